@@ -1,0 +1,390 @@
+"""MNIST from a file, and the few steps between a data set and a training loop.
+
+Everything here is plain NumPy: arrays in, arrays out, no Tensor. Wherever an array is taken, a list, a pandas
+DataFrame or Series, or a Tensor does as well. Only reading a CSV file needs pandas.
+
+>>> X, y = np.arange(12, dtype=np.uint8).reshape(6, 2), np.array([0, 1, 2, 0, 1, 2])
+>>> for xb, yb in minibatches(X, y, 4, rng=np.random.default_rng(0)):
+...     print(scale_pixels(xb).shape, one_hot(yb, 3).shape)
+(4, 2) (4, 3)
+(2, 2) (2, 3)
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
+from io import StringIO
+from itertools import islice
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from .errors import DataError, DtypeError, ShapeError, describe, out_of_range
+
+TRAIN_ROWS, ROWS, PIXELS, CLASSES = 60_000, 70_000, 784, 10
+COLUMNS = [f"pixel{i}" for i in range(1, PIXELS + 1)] + ["class"]
+BLOCK_ROWS = 500  # lines that pandas parses at once: more costs memory, fewer costs time
+LINE_LIMIT = 1 << 16  # characters; a longer line is cut here, and then found to be wrong
+
+Array = NDArray[Any]
+Line = tuple[int, str]
+
+
+def load_mnist(path: str | os.PathLike[str]) -> tuple[Array, Array, Array, Array]:
+    """Read the whole of MNIST and split it as its authors did: 60 000 images to train on, 10 000 to test on.
+
+    Returns ``X_train, y_train, X_test, y_test``: pixels as uint8 of shape (60000, 784) and (10000, 784), labels
+    as int64. See :func:`read_mnist` for the files it takes and the errors it raises; a file with another number of
+    rows than 70 000 raises DataError, because a CSV file that was cut after a whole line shows in no other way.
+
+    >>> X_train, y_train, X_test, y_test = load_mnist("examples/data/mnist.npz")
+    >>> X_train.shape, X_test.shape, y_train[:5].tolist()
+    ((60000, 784), (10000, 784), [5, 0, 4, 1, 9])
+    """
+    X, y = read_mnist(path)
+    if len(X) != ROWS:
+        raise DataError(
+            f"{os.fspath(path)!r} has {len(X)} rows, expected {ROWS}: the file may be cut; "
+            "read_mnist reads a part of MNIST, to be split by slicing"
+        )
+    return X[:TRAIN_ROWS], y[:TRAIN_ROWS], X[TRAIN_ROWS:], y[TRAIN_ROWS:]
+
+
+def read_mnist(path: str | os.PathLike[str]) -> tuple[Array, Array]:
+    """Read MNIST, or a part of it, as pixels (N, 784) uint8 and labels (N,) int64, with N from 1 to 70 000.
+
+    The suffix says what the file is:
+
+    * ``.csv``: OpenML's ``mnist_784.csv`` (https://www.openml.org/d/554). A header with ``pixel1`` to ``pixel784`` and
+      ``class``, in any order and quoted or not, then a line an image. Cells are whole numbers, ``5``, ``5.0`` and
+      ``"5"`` alike. Blank lines, spaces around a cell and a byte order mark do no harm.
+    * ``.npz``: the same, packed by ``np.savez_compressed(file, X=X, y=y)`` with both arrays uint8.
+
+    Raises FileNotFoundError when there is no such local file, and DataError, with the path, for anything wrong in it;
+    in a CSV file the error names the line and the column.
+
+    >>> X, y = read_mnist("examples/data/mnist.npz")
+    >>> X.shape, X.dtype.name, y.dtype.name
+    ((70000, 784), 'uint8', 'int64')
+    """
+    path = Path(path)
+    reader = {".csv": _read_csv, ".npz": _read_npz}.get(path.suffix.lower())
+    if reader is None:
+        raise DataError(f"{str(path)!r} is neither .csv nor .npz; unpack a compressed file first")
+    if not path.is_file():
+        raise FileNotFoundError(f"{str(path)!r} is not a local file; expected MNIST as a .csv or .npz file")
+    return reader(path)
+
+
+def _read_csv(path: Path) -> tuple[Array, Array]:
+    # Pages of np.empty that no row reaches are never touched: a small file takes little memory, a full one 55 MB.
+    pixels, labels = np.empty((ROWS, PIXELS), np.uint8), np.empty(ROWS, np.int64)
+    rows, where = 0, repr(str(path))
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        lines = _numbered_lines(file)
+        number, header = next(lines, (1, ""))
+        names = [_unquoted(name) for name in header.split(",")]
+        _check_header(names, f"{where}, line {number}")
+        order = np.array([names.index(name) for name in COLUMNS])
+        while block := list(islice(lines, BLOCK_ROWS)):
+            end = rows + len(block)
+            if end > ROWS:
+                raise DataError(f"{where} has more rows than MNIST's {ROWS}; expected a part of MNIST")
+            values = _parse(block, names, where)[:, order]
+            pixels[rows:end], labels[rows:end] = values[:, :PIXELS], values[:, PIXELS]
+            rows = end
+    if rows == 0:
+        raise DataError(f"{where} has a header but no rows; expected a line an image")
+    return pixels[:rows], labels[:rows]
+
+
+def _numbered_lines(file: TextIO) -> Iterator[Line]:
+    lines = iter(partial(file.readline, LINE_LIMIT), "")
+    return ((number, line) for number, line in enumerate(lines, 1) if line.strip())
+
+
+def _unquoted(cell: str) -> str:
+    cell = cell.strip()
+    return cell[1:-1].strip() if cell[:1] == cell[-1:] == '"' else cell
+
+
+def _check_header(names: list[str], where: str) -> None:
+    expected = "expected a header with pixel1 to pixel784 and class, separated by commas"
+    for column, name in enumerate(names, 1):
+        if name not in COLUMNS or name in names[: column - 1]:
+            fault = "repeated" if name in COLUMNS else "unknown"
+            raise DataError(f"{where}, column {column}: {fault} name {describe(name)}; {expected}")
+    if missing := [name for name in COLUMNS if name not in names]:
+        raise DataError(f"{where}: no column {missing[0]!r} ({len(missing)} missing); {expected}")
+
+
+def _parse(block: list[Line], names: list[str], where: str) -> Array:
+    """Return the numbers of a block of lines as float64, in which no whole number can wrap around to a valid one.
+
+    pandas is fast, but cannot say which line is wrong. What it refuses, or reads as another shape or range, is read
+    again cell by cell, which finds the one at fault.
+    """
+    import pandas as pd
+
+    # Counted here: pandas fills up a short line with NaN, and drops the end of a long one or takes an index from it.
+    if all(line.count(",") == PIXELS for _, line in block):
+        text = StringIO("".join(line for _, line in block))
+        limits = np.array([_limit(name) for name in names])
+        with suppress(ValueError):
+            frame = pd.read_csv(text, header=None, index_col=False, dtype=np.float64, skipinitialspace=True, engine="c")
+            values: Array = frame.to_numpy()
+            if values.shape == (len(block), len(names)) and np.all(
+                (values >= 0) & (values <= limits) & (values == np.floor(values))
+            ):
+                return values
+    return np.array([_parse_line(line, names, f"{where}, line {number}") for number, line in block])
+
+
+def _parse_line(line: str, names: list[str], where: str) -> list[float]:
+    cells = line.split(",")
+    if len(cells) != len(names):
+        column = repr(names[len(cells)]) if len(cells) < len(names) else len(names) + 1
+        raise DataError(
+            f"{where}, column {column}: {len(cells)} fields, expected {len(names)}; the line may be cut, or have a "
+            "comma too many"
+        )
+    values = [_number(_unquoted(cell)) for cell in cells]
+    for name, cell, value in zip(names, cells, values, strict=True):
+        if not (0 <= value <= _limit(name) and value.is_integer()):
+            found = describe(cell.strip()) if cell.strip() else "nothing"
+            raise DataError(f"{where}, column {name!r}: found {found}, expected a whole number in 0..{_limit(name)}")
+    return values
+
+
+def _limit(name: str) -> int:
+    return CLASSES - 1 if name == "class" else 255
+
+
+def _number(cell: str) -> float:
+    try:
+        return float(cell) if cell.isascii() and "_" not in cell else np.nan
+    except ValueError:
+        return np.nan
+
+
+def _read_npz(path: Path) -> tuple[Array, Array]:
+    with path.open("rb") as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                names = archive.namelist()
+                if sorted(names) != ["X.npy", "y.npy"]:
+                    raise DataError(f"it has the members {describe(names)}")
+                X, y = _read_member(archive, "X.npy", (PIXELS,)), _read_member(archive, "y.npy", ())
+            if len(X) != len(y):
+                raise DataError(f"X has {len(X)} rows and y has {len(y)}")
+            labels = _class_labels(y, CLASSES, "y")
+        except Exception as error:  # a damaged archive raises any of a dozen types, from five modules
+            raise DataError(
+                f"{str(path)!r} is damaged or holds something else: {error or type(error).__name__}; "
+                f"expected the arrays X uint8(N, {PIXELS}) and y uint8(N,), N <= {ROWS}"
+            ) from error
+    return X, labels
+
+
+def _read_member(archive: zipfile.ZipFile, name: str, row_shape: tuple[int, ...]) -> Array:
+    with archive.open(name) as member:  # the header first: it could ask for more memory than there is
+        if np.lib.format.read_magic(member) != (1, 0):
+            raise DataError(f"{name} has an unknown format version")
+        shape, _, dtype = np.lib.format.read_array_header_1_0(member)
+        rows, *rest = shape or (0,)
+        if dtype != np.uint8 or tuple(rest) != row_shape or not 0 < rows <= ROWS:
+            raise DataError(f"{name} is {dtype}{shape}")
+    with archive.open(name) as member:
+        array: Array = np.lib.format.read_array(member, allow_pickle=False)
+        if member.read(1):
+            raise DataError(f"{name} has bytes after its end")
+    return array
+
+
+def as_array(value: Any) -> Array:
+    """Return an array, list, DataFrame, Series or Tensor as a NumPy array, without a copy where there is a way.
+
+    A Tensor is detached from its graph. Raises ShapeError for a list whose rows differ in length.
+
+    >>> as_array([[1, 2], [3, 4]]).shape
+    (2, 2)
+    """
+    if hasattr(value, "to_numpy"):
+        value = value.to_numpy()
+    elif hasattr(value, "detach"):
+        value = value.detach().numpy()
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise ShapeError(f"{describe(value)} is no array: its rows must have equal lengths") from error
+
+
+def check_features(X: Any) -> Array:
+    """Return X as an array of shape (N, features) that a network can take: numeric, not empty, every value finite.
+
+    Raises DataError for another number of dimensions, no rows, no columns, NaN or infinity, and DtypeError, a
+    TypeError, for objects, text and complex numbers.
+
+    >>> check_features([[1, 2], [3, 4]]).shape
+    (2, 2)
+    """
+    array = as_array(X)
+    if array.dtype.kind not in "biuf":
+        raise DtypeError(f"X is {describe(array)}, expected real numbers; convert it with X.astype(np.float32)")
+    if array.ndim != 2:
+        raise DataError(f"X has shape {array.shape}, expected (N, features); try X.reshape(len(X), -1)")
+    if array.size == 0:
+        raise DataError(f"X has shape {array.shape}, expected at least one row and one column")
+    bad = ~np.isfinite(array)
+    if count := np.count_nonzero(bad):
+        row, column = _first(bad)
+        raise DataError(
+            f"X has {count} value{'s that are' if count > 1 else ' that is'} not finite, the first "
+            f"{array[row, column]} at row {row}, column {column} (counted from 0); remove or replace such values"
+        )
+    return array
+
+
+def _first(bad: Array) -> tuple[int, ...]:
+    return tuple(int(i) for i in np.unravel_index(bad.argmax(), bad.shape))
+
+
+def scale_pixels(X: Any) -> Array:
+    """Return whole pixel values 0..255 as float32 in [0, 1]: exactly ``x / 255``, rounded once.
+
+    Each value is converted on its own, so a batch at a time gives the same bits as all at once, in a fraction of the
+    memory: keep the data set as uint8 and scale each batch. Any shape will do.
+
+    Raises DtypeError for floats, which as a rule have been scaled already, and DataError for a value outside 0..255.
+
+    >>> scale_pixels(np.array([0, 51, 255], np.uint8))
+    array([0. , 0.2, 1. ], dtype=float32)
+    """
+    pixels = as_array(X)
+    if pixels.dtype.kind not in "iu":
+        raise DtypeError(
+            f"pixels are {describe(pixels)}, expected integers in 0..255; if they are not scaled yet, convert them "
+            "with X.astype(np.uint8)"
+        )
+    if pixels.dtype != np.uint8 and (bad := (pixels < 0) | (pixels > 255)).any():
+        at = _first(bad)
+        raise DataError(f"pixels{list(at)} is {pixels[at]}, expected a whole number in 0..255")
+    return np.divide(pixels, 255, dtype=np.float32)
+
+
+def one_hot(labels: Any, num_classes: int | None = None, dtype: DTypeLike = np.float32) -> Array:
+    """Return labels (N,) as rows (N, num_classes) that are 1 in the label's column and 0 elsewhere.
+
+    ``num_classes`` defaults to the largest label + 1; pass it whenever a part of the data may lack a class.
+    Raises ShapeError unless the labels are one-dimensional, DtypeError unless they are numbers, and DataError, with the
+    first bad value and its position, for a label that is NaN, has a fraction or is out of range.
+
+    >>> one_hot([2, 0], 3)
+    array([[0., 0., 1.],
+           [1., 0., 0.]], dtype=float32)
+    """
+    if num_classes is not None and _whole("num_classes", num_classes) < 1:
+        raise out_of_range("num_classes", num_classes, "at least 1")
+    classes = _class_labels(as_array(labels), num_classes, "labels")
+    if num_classes is None:
+        num_classes = int(classes.max()) + 1
+    rows = np.zeros((len(classes), num_classes), dtype)
+    rows[np.arange(len(classes)), classes] = 1
+    return rows
+
+
+def _class_labels(labels: Array, num_classes: int | None, name: str) -> Array:
+    if labels.ndim != 1:
+        raise ShapeError(f"{name} has shape {labels.shape}, expected (N,): the number of a class for each row")
+    if labels.dtype.kind not in "iuf":
+        raise DtypeError(f"{name} is {describe(labels)}, expected whole numbers; convert it with astype(int)")
+    if labels.size == 0:
+        raise DataError(f"{name} is empty, expected at least one label")
+    limit = num_classes or np.iinfo(np.int32).max
+    bad = (labels < 0) | (labels >= limit) | (labels != np.floor(labels))
+    if bad.any():
+        (at,) = _first(bad)
+        raise DataError(f"{name}[{at}] is {labels[at]}, expected a whole number in 0..{limit - 1}")
+    return labels.astype(np.int64)
+
+
+def _whole(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name} must be a whole number, got {describe(value)}")
+    return int(value)
+
+
+def minibatches(
+    X: Any, y: Any, batch_size: int, *, rng: np.random.Generator | None = None
+) -> Iterator[tuple[Array, Array]]:
+    """Yield ``(xb, yb)``, the rows of X and y in batches of ``batch_size``; the last one may be shorter.
+
+    With ``rng``, one permutation drawn from it at the call decides the order; without, rows come as they stand. Every
+    batch is a fresh array, and only a batch at a time is copied, also from a memory-mapped file or a DataFrame.
+
+    Raises, at the call: ShapeError when the lengths differ, DataError when there are no rows, ValueError unless
+    ``1 <= batch_size <= N``, TypeError for a batch size that is no integer or an ``rng`` that is no Generator.
+
+    >>> [(xb.tolist(), yb.tolist()) for xb, yb in minibatches([[1], [2], [3]], [10, 20, 30], 2)]
+    [([[1], [2]], [10, 20]), ([[3]], [30])]
+    """
+    X, y = _sliceable(X), _sliceable(y)
+    if X.ndim == 0 or y.ndim == 0 or len(X) != len(y):
+        raise ShapeError(f"X and y must have one row for each sample, got shapes {X.shape} and {y.shape}")
+    if len(X) == 0:
+        raise DataError(f"X has shape {X.shape}, expected at least one row")
+    if not 1 <= _whole("batch_size", batch_size) <= len(X):
+        raise out_of_range("batch_size", batch_size, f"in 1..{len(X)}, the number of rows")
+    if not isinstance(rng, np.random.Generator | None):
+        raise TypeError(f"rng must be a Generator, such as np.random.default_rng(seed), got {describe(rng)}")
+    order = np.arange(len(X)) if rng is None else rng.permutation(len(X))
+    batches = np.split(order, range(batch_size, len(X), batch_size))
+    return ((_take(X, rows), _take(y, rows)) for rows in batches)
+
+
+def _sliceable(value: Any) -> Any:
+    return value if hasattr(value, "iloc") else as_array(value)
+
+
+def _take(value: Any, rows: Array) -> Array:
+    return as_array(value.iloc[rows] if hasattr(value, "iloc") else value[rows])
+
+
+def accuracy(predictions: Any, labels: Any) -> float:
+    """Return the share of rows whose predicted class is the label, from 0.0 to 1.0.
+
+    Each argument is either classes of shape (N,) or a row of C >= 2 scores for each sample, shape (N, C): logits,
+    probabilities or one-hot rows. The highest score decides, the first of equals.
+
+    Raises ShapeError for any other pair of shapes, and DataError for scores that are NaN, which would otherwise count
+    as a prediction of that class, and for labels that are not whole numbers in 0..C-1.
+
+    >>> accuracy([[0.1, 0.9], [0.8, 0.2]], [1, 1])
+    0.5
+    """
+    predictions, labels = as_array(predictions), as_array(labels)
+    if predictions.shape[:1] != labels.shape[:1]:
+        raise ShapeError(f"predictions {predictions.shape} and labels {labels.shape} must have the same number of rows")
+    widths = [array.shape[1] for array in (predictions, labels) if array.ndim == 2]
+    num_classes = widths[0] if widths else None
+    predicted = _best_classes(predictions, num_classes, "predictions")
+    return float(np.mean(predicted == _best_classes(labels, num_classes, "labels")))
+
+
+def _best_classes(values: Array, num_classes: int | None, name: str) -> Array:
+    if values.ndim != 2:
+        return _class_labels(values, num_classes, name)
+    if not 2 <= values.shape[1] == num_classes or values.shape[0] == 0:
+        raise ShapeError(f"{name} has shape {values.shape}, expected (N,) classes, or (N, C) scores for C >= 2 classes")
+    if values.dtype.kind not in "biuf":
+        raise DtypeError(f"{name} is {describe(values)}, expected real numbers")
+    if (bad := np.isnan(values)).any():
+        raise DataError(f"{name}{list(_first(bad))} is nan: these scores decide nothing; look for what made them NaN")
+    best: Array = values.argmax(axis=1)
+    return best

@@ -1,0 +1,321 @@
+"""The graph: how an op is recorded, and how gradients walk back through it.
+
+`apply` is the only door through which an op on Tensors passes. It computes the op on arrays, tells the observer if
+there is one, and keeps a `Node` if a gradient may be asked for. `backpropagate` is the only walk back. Neither knows
+any derivative: those stand in `rules`. The same walk serves first order, where rules get arrays, and any order,
+where they get Tensors.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ContextDecorator
+from typing import Any
+
+import numpy as np
+
+from .errors import DtypeError, GraphError, NoRuleError, call_failed
+from .rules.shapes import astype, sum_to
+from .rules.table import Rule, find
+
+Observer = Callable[[Any, Sequence[Any], Mapping[str, Any], Any], None]
+_age = itertools.count().__next__
+
+
+class Mode(threading.local):
+    """What this thread does with its ops: keep nodes or not, and who watches them."""
+
+    grad_enabled: bool = True
+    observer: Observer | None = None
+
+
+mode = Mode()
+
+
+class no_grad(ContextDecorator):  # noqa: N801 - PyTorch's spelling
+    """Context manager, also a decorator, inside which no op is recorded, in this thread.
+
+    >>> import tinygrad_mlp as tg
+    >>> w = tg.Tensor(2.0, requires_grad=True)
+    >>> with tg.no_grad():
+    ...     y = w * 3
+    >>> y.requires_grad
+    False
+    """
+
+    def __enter__(self) -> None:
+        self._before = mode.grad_enabled
+        mode.grad_enabled = False
+
+    def __exit__(self, *_: object) -> None:
+        mode.grad_enabled = self._before
+
+    def _recreate_cm(self) -> no_grad:
+        return no_grad()
+
+
+class Node:
+    """How a result was made: its rule, inputs and keywords, and the versions that it read. Not the result itself.
+
+    ``inputs`` is None once a backward pass has used and released the node.
+    """
+
+    __slots__ = ("age", "inputs", "keywords", "reads", "rule")
+
+    def __init__(self, rule: Rule, inputs: Sequence[Any], keywords: Mapping[str, Any], reads: Sequence[Any]) -> None:
+        self.rule, self.inputs, self.keywords, self.reads = rule, inputs, keywords, reads
+        self.age = _age()
+
+
+class Value:
+    """An array and the node that made it: what the graph is made of. `Tensor` gives it its operators and methods.
+
+    ``_version`` is a list with one count, shared by all that view the same memory, or None for a fresh result, which
+    nothing can change in place. ``_cut`` names the constant function that ended the graph, for the error message.
+    """
+
+    __slots__ = ("__weakref__", "_cut", "_data", "_node", "_requires_grad", "_version", "grad", "name")
+
+    _data: np.ndarray[Any, Any]
+    _node: Node | None
+    _requires_grad: bool
+    _version: list[int] | None
+    _cut: str | None
+    grad: Any
+    name: str | None
+
+
+result_class: type[Value] = Value
+"""What `apply` returns; `tensor.py` puts Tensor here."""
+
+
+def wrap(data: np.ndarray[Any, Any], node: Node | None = None, version: list[int] | None = None) -> Any:
+    """Return a Tensor around an array as it is; it requires grad if it has a node."""
+    t = result_class.__new__(result_class)
+    t._data, t._node, t._requires_grad, t._version = data, node, node is not None, version
+    t._cut = t.grad = t.name = None
+    return t
+
+
+def call(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """Call a function as NumPy's own signature has it, with Tensors among its arguments."""
+    rule = find(function)
+    if rule.kind == "composite":
+        return rule.forward(*args, **kwargs)
+    if rule.bind is not None:
+        args, kwargs = rule.bind(*args, **kwargs)
+    return apply(function, args, kwargs)
+
+
+def apply(function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
+    """Compute a function on arrays and Tensors and return a Tensor that knows how it was made.
+
+    Raises:
+        NoRuleError: the function has no rule.
+        ShapeError: the operands do not fit; the message names the op and all shapes.
+    """
+    rule = find(function)
+    arrays, inputs, reads, tracked = [], [], [], False
+    for a in args:
+        if isinstance(a, Value):
+            arrays.append(a._data)
+            if a._requires_grad:
+                tracked = True
+            if a._version is not None:
+                reads.append((a, a._version[0]))
+        else:
+            if type(a) is not float:
+                a = constant_operand(a)
+            arrays.append(a)
+        inputs.append(a)
+    if keywords and any(isinstance(k, Value) for k in keywords.values()):
+        raise NoRuleError(f"{rule.name}: a Tensor as keyword would lose its gradient; only positional arguments have one")
+    try:
+        out = rule.forward(*arrays, **keywords)
+    except Exception as error:
+        raise call_failed(rule.name, arrays, keywords, error) from error
+    if type(out) is not np.ndarray:
+        if rule.kind == "constant" and isinstance(out, (tuple, list)):
+            return type(out)([wrap(np.asarray(part)) for part in out])
+        out = np.asarray(out)
+    result = wrap(out)
+    if rule.view and out.base is not None:
+        result._version = _shared_version(inputs[0])
+    if not tracked:
+        result._cut = next((a._cut for a in inputs if isinstance(a, Value) and a._cut), None)
+    elif rule.kind == "constant" or out.dtype.kind in "biu":
+        result._cut = rule.name
+    elif mode.grad_enabled:
+        if out.dtype.kind != "f":
+            raise DtypeError(f"{rule.name} gives {out.dtype}, which cannot carry a gradient; use float32/float64 operands")
+        result._node = Node(rule, inputs, keywords, () if rule.linear else reads)
+        result._requires_grad = True
+    if mode.observer is not None:
+        mode.observer(function, inputs, keywords, result)
+    return result
+
+
+def constant_operand(a: Any) -> Any:
+    """Return an operand that is no Tensor as ops take it: NumPy scalars and 0-d arrays as Python scalars.
+
+    So float32 stays float32 in ``x * np.sqrt(2.0)``, as it does in ``x * 1.4142135623730951``.
+    """
+    if isinstance(a, (int, str, slice, tuple, list)) or a is None or a is Ellipsis:
+        return a
+    if isinstance(a, np.generic) or (isinstance(a, np.ndarray) and a.ndim == 0):
+        return a.item()
+    if not isinstance(a, np.ndarray) and hasattr(a, "__array__"):
+        return constant_operand(np.asarray(a))
+    return a
+
+
+def _shared_version(base: Any) -> list[int] | None:
+    """Return the version of the memory that a view of ``base`` shares."""
+    return base._version if isinstance(base, Value) else None
+
+
+def assign(target: Any, value: Any) -> Any:
+    """Write values into a Tensor's memory, without recording: the only way in which data changes in place.
+
+    Raises:
+        ShapeError: the value does not broadcast to the target's shape; nothing is written.
+    """
+    array = value._data if isinstance(value, Value) else np.asarray(value)
+    try:
+        np.copyto(target._data, array, casting="same_kind")
+    except (ValueError, TypeError) as error:
+        raise call_failed("assign", [target._data, array], {}, error) from error
+    changed(target)
+    if mode.observer is not None:
+        mode.observer(assign, (target, value), {}, target)
+    return target
+
+
+def changed(target: Any) -> None:
+    """Count a change of a Tensor's data, so that a graph that has read it is not used any more."""
+    if target._version is None:
+        target._version = [0]
+    target._version[0] += 1
+
+
+def backpropagate(
+    roots: Sequence[Any],
+    seeds: Sequence[Any],
+    wanted: set[Any] | None = None,
+    retain_graph: bool = False,
+    create_graph: bool = False,
+) -> dict[Any, Any]:
+    """Return the gradients of the wanted Tensors (None: of all leaves), no two of which share memory.
+
+    ``seeds`` are the gradients of the roots. Tensors are visited once each, newest first, so that a gradient is
+    complete before its rules run. What does not lead to a wanted Tensor is not visited.
+    """
+    order = _ancestors(roots)
+    leading = None if wanted is None else _leading_to(wanted, order)
+    _check_unchanged(order, leading)
+    lifted = create_graph or mode.observer is not None
+    gradients = _Gradients(lifted)
+    for t, seed in zip(roots, seeds, strict=True):
+        gradients.add(t, seed if lifted else seed._data, own=False)
+    results = {}
+    before, mode.grad_enabled = mode.grad_enabled, create_graph
+    try:
+        while order:
+            t = order.pop()
+            g = gradients.sums.pop(t, None)
+            if g is None:
+                continue
+            node = t._node
+            if node is None if wanted is None else t in wanted:
+                results[t] = g if t in gradients.own else g.copy()
+            if node is None:
+                continue
+            values = node.inputs if lifted else [a._data if isinstance(a, Value) else a for a in node.inputs]
+            for i, a in enumerate(node.inputs):
+                if isinstance(a, Value) and a._requires_grad and (leading is None or a in leading):
+                    c = node.rule.pull(i, g, t if lifted else t._data, values, node.keywords)
+                    if c is not None:
+                        fitted = fit(c, a._data)
+                        gradients.add(a, fitted, own=fitted is not g)
+            if not (retain_graph or create_graph):
+                node.inputs = None
+    finally:
+        mode.grad_enabled = before
+    return results
+
+
+class _Gradients:
+    """The sums of the gradients that have arrived so far, and which of them nothing else refers to.
+
+    The first contribution is borrowed, a second one makes a new array, and what is our own is added to in place.
+    """
+
+    __slots__ = ("lifted", "own", "sums")
+
+    def __init__(self, lifted: bool) -> None:
+        self.lifted, self.sums, self.own = lifted, {}, set()  # type: ignore[var-annotated]
+
+    def add(self, t: Any, g: Any, own: bool) -> None:
+        array = g._data if self.lifted else g
+        if t not in self.sums:
+            self.sums[t] = g
+            if own and array.base is None:
+                self.own.add(t)
+        elif t in self.own and not self.lifted and array.ndim:
+            np.add(self.sums[t], g, out=self.sums[t])
+        else:
+            self.sums[t] = fit(self.sums[t] + g, array)
+            self.own.add(t)
+
+
+def fit(g: Any, x: np.ndarray[Any, Any]) -> Any:
+    """Return a gradient in the shape and dtype of its input: the one place where both are undone."""
+    if g.shape != x.shape:
+        g = sum_to(g, x.shape)
+    if g.dtype != x.dtype:
+        g = astype(g, x.dtype)
+    return g if isinstance(g, (np.ndarray, Value)) else np.asarray(g)
+
+
+def _ancestors(roots: Sequence[Any]) -> list[Any]:
+    """Return all Tensors that require grad and lead to the roots, oldest first."""
+    seen, stack = set(roots), list(roots)
+    while stack:
+        node = stack.pop()._node
+        if node is None:
+            continue
+        if node.inputs is None:
+            raise GraphError(
+                f"graph already released at {node.rule.name}: a backward pass has gone through it; "
+                "call backward(retain_graph=True) the first time, or compute the result again"
+            )
+        for a in node.inputs:
+            if isinstance(a, Value) and a._requires_grad and a not in seen:
+                seen.add(a)
+                stack.append(a)
+    return sorted(seen, key=lambda t: -1 if t._node is None else t._node.age)
+
+
+def _leading_to(wanted: set[Any], order: list[Any]) -> set[Any]:
+    """Return which of the Tensors, oldest first, lead from a wanted one."""
+    leading = set(wanted)
+    for t in order:
+        if t._node is not None and not leading.isdisjoint(a for a in t._node.inputs if isinstance(a, Value)):
+            leading.add(t)
+    return leading
+
+
+def _check_unchanged(order: list[Any], leading: set[Any] | None) -> None:
+    """Raise if data that a rule is going to read has changed since the op read it."""
+    for t in order:
+        if t._node is None or (leading is not None and t not in leading):
+            continue
+        for a, version in t._node.reads:
+            if a._version[0] != version:
+                raise GraphError(
+                    f"{t._node.rule.name} read {a.name or 'a Tensor'} of shape {a._data.shape} at version {version}, "
+                    f"and its data has changed since (version {version} -> {a._version[0]}); "
+                    "call backward() before changing it, or compute the result again"
+                )

@@ -1,0 +1,156 @@
+"""Rules of functions that work on each element by itself: one row of the calculus book a line."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .table import composite, constant, primitive, vjp
+
+LN2, LN10 = math.log(2), math.log(10)
+_BITS: dict[Any, type] = {np.dtype(np.float32): np.int32, np.dtype(np.float64): np.int64}
+
+
+@primitive
+def select(mask: Any, x: Any) -> Any:
+    """Return ``x`` where the mask is true, elsewhere exactly 0, even for an infinite or NaN ``x``.
+
+    A product with the mask would make NaN of those, and ``np.where`` is several times slower than this bitwise and.
+    """
+    bits = _BITS.get(x.dtype)
+    if bits is None:
+        return np.where(mask, x, x.dtype.type(0))
+    return np.bitwise_and(np.negative(mask.view(np.int8), dtype=bits), x.view(bits)).view(x.dtype)
+
+
+def _absolute(x: Any) -> Any:
+    """Return ``|x|``; for complex x, its analytic continuation from the real axis, which the complex step needs."""
+    return np.where(x.real < 0, -x, x) if np.iscomplexobj(x) else np.absolute(x)
+
+
+@primitive
+def relu(x: Any) -> Any:
+    """Return max(x, 0)."""
+    return np.maximum(x, 0)
+
+
+@primitive
+def leaky_relu(x: Any, negative_slope: float = 0.01) -> Any:
+    """Return x where it is positive, ``negative_slope * x`` elsewhere."""
+    return np.where(x > 0, x, negative_slope * x)
+
+
+@primitive
+def sigmoid(x: Any) -> Any:
+    """Return 1 / (1 + exp(-x)); where exp overflows, the quotient is the right 0."""
+    with np.errstate(over="ignore"):
+        return 1 / (1 + np.exp(-x))
+
+
+@primitive
+def softplus(x: Any) -> Any:
+    """Return log(1 + exp(x)) without overflow, and exact where exp(x) is tiny."""
+    return np.maximum(x, 0) + np.log1p(np.exp(-_absolute(x)))
+
+
+def _lowered(y: Any) -> Any:
+    """Return ``y - 1``, or 1 where ``y`` is 0: there the derivative ``y * x**(y - 1)`` is 0, for x = 0 too."""
+    return (y - 1 if y else 1) if isinstance(y, (int, float)) else np.where(y == 0, 1.0, y - 1.0)
+
+
+vjp(np.add, lambda g, out, x, y: g, lambda g, out, x, y: g, linear=True)
+vjp(np.subtract, lambda g, out, x, y: g, lambda g, out, x, y: -g, linear=True)
+vjp(np.multiply, lambda g, out, x, y: g * y, lambda g, out, x, y: g * x)
+vjp(np.divide, lambda g, out, x, y: g / y, lambda g, out, x, y: -g * out / y)
+vjp(np.negative, lambda g, out, x: -g, linear=True)
+vjp(np.positive, lambda g, out, x: g, linear=True)
+vjp(np.reciprocal, lambda g, out, x: -g * (out * out))
+
+vjp(np.square, lambda g, out, x: g * (2 * x))
+vjp(np.sqrt, lambda g, out, x: g / (2 * out))
+vjp(np.cbrt, lambda g, out, x: g / (3 * (out * out)))
+vjp(
+    np.power,
+    lambda g, out, x, y: g * (y * np.power(x, _lowered(y))),
+    lambda g, out, x, y: g * (out * np.log(np.where((x == 0) & (y >= 0), 1.0, x))),
+)
+
+vjp(np.exp, lambda g, out, x: g * out)
+vjp(np.exp2, lambda g, out, x: g * (out * LN2))
+vjp(np.expm1, lambda g, out, x: g * (out + 1))
+vjp(np.log, lambda g, out, x: g / x)
+vjp(np.log2, lambda g, out, x: g / (x * LN2))
+vjp(np.log10, lambda g, out, x: g / (x * LN10))
+vjp(np.log1p, lambda g, out, x: g / (x + 1))
+
+vjp(np.sin, lambda g, out, x: g * np.cos(x))
+vjp(np.cos, lambda g, out, x: -g * np.sin(x))
+vjp(np.tan, lambda g, out, x: g * (1 + out * out))
+vjp(np.sinh, lambda g, out, x: g * np.cosh(x))
+vjp(np.cosh, lambda g, out, x: g * np.sinh(x))
+vjp(np.tanh, lambda g, out, x: g * (1 - out * out))
+
+vjp(relu, lambda g, out, x: select(x > 0, g))
+vjp(leaky_relu, lambda g, out, x, negative_slope=0.01: np.where(x > 0, g, negative_slope * g))
+vjp(sigmoid, lambda g, out, x: g * (out * (1 - out)))
+vjp(softplus, lambda g, out, x: g * sigmoid(x))
+vjp(select, None, lambda g, out, mask, x: select(mask, g))
+
+vjp(np.absolute, lambda g, out, x: g * np.sign(x), forward=_absolute)
+vjp(
+    np.maximum,
+    lambda g, out, x, y: select(x > y, g) + select(x == y, g * 0.5),
+    lambda g, out, x, y: select(y > x, g) + select(x == y, g * 0.5),
+)
+vjp(
+    np.minimum,
+    lambda g, out, x, y: select(x < y, g) + select(x == y, g * 0.5),
+    lambda g, out, x, y: select(y < x, g) + select(x == y, g * 0.5),
+)
+
+
+def _where_call(condition: Any, *branches: Any) -> tuple[Any, dict[str, Any]]:
+    if len(branches) != 2:
+        raise TypeError("where of a Tensor needs both branches: where(condition, x, y); for positions use np.nonzero")
+    return (condition, *branches), {}
+
+
+vjp(
+    np.where,
+    None,
+    lambda g, out, c, x, y: select(c != 0, g),
+    lambda g, out, c, x, y: select(c == 0, g),
+    bind=_where_call,
+    linear=True,
+)
+
+
+def _clip_call(
+    a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None, **keywords: Any
+) -> tuple[Any, dict[str, Any]]:
+    return (a, min if a_min is None else a_min, max if a_max is None else a_max), keywords
+
+
+def _inside(x: Any, low: Any, high: Any) -> Any:
+    if low is None or high is None:
+        return x <= high if low is None else x >= low
+    return (x >= low) & (x <= high)
+
+
+vjp(
+    np.clip,
+    lambda g, out, x, low, high: select(_inside(x, low, high), g),
+    lambda g, out, x, low, high: select(x < low, g),
+    lambda g, out, x, low, high: select(x > high, g),
+    bind=_clip_call,
+)
+
+constant(
+    np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal, np.isclose, np.allclose,
+    np.logical_and, np.logical_or, np.logical_xor, np.logical_not,
+    np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert,
+    np.sign, np.signbit, np.floor, np.ceil, np.rint, np.trunc, np.fix, np.round, np.floor_divide,
+    np.isnan, np.isinf, np.isfinite, np.nan_to_num,
+)  # fmt: skip

@@ -1,0 +1,210 @@
+"""The table of rules: what each function's derivative is, and how an entry is made.
+
+A rule is a vector-Jacobian product: one line of plain NumPy per argument, from the gradient ``g`` of the result,
+the result ``out`` and the arguments to the gradient of that argument::
+
+    vjp(np.multiply, lambda g, out, x, y: g * y, lambda g, out, x, y: g * x)
+
+Arguments that can carry a gradient are positional, everything else (axis, keepdims, ...) is by keyword. A rule gets
+arrays on the fast path and Tensors where its result must itself be differentiable or recorded, so it uses operators,
+methods and NumPy functions only, and never branches on values. It need not undo broadcasting or keep dtypes: the
+engine does that, once (`graph.fit`). A keyword that the first rule does not name is refused when the function is
+called.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..errors import NoRuleError
+
+Function = Callable[..., Any]
+Binder = Callable[..., tuple[Sequence[Any], dict[str, Any]]]
+
+
+class Rule:
+    """One entry of the table: how a function is computed and differentiated.
+
+    ``vjps`` holds a rule per positional argument (None: constant with respect to it), or ``each`` is one function
+    of ``(index, g, out, *arguments)`` for a function of any number of arguments. ``linear`` says that the rules
+    read no values, only shapes; ``view`` that the result may share memory with the first argument.
+    """
+
+    __slots__ = ("bind", "each", "forward", "kind", "linear", "name", "reason", "view", "vjps")
+
+    def __init__(
+        self,
+        name: str,
+        kind: str,
+        forward: Function,
+        vjps: tuple[Function | None, ...] = (),
+        each: Function | None = None,
+        bind: Binder | None = None,
+        linear: bool = False,
+        view: bool = False,
+        reason: str = "",
+    ) -> None:
+        self.name, self.kind, self.forward, self.vjps, self.each = name, kind, forward, vjps, each
+        self.bind, self.linear, self.view, self.reason = bind, linear, view, reason
+
+    def pull(self, index: int, g: Any, out: Any, values: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
+        """Return the gradient of argument ``index``, or None where the function is constant in it."""
+        if self.each is not None:
+            return self.each(index, g, out, *values, **keywords)
+        rule = self.vjps[index]
+        return None if rule is None else rule(g, out, *values, **keywords)
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} {self.name}>"
+
+
+RULES: dict[Function, Rule] = {}
+
+
+def vjp(
+    function: Function,
+    *rules: Function | None,
+    each: Function | None = None,
+    forward: Function | None = None,
+    bind: Binder | None = None,
+    linear: bool = False,
+    view: bool = False,
+) -> None:
+    """Enter a function with one rule per positional argument; None where it is constant in that argument.
+
+    ``forward`` replaces the function's own computation (for one that is not analytic or not stable), and ``bind``
+    turns a call as NumPy's signature has it into ``(positional arguments, keywords)``; without it, keywords that
+    were given by position are found by the signature.
+    """
+    first = next(rule for rule in (each, *rules) if rule is not None)
+    if bind is None and not isinstance(function, np.ufunc) and not _is_door(function):
+        bind = _by_signature(function, len(rules))
+    bind = _known_keywords(function.__name__, first, bind)
+    RULES[function] = Rule(function.__name__, "vjp", forward or _plain(function), rules, each, bind, linear, view)
+
+
+def composite(function: Function, implementation: Function) -> None:
+    """Enter a function that is computed by others of the table, so that it needs no rule of its own."""
+    RULES[function] = Rule(function.__name__, "composite", implementation)
+
+
+def constant(*functions: Function) -> None:
+    """Enter functions whose derivative is zero wherever it exists: their results do not require grad."""
+    for function in functions:
+        RULES[function] = Rule(function.__name__, "constant", _plain(function))
+
+
+def refuse(reason: str, *functions: Function) -> None:
+    """Enter functions that Tensors cannot support, with what to use instead."""
+    for function in functions:
+        RULES[function] = Rule(function.__name__, "refused", function, reason=reason)
+
+
+def primitive(function: Function) -> Function:
+    """Make a function of our own an op like NumPy's: plain on arrays, and on Tensors through the same door.
+
+    The door is NumPy's own protocol: an argument that has ``__array_function__`` and is no plain array decides.
+    """
+
+    @functools.wraps(function)
+    def door(*args: Any, **kwargs: Any) -> Any:
+        for a in args:
+            if type(a) is not np.ndarray and hasattr(a, "__array_function__"):
+                return a.__array_function__(door, (type(a),), args, kwargs)
+        return function(*args, **kwargs)
+
+    door.is_door = True  # type: ignore[attr-defined]
+    return door
+
+
+def _is_door(function: Function) -> bool:
+    return getattr(function, "is_door", False)
+
+
+def _plain(function: Function) -> Function:
+    """Return what computes the function on arrays: for a primitive, the function behind its door."""
+    return function.__wrapped__ if _is_door(function) else function  # type: ignore[attr-defined]
+
+
+def find(function: Function) -> Rule:
+    """Return a function's entry; raise `NoRuleError`, naming it, where there is none or it is refused."""
+    rule = RULES.get(function)
+    if rule is None:
+        name = getattr(function, "__name__", repr(function))
+        raise NoRuleError(
+            f"{name} has no derivative rule, so a Tensor cannot pass through it; "
+            "build it from functions that have one, or call it on t.detach().numpy() as a constant"
+        )
+    if rule.kind == "refused":
+        raise NoRuleError(f"{rule.name} does not work on a Tensor: {rule.reason}")
+    return rule
+
+
+def _by_signature(function: Function, count: int) -> Binder:
+    """Return a binder that keeps ``count`` positional arguments and gives the names of NumPy's signature to the rest."""
+    names: list[str] = []
+
+    def bind(*args: Any, **kwargs: Any) -> tuple[Sequence[Any], dict[str, Any]]:
+        if len(args) == count and not kwargs:
+            return args, kwargs
+        names[:] = names or inspect.signature(function).parameters
+        kwargs = {**dict(zip(names[count:], args[count:], strict=False)), **kwargs}
+        return (*args[:count], *(kwargs.pop(name) for name in names[len(args) : count] if name in kwargs)), kwargs
+
+    return bind
+
+
+def _known_keywords(name: str, rule: Function, bind: Binder | None) -> Binder:
+    """Return a binder that refuses what the rule does not name, such as ``out`` and ``where``."""
+    code = rule.__code__
+    known = frozenset(code.co_varnames[code.co_argcount :][: code.co_kwonlyargcount])
+
+    def checked(*args: Any, **kwargs: Any) -> tuple[Sequence[Any], dict[str, Any]]:
+        if bind is not None:
+            args, kwargs = bind(*args, **kwargs)  # type: ignore[assignment]
+        if kwargs and not known.issuperset(kwargs):
+            kwargs = {key: value for key, value in kwargs.items() if key in known or not _is_default(value)}
+            for key in kwargs:
+                if key not in known:
+                    allowed = f"it takes {', '.join(sorted(known))}" if known else "it takes no keywords"
+                    raise TypeError(f"{name}: keyword {key!r} has no meaning on a Tensor, whose ops never write; {allowed}")
+        return args, kwargs
+
+    return checked
+
+
+def _is_default(value: Any) -> bool:
+    return value is None or value is np._NoValue  # type: ignore[attr-defined]
+
+
+class Sample(NamedTuple):
+    """One call of a function, drawn anew from a generator: ``make(call, draw)`` gives one call or several."""
+
+    function: Function
+    make: Callable[[Function, Any], Any]
+    error: type[Exception] | None = None
+    match: str = ""
+
+
+SAMPLES: list[Sample] = []
+
+
+def samples(*functions: Function, calls: Callable[[Function, Any], Any]) -> None:
+    """Say on what the functions are tried: ``calls(f, x)`` calls ``f`` on arrays drawn by ``x``.
+
+    ``x(2, 3)`` draws a normal (2, 3) array; `tests/draws.py` tells what else ``x`` draws. Every test of rules
+    runs on these calls::
+
+        samples(np.sin, np.cos, calls=lambda f, x: [f(x(2, 3)), f(x())])
+    """
+    SAMPLES.extend(Sample(function, calls) for function in functions)
+
+
+def raises(error: type[Exception], match: str, *functions: Function, calls: Callable[[Function, Any], Any]) -> None:
+    """Say on what the functions must raise ``error`` with a message that matches ``match``."""
+    SAMPLES.extend(Sample(function, calls, error, match) for function in functions)

@@ -1,0 +1,476 @@
+"""Tensor: an ndarray that differentiates itself, through Python's operators, NumPy's functions and its own methods."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from . import autograd, graph
+from .errors import DtypeError, GraphError, NoRuleError
+from .graph import Value, apply, assign, call, changed, constant_operand, mode, wrap
+from .rules.indexing import getitem
+from .rules.shapes import Axis, astype
+
+_NONE: dict[str, Any] = {}
+_REDUCTIONS = {np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min}
+_POWERS = {2: np.square, 0.5: np.sqrt, -1: np.reciprocal}
+
+
+class Tensor(Value):
+    """An array whose operations are recorded, so that they can be differentiated.
+
+    Args:
+        data: anything that ``np.asarray`` takes, a DataFrame too. An ndarray is not copied: the Tensor is a view.
+        requires_grad: whether ``backward()`` fills ``grad``. Needs a float dtype.
+        name: how errors, reports and drawings call it.
+
+    Attributes:
+        grad: the gradient, a Tensor of the same shape and dtype, or None.
+
+    Raises:
+        DtypeError: an object array, or requires_grad of integers, booleans or complex numbers.
+
+    >>> x = Tensor([1.0, 2.0, 3.0], requires_grad=True)
+    >>> loss = np.sum(x**2)
+    >>> loss.backward()
+    >>> x.grad
+    Tensor([2., 4., 6.], dtype=float64)
+    """
+
+    __slots__ = ()
+
+    def __init__(self, data: ArrayLike, requires_grad: bool = False, name: str | None = None) -> None:
+        array = data._data if isinstance(data, Value) else np.asarray(data)
+        if array.dtype.kind not in "biufc":
+            raise DtypeError(f"a Tensor holds numbers, got dtype {array.dtype}; convert the data to float32/float64")
+        self._data, self._node, self._version, self._cut = array, None, [0], None
+        self._requires_grad, self.grad, self.name = False, None, name
+        if isinstance(data, Value):
+            self._version = _shared_version(data)
+        if requires_grad:
+            self.requires_grad = True
+
+    @property
+    def data(self) -> np.ndarray[Any, Any]:
+        """The array itself, not a copy. Writing into it is not seen by the graph: prefer ``with no_grad():``."""
+        return self._data
+
+    @data.setter
+    def data(self, value: ArrayLike) -> None:
+        self._data = np.asarray(value)
+        changed(self)
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether gradients reach this Tensor. Can be set on leaves, those that no op has made."""
+        return self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        if self._node is not None:
+            raise GraphError(f"only a leaf can change requires_grad, this was made by {self._node.rule.name}; use detach()")
+        if value and self._data.dtype.kind != "f":
+            raise DtypeError(f"a Tensor of {self._data.dtype} cannot require grad; use float32/float64")
+        self._requires_grad = bool(value)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Set `requires_grad` and return the Tensor."""
+        self.requires_grad = requires_grad
+        return self
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether no op that is recorded has made this Tensor."""
+        return self._node is None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The length of each axis."""
+        return self._data.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the elements."""
+        return self._data.dtype
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return self._data.ndim
+
+    @property
+    def size(self) -> int:
+        """The number of elements, as in NumPy."""
+        return self._data.size
+
+    @property
+    def T(self) -> Tensor:  # noqa: N802 - NumPy's spelling
+        """The Tensor with its axes reversed."""
+        return apply(np.transpose, (self,), _NONE)
+
+    @property
+    def real(self) -> Tensor:
+        """The real part: the Tensor itself unless it is complex, as under the complex step."""
+        return wrap(self._data.real) if self._data.dtype.kind == "c" else self
+
+    def backward(self, gradient: Any = None, retain_graph: bool = False, create_graph: bool = False) -> None:
+        """Add the gradients of this Tensor to ``.grad`` of every leaf that it was made from.
+
+        Args:
+            gradient: the upstream gradient, of this shape. Default: 1, for a Tensor of one element.
+            retain_graph: keep the graph, so that another pass can go through it.
+            create_graph: make the gradients differentiable. Prefer `grad`, which leaves no reference cycle.
+
+        Raises:
+            GraphError: nothing requires grad, the graph is released, its data has changed, or ``gradient`` is missing.
+            ShapeError: ``gradient`` has another shape.
+
+        >>> w = Tensor(3.0, requires_grad=True)
+        >>> (w * w).backward()
+        >>> w.grad.item()
+        6.0
+        """
+        autograd.backward(self, gradient, retain_graph, create_graph)
+
+    def zero_grad(self) -> None:
+        """Forget the gradient: ``grad`` becomes None."""
+        self.grad = None
+
+    def detach(self) -> Tensor:
+        """Return a Tensor over the same memory that is constant to the graph."""
+        return wrap(self._data, version=_shared_version(self))
+
+    def numpy(self) -> np.ndarray[Any, Any]:
+        """Return the array itself.
+
+        Raises:
+            GraphError: the Tensor requires grad, which the array would lose silently.
+        """
+        if self._requires_grad:
+            raise GraphError("this Tensor requires grad, and an array would lose it silently; use t.detach().numpy()")
+        return self._data
+
+    def item(self) -> Any:
+        """Return the only element as a Python number."""
+        if self._data.size != 1:
+            raise ValueError(f"a Tensor of shape {self.shape} has {self.size} elements; item() needs exactly one")
+        return self._data.item()
+
+    def tolist(self) -> Any:
+        """Return the elements as nested lists."""
+        return self._data.tolist()
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        array = self.numpy()
+        if dtype is not None and array.dtype != dtype:
+            return array.astype(dtype)
+        return array.copy() if copy else array
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if method == "__call__":
+            return call(ufunc, inputs, kwargs)
+        if method == "reduce" and ufunc in _REDUCTIONS:
+            return call(_REDUCTIONS[ufunc], inputs, {"axis": 0, **kwargs})
+        raise NoRuleError(f"{ufunc.__name__}.{method} has no derivative rule; write it with functions that have one")
+
+    def __array_function__(self, func: Any, types: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        return call(func, args, kwargs)
+
+    def __repr__(self) -> str:
+        values = np.array2string(self._data, separator=", ", prefix="Tensor(", threshold=100, edgeitems=3)
+        parts = [values, f"dtype={self.dtype}"]
+        if self._node is not None:
+            parts.append(f"op={self._node.rule.name}")
+        elif self._requires_grad:
+            parts.append("requires_grad=True")
+        if self.name:
+            parts.append(f"name={self.name!r}")
+        return f"Tensor({', '.join(parts)})"
+
+    def __bool__(self) -> bool:
+        if self._data.size != 1:
+            raise ValueError(f"the truth of a Tensor of shape {self.shape} is ambiguous; use .any() or .all()")
+        return bool(self._data)
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        return self._data.__index__()
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec else str(self)
+
+    def __len__(self) -> int:
+        if not self._data.ndim:
+            raise TypeError("a Tensor of shape () has no length")
+        return len(self._data)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return apply(getitem, (self, *index) if isinstance(index, tuple) else (self, index), _NONE)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise TypeError("item assignment is not differentiable; use np.where(mask, new, old) or np.concatenate")
+
+    __hash__ = object.__hash__
+
+    def __neg__(self) -> Tensor:
+        return apply(np.negative, (self,), _NONE)
+
+    def __pos__(self) -> Tensor:
+        return apply(np.positive, (self,), _NONE)
+
+    def __abs__(self) -> Tensor:
+        return apply(np.absolute, (self,), _NONE)
+
+    def __invert__(self) -> Tensor:
+        return apply(np.invert, (self,), _NONE)
+
+    def __add__(self, other: Any) -> Tensor:
+        return apply(np.add, (self, other), _NONE)
+
+    def __radd__(self, other: Any) -> Tensor:
+        return apply(np.add, (other, self), _NONE)
+
+    def __sub__(self, other: Any) -> Tensor:
+        return apply(np.subtract, (self, other), _NONE)
+
+    def __rsub__(self, other: Any) -> Tensor:
+        return apply(np.subtract, (other, self), _NONE)
+
+    def __mul__(self, other: Any) -> Tensor:
+        return apply(np.multiply, (self, other), _NONE)
+
+    def __rmul__(self, other: Any) -> Tensor:
+        return apply(np.multiply, (other, self), _NONE)
+
+    def __truediv__(self, other: Any) -> Tensor:
+        return apply(np.divide, (self, other), _NONE)
+
+    def __rtruediv__(self, other: Any) -> Tensor:
+        return apply(np.divide, (other, self), _NONE)
+
+    def __floordiv__(self, other: Any) -> Tensor:
+        return apply(np.floor_divide, (self, other), _NONE)
+
+    def __rfloordiv__(self, other: Any) -> Tensor:
+        return apply(np.floor_divide, (other, self), _NONE)
+
+    def __mod__(self, other: Any) -> Tensor:
+        return apply(np.remainder, (self, other), _NONE)
+
+    def __rmod__(self, other: Any) -> Tensor:
+        return apply(np.remainder, (other, self), _NONE)
+
+    def __matmul__(self, other: Any) -> Tensor:
+        return apply(np.matmul, (self, other), _NONE)
+
+    def __rmatmul__(self, other: Any) -> Tensor:
+        return apply(np.matmul, (other, self), _NONE)
+
+    def __pow__(self, other: Any) -> Tensor:
+        exponent = other if isinstance(other, Value) else constant_operand(other)
+        if isinstance(exponent, (int, float)) and exponent in _POWERS and self._data.dtype.kind in "fc":
+            return apply(_POWERS[exponent], (self,), _NONE)
+        return apply(np.power, (self, exponent), _NONE)
+
+    def __rpow__(self, other: Any) -> Tensor:
+        return apply(np.power, (other, self), _NONE)
+
+    def __and__(self, other: Any) -> Tensor:
+        return apply(np.bitwise_and, (self, other), _NONE)
+
+    def __rand__(self, other: Any) -> Tensor:
+        return apply(np.bitwise_and, (other, self), _NONE)
+
+    def __or__(self, other: Any) -> Tensor:
+        return apply(np.bitwise_or, (self, other), _NONE)
+
+    def __ror__(self, other: Any) -> Tensor:
+        return apply(np.bitwise_or, (other, self), _NONE)
+
+    def __xor__(self, other: Any) -> Tensor:
+        return apply(np.bitwise_xor, (self, other), _NONE)
+
+    def __rxor__(self, other: Any) -> Tensor:
+        return apply(np.bitwise_xor, (other, self), _NONE)
+
+    def __eq__(self, other: Any) -> Tensor:  # type: ignore[override]
+        return apply(np.equal, (self, other), _NONE)
+
+    def __ne__(self, other: Any) -> Tensor:  # type: ignore[override]
+        return apply(np.not_equal, (self, other), _NONE)
+
+    def __lt__(self, other: Any) -> Tensor:
+        return apply(np.less, (self, other), _NONE)
+
+    def __le__(self, other: Any) -> Tensor:
+        return apply(np.less_equal, (self, other), _NONE)
+
+    def __gt__(self, other: Any) -> Tensor:
+        return apply(np.greater, (self, other), _NONE)
+
+    def __ge__(self, other: Any) -> Tensor:
+        return apply(np.greater_equal, (self, other), _NONE)
+
+    def _updated(self, value: Tensor) -> Tensor:
+        """Return what ``+=`` and its kind give: a leaf that requires grad is changed in place, all else rebinds."""
+        if self._node is not None or not self._requires_grad:
+            return value
+        if mode.grad_enabled:
+            raise GraphError(
+                f"{self.name or 'a leaf Tensor'} requires grad and cannot be changed in place while its graph is "
+                "recorded; use no_grad() or an optimizer"
+            )
+        return assign(self, value)
+
+    def __iadd__(self, other: Any) -> Tensor:
+        return self._updated(self + other)
+
+    def __isub__(self, other: Any) -> Tensor:
+        return self._updated(self - other)
+
+    def __imul__(self, other: Any) -> Tensor:
+        return self._updated(self * other)
+
+    def __itruediv__(self, other: Any) -> Tensor:
+        return self._updated(self / other)
+
+    def __ipow__(self, other: Any) -> Tensor:
+        return self._updated(self**other)
+
+    def abs(self) -> Tensor:
+        """Return the absolute values."""
+        return apply(np.absolute, (self,), _NONE)
+
+    def exp(self) -> Tensor:
+        """Return e to the power of each element."""
+        return apply(np.exp, (self,), _NONE)
+
+    def log(self) -> Tensor:
+        """Return the natural logarithms."""
+        return apply(np.log, (self,), _NONE)
+
+    def sqrt(self) -> Tensor:
+        """Return the square roots."""
+        return apply(np.sqrt, (self,), _NONE)
+
+    def sin(self) -> Tensor:
+        """Return the sines, of radians."""
+        return apply(np.sin, (self,), _NONE)
+
+    def cos(self) -> Tensor:
+        """Return the cosines, of radians."""
+        return apply(np.cos, (self,), _NONE)
+
+    def tanh(self) -> Tensor:
+        """Return the hyperbolic tangents."""
+        return apply(np.tanh, (self,), _NONE)
+
+    def clip(self, min: Any = None, max: Any = None) -> Tensor:
+        """Return the elements limited to [min, max]; either may be None. The gradient passes at the bounds."""
+        return apply(np.clip, (self, min, max), _NONE)
+
+    def round(self, decimals: int = 0) -> Tensor:
+        """Return the elements rounded, as a constant."""
+        return apply(np.round, (self,), {"decimals": decimals})
+
+    def sum(self, axis: Axis = None, dtype: DTypeLike | None = None, keepdims: bool = False) -> Tensor:
+        """Return the sum over an axis, several, or all."""
+        return apply(np.sum, (self,), {"axis": axis, "dtype": dtype, "keepdims": keepdims})
+
+    def mean(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """Return the mean over an axis, several, or all."""
+        return apply(np.mean, (self,), {"axis": axis, "keepdims": keepdims})
+
+    def var(self, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
+        """Return the variance, the sum of squared deviations divided by N - ddof, as in NumPy."""
+        return apply(np.var, (self,), {"axis": axis, "ddof": ddof, "keepdims": keepdims})
+
+    def std(self, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
+        """Return the standard deviation. Its gradient where all elements are equal is taken to be 0."""
+        return apply(np.std, (self,), {"axis": axis, "ddof": ddof, "keepdims": keepdims})
+
+    def max(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """Return the maximum. Ties share its gradient evenly."""
+        return apply(np.max, (self,), {"axis": axis, "keepdims": keepdims})
+
+    def min(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """Return the minimum. Ties share its gradient evenly."""
+        return apply(np.min, (self,), {"axis": axis, "keepdims": keepdims})
+
+    def prod(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        """Return the product over an axis, several, or all."""
+        return call(np.prod, (self,), {"axis": axis, "keepdims": keepdims})
+
+    def argmax(self, axis: int | None = None) -> Tensor:
+        """Return the position of the maximum, an integer Tensor."""
+        return apply(np.argmax, (self,), {"axis": axis})
+
+    def argmin(self, axis: int | None = None) -> Tensor:
+        """Return the position of the minimum, an integer Tensor."""
+        return apply(np.argmin, (self,), {"axis": axis})
+
+    def all(self, axis: Axis = None) -> Tensor:
+        """Return whether all elements are true."""
+        return apply(np.all, (self,), {"axis": axis})
+
+    def any(self, axis: Axis = None) -> Tensor:
+        """Return whether any element is true."""
+        return apply(np.any, (self,), {"axis": axis})
+
+    def reshape(self, *shape: Any) -> Tensor:
+        """Return the elements in another shape: ``reshape(2, 3)`` or ``reshape((2, 3))``, -1 for what is left."""
+        return apply(np.reshape, (self,), {"shape": shape[0] if len(shape) == 1 else shape})
+
+    def ravel(self) -> Tensor:
+        """Return the elements along one axis."""
+        return apply(np.ravel, (self,), _NONE)
+
+    def transpose(self, *axes: Any) -> Tensor:
+        """Return the Tensor with its axes in another order, reversed by default."""
+        order = axes[0] if len(axes) == 1 else axes or None
+        return apply(np.transpose, (self,), {"axes": order})
+
+    def swapaxes(self, axis1: int, axis2: int) -> Tensor:
+        """Return the Tensor with two axes exchanged."""
+        return apply(np.swapaxes, (self,), {"axis1": axis1, "axis2": axis2})
+
+    def squeeze(self, axis: Axis = None) -> Tensor:
+        """Return the Tensor without its axes of length 1."""
+        return apply(np.squeeze, (self,), {"axis": axis})
+
+    def take(self, indices: Any, axis: int | None = None) -> Tensor:
+        """Return the elements at the indices along an axis."""
+        return call(np.take, (self, indices), {"axis": axis})
+
+    def dot(self, other: Any) -> Tensor:
+        """Return ``np.dot(self, other)``."""
+        return call(np.dot, (self, other), _NONE)
+
+    def copy(self) -> Tensor:
+        """Return a copy, through which gradients flow."""
+        return apply(np.copy, (self,), _NONE)
+
+    def astype(self, dtype: DTypeLike) -> Tensor:
+        """Return a copy in another dtype; a float one lets gradients through, in the old dtype."""
+        return apply(astype, (self, np.dtype(dtype)), _NONE)
+
+
+def _shared_version(t: Any) -> list[int]:
+    """Return the version counter of a Tensor's memory, for another Tensor over the same memory."""
+    if t._version is None:
+        t._version = [0]
+    return t._version
+
+
+graph.result_class = Tensor
