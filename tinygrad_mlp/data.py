@@ -29,7 +29,8 @@ from .errors import DataError, DtypeError, ShapeError, describe, out_of_range
 
 TRAIN_ROWS, ROWS, PIXELS, CLASSES = 60_000, 70_000, 784, 10
 COLUMNS = [f"pixel{i}" for i in range(1, PIXELS + 1)] + ["class"]
-BLOCK_ROWS = 500  # lines that pandas parses at once: more costs memory, fewer costs time
+BLOCK_ROWS = 400  # lines that pandas parses at once: more costs memory, fewer costs time
+NUMERIC = b'0123456789.+-eE," \t\n'  # every byte of lines that hold nothing but numbers
 LINE_LIMIT = 1 << 16  # characters; a longer line is cut here, and then found to be wrong
 
 Array = NDArray[Any]
@@ -50,7 +51,7 @@ def load_mnist(path: str | os.PathLike[str]) -> tuple[Array, Array, Array, Array
     X, y = read_mnist(path)
     if len(X) != ROWS:
         raise DataError(
-            f"{os.fspath(path)!r} has {len(X)} rows, expected {ROWS}: the file may be cut; "
+            f"{str(path)!r} has {len(X)} rows, expected {ROWS}: the file may be cut; "
             "read_mnist reads a part of MNIST, to be split by slicing"
         )
     return X[:TRAIN_ROWS], y[:TRAIN_ROWS], X[TRAIN_ROWS:], y[TRAIN_ROWS:]
@@ -116,12 +117,15 @@ def _unquoted(cell: str) -> str:
 
 def _check_header(names: list[str], where: str) -> None:
     expected = "expected a header with pixel1 to pixel784 and class, separated by commas"
+    absent = set(COLUMNS)
     for column, name in enumerate(names, 1):
-        if name not in COLUMNS or name in names[: column - 1]:
+        if name not in absent:
             fault = "repeated" if name in COLUMNS else "unknown"
             raise DataError(f"{where}, column {column}: {fault} name {describe(name)}; {expected}")
-    if missing := [name for name in COLUMNS if name not in names]:
-        raise DataError(f"{where}: no column {missing[0]!r} ({len(missing)} missing); {expected}")
+        absent.remove(name)
+    if absent:
+        first = min(absent, key=COLUMNS.index)
+        raise DataError(f"{where}: no column {first!r} ({len(absent)} missing); {expected}")
 
 
 def _parse(block: list[Line], names: list[str], where: str) -> Array:
@@ -132,16 +136,19 @@ def _parse(block: list[Line], names: list[str], where: str) -> Array:
     """
     import pandas as pd
 
-    # Counted here: pandas fills up a short line with NaN, and drops the end of a long one or takes an index from it.
-    if all(line.count(",") == PIXELS for _, line in block):
-        text = StringIO("".join(line for _, line in block))
+    text = "".join(line for _, line in block)
+    # Looked at here: pandas fills up a short line with NaN, drops the end of a long one or takes an index from it,
+    # and reads a column of nothing but True as ones.
+    if all(line.count(",") == PIXELS for _, line in block) and not text.encode().translate(None, NUMERIC):
         limits = np.array([_limit(name) for name in names])
         with suppress(ValueError):
-            frame = pd.read_csv(text, header=None, index_col=False, dtype=np.float64, skipinitialspace=True, engine="c")
+            # skipinitialspace lets a quote follow a space; low_memory=False parses the block in one piece, not in many.
+            frame = pd.read_csv(
+                StringIO(text), header=None, dtype=np.float64, skipinitialspace=True, low_memory=False, engine="c"
+            )
             values: Array = frame.to_numpy()
-            if values.shape == (len(block), len(names)) and np.all(
-                (values >= 0) & (values <= limits) & (values == np.floor(values))
-            ):
+            whole = (values >= 0) & (values == np.floor(values))
+            if values.shape == (len(block), len(names)) and np.all(whole & (values <= limits)):
                 return values
     return np.array([_parse_line(line, names, f"{where}, line {number}") for number, line in block])
 
@@ -217,7 +224,7 @@ def as_array(value: Any) -> Array:
     """
     if hasattr(value, "to_numpy"):
         value = value.to_numpy()
-    elif hasattr(value, "detach"):
+    elif hasattr(value, "detach") and hasattr(value, "numpy"):
         value = value.detach().numpy()
     try:
         return np.asarray(value)
@@ -339,13 +346,14 @@ def minibatches(
         raise ShapeError(f"X and y must have one row for each sample, got shapes {X.shape} and {y.shape}")
     if len(X) == 0:
         raise DataError(f"X has shape {X.shape}, expected at least one row")
-    if not 1 <= _whole("batch_size", batch_size) <= len(X):
+    batch_size = _whole("batch_size", batch_size)
+    if not 1 <= batch_size <= len(X):
         raise out_of_range("batch_size", batch_size, f"in 1..{len(X)}, the number of rows")
     if not isinstance(rng, np.random.Generator | None):
         raise TypeError(f"rng must be a Generator, such as np.random.default_rng(seed), got {describe(rng)}")
     order = np.arange(len(X)) if rng is None else rng.permutation(len(X))
-    batches = np.split(order, range(batch_size, len(X), batch_size))
-    return ((_take(X, rows), _take(y, rows)) for rows in batches)
+    parts = (order[start : start + batch_size] for start in range(0, len(X), batch_size))
+    return ((_take(X, rows), _take(y, rows)) for rows in parts)
 
 
 def _sliceable(value: Any) -> Any:
@@ -369,21 +377,24 @@ def accuracy(predictions: Any, labels: Any) -> float:
     0.5
     """
     predictions, labels = as_array(predictions), as_array(labels)
-    if predictions.shape[:1] != labels.shape[:1]:
-        raise ShapeError(f"predictions {predictions.shape} and labels {labels.shape} must have the same number of rows")
-    widths = [array.shape[1] for array in (predictions, labels) if array.ndim == 2]
-    num_classes = widths[0] if widths else None
-    predicted = _best_classes(predictions, num_classes, "predictions")
-    return float(np.mean(predicted == _best_classes(labels, num_classes, "labels")))
+    widths = {array.shape[1] for array in (predictions, labels) if array.ndim == 2}
+    if predictions.shape[:1] != labels.shape[:1] or len(widths) > 1 or 1 in widths:
+        raise ShapeError(
+            f"predictions {predictions.shape} and labels {labels.shape} do not fit; expected (N,) classes or (N, C) "
+            "scores, with the same N and the same C >= 2"
+        )
+    num_classes = widths.pop() if widths else None
+    hits = _best_classes(predictions, num_classes, "predictions") == _best_classes(labels, num_classes, "labels")
+    return float(np.mean(hits))
 
 
 def _best_classes(values: Array, num_classes: int | None, name: str) -> Array:
     if values.ndim != 2:
         return _class_labels(values, num_classes, name)
-    if not 2 <= values.shape[1] == num_classes or values.shape[0] == 0:
-        raise ShapeError(f"{name} has shape {values.shape}, expected (N,) classes, or (N, C) scores for C >= 2 classes")
     if values.dtype.kind not in "biuf":
         raise DtypeError(f"{name} is {describe(values)}, expected real numbers")
+    if values.size == 0:
+        raise DataError(f"{name} is empty: its shape is {values.shape}, expected at least one row of scores")
     if (bad := np.isnan(values)).any():
         raise DataError(f"{name}{list(_first(bad))} is nan: these scores decide nothing; look for what made them NaN")
     best: Array = values.argmax(axis=1)

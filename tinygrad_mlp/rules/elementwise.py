@@ -55,6 +55,27 @@ def softplus(x: Any) -> Any:
     return np.maximum(x, 0) + np.log1p(np.exp(-_absolute(x)))
 
 
+@primitive
+def bce_with_logits(x: Any, t: Any) -> Any:
+    """Return -t log(sigmoid(x)) - (1 - t) log(1 - sigmoid(x)), exact for logits of any size."""
+    return np.maximum(x, 0) - x * t + np.log1p(np.exp(-_absolute(x)))
+
+
+@primitive
+def bce(p: Any, t: Any) -> Any:
+    """Return -t log(p) - (1 - t) log(1 - p), with logarithms not below -100, as in PyTorch."""
+    with np.errstate(divide="ignore"):
+        return (t - 1) * np.maximum(np.log1p(-p), -100) - t * np.maximum(np.log(p), -100)
+
+
+@primitive
+def bernoulli(rng: np.random.Generator, like: Any, p: float) -> Any:
+    """Return booleans, true with probability ``p``, in the shape and memory layout of another array."""
+    if like.ndim == 2 and like.flags.f_contiguous:
+        return (rng.random(like.shape[::-1], np.float32) < p).T
+    return rng.random(like.shape, np.float32) < p
+
+
 def _lowered(y: Any) -> Any:
     """Return ``y - 1``, or 1 where ``y`` is 0: there the derivative ``y * x**(y - 1)`` is 0, for x = 0 too."""
     return (y - 1 if y else 1) if isinstance(y, (int, float)) else np.where(y == 0, 1.0, y - 1.0)
@@ -97,6 +118,13 @@ vjp(leaky_relu, lambda g, out, x, negative_slope=0.01: np.where(x > 0, g, negati
 vjp(sigmoid, lambda g, out, x: g * (out * (1 - out)))
 vjp(softplus, lambda g, out, x: g * sigmoid(x))
 vjp(select, None, lambda g, out, mask, x: select(mask, g))
+
+vjp(bce_with_logits, lambda g, out, x, t: g * (sigmoid(x) - t), lambda g, out, x, t: -g * x)
+vjp(
+    bce,
+    lambda g, out, p, t: g * ((p - t) / np.maximum(p * (1 - p), 1e-12)),
+    lambda g, out, p, t: g * (np.log1p(-p) - np.log(p)),
+)
 
 vjp(np.absolute, lambda g, out, x: g * np.sign(x), forward=_absolute)
 vjp(
@@ -152,5 +180,5 @@ constant(
     np.logical_and, np.logical_or, np.logical_xor, np.logical_not,
     np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert,
     np.sign, np.signbit, np.floor, np.ceil, np.rint, np.trunc, np.fix, np.round, np.floor_divide,
-    np.isnan, np.isinf, np.isfinite, np.nan_to_num,
+    np.isnan, np.isinf, np.isfinite, bernoulli,
 )  # fmt: skip

@@ -1,0 +1,329 @@
+"""Functions that networks are made of: activations, normalisations and losses.
+
+They take Tensors, and arrays where nothing needs a gradient. What has a derivative of its own stands in `rules`;
+the rest is composed here of ops, so that no derivative is written in this file.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .errors import ShapeError, nearest, out_of_range
+from .graph import Value, assign, no_grad
+from .rules.elementwise import bce, bce_with_logits, bernoulli, leaky_relu, relu, select, sigmoid, softplus
+from .rules.indexing import gather
+from .rules.linalg import linear
+from .rules.reductions import log_softmax, logsumexp, softmax
+from .rules.table import constant, primitive
+
+__all__ = [
+    "batch_norm",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "cross_entropy",
+    "dropout",
+    "gelu",
+    "huber_loss",
+    "l1_loss",
+    "layer_norm",
+    "leaky_relu",
+    "linear",
+    "log_softmax",
+    "logsumexp",
+    "mse_loss",
+    "nll_loss",
+    "relu",
+    "sigmoid",
+    "softmax",
+    "softplus",
+    "tanh",
+]
+
+
+def tanh(x: Any) -> Any:
+    """Return the hyperbolic tangent of each element: ``np.tanh``."""
+    return np.tanh(x)
+
+
+def gelu(x: Any) -> Any:
+    """Return the Gaussian error linear unit in its tanh form (Hendrycks and Gimpel, arXiv:1606.08415).
+
+    ``x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x**3)))``: PyTorch's ``gelu(x, approximate="tanh")``.
+
+    >>> gelu(np.array([-1.0, 0.0, 1.0])).round(4)
+    array([-0.1588,  0.    ,  0.8412])
+    """
+    return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x))))
+
+
+def dropout(x: Any, p: float, rng: np.random.Generator, training: bool = True) -> Any:
+    """Set elements to 0 with probability ``p`` and scale the others by ``1 / (1 - p)``; identity unless training.
+
+    Raises:
+        ValueError: ``p`` is outside [0, 1].
+    """
+    if not 0 <= p <= 1:
+        raise out_of_range("dropout probability p", p, "between 0 and 1")
+    if not training or p == 0:
+        return x
+    scale = 1 / (1 - p) if p < 1 else 1.0
+    return select(bernoulli(rng, x, 1 - p), x * scale)
+
+
+def batch_norm(
+    x: Any,
+    running_mean: Any,
+    running_var: Any,
+    weight: Any = None,
+    bias: Any = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Any:
+    """Normalise each feature by its mean and variance over the batch (Ioffe and Szegedy, arXiv:1502.03167).
+
+    ``(x - mean) / sqrt(var + eps) * weight + bias``, for ``x`` of shape (N, C) or (N, C, L). In training the
+    running statistics, if any, move towards those of the batch by ``momentum`` (the variance with N - 1, as in
+    PyTorch) and the batch's own are used; otherwise the running ones are.
+
+    Raises:
+        ValueError: training on a single value per feature, which has no variance.
+    """
+    axes = (0, *range(2, x.ndim))
+    column = (slice(None), *(None,) * (x.ndim - 2))
+    if training or running_mean is None:
+        count = x.size // x.shape[1]
+        if training and count < 2:
+            raise ValueError(f"batch_norm needs more than one value per feature to train, got input of shape {x.shape}")
+        mean, var = x.mean(axis=axes), x.var(axis=axes)
+        if training and running_mean is not None:
+            with no_grad():
+                assign(running_mean, (1 - momentum) * running_mean + momentum * mean)
+                assign(running_var, (1 - momentum) * running_var + (momentum * count / (count - 1)) * var)
+    else:
+        mean, var = running_mean, running_var
+    scale = 1 / np.sqrt(var + eps)
+    if weight is not None:
+        scale = scale * weight
+    out = (x - mean[column]) * scale[column]
+    return out if bias is None else out + bias[column]
+
+
+def layer_norm(x: Any, normalized_shape: tuple[int, ...], weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
+    """Normalise each sample over its last axes, those of ``normalized_shape`` (Ba and others, arXiv:1607.06450).
+
+    Raises:
+        ShapeError: the last axes of ``x`` are others.
+    """
+    if x.shape[x.ndim - len(normalized_shape) :] != tuple(normalized_shape):
+        raise ShapeError(f"layer_norm expects input whose last axes are {tuple(normalized_shape)}, got shape {x.shape}")
+    axes = tuple(range(-len(normalized_shape), 0))
+    out = (x - x.mean(axis=axes, keepdims=True)) / np.sqrt(x.var(axis=axes, keepdims=True) + eps)
+    if weight is not None:
+        out = out * weight
+    return out if bias is None else out + bias
+
+
+def cross_entropy(logits: Any, target: Any, *, label_smoothing: float = 0.0, reduction: str = "mean") -> Any:
+    """Return the cross entropy between softmax(logits) and the target.
+
+    Args:
+        logits: (N, C), unnormalised.
+        target: N integer labels in 0..C-1, or (N, C) probabilities: one-hot or soft.
+        label_smoothing: mix the target with this share of the uniform distribution (Szegedy and others,
+            arXiv:1512.00567).
+        reduction: "mean" or "sum" over the samples, or "none".
+
+    Raises:
+        ShapeError: the shapes do not belong together.
+        ValueError: a label is out of range (the first is named), or an option is.
+
+    The formula is ``-sum(target * log_softmax(logits), axis=1)``.
+
+    >>> import tinygrad_mlp as tg
+    >>> logits = tg.Tensor([[2.0, 1.0, 0.1]], requires_grad=True)
+    >>> loss = cross_entropy(logits, np.array([0]))
+    >>> loss.backward()
+    >>> print(f"{loss:.6f}", logits.grad.numpy().round(6))
+    0.417030 [[-0.340999  0.242433  0.098566]]
+    """
+    _check_matrix("cross_entropy", logits)
+    if not 0 <= label_smoothing <= 1:
+        raise out_of_range("label_smoothing", label_smoothing, "between 0 and 1")
+    target = _as_labels_or_distribution(logits, target)
+    log_probs = log_softmax(logits, 1)
+    if target.ndim == 2:
+        losses = -(target * log_probs).sum(axis=1)
+    else:
+        losses = -gather(log_probs, target)
+    if label_smoothing:
+        losses = (1 - label_smoothing) * losses - label_smoothing * log_probs.mean(axis=1)
+    return _reduce(losses, reduction)
+
+
+def nll_loss(log_probs: Any, target: Any, *, reduction: str = "mean") -> Any:
+    """Return the negative log-likelihood, ``-log_probs[i, target[i]]``: `cross_entropy` after a `log_softmax`.
+
+    Args:
+        log_probs: (N, C) logarithms of probabilities.
+        target: N integer labels in 0..C-1.
+        reduction: "mean" or "sum" over the samples, or "none".
+
+    Raises:
+        ShapeError, ValueError: as `cross_entropy`.
+    """
+    _check_matrix("nll_loss", log_probs)
+    target = _as_labels_or_distribution(log_probs, target)
+    if target.ndim != 1:
+        raise ShapeError(f"nll_loss takes labels of shape ({log_probs.shape[0]},), got {target.shape}; use argmax(axis=1)")
+    return _reduce(-gather(log_probs, target), reduction)
+
+
+def binary_cross_entropy_with_logits(logits: Any, target: Any, *, reduction: str = "mean") -> Any:
+    """Return the binary cross entropy between sigmoid(logits) and targets in [0, 1], of the same shape.
+
+    ``max(x, 0) - x * t + log(1 + exp(-|x|))``: finite for logits of any size.
+
+    Raises:
+        ShapeError: the shapes differ.
+
+    >>> import tinygrad_mlp as tg
+    >>> binary_cross_entropy_with_logits(tg.Tensor([1000.0, -1000.0]), np.array([0.0, 0.0]), reduction="none")
+    Tensor([1000.,    0.], dtype=float64)
+    """
+    target = _same_shape("binary_cross_entropy_with_logits", logits, target)
+    return _reduce(bce_with_logits(logits, target), reduction)
+
+
+def binary_cross_entropy(probs: Any, target: Any, *, reduction: str = "mean") -> Any:
+    """Return the binary cross entropy of probabilities; prefer `binary_cross_entropy_with_logits`, which is exact.
+
+    ``-t log(p) - (1 - t) log(1 - p)``, with logarithms not below -100, as in PyTorch.
+
+    Raises:
+        ShapeError: the shapes differ.
+        ValueError: a probability is outside [0, 1]; the first one is named.
+    """
+    target = _same_shape("binary_cross_entropy", probs, target)
+    check_probabilities(probs)
+    return _reduce(bce(probs, target), reduction)
+
+
+def mse_loss(prediction: Any, target: Any, *, reduction: str = "mean") -> Any:
+    """Return the squared differences of two arrays of the same shape, by default their mean over all elements.
+
+    Raises:
+        ShapeError: the shapes differ; broadcasting them would compare everything with everything.
+    """
+    return _reduce(np.square(prediction - _same_shape("mse_loss", prediction, target)), reduction)
+
+
+def l1_loss(prediction: Any, target: Any, *, reduction: str = "mean") -> Any:
+    """Return the absolute differences of two arrays of the same shape, by default their mean over all elements.
+
+    Raises:
+        ShapeError: the shapes differ.
+    """
+    return _reduce(np.abs(prediction - _same_shape("l1_loss", prediction, target)), reduction)
+
+
+def huber_loss(prediction: Any, target: Any, *, delta: float = 1.0, reduction: str = "mean") -> Any:
+    """Return a loss that is quadratic for differences up to ``delta`` and linear beyond (Huber, 1964).
+
+    ``d**2 / 2`` where d = |prediction - target| <= delta, else ``delta * (d - delta / 2)``.
+
+    Raises:
+        ShapeError: the shapes differ.
+        ValueError: ``delta`` is not positive.
+    """
+    if not delta > 0:
+        raise out_of_range("delta", delta, "a positive number")
+    distance = np.abs(prediction - _same_shape("huber_loss", prediction, target))
+    near = np.minimum(distance, delta)
+    return _reduce(0.5 * (near * near) + delta * (distance - near), reduction)
+
+
+def _reduce(losses: Any, reduction: str) -> Any:
+    if reduction == "mean":
+        return losses.mean()
+    if reduction == "sum":
+        return losses.sum()
+    if reduction == "none":
+        return losses
+    raise ValueError(f"unknown reduction {reduction!r}; {nearest(reduction, ['mean', 'sum', 'none'])}")
+
+
+def _check_matrix(name: str, logits: Any) -> None:
+    if logits.ndim != 2:
+        raise ShapeError(f"{name} expects scores of shape (N, C), got {logits.shape}")
+
+
+def _as_operand(target: Any) -> Any:
+    return target if isinstance(target, Value) else np.asarray(target)
+
+
+def _same_shape(name: str, prediction: Any, target: Any) -> Any:
+    """Return the target as an operand of the prediction's shape and dtype."""
+    target = _as_operand(target)
+    if target.shape != prediction.shape:
+        try:
+            would = f"; they would broadcast to {np.broadcast_shapes(prediction.shape, target.shape)}"
+        except ValueError:
+            would = ""
+        raise ShapeError(f"{name}: prediction has shape {prediction.shape} and target {target.shape}{would}; reshape one")
+    return target if target.dtype.kind == "f" and target.dtype == prediction.dtype else target.astype(prediction.dtype)
+
+
+def _as_labels_or_distribution(scores: Any, target: Any) -> Any:
+    """Return N checked integer labels, or an (N, C) distribution in the dtype of the scores."""
+    target = _as_operand(target)
+    n, classes = scores.shape
+    if target.shape == (n, classes):
+        return target if target.dtype == scores.dtype else target.astype(scores.dtype)
+    if target.ndim != 1:
+        raise ShapeError(f"target has shape {target.shape}; expected labels ({n},) or probabilities ({n}, {classes})")
+    if len(target) != n:
+        raise ShapeError(f"scores of shape {scores.shape} are for {n} samples, the target is for {len(target)}")
+    if target.dtype.kind not in "iu":
+        check_whole(target)
+        target = target.astype(np.int64)
+    check_labels(target, classes)
+    return target
+
+
+@primitive
+def check_labels(labels: Any, classes: int) -> Any:
+    """Raise ValueError, naming the first one, if an integer label is not in 0..classes-1."""
+    if labels.size and (labels.max() >= classes or labels.min() < 0):
+        i = int(np.argmax((labels < 0) | (labels >= classes)))
+        raise ValueError(f"label {labels[i]} at position {i} is out of range; labels must be in 0..{classes - 1}")
+    return labels
+
+
+@primitive
+def check_whole(labels: Any) -> Any:
+    """Raise ValueError, naming the first one, if a label is not a whole number."""
+    bad = ~(np.isfinite(labels) & (labels == np.floor(labels)))
+    if bad.any():
+        i = int(np.argmax(bad))
+        raise ValueError(f"label {labels[i]} at position {i} is not a whole number; labels must be integers")
+    return labels
+
+
+@primitive
+def check_probabilities(p: Any) -> Any:
+    """Raise ValueError, naming the first one, if a probability is outside [0, 1]."""
+    bad = ~((p >= 0) & (p <= 1))
+    if bad.any():
+        i = tuple(int(k) for k in np.argwhere(bad)[0])
+        raise ValueError(
+            f"probability {p[i]} at position {i} is outside [0, 1]; "
+            "apply a sigmoid first, or use binary_cross_entropy_with_logits on the logits"
+        )
+    return p
+
+
+constant(check_labels, check_whole, check_probabilities)

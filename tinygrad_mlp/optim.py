@@ -1,0 +1,479 @@
+"""Optimisers and learning-rate schedules.
+
+An update is a formula, as a rule is: on arrays it works in place, and on Tensors, while an observer records, the same
+lines make new ones, which are then assigned.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .errors import CheckpointError, GraphError, nearest, out_of_range
+from .graph import Value, assign, changed, mode, no_grad, wrap
+
+__all__ = ["SGD", "Adam", "AdamW", "CosineAnnealingLR", "LRScheduler", "OneCycleLR", "Optimizer"]
+
+Group = dict[str, Any]
+
+
+class Optimizer:
+    """What all optimisers share: parameter groups, the state of each parameter, and the walk over them.
+
+    A subclass gives ``buffers``, the names of its state arrays, and ``formula(p, g, *buffers, **scalars)``, which
+    returns the new values of the parameter and its buffers, and may write into the old ones, but not into ``g``.
+    """
+
+    buffers: tuple[str, ...] = ()
+
+    def __init__(self, params: Iterable[Any], defaults: Mapping[str, Any]) -> None:
+        self.defaults = dict(defaults)
+        self.param_groups: list[Group] = []
+        self.state: dict[Any, dict[str, Any]] = {}
+        for group in _as_groups(params):
+            self.add_param_group(group)
+
+    def formula(self, p: Any, g: Any, *buffers: Any, **scalars: Any) -> tuple[Any, ...]:
+        """Return the new values of ``p`` and its buffers; a buffer that is None has not been used yet."""
+        raise NotImplementedError
+
+    def check(self, group: Group) -> None:
+        """Raise ValueError if an option of a group is out of range."""
+        for name in ("lr", "weight_decay"):
+            if not 0 <= group[name] < math.inf:
+                raise out_of_range(name, group[name], "a finite number >= 0")
+
+    def scalars(self, group: Group, state: dict[str, Any]) -> dict[str, Any]:
+        """Return the numbers that `formula` needs for one step of a parameter."""
+        return {k: v for k, v in group.items() if k != "params"}
+
+    def add_param_group(self, group: Mapping[str, Any]) -> None:
+        """Add parameters with options of their own: ``{"params": [...], "lr": 0.01}``."""
+        unknown = sorted(set(group) - set(self.defaults) - {"params"})
+        if unknown:
+            raise ValueError(f"unknown option {unknown[0]!r}; {nearest(unknown[0], self.defaults)}")
+        params = _checked_params(group["params"], self._all_params())
+        group = {**self.defaults, **group, "params": params}
+        self.check(group)
+        self.param_groups.append(group)
+
+    def _all_params(self) -> list[Any]:
+        return [p for group in self.param_groups for p in group["params"]]
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of all parameters: ``grad`` becomes None."""
+        for p in self._all_params():
+            p.grad = None
+
+    def step(self) -> None:
+        """Update, in place, every parameter that has a gradient.
+
+        Raises:
+            GraphError: no parameter has one: ``backward()`` was not called.
+        """
+        ready = [(group, p) for group in self.param_groups for p in group["params"] if p.grad is not None]
+        if not ready:
+            raise GraphError("step(): no parameter has a gradient; call loss.backward() first")
+        for group, p in ready:
+            state = self.state.setdefault(p, {})
+            self._update(p, state, self.scalars(group, state))
+
+    def _update(self, p: Any, state: dict[str, Any], scalars: dict[str, Any]) -> None:
+        names = self._used_buffers(scalars)
+        old = [state.get(name) for name in names]
+        for name in names:
+            state.setdefault(name, wrap(np.zeros_like(p._data)))
+        targets = [p, *(state[name] for name in names)]
+        if mode.observer is not None:
+            with no_grad():
+                for target, value in zip(targets, self.formula(p.detach(), p.grad, *old, **scalars), strict=True):
+                    assign(target, value)
+            return
+        arrays = [None if o is None else o._data for o in old]
+        for target, value in zip(targets, self.formula(p._data, p.grad._data, *arrays, **scalars), strict=True):
+            if value is not target._data:
+                np.copyto(target._data, value)
+            changed(target)
+
+    def _used_buffers(self, scalars: Mapping[str, Any]) -> tuple[str, ...]:
+        return self.buffers
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return a copy of the state: options by group, and arrays by the parameter's number, as in PyTorch."""
+        params = self._all_params()
+        number = {p: i for i, p in enumerate(params)}
+        state = {i: {k: _copied(v) for k, v in self.state.get(p, {}).items()} for p, i in number.items()}
+        groups = [{**group, "params": [number[p] for p in group["params"]]} for group in self.param_groups]
+        return {"state": {i: s for i, s in state.items() if s}, "param_groups": groups}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over a state that `state_dict` gave; checked as a whole before anything changes.
+
+        Raises:
+            CheckpointError: it is of another optimiser or of other parameters; everything that differs is listed.
+        """
+        groups, state = state_dict["param_groups"], {int(k): v for k, v in state_dict["state"].items()}
+        params = self._all_params()
+        wrong = _differences(self.param_groups, groups, params, state, self.buffers)
+        if wrong:
+            raise CheckpointError("optimizer state does not fit: " + "; ".join(wrong))
+        for mine, theirs in zip(self.param_groups, groups, strict=True):
+            mine.update({k: v for k, v in theirs.items() if k != "params"})
+        self.state = {}
+        for i, entries in state.items():
+            p = params[i]
+            self.state[p] = {k: _like(v, p) if k in self.buffers else v for k, v in entries.items()}
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent with momentum (Sutskever and others, ICML 2013), in PyTorch's form.
+
+    ``g += weight_decay * p``; with momentum ``buf = momentum * buf + (1 - dampening) * g``, and ``buf = g`` at the
+    first step; ``g = g + momentum * buf`` with Nesterov, else ``g = buf``; ``p -= lr * g``.
+
+    Args:
+        params: the parameters, or dicts of them with options of their own.
+        lr: the learning rate, finite, >= 0.
+        momentum: in [0, 1).
+        dampening: how much of the gradient the momentum ignores.
+        weight_decay: >= 0, added to the gradient.
+        nesterov: look ahead; needs momentum and no dampening.
+
+    Raises:
+        ValueError, TypeError: an option out of range, or parameters that cannot be optimised.
+
+    >>> import tinygrad_mlp as tg
+    >>> p = tg.Tensor([1.0], requires_grad=True)
+    >>> opt = SGD([p], lr=0.1, momentum=0.9)
+    >>> for _ in range(2):
+    ...     opt.zero_grad()
+    ...     p.sum().backward()
+    ...     opt.step()
+    >>> p
+    Tensor([0.71], dtype=float64, requires_grad=True)
+    """
+
+    buffers = ("momentum_buffer",)
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+    ) -> None:
+        options = dict(lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay, nesterov=nesterov)
+        super().__init__(params, options)
+
+    def check(self, group: Group) -> None:
+        super().check(group)
+        if not 0 <= group["momentum"] < 1:
+            raise out_of_range("momentum", group["momentum"], "in [0, 1)")
+        if not 0 <= group["dampening"] <= 1:
+            raise out_of_range("dampening", group["dampening"], "in [0, 1]")
+        if group["nesterov"] and (group["momentum"] == 0 or group["dampening"] != 0):
+            raise ValueError("nesterov needs momentum > 0 and dampening = 0; set momentum=0.9, say")
+
+    def _used_buffers(self, scalars: Mapping[str, Any]) -> tuple[str, ...]:
+        return self.buffers if scalars["momentum"] else ()
+
+    def formula(self, p: Any, g: Any, *buffers: Any, **scalars: Any) -> tuple[Any, ...]:
+        return _sgd(p, g, *buffers, **scalars)
+
+
+def _sgd(
+    p: Any, g: Any, buf: Any = None, *, lr: float, momentum: float, dampening: float, weight_decay: float, nesterov: bool
+) -> tuple[Any, ...]:
+    if weight_decay:
+        g = g + weight_decay * p
+    if momentum:
+        if buf is None:
+            buf = g.copy()
+        else:
+            buf *= momentum
+            buf += (1 - dampening) * g if dampening else g
+        if nesterov:
+            g = momentum * buf + g
+        else:
+            g = buf
+    p -= lr * g
+    return (p, buf) if momentum else (p,)
+
+
+class Adam(Optimizer):
+    """Adam (Kingma and Ba, arXiv:1412.6980), in PyTorch's form: weight decay is added to the gradient.
+
+    ``m = b1 m + (1 - b1) g``, ``v = b2 v + (1 - b2) g**2``, and with m and v divided by ``1 - b**t``,
+    ``p -= lr * m / (sqrt(v) + eps)``.
+
+    Args:
+        params: the parameters, or dicts of them with options of their own.
+        lr: the learning rate, finite, >= 0.
+        betas: the decay of the two averages, each in [0, 1).
+        eps: > 0.
+        weight_decay: >= 0.
+
+    Raises:
+        ValueError, TypeError: an option out of range, or parameters that cannot be optimised.
+    """
+
+    buffers = ("exp_avg", "exp_avg_sq")
+    decoupled = False
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(params, dict(lr=lr, betas=tuple(betas), eps=eps, weight_decay=weight_decay))
+
+    def check(self, group: Group) -> None:
+        super().check(group)
+        for beta in group["betas"]:
+            if not 0 <= beta < 1:
+                raise out_of_range("each of betas", beta, "in [0, 1)")
+        if not 0 < group["eps"] < math.inf:
+            raise out_of_range("eps", group["eps"], "a finite number > 0")
+
+    def scalars(self, group: Group, state: dict[str, Any]) -> dict[str, Any]:
+        t = state["step"] = state.get("step", 0) + 1
+        b1, b2 = group["betas"]
+        decay = group["weight_decay"]
+        return {
+            "b1": b1,
+            "b2": b2,
+            "lr": group["lr"] / (1 - b1**t),
+            "root": math.sqrt(1 - b2**t),
+            "eps": group["eps"],
+            "weight_decay": 0.0 if self.decoupled else decay,
+            "shrink": 1 - group["lr"] * decay if self.decoupled else 1.0,
+        }
+
+    def formula(self, p: Any, g: Any, *buffers: Any, **scalars: Any) -> tuple[Any, ...]:
+        return _adam(p, g, *buffers, **scalars)
+
+
+def _adam(
+    p: Any, g: Any, m: Any, v: Any, *, b1: float, b2: float, lr: float, root: float, eps: float, weight_decay: float,
+    shrink: float,
+) -> tuple[Any, ...]:  # fmt: skip
+    if weight_decay:
+        g = g + weight_decay * p
+    if shrink != 1:
+        p *= shrink
+    if m is None:
+        m, v = (1 - b1) * g, (1 - b2) * (g * g)
+    else:
+        m *= b1
+        m += (1 - b1) * g
+        v *= b2
+        v += (1 - b2) * (g * g)
+    scale = np.sqrt(v)
+    scale /= root
+    scale += eps
+    p -= lr * (m / scale)
+    return p, m, v
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov and Hutter, arXiv:1711.05101): ``p *= 1 - lr * weight_decay``.
+
+    Args and errors as `Adam`; ``weight_decay`` is 0.01 by default, as in PyTorch.
+    """
+
+    decoupled = True
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+    ) -> None:
+        super().__init__(params, lr, betas, eps, weight_decay)
+
+
+class LRScheduler:
+    """What schedules share: ``step()`` after each ``optimizer.step()`` sets every group's learning rate.
+
+    A subclass gives ``factor(step)``, which multiplies the learning rate that the group had at the start.
+    """
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self.optimizer = optimizer
+        self.base_lrs = [group["lr"] for group in optimizer.param_groups]
+        self.last_step = 0
+        self._set()
+
+    def factor(self, step: int) -> float:
+        """Return by what the base learning rate is multiplied at a step, the first being 0."""
+        raise NotImplementedError
+
+    def step(self) -> None:
+        """Go on to the next step's learning rate."""
+        self.last_step += 1
+        self._set()
+
+    def _set(self) -> None:
+        for group, lr in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
+            group["lr"] = lr * self.factor(self.last_step)
+
+    def get_last_lr(self) -> list[float]:
+        """Return the present learning rate of each group."""
+        return [group["lr"] for group in self.optimizer.param_groups]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what is needed to go on from here."""
+        return {"last_step": self.last_step, "base_lrs": list(self.base_lrs)}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from where a state was taken."""
+        self.last_step, self.base_lrs = int(state_dict["last_step"]), list(state_dict["base_lrs"])
+        self._set()
+
+
+class CosineAnnealingLR(LRScheduler):
+    """The optimiser's learning rate, after a linear warm-up, lowered along half a cosine (arXiv:1608.03983).
+
+    Args:
+        optimizer: whose learning rates are the highest ones.
+        T_max: steps in all, at which the rate is ``eta_min``.
+        eta_min: the last rate, as a share of the highest.
+        warmup: steps of the warm-up; the first has 1 / (warmup + 1) of the highest rate.
+
+    Raises:
+        ValueError: a number of steps out of range.
+
+    >>> import tinygrad_mlp as tg
+    >>> opt = SGD([tg.Tensor([1.0], requires_grad=True)], lr=1.0)
+    >>> schedule = CosineAnnealingLR(opt, T_max=4)
+    >>> rates = []
+    >>> for _ in range(5):
+    ...     rates.append(round(opt.param_groups[0]["lr"], 3))
+    ...     schedule.step()
+    >>> rates
+    [1.0, 0.854, 0.5, 0.146, 0.0]
+    """
+
+    def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, warmup: int = 0) -> None:  # noqa: N803
+        if not 0 <= warmup < T_max:
+            raise out_of_range("warmup", warmup, f"from 0 to T_max - 1 = {T_max - 1}")
+        self.T_max, self.eta_min, self.warmup = T_max, eta_min, warmup
+        super().__init__(optimizer)
+
+    def factor(self, step: int) -> float:
+        if step < self.warmup:
+            return (step + 1) / (self.warmup + 1)
+        return _cosine(1.0, self.eta_min, min(1.0, (step - self.warmup) / (self.T_max - self.warmup)))
+
+
+class OneCycleLR(LRScheduler):
+    """One cycle (Smith and Topin, arXiv:1708.07120): up from ``max_lr / div_factor``, then down to almost nothing.
+
+    As PyTorch's with cosine annealing, except that the momentum stays as it is.
+
+    Args:
+        optimizer: whose learning rates are replaced.
+        max_lr: the highest rate, of every group.
+        total_steps: steps in all.
+        pct_start: the share of them that goes up.
+        div_factor: the first rate is ``max_lr / div_factor``.
+        final_div_factor: the last rate is the first divided by this.
+
+    Raises:
+        ValueError: an option out of range.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        max_lr: float,
+        total_steps: int,
+        pct_start: float = 0.3,
+        div_factor: float = 25.0,
+        final_div_factor: float = 1e4,
+    ) -> None:
+        if total_steps < 2:
+            raise out_of_range("total_steps", total_steps, "at least 2")
+        if not 0 < pct_start < 1:
+            raise out_of_range("pct_start", pct_start, "between 0 and 1")
+        self.top, self.total_steps = pct_start * total_steps - 1, total_steps
+        self.first, self.last = 1 / div_factor, 1 / (div_factor * final_div_factor)
+        for group in optimizer.param_groups:
+            group["lr"] = max_lr
+        super().__init__(optimizer)
+
+    def factor(self, step: int) -> float:
+        if step <= self.top:
+            return _cosine(self.first, 1.0, step / self.top)
+        return _cosine(1.0, self.last, min(1.0, (step - self.top) / (self.total_steps - 1 - self.top)))
+
+
+def _cosine(start: float, end: float, share: float) -> float:
+    """Return the value between start and end after a share of half a cosine."""
+    return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
+
+
+def _as_groups(params: Iterable[Any]) -> list[Mapping[str, Any]]:
+    if isinstance(params, Value):
+        raise TypeError("the optimizer takes a list of parameters, got a single Tensor; pass [parameter]")
+    entries = list(params)
+    if not entries:
+        raise ValueError("the optimizer got an empty parameter list; is it a generator that was already used?")
+    return entries if isinstance(entries[0], Mapping) else [{"params": entries}]
+
+
+def _checked_params(params: Any, present: Sequence[Any]) -> list[Any]:
+    params = [params] if isinstance(params, Value) else list(params)
+    seen = set(present)
+    for i, p in enumerate(params):
+        if not isinstance(p, Value):
+            raise TypeError(f"parameter {i} is a {type(p).__name__}, the optimizer takes Tensors")
+        if p._node is not None:
+            raise ValueError(f"parameter {i} was made by {p._node.rule.name}; only leaf Tensors can be optimized")
+        if p in seen:
+            raise ValueError(f"parameter {i} {p.name or ''} appears twice; each may be updated once a step")
+        seen.add(p)
+    return params
+
+
+def _copied(value: Any) -> Any:
+    return value._data.copy() if isinstance(value, Value) else value
+
+
+def _like(value: Any, p: Any) -> Any:
+    """Return an array as a buffer of a parameter, in its memory layout."""
+    buffer = np.zeros_like(p._data)
+    buffer[...] = value._data if isinstance(value, Value) else value
+    return wrap(buffer)
+
+
+def _differences(
+    mine: list[Group], theirs: list[Group], params: list[Any], state: Mapping[int, Any], buffers: tuple[str, ...]
+) -> list[str]:
+    """Return in words all in which a loaded state does not fit an optimiser."""
+    wrong = []
+    sizes, loaded = [len(g["params"]) for g in mine], [len(g["params"]) for g in theirs]
+    if sizes != loaded:
+        wrong.append(f"groups have {loaded} parameters, expected {sizes}")
+    for m, t in zip(mine, theirs, strict=False):
+        if m.keys() != t.keys():
+            wrong.append(f"options {sorted(t)}, expected {sorted(m)}")
+    for i, entries in state.items():
+        if not 0 <= i < len(params):
+            wrong.append(f"state for parameter {i} of {len(params)}")
+            continue
+        for name in buffers:
+            shape = np.shape(entries[name]) if name in entries else params[i].shape
+            if shape != params[i].shape:
+                wrong.append(f"{name} of parameter {i} has shape {shape}, expected {params[i].shape}")
+    return wrong
