@@ -166,6 +166,8 @@ CSV_DEFECTS: dict[str, tuple[Callable[[Table], str], tuple[str, ...]]] = {
         with_line(5, lambda row: [*row[:2], '"1', '0"', *row[4:]]),
         ("line 5, column 'pixel3'", "'\"1'"),
     ),
+    "text after quotes": (with_cell(5, 2, '"7"2'), ("line 5, column 'pixel3'", "'\"7\"2'")),
+    "separator byte": (with_cell(5, 2, "\x1c7"), ("line 5, column 'pixel3'",)),
     "NUL byte": (with_cell(5, 2, "1\0"), ("line 5, column 'pixel3'", r"'1\x00'")),
     "escape codes": (with_cell(5, 2, "\x1b[31m"), ("line 5, column 'pixel3'", r"'\x1b[31m'")),
     "unterminated quote": (with_cell(3, 2, '"7'), ("line 3, column 'pixel3'", "'\"7'")),

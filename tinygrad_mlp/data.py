@@ -13,6 +13,7 @@ DataFrame or Series, or a Tensor does as well. Only reading a CSV file needs pan
 from __future__ import annotations
 
 import os
+import re
 import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -30,8 +31,10 @@ from .errors import DataError, DtypeError, ShapeError, describe, out_of_range
 TRAIN_ROWS, ROWS, PIXELS, CLASSES = 60_000, 70_000, 784, 10
 COLUMNS = [f"pixel{i}" for i in range(1, PIXELS + 1)] + ["class"]
 BLOCK_ROWS = 400  # lines that pandas parses at once: more costs memory, fewer costs time
-NUMERIC = b'0123456789.+-eE," \t\n'  # every byte of lines that hold nothing but numbers
 LINE_LIMIT = 1 << 16  # characters; a longer line is cut here, and then found to be wrong
+BLANK = " \t\n"  # str.strip() alone would also take control characters away
+NUMERIC = b"0123456789.+-eE, \t\n"  # all that lines of whole numbers are made of
+QUOTED = re.compile(r'"(?<![^,\n]")([^",\n]*)"(?![^,\n])')  # a cell that is in quotes from end to end
 
 Array = NDArray[Any]
 Line = tuple[int, str]
@@ -107,12 +110,12 @@ def _read_csv(path: Path) -> tuple[Array, Array]:
 
 def _numbered_lines(file: TextIO) -> Iterator[Line]:
     lines = iter(partial(file.readline, LINE_LIMIT), "")
-    return ((number, line) for number, line in enumerate(lines, 1) if line.strip())
+    return ((number, line) for number, line in enumerate(lines, 1) if line.strip(BLANK))
 
 
 def _unquoted(cell: str) -> str:
-    cell = cell.strip()
-    return cell[1:-1].strip() if cell[:1] == cell[-1:] == '"' else cell
+    cell = cell.strip(BLANK)
+    return cell[1:-1].strip(BLANK) if cell[:1] == cell[-1:] == '"' else cell
 
 
 def _check_header(names: list[str], where: str) -> None:
@@ -136,16 +139,13 @@ def _parse(block: list[Line], names: list[str], where: str) -> Array:
     """
     import pandas as pd
 
-    text = "".join(line for _, line in block)
+    text = QUOTED.sub(r"\1", "".join(line for _, line in block))
     # Looked at here: pandas fills up a short line with NaN, drops the end of a long one or takes an index from it,
-    # and reads a column of nothing but True as ones.
-    if all(line.count(",") == PIXELS for _, line in block) and not text.encode().translate(None, NUMERIC):
+    # reads a column of nothing but True as ones, and "7"2 as 72.
+    if all(line.count(",") == PIXELS for _, line in block) and not _foreign(text):
         limits = np.array([_limit(name) for name in names])
         with suppress(ValueError):
-            # skipinitialspace lets a quote follow a space; low_memory=False parses the block in one piece, not in many.
-            frame = pd.read_csv(
-                StringIO(text), header=None, dtype=np.float64, skipinitialspace=True, low_memory=False, engine="c"
-            )
+            frame = pd.read_csv(StringIO(text), header=None, dtype=np.float64, low_memory=False, engine="c")
             values: Array = frame.to_numpy()
             whole = (values >= 0) & (values == np.floor(values))
             if values.shape == (len(block), len(names)) and np.all(whole & (values <= limits)):
@@ -164,7 +164,7 @@ def _parse_line(line: str, names: list[str], where: str) -> list[float]:
     values = [_number(_unquoted(cell)) for cell in cells]
     for name, cell, value in zip(names, cells, values, strict=True):
         if not (0 <= value <= _limit(name) and value.is_integer()):
-            found = describe(cell.strip()) if cell.strip() else "nothing"
+            found = describe(cell.strip(BLANK)) if cell.strip(BLANK) else "nothing"
             raise DataError(f"{where}, column {name!r}: found {found}, expected a whole number in 0..{_limit(name)}")
     return values
 
@@ -175,9 +175,13 @@ def _limit(name: str) -> int:
 
 def _number(cell: str) -> float:
     try:
-        return float(cell) if cell.isascii() and "_" not in cell else np.nan
+        return np.nan if _foreign(cell) else float(cell)
     except ValueError:
         return np.nan
+
+
+def _foreign(text: str) -> bytes:
+    return text.encode().translate(None, NUMERIC)
 
 
 def _read_npz(path: Path) -> tuple[Array, Array]:

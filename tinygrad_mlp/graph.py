@@ -104,8 +104,8 @@ def call(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str,
     rule = find(function)
     if rule.kind == "composite":
         return rule.forward(*args, **kwargs)
-    if rule.bind is not None:
-        args, kwargs = rule.bind(*args, **kwargs)
+    if rule.binds or (kwargs and rule.bind is not None):
+        args, kwargs = rule.bind(*args, **kwargs)  # type: ignore[misc]
     return apply(function, args, kwargs)
 
 
@@ -216,58 +216,54 @@ def backpropagate(
     leading = None if wanted is None else _leading_to(wanted, order)
     _check_unchanged(order, leading)
     lifted = create_graph or mode.observer is not None
-    gradients = _Gradients(lifted)
+    sums: dict[Any, Any] = {}
+    own: set[Any] = set()
     for t, seed in zip(roots, seeds, strict=True):
-        gradients.add(t, seed if lifted else seed._data, own=False)
+        _accumulate(sums, own, t, seed if lifted else seed._data, False, lifted)
     results = {}
     before, mode.grad_enabled = mode.grad_enabled, create_graph
     try:
         while order:
             t = order.pop()
-            g = gradients.sums.pop(t, None)
+            g = sums.pop(t, None)
             if g is None:
                 continue
+            if wanted is not None and t in wanted:
+                results[t] = g if t in own else g.copy()
             node = t._node
-            if node is None if wanted is None else t in wanted:
-                results[t] = g if t in gradients.own else g.copy()
-            if node is None:
-                continue
-            values = node.inputs if lifted else [a._data if isinstance(a, Value) else a for a in node.inputs]
-            for i, a in enumerate(node.inputs):
+            inputs, keywords, vjps = node.inputs, node.keywords, node.rule.vjps
+            values = inputs if lifted else [a._data if isinstance(a, Value) else a for a in inputs]
+            out = t if lifted else t._data
+            for i, a in enumerate(inputs):
                 if isinstance(a, Value) and a._requires_grad and (leading is None or a in leading):
-                    c = node.rule.pull(i, g, t if lifted else t._data, values, node.keywords)
-                    if c is not None:
-                        fitted = fit(c, a._data)
-                        gradients.add(a, fitted, own=fitted is not g)
+                    rule = vjps[i]
+                    if rule is not None:
+                        c = fit(rule(g, out, *values, **keywords), a._data)
+                        _accumulate(sums, own, a, c, c is not g, lifted)
             if not (retain_graph or create_graph):
                 node.inputs = None
+        for t, g in sums.items():
+            results[t] = g if t in own else g.copy()
     finally:
         mode.grad_enabled = before
     return results
 
 
-class _Gradients:
-    """The sums of the gradients that have arrived so far, and which of them nothing else refers to.
+def _accumulate(sums: dict[Any, Any], own: set[Any], t: Any, g: Any, fresh: bool, lifted: bool) -> None:
+    """Add a contribution to the gradient of ``t``; ``own`` says which sums nothing else refers to.
 
-    The first contribution is borrowed, a second one makes a new array, and what is our own is added to in place.
+    The first contribution is borrowed unless it is fresh, a second one makes a new array, and an array of our own
+    is added to in place.
     """
-
-    __slots__ = ("lifted", "own", "sums")
-
-    def __init__(self, lifted: bool) -> None:
-        self.lifted, self.sums, self.own = lifted, {}, set()  # type: ignore[var-annotated]
-
-    def add(self, t: Any, g: Any, own: bool) -> None:
-        array = g._data if self.lifted else g
-        if t not in self.sums:
-            self.sums[t] = g
-            if own and array.base is None:
-                self.own.add(t)
-        elif t in self.own and not self.lifted and array.ndim:
-            np.add(self.sums[t], g, out=self.sums[t])
-        else:
-            self.sums[t] = fit(self.sums[t] + g, array)
-            self.own.add(t)
+    if t not in sums:
+        sums[t] = g
+        if fresh and (g._data if lifted else g).base is None:
+            own.add(t)
+    elif t in own and not lifted:
+        sums[t] += g
+    else:
+        sums[t] = fit(sums[t] + g, t._data)
+        own.add(t)
 
 
 def fit(g: Any, x: np.ndarray[Any, Any]) -> Any:
@@ -280,10 +276,11 @@ def fit(g: Any, x: np.ndarray[Any, Any]) -> Any:
 
 
 def _ancestors(roots: Sequence[Any]) -> list[Any]:
-    """Return all Tensors that require grad and lead to the roots, oldest first."""
-    seen, stack = set(roots), list(roots)
+    """Return all Tensors that an op has made and that lead to the roots, oldest first."""
+    seen, stack, made = set(roots), list(roots), []
     while stack:
-        node = stack.pop()._node
+        t = stack.pop()
+        node = t._node
         if node is None:
             continue
         if node.inputs is None:
@@ -291,18 +288,20 @@ def _ancestors(roots: Sequence[Any]) -> list[Any]:
                 f"graph already released at {node.rule.name}: a backward pass has gone through it; "
                 "call backward(retain_graph=True) the first time, or compute the result again"
             )
+        made.append((node.age, t))
         for a in node.inputs:
             if isinstance(a, Value) and a._requires_grad and a not in seen:
                 seen.add(a)
                 stack.append(a)
-    return sorted(seen, key=lambda t: -1 if t._node is None else t._node.age)
+    made.sort()
+    return [t for _, t in made]
 
 
 def _leading_to(wanted: set[Any], order: list[Any]) -> set[Any]:
     """Return which of the Tensors, oldest first, lead from a wanted one."""
     leading = set(wanted)
     for t in order:
-        if t._node is not None and not leading.isdisjoint(a for a in t._node.inputs if isinstance(a, Value)):
+        if not leading.isdisjoint(a for a in t._node.inputs if isinstance(a, Value)):
             leading.add(t)
     return leading
 
@@ -310,7 +309,7 @@ def _leading_to(wanted: set[Any], order: list[Any]) -> set[Any]:
 def _check_unchanged(order: list[Any], leading: set[Any] | None) -> None:
     """Raise if data that a rule is going to read has changed since the op read it."""
     for t in order:
-        if t._node is None or (leading is not None and t not in leading):
+        if leading is not None and t not in leading:
             continue
         for a, version in t._node.reads:
             if a._version[0] != version:

@@ -84,9 +84,9 @@ class Optimizer:
     def _update(self, p: Any, state: dict[str, Any], scalars: dict[str, Any]) -> None:
         names = self._used_buffers(scalars)
         old = [state.get(name) for name in names]
-        for name in names:
-            state.setdefault(name, wrap(np.zeros_like(p._data)))
-        targets = [p, *(state[name] for name in names)]
+        if any(o is None for o in old):
+            state.update((name, wrap(np.zeros_like(p._data))) for name in names)
+        targets = [p, *[state[name] for name in names]]
         if mode.observer is not None:
             with no_grad():
                 for target, value in zip(targets, self.formula(p.detach(), p.grad, *old, **scalars), strict=True):

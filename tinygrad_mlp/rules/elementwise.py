@@ -19,10 +19,15 @@ def select(mask: Any, x: Any) -> Any:
 
     A product with the mask would make NaN of those, and ``np.where`` is several times slower than this bitwise and.
     """
-    bits = _BITS.get(x.dtype)
-    if bits is None:
+    integer = _BITS.get(x.dtype)
+    if integer is None:
         return np.where(mask, x, x.dtype.type(0))
-    return np.bitwise_and(np.negative(mask.view(np.int8), dtype=bits), x.view(bits)).view(x.dtype)
+    result = np.empty_like(x)
+    bits = result.view(integer)
+    bits[...] = mask
+    np.negative(bits, out=bits)
+    np.bitwise_and(bits, x.view(integer), out=bits)
+    return result
 
 
 def _absolute(x: Any) -> Any:

@@ -23,9 +23,10 @@ def reduced_size(shape: Shape, axis: Axis) -> int:
 
 
 def _mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    if x.size == 0 and reduced_size(x.shape, axis) == 0:
+    count = reduced_size(x.shape, axis)
+    if count == 0:
         raise ValueError("the mean of no elements is undefined; check for empty input first")
-    return np.mean(x, axis=axis, keepdims=keepdims)  # type: ignore[arg-type]
+    return x.sum(axis=axis, keepdims=keepdims) / count
 
 
 def _safe(deviation: Any) -> Any:

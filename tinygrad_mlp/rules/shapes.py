@@ -37,7 +37,7 @@ def sum_to(x: Any, shape: Shape) -> Any:
     Sums of many float32 rows accumulate in float64: one after another, they would lose digits.
     """
     axes = _stretched(x.shape, shape)
-    many = x.dtype == np.float32 and x.size > 4096 * max(1, math.prod(shape))
+    many = x.size > 4096 and x.dtype == np.float32 and x.size > 4096 * max(1, math.prod(shape))
     total = x.sum(axis=axes, dtype=np.float64 if many else None)
     if total.dtype != x.dtype:
         total = astype(total, x.dtype)
@@ -46,6 +46,10 @@ def sum_to(x: Any, shape: Shape) -> Any:
 
 def _stretched(shape: Shape, origin: Shape) -> tuple[int, ...]:
     added = len(shape) - len(origin)
+    if added < 0:
+        raise ShapeError(f"a gradient of shape {shape} cannot be summed to its input's shape {origin}; its rule is wrong")
+    if shape[added:] == origin:
+        return tuple(range(added))
     return (*range(added), *(i for i, n in enumerate(origin, added) if n == 1 != shape[i]))
 
 

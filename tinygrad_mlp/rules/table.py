@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -30,37 +31,43 @@ Binder = Callable[..., tuple[Sequence[Any], dict[str, Any]]]
 class Rule:
     """One entry of the table: how a function is computed and differentiated.
 
-    ``vjps`` holds a rule per positional argument (None: constant with respect to it), or ``each`` is one function
-    of ``(index, g, out, *arguments)`` for a function of any number of arguments. ``linear`` says that the rules
-    read no values, only shapes; ``view`` that the result may share memory with the first argument.
+    ``vjps[i]`` is the rule of positional argument i, or None where the function is constant in it. ``linear`` says
+    that the rules read no values, only shapes; ``view`` that the result may share memory with the first argument;
+    ``binds`` that a call needs ``bind`` even without keywords.
     """
 
-    __slots__ = ("bind", "each", "forward", "kind", "linear", "name", "reason", "view", "vjps")
+    __slots__ = ("bind", "binds", "forward", "kind", "linear", "name", "reason", "view", "vjps")
 
     def __init__(
         self,
         name: str,
         kind: str,
         forward: Function,
-        vjps: tuple[Function | None, ...] = (),
-        each: Function | None = None,
+        vjps: Sequence[Function | None] = (),
         bind: Binder | None = None,
+        binds: bool = False,
         linear: bool = False,
         view: bool = False,
         reason: str = "",
     ) -> None:
-        self.name, self.kind, self.forward, self.vjps, self.each = name, kind, forward, vjps, each
-        self.bind, self.linear, self.view, self.reason = bind, linear, view, reason
-
-    def pull(self, index: int, g: Any, out: Any, values: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
-        """Return the gradient of argument ``index``, or None where the function is constant in it."""
-        if self.each is not None:
-            return self.each(index, g, out, *values, **keywords)
-        rule = self.vjps[index]
-        return None if rule is None else rule(g, out, *values, **keywords)
+        self.name, self.kind, self.forward, self.vjps = name, kind, forward, vjps
+        self.bind, self.binds, self.linear, self.view, self.reason = bind, binds, linear, view, reason
 
     def __repr__(self) -> str:
         return f"<{self.kind} {self.name}>"
+
+
+class _Each(Sequence[Function]):
+    """The rules of a function of any number of arguments: one function that is told which argument is meant."""
+
+    def __init__(self, each: Function) -> None:
+        self.each = each
+
+    def __len__(self) -> int:
+        return sys.maxsize
+
+    def __getitem__(self, index: Any) -> Any:
+        return functools.partial(self.each, index)
 
 
 RULES: dict[Function, Rule] = {}
@@ -84,8 +91,11 @@ def vjp(
     first = next(rule for rule in (each, *rules) if rule is not None)
     if bind is None and not isinstance(function, np.ufunc) and not _is_door(function):
         bind = _by_signature(function, len(rules))
-    bind = _known_keywords(function.__name__, first, bind)
-    RULES[function] = Rule(function.__name__, "vjp", forward or _plain(function), rules, each, bind, linear, view)
+    vjps = rules if each is None else _Each(each)
+    known = _known_keywords(function.__name__, first, bind)
+    RULES[function] = Rule(
+        function.__name__, "vjp", forward or _plain(function), vjps, known, bind is not None, linear, view
+    )
 
 
 def composite(function: Function, implementation: Function) -> None:

@@ -1,0 +1,240 @@
+"""Checkpoints: a state in one `.npz` file that holds no code, is written whole or not at all, and shows any damage.
+
+The file is a zip archive that ``np.load`` reads too, of arrays alone and not compressed, and then one line:
+
+* ``0.weight.npy``: an array, named by the keys that lead to it, joined by dots. Characters other than letters, digits
+  and ``_.~-`` are written as ``%XX``, as in a URL.
+* ``structure.json.npy``: the rest, as the bytes of a JSON text. A JSON object there has one key, which says what it
+  is: ``{"dict": [[key, value], ...]}``, ``{"tuple": [...]}``, or ``{"array": name}`` in the place of an array.
+* the comment of the archive: ``tinygrad_mlp checkpoint 1 sha256 `` (1 is the version of this format) and the SHA-256,
+  in hexadecimal digits, of every byte of the file before those digits.
+
+The SHA-256 finds accidents, each flipped bit and each cut. Whoever changes a file on purpose can compute it anew: what
+they can reach by that is other numbers or an error, never code that runs or memory beyond a few times the file's size.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+import secrets
+import zipfile
+from contextlib import suppress
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from .errors import CheckpointError, DtypeError, describe
+
+VERSION = 1
+STRUCTURE = "structure.json"
+DTYPES = ("|b1", "|i1", "<i2", "<i4", "<i8", "|u1", "<u2", "<u4", "<u8", "<f2", "<f4", "<f8", "<c8", "<c16")
+DIGITS = 2 * hashlib.sha256().digest_size
+MARK = re.compile(rb"tinygrad_mlp checkpoint ([0-9]{1,9}) sha256 ([0-9a-f]{%d})\Z" % DIGITS)
+MEMBER = re.compile(r"([A-Za-z0-9_.~%-]*)\.npy")
+
+Array = NDArray[Any]
+
+
+def save(state: Any, path: str | os.PathLike[str]) -> None:
+    """Write a state to a file, which `load` gives back and ``np.load`` can look into.
+
+    Args:
+        state: dicts, lists and tuples, nested at will, of Tensors, arrays, numbers, strings, booleans and None. The
+            keys of a dict are strings or integers. Tensors and NumPy scalars are stored as arrays. The arrays are of
+            booleans, integers, float16/32/64 or complex64/128.
+        path: the file, by its whole name: no suffix is added to it. An old file is replaced, a symbolic link too, and
+            not what it points to.
+
+    The old file stays until the new one is safe on the disk, and is as it was after any error. A process that is
+    killed can leave a ``.<name>.<random>.tmp`` beside it. The same state gives the same bytes, of the state alone.
+
+    Raises:
+        TypeError, DtypeError: something in the state is not of these types; the message names its place.
+        ValueError: two arrays would have the same name, such as those of ``{"a": {"b": x}, "a.b": x}``.
+        OSError: the file cannot be written.
+
+    >>> import tempfile
+    >>> state = {"0.weight": np.eye(2, dtype=np.float32), "epoch": 3}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(state, f"{folder}/model.npz")
+    ...     with np.load(f"{folder}/model.npz") as file:
+    ...         print(file["0.weight"].tolist())
+    [[1.0, 0.0], [0.0, 1.0]]
+    """
+    arrays: dict[str, Array] = {STRUCTURE: np.empty(0)}
+    text = json.dumps(_encode(state, "", arrays))
+    arrays[STRUCTURE] = np.frombuffer(text.encode("ascii"), np.uint8)
+    _replace(Path(path), _pack(arrays))
+
+
+def load(path: str | os.PathLike[str]) -> Any:
+    """Return the state that `save` wrote: the same dicts, lists, tuples and plain values, with arrays as they were.
+
+    Arrays keep dtype, shape, memory order and every bit; what was a Tensor comes back as an array. Nothing in the file
+    is run, and nothing is unpacked to the disk.
+
+    Raises:
+        CheckpointError: the file is damaged, was not written by `save`, or is of a newer format.
+        OSError: the file cannot be read.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save({"rng": np.random.default_rng(0).bit_generator.state, "losses": [0.5, math.inf]}, f"{folder}/run.npz")
+    ...     state = load(f"{folder}/run.npz")
+    >>> state["losses"], state["rng"]["state"]["inc"]
+    ([0.5, inf], 87136372517582989555478159403783844777)
+    """
+    data = Path(path).read_bytes()
+    try:
+        return _decode(_unpack(data))
+    except Exception as error:  # zipfile and NumPy raise a dozen kinds on a crafted file
+        reason = error if isinstance(error, CheckpointError) else f"damaged: {type(error).__name__}: {error}"
+        raise CheckpointError(f"{os.fspath(path)!r}: {reason}") from error
+
+
+def _encode(value: Any, place: str, arrays: dict[str, Array]) -> Any:
+    """Return a state as JSON holds it, and put its arrays into ``arrays`` under their names."""
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if isinstance(value, (list, tuple)):
+        items = [_encode(item, _join(place, i), arrays) for i, item in enumerate(value)]
+        return items if isinstance(value, list) else {"tuple": items}
+    if isinstance(value, dict):
+        return {"dict": [[key, _encode(item, _join(place, key), arrays)] for key, item in value.items()]}
+    if hasattr(value, "detach"):
+        value = value.detach().numpy()
+    if type(value) is not np.ndarray and not isinstance(value, np.generic):
+        raise TypeError(
+            f"the state holds a {type(value).__name__} at {place!r}, {describe(value)}; expected dicts, lists "
+            "and tuples of Tensors, arrays, numbers, strings, booleans and None"
+        )
+    if value.dtype.str not in DTYPES:
+        raise DtypeError(f"the state holds {value.dtype} at {place!r}; expected one of {' '.join(DTYPES)}")
+    name = quote(place, safe="")
+    if name in arrays:
+        raise ValueError(f"the state holds two arrays that would be named {name!r} in the file; rename a key")
+    arrays[name] = np.asarray(value)
+    return {"array": name}
+
+
+def _join(place: str, key: object) -> str:
+    if type(key) not in (str, int):
+        raise TypeError(f"the state has the key {describe(key)} at {place!r}; expected a string or an integer")
+    return f"{place}.{key}" if place else str(key)
+
+
+def _pack(arrays: dict[str, Array]) -> memoryview:
+    """Return the bytes of the file."""
+    file = BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        archive.comment = b"tinygrad_mlp checkpoint %d sha256 %s" % (VERSION, b"0" * DIGITS)
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                npy.write_array(member, array, version=(1, 0), allow_pickle=False)
+    data = file.getbuffer()
+    data[-DIGITS:] = _digest(data)
+    return data
+
+
+def _digest(data: bytes | memoryview) -> bytes:
+    return hashlib.sha256(memoryview(data)[:-DIGITS]).hexdigest().encode("ascii")
+
+
+def _replace(path: Path, data: memoryview) -> None:
+    """Write a file in one step: whoever looks, or comes back after a crash, finds the old bytes or the new ones."""
+    if path.exists() and not path.is_file():
+        raise FileExistsError(f"{str(path)!r} is not a regular file; expected a file to write or to replace")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        with temporary.open("xb") as file:  # x: never through a link that someone has put there
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError):
+            reason = f"{error.strerror or error}; nothing is saved, an old file is as it was"
+            raise OSError(error.errno, reason, str(path)) from error
+        raise
+    with suppress(OSError):  # Windows cannot open a folder, some file systems cannot sync one; the file is whole
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _unpack(data: bytes) -> dict[str, Array]:
+    """Return the arrays in the bytes of a file, by name."""
+    mark = MARK.search(data[-2 * DIGITS :])
+    if mark is None:
+        raise CheckpointError(
+            "not a whole checkpoint: expected 'tinygrad_mlp checkpoint ...' as its last line, found "
+            f"{data[-20:]!r}; it is cut off, or another program wrote it (np.load reads what np.savez wrote)"
+        )
+    if mark[2] != (digest := _digest(data)):
+        raise CheckpointError(f"damaged: expected SHA-256 {mark[2].decode()}, found {digest.decode()}")
+    if int(mark[1]) != VERSION:
+        raise CheckpointError(f"format version {int(mark[1])}, expected {VERSION}; a newer tinygrad_mlp wrote it")
+    arrays: dict[str, Array] = {}
+    with zipfile.ZipFile(BytesIO(data)) as archive:
+        members = archive.infolist()
+        if archive.comment != mark[0] or members[0].header_offset != 0:
+            raise CheckpointError("expected nothing before and behind the archive, found other bytes")
+        if (total := sum(member.file_size for member in members)) > len(data):
+            raise CheckpointError(f"expected members of at most {len(data)} bytes, the file's size, found {total}")
+        for member in members:
+            name = MEMBER.fullmatch(member.filename)
+            if name is None or name[1] in arrays:
+                raise CheckpointError(f"expected each array once, as '<name>.npy', found {member.filename!r}")
+            if member.compress_type != zipfile.ZIP_STORED:
+                raise CheckpointError(f"expected no compression, found method {member.compress_type} for {name[0]!r}")
+            arrays[name[1]] = _read_array(archive, member)
+    return arrays
+
+
+def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
+    """Return a member as an array, once its header is found to tell the truth about its size."""
+    with archive.open(member) as file:
+        if (version := npy.read_magic(file)) != (1, 0):
+            raise CheckpointError(f"member {member.filename!r}: expected npy version (1, 0), found {version}")
+        shape, _, dtype = npy.read_array_header_1_0(file)
+        if dtype.str not in DTYPES:
+            raise CheckpointError(f"member {member.filename!r}: expected one of {' '.join(DTYPES)}, found {dtype}")
+        expected, found = math.prod(shape) * dtype.itemsize, member.file_size - file.tell()
+        if expected != found:
+            raise CheckpointError(f"member {member.filename!r}: expected {expected} bytes for {shape}, found {found}")
+        file.seek(0)
+        return npy.read_array(file, allow_pickle=False)
+
+
+def _decode(arrays: dict[str, Array]) -> Any:
+    """Return the state that `_encode` has seen."""
+
+    def revive(pairs: list[tuple[str, Any]]) -> Any:
+        match pairs:
+            case [("array", str(name))] if name in arrays:
+                return arrays.pop(name)
+            case [("tuple", list(items))]:
+                return tuple(items)
+            case [("dict", list(items))] if len(state := dict(items)) == len(items):
+                return state
+        raise CheckpointError(f"{STRUCTURE}: expected a dict, tuple or array of the file, found {describe(pairs)}")
+
+    if STRUCTURE not in arrays:
+        raise CheckpointError(f"expected a member {STRUCTURE!r}, found {sorted(arrays)}")
+    state = json.loads(arrays.pop(STRUCTURE).tobytes(), object_pairs_hook=revive)
+    if arrays:
+        raise CheckpointError(f"{STRUCTURE}: expected all arrays of the file, found none of {sorted(arrays)}")
+    return state

@@ -1,0 +1,417 @@
+"""Layers: modules that a network is made of. What each computes stands in `functional`.
+
+Whatever draws random numbers takes ``rng``: a ``numpy.random.Generator``, a seed, or None for a fresh Generator.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from .. import functional
+from ..errors import ShapeError, describe, nearest, out_of_range
+from ..graph import assign
+from ..tensor import Tensor
+from . import init
+from .init import Rng
+from .module import Module, Parameter
+
+
+class Linear(Module):
+    """``x @ weight.T + bias``, for x of shape (..., in_features).
+
+    Args:
+        in_features: how many features the input has.
+        out_features: how many features the output has.
+        bias: whether to add one.
+        rng: where the initial values come from.
+        dtype: float32 or float64.
+
+    Attributes:
+        weight: of shape (out_features, in_features), in the memory layout of its gradient (see `rules.linalg.matmul`).
+        bias: of shape (out_features,), or None.
+
+    Both begin as PyTorch's do, spread evenly over +-1 / sqrt(in_features); `init` has other ways.
+
+    Raises:
+        ValueError: a size is no integer >= 1.
+        ShapeError: when called, the input has another number of features.
+
+    >>> layer = Linear(3, 2, rng=0)
+    >>> layer(np.ones((5, 3), np.float32)).shape
+    (5, 2)
+    """
+
+    def __init__(
+        self, in_features: int, out_features: int, bias: bool = True, *, rng: Rng = None, dtype: DTypeLike = np.float32
+    ) -> None:
+        check_size("in_features", in_features)
+        check_size("out_features", out_features)
+        self.in_features, self.out_features = in_features, out_features
+        rng = np.random.default_rng(rng)
+        weight = np.empty((out_features, in_features), dtype, order="F" if in_features > out_features else "C")
+        self.weight = Parameter(weight)
+        self.bias = Parameter(np.empty(out_features, dtype)) if bias else None
+        init.kaiming_uniform_(self.weight, math.sqrt(5), rng=rng)
+        if self.bias is not None:
+            init.uniform_(self.bias, -1 / math.sqrt(in_features), 1 / math.sqrt(in_features), rng=rng)
+
+    def forward(self, x: Any) -> Any:
+        if x.shape[-1:] != (self.in_features,):
+            raise _misfit(self, x, f"{self.in_features} features on the last axis", -1)
+        return functional.linear(x, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+
+
+class ReLU(Module):
+    """max(x, 0)."""
+
+    def forward(self, x: Any) -> Any:
+        return functional.relu(x)
+
+
+class LeakyReLU(Module):
+    """x where it is positive, ``negative_slope * x`` elsewhere."""
+
+    def __init__(self, negative_slope: float = 0.01) -> None:
+        self.negative_slope = negative_slope
+
+    def forward(self, x: Any) -> Any:
+        return functional.leaky_relu(x, self.negative_slope)
+
+    def extra_repr(self) -> str:
+        return f"negative_slope={self.negative_slope}"
+
+
+class Sigmoid(Module):
+    """1 / (1 + exp(-x))."""
+
+    def forward(self, x: Any) -> Any:
+        return functional.sigmoid(x)
+
+
+class Tanh(Module):
+    """The hyperbolic tangent."""
+
+    def forward(self, x: Any) -> Any:
+        return functional.tanh(x)
+
+
+class GELU(Module):
+    """The Gaussian error linear unit in its tanh form, PyTorch's ``GELU(approximate="tanh")``."""
+
+    def forward(self, x: Any) -> Any:
+        return functional.gelu(x)
+
+    def extra_repr(self) -> str:
+        return "approximate='tanh'"
+
+
+class Softplus(Module):
+    """log(1 + exp(x))."""
+
+    def forward(self, x: Any) -> Any:
+        return functional.softplus(x)
+
+
+class Softmax(Module):
+    """exp(x) / sum(exp(x)) along an axis. `CrossEntropyLoss` takes the logits before it."""
+
+    def __init__(self, axis: int = -1) -> None:
+        self.axis = axis
+
+    def forward(self, x: Any) -> Any:
+        return functional.softmax(x, self.axis)
+
+    def extra_repr(self) -> str:
+        return f"axis={self.axis}"
+
+
+class LogSoftmax(Module):
+    """log(softmax(x)) along an axis, what `NLLLoss` takes."""
+
+    def __init__(self, axis: int = -1) -> None:
+        self.axis = axis
+
+    def forward(self, x: Any) -> Any:
+        return functional.log_softmax(x, self.axis)
+
+    def extra_repr(self) -> str:
+        return f"axis={self.axis}"
+
+
+class Flatten(Module):
+    """Each sample along one axis: (N, 28, 28) becomes (N, 784).
+
+    Raises:
+        ShapeError: when called, the input has fewer than two axes.
+    """
+
+    def forward(self, x: Any) -> Any:
+        if x.ndim < 2:
+            raise _misfit(self, x, "at least 2 axes, the first one for samples")
+        return x.reshape(x.shape[0], math.prod(x.shape[1:]))
+
+    def extra_repr(self) -> str:
+        return "start_dim=1, end_dim=-1"
+
+
+class Dropout(Module):
+    """In training, elements set to 0 with probability ``p``, the others scaled by 1 / (1 - p): `functional.dropout`.
+
+    Args:
+        p: from 0 to 1.
+        rng: where the masks come from.
+
+    Raises:
+        ValueError: ``p`` is out of range.
+
+    >>> layer = Dropout(0.5, rng=0)
+    >>> layer(np.ones(8))
+    Tensor([0., 2., 0., 0., 2., 2., 0., 0.], dtype=float64)
+    >>> layer.eval()(np.ones(8))
+    Tensor([1., 1., 1., 1., 1., 1., 1., 1.], dtype=float64)
+    """
+
+    def __init__(self, p: float = 0.5, *, rng: Rng = None) -> None:
+        check_share("p", p)
+        self.p, self.rng = p, np.random.default_rng(rng)
+
+    def forward(self, x: Any) -> Any:
+        return functional.dropout(x, self.p, self.rng, self.training)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}, inplace=False"
+
+
+class BatchNorm1d(Module):
+    """Normalisation of each feature over the batch: `functional.batch_norm`, for x of shape (N, C) or (N, C, L).
+
+    Args:
+        num_features: C.
+        eps: what is added to the variance.
+        momentum: by how much the running statistics move at each training step; None makes them plain averages.
+        affine: whether to scale and shift by ``weight`` and ``bias``.
+        track_running_stats: whether to keep ``running_mean`` and ``running_var``, which evaluation uses.
+        dtype: float32 or float64.
+
+    Raises:
+        ValueError: ``num_features`` is no integer >= 1; when called in training, a single value per feature.
+        ShapeError: when called, the input has another shape.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        *,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        check_size("num_features", num_features)
+        self.num_features, self.eps, self.momentum = num_features, eps, momentum
+        self.affine, self.track_running_stats = affine, track_running_stats
+        self.weight = Parameter(np.ones(num_features, dtype)) if affine else None
+        self.bias = Parameter(np.zeros(num_features, dtype)) if affine else None
+        tracked = track_running_stats
+        self.register_buffer("running_mean", Tensor(np.zeros(num_features, dtype)) if tracked else None)
+        self.register_buffer("running_var", Tensor(np.ones(num_features, dtype)) if tracked else None)
+        self.register_buffer("num_batches_tracked", Tensor(np.zeros((), np.int64)) if tracked else None)
+
+    def forward(self, x: Any) -> Any:
+        if x.ndim not in (2, 3) or x.shape[1] != self.num_features:
+            raise _misfit(self, x, f"2 or 3 axes with {self.num_features} features on axis 1", 1)
+        statistics, affine = (self.running_mean, self.running_var), (self.weight, self.bias)
+        if not self.training or self.num_batches_tracked is None:
+            return functional.batch_norm(x, *statistics, *affine, self.training, eps=self.eps)
+        batches = self.num_batches_tracked + 1
+        momentum = 1 / batches if self.momentum is None else self.momentum
+        out = functional.batch_norm(x, *statistics, *affine, True, momentum, self.eps)
+        assign(self.num_batches_tracked, batches)
+        return out
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, bias={self.affine}, "
+            f"track_running_stats={self.track_running_stats}"
+        )
+
+
+class LayerNorm(Module):
+    """Normalisation of each sample over its last axes: `functional.layer_norm`.
+
+    Args:
+        normalized_shape: the lengths of those axes, or of the last one.
+        eps: what is added to the variance.
+        elementwise_affine: whether to scale and shift by ``weight`` and ``bias``, of that shape.
+        dtype: float32 or float64.
+
+    Raises:
+        ValueError: a length is no integer >= 1.
+        ShapeError: when called, the last axes of the input have other lengths.
+    """
+
+    def __init__(
+        self,
+        normalized_shape: int | Sequence[int],
+        eps: float = 1e-5,
+        elementwise_affine: bool = True,
+        *,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        shape = tuple(normalized_shape) if isinstance(normalized_shape, Sequence) else (normalized_shape,)
+        for size in shape:
+            check_size("normalized_shape", size)
+        self.normalized_shape, self.eps, self.elementwise_affine = shape, eps, elementwise_affine
+        self.weight = Parameter(np.ones(shape, dtype)) if elementwise_affine else None
+        self.bias = Parameter(np.zeros(shape, dtype)) if elementwise_affine else None
+
+    def forward(self, x: Any) -> Any:
+        if x.shape[-len(self.normalized_shape) :] != self.normalized_shape:
+            raise _misfit(self, x, f"an input whose last axes are {self.normalized_shape}")
+        return functional.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        affine = self.elementwise_affine
+        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={affine}, bias={affine}"
+
+
+class Sequential(Module):
+    """Modules one after another. They are its attributes "0", "1", ..., so that a key of the state reads "0.weight".
+
+    It has a length, can be iterated over and indexed; a slice is a Sequential of the same modules.
+
+    Raises:
+        TypeError: something that is no module.
+
+    >>> model = Sequential(Linear(4, 3, rng=0), ReLU(), Linear(3, 2, rng=1))
+    >>> model[:2]
+    Sequential(
+      (0): Linear(in_features=4, out_features=3, bias=True)
+      (1): ReLU()
+    )
+    """
+
+    def __init__(self, *layers: Module) -> None:
+        for i, layer in enumerate(layers):
+            if not isinstance(layer, Module):
+                raise TypeError(
+                    f"Sequential takes modules, got {describe(layer)} at position {i}; "
+                    "pass them one by one, as in Sequential(Linear(4, 2), ReLU())"
+                )
+        for i, layer in enumerate(layers):
+            setattr(self, str(i), layer)
+
+    def forward(self, x: Any) -> Any:
+        for layer in self.children():
+            x = layer(x)
+        return x
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self.children())
+
+    def __iter__(self) -> Iterator[Module]:
+        return self.children()
+
+    @overload
+    def __getitem__(self, index: int) -> Module: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequential: ...
+
+    def __getitem__(self, index: int | slice) -> Module:
+        if not isinstance(index, slice):
+            return list(self.children())[index]
+        part = Sequential()
+        vars(part).update(list(self.named_children())[index])  # past __setattr__: they keep their names in this model
+        return part
+
+
+ACTIVATIONS: dict[str, type[Module]] = {
+    "relu": ReLU,
+    "leaky_relu": LeakyReLU,
+    "sigmoid": Sigmoid,
+    "tanh": Tanh,
+    "gelu": GELU,
+    "softplus": Softplus,
+}
+
+
+class MLP(Sequential):
+    """A multi-layer perceptron: Linear layers with an activation after each but the last, whose output are logits.
+
+    The same as the `Sequential` written out, which is the way to anything more special.
+
+    Args:
+        sizes: how many features the input, each hidden layer and the output have.
+        activation: "relu", "leaky_relu", "sigmoid", "tanh", "gelu" or "softplus".
+        dropout: the probability ``p`` of a `Dropout` after each activation, if it is not 0.
+        rng: where initial values and dropout masks come from.
+        dtype: float32 or float64.
+
+    Raises:
+        ValueError: an unknown activation, a size that is no integer >= 1, or a probability outside [0, 1].
+
+    >>> model = MLP([784, 256, 10], rng=0)
+    >>> model
+    MLP(
+      (0): Linear(in_features=784, out_features=256, bias=True)
+      (1): ReLU()
+      (2): Linear(in_features=256, out_features=10, bias=True)
+    )
+    >>> model(np.zeros((32, 784), np.float32)).shape
+    (32, 10)
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        activation: str = "relu",
+        *,
+        dropout: float = 0.0,
+        rng: Rng = None,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        if not isinstance(sizes, Sequence) or len(sizes) < 2:
+            raise out_of_range("sizes", sizes, "a list of at least two sizes, as [784, 256, 10]")
+        for i, size in enumerate(sizes):
+            check_size(f"sizes[{i}]", size)
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"unknown activation {activation!r}; {nearest(activation, ACTIVATIONS)}")
+        check_share("dropout", dropout)
+        rng = np.random.default_rng(rng)
+        layers: list[Module] = [Linear(sizes[0], sizes[1], rng=rng, dtype=dtype)]
+        for size_in, size_out in pairwise(sizes[1:]):
+            layers.append(ACTIVATIONS[activation]())
+            if dropout:
+                layers.append(Dropout(dropout, rng=rng))
+            layers.append(Linear(size_in, size_out, rng=rng, dtype=dtype))
+        super().__init__(*layers)
+
+
+def check_size(name: str, size: Any) -> None:
+    """Raise ValueError if a size is no integer >= 1."""
+    if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
+        raise out_of_range(name, size, "an integer >= 1")
+
+
+def check_share(name: str, p: Any) -> None:
+    """Raise ValueError if a probability is no number from 0 to 1."""
+    if not isinstance(p, (int, float, np.number)) or not 0 <= p <= 1:
+        raise out_of_range(name, p, "a number from 0 to 1")
+
+
+def _misfit(layer: Module, x: Any, expected: str, axis: int | None = None) -> ShapeError:
+    """Return the error for an input that a layer was not built for: which layer, what it expects and what it got."""
+    name = f"layer {layer._prefix[:-1]!r}, " if layer._prefix else ""
+    got = f"{x.shape[axis]} in an" if axis is not None and x.ndim > abs(axis) - (axis < 0) else "an"
+    return ShapeError(f"{name}{layer!r}: expected {expected}, got {got} input of shape {x.shape}; flatten or reshape it")

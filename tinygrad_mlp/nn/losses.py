@@ -1,0 +1,76 @@
+"""Losses as modules: the functions of `functional`, with their options kept. Errors are those of the functions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import functional
+from .module import Module
+
+
+class _Loss(Module):
+    def __init__(self, *, reduction: str = "mean") -> None:
+        self.reduction = reduction
+
+
+class CrossEntropyLoss(_Loss):
+    """The cross entropy of logits (N, C) and labels (N,) or probabilities (N, C): `functional.cross_entropy`.
+
+    >>> import numpy as np
+    >>> loss = CrossEntropyLoss()
+    >>> print(f"{loss(np.zeros((2, 10)), np.array([3, 7])):.4f}")
+    2.3026
+    """
+
+    def __init__(self, *, label_smoothing: float = 0.0, reduction: str = "mean") -> None:
+        self.label_smoothing, self.reduction = label_smoothing, reduction
+
+    def forward(self, logits: Any, target: Any) -> Any:
+        return functional.cross_entropy(
+            logits, target, label_smoothing=self.label_smoothing, reduction=self.reduction
+        )
+
+
+class NLLLoss(_Loss):
+    """The negative log-likelihood of log-probabilities (N, C) and labels (N,): `functional.nll_loss`."""
+
+    def forward(self, log_probs: Any, target: Any) -> Any:
+        return functional.nll_loss(log_probs, target, reduction=self.reduction)
+
+
+class BCELoss(_Loss):
+    """The binary cross entropy of probabilities: `functional.binary_cross_entropy`. `BCEWithLogitsLoss` is more exact."""
+
+    def forward(self, probs: Any, target: Any) -> Any:
+        return functional.binary_cross_entropy(probs, target, reduction=self.reduction)
+
+
+class BCEWithLogitsLoss(_Loss):
+    """The binary cross entropy of logits: `functional.binary_cross_entropy_with_logits`."""
+
+    def forward(self, logits: Any, target: Any) -> Any:
+        return functional.binary_cross_entropy_with_logits(logits, target, reduction=self.reduction)
+
+
+class MSELoss(_Loss):
+    """The mean of squared differences: `functional.mse_loss`."""
+
+    def forward(self, prediction: Any, target: Any) -> Any:
+        return functional.mse_loss(prediction, target, reduction=self.reduction)
+
+
+class L1Loss(_Loss):
+    """The mean of absolute differences: `functional.l1_loss`."""
+
+    def forward(self, prediction: Any, target: Any) -> Any:
+        return functional.l1_loss(prediction, target, reduction=self.reduction)
+
+
+class HuberLoss(_Loss):
+    """Quadratic for differences up to ``delta``, linear beyond: `functional.huber_loss`."""
+
+    def __init__(self, *, delta: float = 1.0, reduction: str = "mean") -> None:
+        self.delta, self.reduction = delta, reduction
+
+    def forward(self, prediction: Any, target: Any) -> Any:
+        return functional.huber_loss(prediction, target, delta=self.delta, reduction=self.reduction)

@@ -1,0 +1,265 @@
+"""Module and Parameter: how a model holds its state, names it, saves and restores it, and is called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import CheckpointError, describe, out_of_range
+from ..graph import Value, assign
+from ..tensor import Tensor
+
+T = TypeVar("T")
+
+
+class Parameter(Tensor):
+    """A Tensor that a `Module` counts among its parameters. It requires grad by default; what ops make of it is a Tensor.
+
+    Raises:
+        DtypeError: data that is not float32 or float64, with ``requires_grad=True``.
+
+    >>> weight = Parameter(np.ones(2))
+    >>> weight.requires_grad, type(weight * 2).__name__
+    (True, 'Tensor')
+    """
+
+    __slots__ = ()
+
+    def __init__(self, data: ArrayLike, requires_grad: bool = True, name: str | None = None) -> None:
+        super().__init__(data, requires_grad, name)
+
+
+class IncompatibleKeys(NamedTuple):
+    """What `Module.load_state_dict` has skipped, as ``strict=False`` allows."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+class Module:
+    """A function with parameters: what a layer, a loss and a whole network are.
+
+    A subclass makes its parameters and modules attributes of itself and says in ``forward`` what it computes.
+    Parameters, modules and buffers (`register_buffer`) are found wherever they are attributes; those in a list are
+    not: put modules into a `Sequential`. Every parameter gets its qualified name, by which errors and reports call it.
+
+    Calling a module calls ``forward``. Arrays, DataFrames and Series given by position become Tensors on the way.
+
+    >>> class Scale(Module):
+    ...     def __init__(self, size):
+    ...         self.factor = Parameter(np.ones(size))
+    ...
+    ...     def forward(self, x):
+    ...         return x * self.factor
+    >>> scale = Scale(2)
+    >>> scale(np.array([3.0, 4.0]))
+    Tensor([3., 4.], dtype=float64, op=multiply)
+    >>> dict(scale.named_parameters())
+    {'factor': Tensor([1., 1.], dtype=float64, requires_grad=True, name='factor')}
+    """
+
+    training: bool = True
+    _buffers: tuple[str, ...] = ()
+    _prefix: str = ""
+
+    def forward(self, *inputs: Any, **keywords: Any) -> Any:
+        """Return the result for the inputs. Every subclass defines its own."""
+        raise NotImplementedError(f"{type(self).__name__} has no forward; define forward(self, x) in the class")
+
+    def __call__(self, *inputs: Any, **keywords: Any) -> Any:
+        return self.forward(*map(_as_input, inputs), **keywords)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(vars(self).get(name), Parameter):
+            self._check_kind(name, value, Parameter)
+        elif name in self._buffers:
+            self._check_kind(name, value, Tensor)
+        elif isinstance(value, Module) and any(module is self for module in value.modules()):
+            raise ValueError(f"{type(self).__name__} cannot be part of itself, as {name!r} would make it")
+        super().__setattr__(name, value)
+        if isinstance(value, Parameter) or (name in self._buffers and value is not None):
+            value.name = self._prefix + name
+        elif isinstance(value, Module):
+            value._set_prefix(f"{self._prefix}{name}.")
+
+    def _check_kind(self, name: str, value: Any, kind: type[Tensor]) -> None:
+        if value is not None and not isinstance(value, kind):
+            raise TypeError(
+                f"{type(self).__name__}.{name} holds a {kind.__name__}, got {describe(value)}; "
+                f"assign a {kind.__name__} or None, or change its values in place under no_grad()"
+            )
+
+    def _set_prefix(self, prefix: str) -> None:
+        """Name all that is in this module by its path from the outermost one."""
+        for path, module in _once(self._paths(prefix)):
+            vars(module)["_prefix"] = path
+        for name, tensor in (*self.named_parameters(), *self.named_buffers()):
+            tensor.name = prefix + name
+
+    def register_buffer(self, name: str, tensor: Tensor | None) -> None:
+        """Make a Tensor part of the state without being a parameter, such as a running mean.
+
+        Raises:
+            TypeError: it is no Tensor.
+            ValueError: the module has an attribute of that name.
+        """
+        if hasattr(self, name):
+            raise ValueError(f"{type(self).__name__} has an attribute {name!r} already; choose another name")
+        self._check_kind(name, tensor, Tensor)
+        self._buffers = (*self._buffers, name)
+        setattr(self, name, tensor)
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """Yield the modules that are attributes of this one, by their names."""
+        return ((name, value) for name, value in list(vars(self).items()) if isinstance(value, Module))
+
+    def children(self) -> Iterator[Module]:
+        """Yield the modules that are attributes of this one."""
+        return (value for value in list(vars(self).values()) if isinstance(value, Module))
+
+    def _paths(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """Yield this module and all inside, by every path that leads to them: "" or "0." or "encoder.0."."""
+        yield prefix, self
+        for name, child in self.named_children():
+            yield from child._paths(f"{prefix}{name}.")
+
+    def _own_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        return ((name, value) for name, value in list(vars(self).items()) if isinstance(value, Parameter))
+
+    def _own_buffers(self) -> Iterator[tuple[str, Tensor]]:
+        return ((name, vars(self)[name]) for name in self._buffers if vars(self).get(name) is not None)
+
+    def named_modules(self) -> Iterator[tuple[str, Module]]:
+        """Yield this module, named "", and all inside by their qualified names, each once."""
+        return ((path[:-1], module) for path, module in _once(self._paths()))
+
+    def modules(self) -> Iterator[Module]:
+        """Yield this module and all inside, each once."""
+        return (module for _, module in self.named_modules())
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """Yield all parameters by their qualified names, each once, in the order in which they were registered."""
+        return _once((path + name, p) for path, module in self._paths() for name, p in module._own_parameters())
+
+    def parameters(self) -> Iterator[Parameter]:
+        """Yield all parameters, each once: what an optimizer takes."""
+        return (parameter for _, parameter in self.named_parameters())
+
+    def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield all buffers by their qualified names, each once."""
+        return _once((path + name, b) for path, module in self._paths() for name, b in module._own_buffers())
+
+    def buffers(self) -> Iterator[Tensor]:
+        """Yield all buffers, each once."""
+        return (buffer for _, buffer in self.named_buffers())
+
+    def _state(self) -> dict[str, Tensor]:
+        """Return all parameters and buffers by their keys, in PyTorch's order."""
+        return {
+            path + name: tensor
+            for path, module in self._paths()
+            for name, tensor in (*module._own_parameters(), *module._own_buffers())
+        }
+
+    def state_dict(self) -> dict[str, NDArray[Any]]:
+        """Return copies of all parameters and buffers, as arrays, by their qualified names.
+
+        PyTorch returns the live tensors, which training goes on changing; a copy stays the state that it was. The
+        keys and shapes are PyTorch's, so that weights can be exchanged both ways: its ``load_state_dict`` takes
+        ``{key: torch.from_numpy(array) for key, array in model.state_dict().items()}``.
+        """
+        return {name: tensor._data.copy(order="K") for name, tensor in self._state().items()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
+        """Write a state into the parameters and buffers, which stay the same Tensors, so that an optimizer goes on.
+
+        Args:
+            state_dict: arrays by key, as `state_dict` returns; values can be Tensors too, also PyTorch's.
+            strict: whether each key of the state must be one of the module and the reverse. If not, the others
+                are skipped and returned.
+
+        Raises:
+            CheckpointError: keys, shapes or dtypes do not fit. It lists all that do not; nothing has changed.
+        """
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(f"load_state_dict takes a dict, as state_dict() returns it, got {describe(state_dict)}")
+        own = self._state()
+        missing = [key for key in own if key not in state_dict]
+        unexpected = [key for key in state_dict if key not in own]
+        arrays = {key: _as_array(state_dict[key]) for key in own if key in state_dict}
+        problems = [
+            f"{key!r} is {describe(array)}, expected {describe(own[key])}"
+            for key, array in arrays.items()
+            if (array.shape, array.dtype) != (own[key].shape, own[key].dtype)
+        ]
+        if strict:
+            problems += [f"missing key {key!r}, expected {describe(own[key])}" for key in missing]
+            problems += [f"unexpected key {key!r}" for key in unexpected]
+        if problems:
+            raise CheckpointError(
+                "\n  ".join([f"the state does not fit {type(self).__name__}:", *problems])
+                + "\nbuild the model as the saved one was; strict=False skips missing and unexpected keys"
+            )
+        for key, array in arrays.items():
+            assign(own[key], array)
+        return IncompatibleKeys(missing, unexpected)
+
+    def train(self, mode: bool = True) -> Module:
+        """Switch this module and all inside to training, where dropout drops and batch norm uses the batch.
+
+        Raises:
+            ValueError: ``mode`` is no bool; the function that trains a model is another one.
+        """
+        if not isinstance(mode, bool):
+            raise out_of_range("mode of train()", describe(mode), "True or False")
+        self.training = mode
+        for child in self.children():
+            child.train(mode)
+        return self
+
+    def eval(self) -> Module:
+        """Switch this module and all inside to evaluation: the opposite of `train`."""
+        return self.train(False)
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of all parameters: each ``grad`` becomes None."""
+        for parameter in self.parameters():
+            parameter.zero_grad()
+
+    def requires_grad_(self, requires_grad: bool = True) -> Module:
+        """Set whether the parameters require grad: False freezes them."""
+        for parameter in self.parameters():
+            parameter.requires_grad = requires_grad
+        return self
+
+    def extra_repr(self) -> str:
+        """Return what stands between the parentheses of the repr, before the modules inside."""
+        return ""
+
+    def __repr__(self) -> str:
+        extra, children = self.extra_repr(), [f"({name}): {child!r}" for name, child in self.named_children()]
+        if not children and "\n" not in extra:
+            return f"{type(self).__name__}({extra})"
+        body = "\n".join([extra, *children] if extra else children)
+        return f"{type(self).__name__}(\n{body}".replace("\n", "\n  ") + "\n)"
+
+
+def _as_input(x: Any) -> Any:
+    """Return whatever has axes as a Tensor, and all else, Tensors too, as it is."""
+    return x if isinstance(x, Value) or not getattr(x, "ndim", 0) else Tensor(x)
+
+
+def _as_array(value: Any) -> NDArray[Any]:
+    return value._data if isinstance(value, Value) else np.asarray(value)
+
+
+def _once(named: Iterable[tuple[str, T]]) -> Iterator[tuple[str, T]]:
+    """Yield the pairs without those whose second part has come before."""
+    seen = set()
+    for name, value in named:
+        if value not in seen:
+            seen.add(value)
+            yield name, value
