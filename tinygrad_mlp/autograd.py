@@ -56,7 +56,9 @@ def grad(
         if not t._requires_grad:
             raise GraphError(f"inputs[{i}] {t.name or ''} does not require grad; create it with requires_grad=True")
     seeds = [_seed(t, g) for t, g in zip(outputs, upstream, strict=True)]
-    results = backpropagate(outputs, seeds, set(inputs), create_graph if retain_graph is None else retain_graph, create_graph)
+    results = backpropagate(
+        outputs, seeds, set(inputs), create_graph if retain_graph is None else retain_graph, create_graph
+    )
     for i, t in enumerate(inputs):
         if t not in results and not allow_unused:
             raise GraphError(
@@ -73,7 +75,11 @@ def _as_tuple(tensors: Any) -> tuple[Any, ...]:
 def _seed(root: Any, gradient: Any) -> Any:
     """Return the upstream gradient of a root as a Tensor, in its shape and dtype."""
     if not root._requires_grad:
-        why = f"it comes through {root._cut}, which is constant" if root._cut else "was it made under no_grad or detached?"
+        why = (
+            f"it comes through {root._cut}, which is constant"
+            if root._cut
+            else "was it made under no_grad or detached?"
+        )
         raise GraphError(f"no tensor in this graph requires grad: {why} Create the leaves with requires_grad=True")
     data = root._data
     if gradient is None:
@@ -85,7 +91,9 @@ def _seed(root: Any, gradient: Any) -> Any:
         return wrap(np.ones_like(data))
     seed = gradient if isinstance(gradient, Value) else wrap(np.asarray(gradient))
     if seed._data.shape != data.shape:
-        raise ShapeError(f"the upstream gradient has shape {seed._data.shape}, the result {data.shape}; they must be equal")
+        raise ShapeError(
+            f"the upstream gradient has shape {seed._data.shape}, the result {data.shape}; they must be equal"
+        )
     return seed if seed._data.dtype == data.dtype else astype(seed, data.dtype)
 
 

@@ -112,7 +112,9 @@ def batch_norm(
     return out if bias is None else out + bias[column]
 
 
-def layer_norm(x: Any, normalized_shape: tuple[int, ...], weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
+def layer_norm(
+    x: Any, normalized_shape: tuple[int, ...], weight: Any = None, bias: Any = None, eps: float = 1e-5
+) -> Any:
     """Normalise each sample over its last axes, those of ``normalized_shape`` (Ba and others, arXiv:1607.06450).
 
     Raises:
@@ -178,7 +180,9 @@ def nll_loss(log_probs: Any, target: Any, *, reduction: str = "mean") -> Any:
     _check_matrix("nll_loss", log_probs)
     target = _as_labels_or_distribution(log_probs, target)
     if target.ndim != 1:
-        raise ShapeError(f"nll_loss takes labels of shape ({log_probs.shape[0]},), got {target.shape}; use argmax(axis=1)")
+        raise ShapeError(
+            f"nll_loss takes labels of shape ({log_probs.shape[0]},), got {target.shape}; use argmax(axis=1)"
+        )
     return _reduce(-gather(log_probs, target), reduction)
 
 
@@ -273,7 +277,9 @@ def _same_shape(name: str, prediction: Any, target: Any) -> Any:
             would = f"; they would broadcast to {np.broadcast_shapes(prediction.shape, target.shape)}"
         except ValueError:
             would = ""
-        raise ShapeError(f"{name}: prediction has shape {prediction.shape} and target {target.shape}{would}; reshape one")
+        raise ShapeError(
+            f"{name}: prediction has shape {prediction.shape} and target {target.shape}{would}; reshape one"
+        )
     return target if target.dtype.kind == "f" and target.dtype == prediction.dtype else target.astype(prediction.dtype)
 
 

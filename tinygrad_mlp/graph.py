@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ContextDecorator
 from typing import Any
 
@@ -131,11 +131,13 @@ def apply(function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[s
             arrays.append(a)
         inputs.append(a)
     if keywords and any(isinstance(k, Value) for k in keywords.values()):
-        raise NoRuleError(f"{rule.name}: a Tensor as keyword would lose its gradient; only positional arguments have one")
+        raise NoRuleError(
+            f"{rule.name}: a Tensor as keyword would lose its gradient; only positional arguments have one"
+        )
     try:
         out = rule.forward(*arrays, **keywords)
     except Exception as error:
-        raise call_failed(rule.name, arrays, keywords, error) from error
+        raise call_failed(rule.name, arrays, dict(keywords), error) from error
     if type(out) is not np.ndarray:
         if rule.kind == "constant" and isinstance(out, (tuple, list)):
             return type(out)([wrap(np.asarray(part)) for part in out])
@@ -149,7 +151,9 @@ def apply(function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[s
         result._cut = rule.name
     elif mode.grad_enabled:
         if out.dtype.kind != "f":
-            raise DtypeError(f"{rule.name} gives {out.dtype}, which cannot carry a gradient; use float32/float64 operands")
+            raise DtypeError(
+                f"{rule.name} gives {out.dtype}, which cannot carry a gradient; use float32/float64 operands"
+            )
         result._node = Node(rule, inputs, keywords, () if rule.linear else reads)
         result._requires_grad = True
     if mode.observer is not None:

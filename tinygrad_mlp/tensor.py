@@ -71,7 +71,9 @@ class Tensor(Value):
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
         if self._node is not None:
-            raise GraphError(f"only a leaf can change requires_grad, this was made by {self._node.rule.name}; use detach()")
+            raise GraphError(
+                f"only a leaf can change requires_grad, this was made by {self._node.rule.name}; use detach()"
+            )
         if value and self._data.dtype.kind != "f":
             raise DtypeError(f"a Tensor of {self._data.dtype} cannot require grad; use float32/float64")
         self._requires_grad = bool(value)

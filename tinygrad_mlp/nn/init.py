@@ -21,12 +21,12 @@ GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "le
 
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, *, rng: Rng = None) -> Tensor:
     """Fill with numbers spread evenly over [a, b)."""
-    return assign(tensor, np.random.default_rng(rng).uniform(a, b, tensor.shape))  # type: ignore[no-any-return]
+    return assign(tensor, np.random.default_rng(rng).uniform(a, b, tensor.shape))
 
 
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, *, rng: Rng = None) -> Tensor:
     """Fill with normally distributed numbers."""
-    return assign(tensor, np.random.default_rng(rng).normal(mean, std, tensor.shape))  # type: ignore[no-any-return]
+    return assign(tensor, np.random.default_rng(rng).normal(mean, std, tensor.shape))
 
 
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0, *, rng: Rng = None) -> Tensor:
@@ -114,5 +114,7 @@ def _kaiming_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> floa
 def _fans(tensor: Tensor) -> dict[str, int]:
     """Return how many inputs each output of a weight is made of, and how many outputs each input goes to."""
     if tensor.ndim < 2:
-        raise ShapeError(f"fans are those of a weight of shape (out, in), got shape {tensor.shape}; use uniform_ or normal_")
+        raise ShapeError(
+            f"fans are those of a weight of shape (out, in), got shape {tensor.shape}; use uniform_ or normal_"
+        )
     return {"fan_in": math.prod(tensor.shape[1:]), "fan_out": math.prod(tensor.shape[:1] + tensor.shape[2:])}

@@ -6,7 +6,7 @@ Whatever draws random numbers takes ``rng``: a ``numpy.random.Generator``, a see
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, overload
 
@@ -62,9 +62,10 @@ class Linear(Module):
             init.uniform_(self.bias, -1 / math.sqrt(in_features), 1 / math.sqrt(in_features), rng=rng)
 
     def forward(self, x: Any) -> Any:
-        if x.shape[-1:] != (self.in_features,):
-            raise _misfit(self, x, f"{self.in_features} features on the last axis", -1)
-        return functional.linear(x, self.weight, self.bias)
+        try:
+            return functional.linear(x, self.weight, self.bias)
+        except ShapeError as error:
+            raise _misfit(self, x, f"{self.in_features} features", x.shape[-1] if x.ndim else "none") from error
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
@@ -156,7 +157,7 @@ class Flatten(Module):
 
     def forward(self, x: Any) -> Any:
         if x.ndim < 2:
-            raise _misfit(self, x, "at least 2 axes, the first one for samples")
+            raise _misfit(self, x, "at least 2 axes", x.ndim)
         return x.reshape(x.shape[0], math.prod(x.shape[1:]))
 
     def extra_repr(self) -> str:
@@ -175,7 +176,7 @@ class Dropout(Module):
 
     >>> layer = Dropout(0.5, rng=0)
     >>> layer(np.ones(8))
-    Tensor([0., 2., 0., 0., 2., 2., 0., 0.], dtype=float64)
+    Tensor([0., 0., 0., 2., 2., 2., 2., 2.], dtype=float64)
     >>> layer.eval()(np.ones(8))
     Tensor([1., 1., 1., 1., 1., 1., 1., 1.], dtype=float64)
     """
@@ -203,9 +204,13 @@ class BatchNorm1d(Module):
         dtype: float32 or float64.
 
     Raises:
-        ValueError: ``num_features`` is no integer >= 1; when called in training, a single value per feature.
+        ValueError: ``num_features`` is no integer >= 1; when called in training, there is a single value per feature.
         ShapeError: when called, the input has another shape.
     """
+
+    running_mean: Tensor | None
+    running_var: Tensor | None
+    num_batches_tracked: Tensor | None
 
     def __init__(
         self,
@@ -229,12 +234,12 @@ class BatchNorm1d(Module):
 
     def forward(self, x: Any) -> Any:
         if x.ndim not in (2, 3) or x.shape[1] != self.num_features:
-            raise _misfit(self, x, f"2 or 3 axes with {self.num_features} features on axis 1", 1)
+            raise _misfit(self, x, f"shape (N, {self.num_features}) or (N, {self.num_features}, L)", x.shape)
         statistics, affine = (self.running_mean, self.running_var), (self.weight, self.bias)
         if not self.training or self.num_batches_tracked is None:
             return functional.batch_norm(x, *statistics, *affine, self.training, eps=self.eps)
         batches = self.num_batches_tracked + 1
-        momentum = 1 / batches if self.momentum is None else self.momentum
+        momentum: Any = 1 / batches if self.momentum is None else self.momentum
         out = functional.batch_norm(x, *statistics, *affine, True, momentum, self.eps)
         assign(self.num_batches_tracked, batches)
         return out
@@ -277,7 +282,7 @@ class LayerNorm(Module):
 
     def forward(self, x: Any) -> Any:
         if x.shape[-len(self.normalized_shape) :] != self.normalized_shape:
-            raise _misfit(self, x, f"an input whose last axes are {self.normalized_shape}")
+            raise _misfit(self, x, f"last axes {self.normalized_shape}", x.shape[-len(self.normalized_shape) :])
         return functional.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
@@ -336,25 +341,29 @@ class Sequential(Module):
         return part
 
 
-ACTIVATIONS: dict[str, type[Module]] = {
-    "relu": ReLU,
-    "leaky_relu": LeakyReLU,
-    "sigmoid": Sigmoid,
-    "tanh": Tanh,
-    "gelu": GELU,
-    "softplus": Softplus,
+ACTIVATIONS: dict[str, tuple[type[Module], Callable[..., Tensor]]] = {
+    "relu": (ReLU, init.kaiming_uniform_),
+    "leaky_relu": (LeakyReLU, init.kaiming_uniform_),
+    "gelu": (GELU, init.kaiming_uniform_),
+    "sigmoid": (Sigmoid, init.xavier_uniform_),
+    "tanh": (Tanh, init.xavier_uniform_),
+    "softplus": (Softplus, init.xavier_uniform_),
 }
+"""The activations of an `MLP`, each with what fills the weights."""
 
 
 class MLP(Sequential):
-    """A multi-layer perceptron: Linear layers with an activation after each but the last, whose output are logits.
+    """A multi-layer perceptron: Linear layers with an activation after each but the last, whose results are logits.
 
-    The same as the `Sequential` written out, which is the way to anything more special.
+    Weights begin as He and others have it for relu, leaky relu and gelu (`init.kaiming_uniform_`), as Glorot and
+    Bengio have it for the other activations (`init.xavier_uniform_`), and biases at 0: so signals keep their size
+    however many layers there are. PyTorch's way, which a `Linear` by itself has, lets them fade: from six hidden
+    layers on, such a network hardly learns.
 
     Args:
         sizes: how many features the input, each hidden layer and the output have.
-        activation: "relu", "leaky_relu", "sigmoid", "tanh", "gelu" or "softplus".
-        dropout: the probability ``p`` of a `Dropout` after each activation, if it is not 0.
+        activation: "relu", "leaky_relu", "gelu", "sigmoid", "tanh" or "softplus".
+        dropout: the probability ``p`` of a `Dropout` after each activation; 0 for none.
         rng: where initial values and dropout masks come from.
         dtype: float32 or float64.
 
@@ -389,13 +398,20 @@ class MLP(Sequential):
             raise ValueError(f"unknown activation {activation!r}; {nearest(activation, ACTIVATIONS)}")
         check_share("dropout", dropout)
         rng = np.random.default_rng(rng)
-        layers: list[Module] = [Linear(sizes[0], sizes[1], rng=rng, dtype=dtype)]
-        for size_in, size_out in pairwise(sizes[1:]):
-            layers.append(ACTIVATIONS[activation]())
-            if dropout:
+        kind, fill = ACTIVATIONS[activation]
+        layers: list[Module] = []
+        for size_in, size_out in pairwise(sizes):
+            if layers:
+                layers.append(kind())
+            if layers and dropout:
                 layers.append(Dropout(dropout, rng=rng))
             layers.append(Linear(size_in, size_out, rng=rng, dtype=dtype))
         super().__init__(*layers)
+        for name, parameter in self.named_parameters():
+            if name.endswith("weight"):
+                fill(parameter, rng=rng)
+            else:
+                assign(parameter, 0.0)
 
 
 def check_size(name: str, size: Any) -> None:
@@ -410,8 +426,10 @@ def check_share(name: str, p: Any) -> None:
         raise out_of_range(name, p, "a number from 0 to 1")
 
 
-def _misfit(layer: Module, x: Any, expected: str, axis: int | None = None) -> ShapeError:
-    """Return the error for an input that a layer was not built for: which layer, what it expects and what it got."""
+def _misfit(layer: Module, x: Any, expected: str, got: object) -> ShapeError:
+    """Return the error for an input that a layer was not built for."""
     name = f"layer {layer._prefix[:-1]!r}, " if layer._prefix else ""
-    got = f"{x.shape[axis]} in an" if axis is not None and x.ndim > abs(axis) - (axis < 0) else "an"
-    return ShapeError(f"{name}{layer!r}: expected {expected}, got {got} input of shape {x.shape}; flatten or reshape it")
+    return ShapeError(
+        f"{name}{layer!r}: expected {expected}, got {got} in an input of shape {x.shape}; "
+        "reshape the input, or build the layer for it"
+    )

@@ -26,9 +26,7 @@ class CrossEntropyLoss(_Loss):
         self.label_smoothing, self.reduction = label_smoothing, reduction
 
     def forward(self, logits: Any, target: Any) -> Any:
-        return functional.cross_entropy(
-            logits, target, label_smoothing=self.label_smoothing, reduction=self.reduction
-        )
+        return functional.cross_entropy(logits, target, label_smoothing=self.label_smoothing, reduction=self.reduction)
 
 
 class NLLLoss(_Loss):
@@ -39,7 +37,7 @@ class NLLLoss(_Loss):
 
 
 class BCELoss(_Loss):
-    """The binary cross entropy of probabilities: `functional.binary_cross_entropy`. `BCEWithLogitsLoss` is more exact."""
+    """The binary cross entropy of probabilities: `functional.binary_cross_entropy`. Prefer `BCEWithLogitsLoss`."""
 
     def forward(self, probs: Any, target: Any) -> Any:
         return functional.binary_cross_entropy(probs, target, reduction=self.reduction)

@@ -13,10 +13,11 @@ from ..graph import Value, assign
 from ..tensor import Tensor
 
 T = TypeVar("T")
+M = TypeVar("M", bound="Module")
 
 
 class Parameter(Tensor):
-    """A Tensor that a `Module` counts among its parameters. It requires grad by default; what ops make of it is a Tensor.
+    """A Tensor that a `Module` counts among its parameters. It requires grad by default; ops make plain Tensors of it.
 
     Raises:
         DtypeError: data that is not float32 or float64, with ``requires_grad=True``.
@@ -70,7 +71,11 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} has no forward; define forward(self, x) in the class")
 
     def __call__(self, *inputs: Any, **keywords: Any) -> Any:
-        return self.forward(*map(_as_input, inputs), **keywords)
+        for x in inputs:
+            if type(x) is not Tensor:
+                inputs = tuple(map(_as_input, inputs))
+                break
+        return self.forward(*inputs, **keywords)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(vars(self).get(name), Parameter):
@@ -207,7 +212,7 @@ class Module:
             assign(own[key], array)
         return IncompatibleKeys(missing, unexpected)
 
-    def train(self, mode: bool = True) -> Module:
+    def train(self: M, mode: bool = True) -> M:
         """Switch this module and all inside to training, where dropout drops and batch norm uses the batch.
 
         Raises:
@@ -220,7 +225,7 @@ class Module:
             child.train(mode)
         return self
 
-    def eval(self) -> Module:
+    def eval(self: M) -> M:
         """Switch this module and all inside to evaluation: the opposite of `train`."""
         return self.train(False)
 
@@ -229,7 +234,7 @@ class Module:
         for parameter in self.parameters():
             parameter.zero_grad()
 
-    def requires_grad_(self, requires_grad: bool = True) -> Module:
+    def requires_grad_(self: M, requires_grad: bool = True) -> M:
         """Set whether the parameters require grad: False freezes them."""
         for parameter in self.parameters():
             parameter.requires_grad = requires_grad

@@ -81,6 +81,16 @@ def bernoulli(rng: np.random.Generator, like: Any, p: float) -> Any:
     return rng.random(like.shape, np.float32) < p
 
 
+def nonzero(x: Any) -> Any:
+    """Return a denominator in which 0 is infinity, so that the quotient is 0 there: the subgradient that is chosen."""
+    return np.where(x == 0, np.inf, x)
+
+
+def _to_greater(g: Any, x: Any, y: Any, also: Any = False) -> Any:
+    """Return the gradient where x is greater than y, half of it at a tie; ``also`` where x counts as greater."""
+    return select((x > y) | also, g) + select(x == y, g * 0.5)
+
+
 def _lowered(y: Any) -> Any:
     """Return ``y - 1``, or 1 where ``y`` is 0: there the derivative ``y * x**(y - 1)`` is 0, for x = 0 too."""
     return (y - 1 if y else 1) if isinstance(y, (int, float)) else np.where(y == 0, 1.0, y - 1.0)
@@ -97,11 +107,12 @@ vjp(np.reciprocal, lambda g, out, x: -g * (out * out))
 vjp(np.square, lambda g, out, x: g * (2 * x))
 vjp(np.sqrt, lambda g, out, x: g / (2 * out))
 vjp(np.cbrt, lambda g, out, x: g / (3 * (out * out)))
-vjp(
-    np.power,
-    lambda g, out, x, y: g * (y * np.power(x, _lowered(y))),
-    lambda g, out, x, y: g * (out * np.log(np.where((x == 0) & (y >= 0), 1.0, x))),
-)
+for _power in (np.power, np.float_power):
+    vjp(
+        _power,
+        lambda g, out, x, y: g * (y * np.power(x, _lowered(y))),
+        lambda g, out, x, y: g * (out * np.log(np.where((x == 0) & (y >= 0), 1.0, x))),
+    )
 
 vjp(np.exp, lambda g, out, x: g * out)
 vjp(np.exp2, lambda g, out, x: g * (out * LN2))
@@ -118,6 +129,28 @@ vjp(np.sinh, lambda g, out, x: g * np.cosh(x))
 vjp(np.cosh, lambda g, out, x: g * np.sinh(x))
 vjp(np.tanh, lambda g, out, x: g * (1 - out * out))
 
+vjp(np.arcsin, lambda g, out, x: g / np.sqrt(1 - x * x))
+vjp(np.arccos, lambda g, out, x: -g / np.sqrt(1 - x * x))
+vjp(np.arctan, lambda g, out, x: g / (x * x + 1))
+vjp(np.arcsinh, lambda g, out, x: g / np.sqrt(x * x + 1))
+vjp(np.arccosh, lambda g, out, x: g / np.sqrt(x * x - 1))
+vjp(np.arctanh, lambda g, out, x: g / (1 - x * x))
+for _degrees in (np.degrees, np.rad2deg):
+    vjp(_degrees, lambda g, out, x: g * (180 / math.pi), linear=True)
+for _radians in (np.radians, np.deg2rad):
+    vjp(_radians, lambda g, out, x: g * (math.pi / 180), linear=True)
+
+vjp(np.arctan2, lambda g, out, y, x: g * (x / (x * x + y * y)), lambda g, out, y, x: -g * (y / (x * x + y * y)))
+vjp(np.hypot, lambda g, out, x, y: g * (x / nonzero(out)), lambda g, out, x, y: g * (y / nonzero(out)))
+vjp(np.logaddexp, lambda g, out, x, y: g * np.exp(x - out), lambda g, out, x, y: g * np.exp(y - out))
+vjp(np.logaddexp2, lambda g, out, x, y: g * np.exp2(x - out), lambda g, out, x, y: g * np.exp2(y - out))
+vjp(np.fmod, lambda g, out, x, y: g, lambda g, out, x, y: -g * np.trunc(x / y))
+vjp(np.remainder, lambda g, out, x, y: g, lambda g, out, x, y: -g * np.floor(x / y))
+vjp(np.ldexp, lambda g, out, x, n: np.ldexp(g, n), None)
+vjp(np.copysign, lambda g, out, x, y: g * (np.sign(x) * np.copysign(1.0, y)), None)
+vjp(np.conjugate, lambda g, out, x: g, linear=True)
+vjp(np.nan_to_num, lambda g, out, x, *, copy=True, nan=0.0, posinf=None, neginf=None: select(np.isfinite(x), g))
+
 vjp(relu, lambda g, out, x: select(x > 0, g))
 vjp(leaky_relu, lambda g, out, x, negative_slope=0.01: np.where(x > 0, g, negative_slope * g))
 vjp(sigmoid, lambda g, out, x: g * (out * (1 - out)))
@@ -131,17 +164,12 @@ vjp(
     lambda g, out, p, t: g * (np.log1p(-p) - np.log(p)),
 )
 
-vjp(np.absolute, lambda g, out, x: g * np.sign(x), forward=_absolute)
-vjp(
-    np.maximum,
-    lambda g, out, x, y: select(x > y, g) + select(x == y, g * 0.5),
-    lambda g, out, x, y: select(y > x, g) + select(x == y, g * 0.5),
-)
-vjp(
-    np.minimum,
-    lambda g, out, x, y: select(x < y, g) + select(x == y, g * 0.5),
-    lambda g, out, x, y: select(y < x, g) + select(x == y, g * 0.5),
-)
+for _abs in (np.absolute, np.fabs):
+    vjp(_abs, lambda g, out, x: g * np.sign(x), forward=_absolute)
+vjp(np.maximum, lambda g, out, x, y: _to_greater(g, x, y), lambda g, out, x, y: _to_greater(g, y, x))
+vjp(np.minimum, lambda g, out, x, y: _to_greater(g, -x, -y), lambda g, out, x, y: _to_greater(g, -y, -x))
+vjp(np.fmax, lambda g, out, x, y: _to_greater(g, x, y, y != y), lambda g, out, x, y: _to_greater(g, y, x, x != x))
+vjp(np.fmin, lambda g, out, x, y: _to_greater(g, -x, -y, y != y), lambda g, out, x, y: _to_greater(g, -y, -x, x != x))
 
 
 def _where_call(condition: Any, *branches: Any) -> tuple[Any, dict[str, Any]]:
@@ -180,10 +208,17 @@ vjp(
     bind=_clip_call,
 )
 
+composite(np.modf, lambda x: (x - np.trunc(x), np.trunc(x)))
+composite(np.divmod, lambda x, y: (np.floor_divide(x, y), np.remainder(x, y)))
+composite(np.real, lambda x: x.real)
+composite(np.iscomplexobj, lambda x: x.dtype.kind == "c")
+composite(np.isrealobj, lambda x: x.dtype.kind != "c")
+
 constant(
     np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal, np.isclose, np.allclose,
     np.logical_and, np.logical_or, np.logical_xor, np.logical_not,
-    np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert,
-    np.sign, np.signbit, np.floor, np.ceil, np.rint, np.trunc, np.fix, np.round, np.floor_divide,
-    np.isnan, np.isinf, np.isfinite, bernoulli,
+    np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert, np.bitwise_count,
+    np.left_shift, np.right_shift, np.gcd, np.lcm,
+    np.sign, np.signbit, np.heaviside, np.floor, np.ceil, np.rint, np.trunc, np.fix, np.round, np.around,
+    np.floor_divide, np.isnan, np.isinf, np.isfinite, np.isposinf, np.isneginf, np.isreal, np.iscomplex, bernoulli,
 )  # fmt: skip

@@ -58,4 +58,72 @@ def _take(x: Any, indices: Any, axis: int | None = None, mode: str = "raise") ->
     return x[(slice(None),) * (axis % x.ndim) + (indices,)]
 
 
+def _take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Any:
+    if axis is None:
+        x, indices, axis = np.ravel(x), np.ravel(indices), 0
+    shape = [1 if i == axis % x.ndim else n for i, n in enumerate(x.shape)]
+    grid = np.ogrid[tuple(slice(n) for n in shape)]
+    grid[axis % x.ndim] = indices  # type: ignore[index]
+    return x[tuple(grid)]
+
+
+def _sort(x: Any, axis: int | None = -1) -> Any:
+    if axis is None:
+        x, axis = np.ravel(x), 0
+    return np.take_along_axis(x, np.argsort(x, axis=axis, kind="stable"), axis)
+
+
+def _repeat(x: Any, repeats: Any, axis: int | None = None) -> Any:
+    if axis is None:
+        x, axis = np.ravel(x), 0
+    return np.take(x, np.repeat(np.arange(x.shape[axis]), repeats), axis)
+
+
+def _delete(x: Any, obj: Any, axis: int | None = None) -> Any:
+    if axis is None:
+        x, axis = np.ravel(x), 0
+    return np.take(x, np.delete(np.arange(x.shape[axis]), obj), axis)
+
+
+def _diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+    rows, columns = _diagonal_indices(x.shape[axis1], x.shape[axis2], offset)
+    return np.moveaxis(x, (axis1, axis2), (-2, -1))[..., rows, columns]
+
+
+def _diagonal_indices(rows: int, columns: int, offset: int) -> tuple[Any, Any]:
+    n = max(0, min(rows + min(offset, 0), columns - max(offset, 0)))
+    return np.arange(n) - min(offset, 0), np.arange(n) + max(offset, 0)
+
+
+def _diag(x: Any, k: int = 0) -> Any:
+    if x.ndim == 2:
+        return _diagonal(x, k)
+    n = len(x) + abs(k)
+    return put(x, *_diagonal_indices(n, n, k), shape=(n, n))
+
+
+def _below(x: Any, k: int) -> Any:
+    """Return a mask of what is on or below the k-th diagonal of the last two axes."""
+    return np.arange(x.shape[-2])[:, None] + k >= np.arange(x.shape[-1])
+
+
+def _compress(condition: Any, x: Any, axis: int | None = None) -> Any:
+    return np.take(x, np.flatnonzero(condition), axis)
+
+
 composite(np.take, _take)
+composite(np.take_along_axis, _take_along_axis)
+composite(np.sort, _sort)
+composite(np.repeat, _repeat)
+composite(np.delete, _delete)
+composite(np.compress, _compress)
+composite(np.extract, lambda condition, x: _compress(np.ravel(condition), x))
+composite(np.resize, lambda x, new_shape: np.ravel(x)[np.resize(np.arange(x.size), new_shape)])
+composite(np.diagonal, _diagonal)
+composite(np.linalg.diagonal, lambda x, *, offset=0: _diagonal(x, offset, -2, -1))
+composite(np.diag, _diag)
+composite(np.diagflat, lambda x, k=0: _diag(np.ravel(x), k))
+composite(np.trace, lambda x, offset=0, axis1=0, axis2=1: _diagonal(x, offset, axis1, axis2).sum(axis=-1))
+composite(np.linalg.trace, lambda x, *, offset=0: _diagonal(x, offset, -2, -1).sum(axis=-1))
+composite(np.tril, lambda x, k=0: np.where(_below(x, k), x, 0.0))
+composite(np.triu, lambda x, k=0: np.where(_below(x, k - 1), 0.0, x))

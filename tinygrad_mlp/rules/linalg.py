@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import math
 import string
 from typing import Any
 
 import numpy as np
 
-from .table import composite, primitive, vjp
+from .table import composite, constant, primitive, vjp
 
 
 @primitive
@@ -124,4 +126,133 @@ def _dot(x: Any, y: Any) -> Any:
     return np.matmul(x, y) if np.ndim(y) <= 2 else np.tensordot(x, y, axes=(-1, -2))
 
 
+def _outer(x: Any, y: Any) -> Any:
+    return np.reshape(x, (-1, 1)) * np.reshape(y, (1, -1))
+
+
+def _tensordot(x: Any, y: Any, axes: Any = 2) -> Any:
+    """Sum over pairs of axes, as one product of matrices."""
+    rank_x, rank_y = np.ndim(x), np.ndim(y)
+    if isinstance(axes, int):
+        axes = (range(rank_x - axes, rank_x), range(axes))
+    left, right = ([a] if isinstance(a, int) else list(a) for a in axes)
+    left, right = [a % rank_x for a in left], [a % rank_y for a in right]
+    keep_x, keep_y = [i for i in range(rank_x) if i not in left], [i for i in range(rank_y) if i not in right]
+    inner = math.prod(np.shape(x)[a] for a in left)
+    shape = [np.shape(x)[i] for i in keep_x] + [np.shape(y)[i] for i in keep_y]
+    rows = np.transpose(x, keep_x + left).reshape(-1, inner) if inner else np.zeros((math.prod(shape), 0))
+    return np.matmul(rows, np.transpose(y, right + keep_y).reshape(inner, -1)).reshape(shape)
+
+
+def _inner(x: Any, y: Any) -> Any:
+    return np.multiply(x, y) if np.ndim(x) == 0 or np.ndim(y) == 0 else np.tensordot(x, y, axes=(-1, -1))
+
+
+def _kron(x: Any, y: Any) -> Any:
+    rank = max(np.ndim(x), np.ndim(y))
+    a, b = (np.reshape(t, (1,) * (rank - np.ndim(t)) + np.shape(t)) for t in (x, y))
+    wide = np.reshape(a, [n for k in a.shape for n in (k, 1)]) * np.reshape(b, [n for k in b.shape for n in (1, k)])
+    return wide.reshape([m * n for m, n in zip(a.shape, b.shape, strict=True)])
+
+
+def _cross(x: Any, y: Any, axis: int = -1) -> Any:
+    """Return the cross product of vectors of three components along an axis."""
+    (x0, x1, x2), (y0, y1, y2) = (np.moveaxis(t, axis, 0) for t in (x, y))
+    return np.stack([x1 * y2 - x2 * y1, x2 * y0 - x0 * y2, x0 * y1 - x1 * y0], axis)
+
+
+def _convolve(a: Any, v: Any, mode: str = "full") -> Any:
+    """Return the convolution of two vectors: one product of a matrix of windows with the shorter one."""
+    a, v = (a, v) if len(a) >= len(v) else (v, a)
+    n, m = len(a), len(v)
+    padded = np.pad(a, m - 1)
+    full = padded[np.arange(n + m - 1)[:, None] + np.arange(m)] @ np.flip(v)
+    if mode == "full":
+        return full
+    if mode == "same":
+        return full[(m - 1) // 2 : (m - 1) // 2 + n]
+    return full[m - 1 : n]
+
+
+def _matrix_power(x: Any, n: int) -> Any:
+    if n < 0:
+        x, n = np.linalg.inv(x), -n
+    result = np.eye(x.shape[-1], dtype=x.dtype)
+    for bit in f"{n:b}":
+        result = np.matmul(result, result)
+        result = np.matmul(result, x) if bit == "1" else result
+    return result
+
+
+def _transposed(x: Any) -> Any:
+    return x.swapaxes(-1, -2)
+
+
+def _as_columns(b: Any, a: Any) -> Any:
+    """Return the right-hand side of a linear system as columns, as `numpy.linalg.solve` reads it."""
+    return b.reshape(*b.shape, 1) if b.ndim == 1 else b
+
+
+def _half_diagonal(x: Any) -> Any:
+    """Return the lower triangle with its diagonal halved."""
+    return np.tril(x) - 0.5 * (x * np.eye(x.shape[-1], dtype=x.dtype))
+
+
+def _cholesky_x(g: Any, out: Any) -> Any:
+    """Return the gradient of a Cholesky factor (Murray, arXiv:1602.07527, equation 8), as a symmetric matrix."""
+    inverse = np.linalg.inv(out)
+    inner = _half_diagonal(np.matmul(_transposed(out), g))
+    s = np.matmul(_transposed(inverse), np.matmul(inner, inverse))
+    return 0.5 * (s + _transposed(s))
+
+
+@primitive
+def logabsdet(x: Any) -> Any:
+    """Return log(|det(x)|), the second result of `numpy.linalg.slogdet`."""
+    return np.linalg.slogdet(x)[1]
+
+
+@primitive
+def signdet(x: Any) -> Any:
+    """Return the sign of det(x), the first result of `numpy.linalg.slogdet`."""
+    return np.linalg.slogdet(x)[0]
+
+
+vjp(
+    np.linalg.inv,
+    lambda g, out, x: -np.matmul(_transposed(out), np.matmul(g, _transposed(out))),
+)
+vjp(
+    np.linalg.solve,
+    lambda g, out, a, b: (
+        -np.matmul(_as_columns(np.linalg.solve(_transposed(a), g), a), _transposed(_as_columns(out, a)))
+    ),
+    lambda g, out, a, b: np.linalg.solve(_transposed(a), g),
+)
+vjp(np.linalg.det, lambda g, out, x: (g * out)[..., None, None] * _transposed(np.linalg.inv(x)))
+vjp(logabsdet, lambda g, out, x: g[..., None, None] * _transposed(np.linalg.inv(x)))
+vjp(np.linalg.cholesky, lambda g, out, x: _cholesky_x(g, out))
+constant(signdet)
+composite(np.linalg.slogdet, lambda x: (signdet(x), logabsdet(x)))
+composite(np.linalg.matrix_power, _matrix_power)
+composite(np.linalg.multi_dot, lambda arrays: functools.reduce(np.matmul, arrays))
+
 composite(np.dot, _dot)
+composite(np.inner, _inner)
+composite(np.outer, _outer)
+composite(np.linalg.outer, _outer)
+composite(np.vdot, lambda x, y: (np.ravel(x) * np.ravel(y)).sum())
+composite(np.vecdot, lambda x, y: (x * y).sum(axis=-1))
+composite(np.linalg.vecdot, lambda x, y, *, axis=-1: (x * y).sum(axis=axis))
+composite(np.tensordot, _tensordot)
+composite(np.linalg.tensordot, lambda x, y, *, axes=2: _tensordot(x, y, axes))
+composite(np.linalg.matmul, lambda x, y: np.matmul(x, y))
+composite(np.kron, _kron)
+composite(np.cross, _cross)
+composite(np.linalg.cross, lambda x, y, *, axis=-1: _cross(x, y, axis))
+composite(np.convolve, _convolve)
+composite(np.correlate, lambda a, v, mode="valid": _convolve(a, np.flip(v), mode))
+composite(np.polyval, lambda p, x: functools.reduce(lambda total, c: total * x + c, p, np.zeros_like(x)))
+if hasattr(np, "matvec"):
+    composite(np.matvec, lambda a, x: np.matmul(a, x[..., None])[..., 0])
+    composite(np.vecmat, lambda x, a: np.matmul(x[..., None, :], a)[..., 0, :])

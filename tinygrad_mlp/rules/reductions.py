@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import NoRuleError
-from .elementwise import select
+from .elementwise import nonzero, select
 from .shapes import Axis, Shape, kept_shape, reduced_axes, spread
 from .table import composite, constant, primitive, vjp
 
@@ -27,11 +27,6 @@ def _mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     if count == 0:
         raise ValueError("the mean of no elements is undefined; check for empty input first")
     return x.sum(axis=axis, keepdims=keepdims) / count
-
-
-def _safe(deviation: Any) -> Any:
-    """Return a denominator in which 0 is infinity, so that its quotient is 0 there: the subgradient that is chosen."""
-    return np.where(deviation == 0, np.inf, deviation)
 
 
 def _to_equals(g: Any, out: Any, x: Any, axis: Axis, keepdims: bool) -> Any:
@@ -57,7 +52,7 @@ vjp(
 vjp(
     np.std,
     lambda g, out, x, *, axis=None, ddof=0, keepdims=False: (
-        spread(g / (_safe(out) * (reduced_size(x.shape, axis) - ddof)), x.shape, axis)
+        spread(g / (nonzero(out) * (reduced_size(x.shape, axis) - ddof)), x.shape, axis)
         * (x - x.mean(axis=axis, keepdims=True))
     ),
 )
@@ -79,7 +74,7 @@ def euclidean_norm(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
 
 vjp(
     euclidean_norm,
-    lambda g, out, x, axis=None, keepdims=False: spread(g / _safe(out), x.shape, axis) * x,
+    lambda g, out, x, axis=None, keepdims=False: spread(g / nonzero(out), x.shape, axis) * x,
 )
 
 
@@ -112,8 +107,117 @@ def _prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     return x.reshape(shape) if keepdims else x[0]
 
 
+def _along(function: Any) -> Any:
+    """Return a function of (x, axis) that flattens first where no axis is given, as NumPy's cumulative ones do."""
+    return lambda x, axis=None: function(np.ravel(x), 0) if axis is None else function(x, axis)
+
+
+def _cumprod(x: Any, axis: int) -> Any:
+    """Return the running product by doubling: each step multiplies by what stands 1, 2, 4, ... before."""
+    x = np.moveaxis(x, axis, 0)
+    shift = 1
+    while shift < len(x):
+        x = np.concatenate([x[:shift], x[shift:] * x[:-shift]])
+        shift *= 2
+    return np.moveaxis(x, 0, axis)
+
+
+def _average(x: Any, axis: Axis = None, weights: Any = None, keepdims: bool = False) -> Any:
+    if weights is None:
+        return x.mean(axis=axis, keepdims=keepdims)
+    if np.ndim(weights) == 1 != x.ndim and isinstance(axis, int):
+        weights = np.reshape(weights, [-1 if i == axis % x.ndim else 1 for i in range(x.ndim)])
+    weights = weights * np.ones(x.shape, x.dtype)
+    return (x * weights).sum(axis=axis, keepdims=keepdims) / weights.sum(axis=axis, keepdims=keepdims)
+
+
+def _quantile(x: Any, q: Any, axis: int | None = None, keepdims: bool = False) -> Any:
+    """Return quantiles by linear interpolation between the two nearest elements in order."""
+    if axis is None:
+        x, shape, axis = np.ravel(x), (1,) * x.ndim, 0
+    else:
+        shape = kept_shape(x.shape, axis)
+    x = np.sort(np.moveaxis(x, axis, 0), axis=0)
+    place = np.asarray(q) * (len(x) - 1)
+    low = np.floor(place).astype(int)
+    share = (place - low).reshape(place.shape + (1,) * (x.ndim - 1)).astype(x.dtype)
+    result = x[low] * (1 - share) + x[np.minimum(low + 1, len(x) - 1)] * share
+    return result.reshape(place.shape + shape) if keepdims else result
+
+
+def _without_nan(function: Any, fill: float) -> Any:
+    """Return a reduction that takes a number in place of NaN."""
+    return lambda x, *args, **keywords: function(np.where(np.isnan(x), fill, x), *args, **keywords)
+
+
+def _nanmean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    count = (~np.isnan(x)).sum(axis=axis, dtype=x.dtype, keepdims=keepdims)
+    return np.nansum(x, axis=axis, keepdims=keepdims) / count
+
+
+def _nanvar(x: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Any:
+    deviation = x - np.nanmean(x, axis=axis, keepdims=True)
+    count = (~np.isnan(x)).sum(axis=axis, dtype=x.dtype, keepdims=keepdims)
+    return np.nansum(np.square(deviation), axis=axis, keepdims=keepdims) / (count - ddof)
+
+
+def _diff(x: Any, n: int = 1, axis: int = -1) -> Any:
+    x = np.moveaxis(x, axis, 0)
+    for _ in range(n):
+        x = x[1:] - x[:-1]
+    return np.moveaxis(x, 0, axis)
+
+
+def _trapezoid(y: Any, x: Any = None, dx: float = 1.0, axis: int = -1) -> Any:
+    steps = dx if x is None else np.diff(x) if np.ndim(x) == 1 else np.moveaxis(np.diff(x, axis=axis), axis, -1)
+    y = np.moveaxis(y, axis, -1)
+    return ((y[..., 1:] + y[..., :-1]) * steps).sum(axis=-1) / 2
+
+
+def _cov(m: Any, rowvar: bool = True, bias: bool = False, ddof: int | None = None) -> Any:
+    m = np.atleast_2d(m)
+    m = m if rowvar or len(m) == 1 else m.T
+    deviation = m - m.mean(axis=1, keepdims=True)
+    return np.squeeze(deviation @ deviation.T / (m.shape[1] - ((0 if bias else 1) if ddof is None else ddof)))
+
+
+def _corrcoef(x: Any, rowvar: bool = True) -> Any:
+    c = np.atleast_2d(np.cov(x, rowvar=rowvar))
+    scale = np.sqrt(np.diagonal(c))
+    return np.squeeze(c / scale[:, None] / scale)
+
+
+vjp(
+    np.cumsum,
+    lambda g, out, x, *, axis: np.flip(np.cumsum(np.flip(g, axis), axis), axis).reshape(x.shape),
+    forward=lambda x, axis: np.cumsum(x, axis),
+    bind=lambda a, axis=None: ((a,), {"axis": axis}) if axis is not None else ((np.ravel(a),), {"axis": 0}),
+    linear=True,
+)
 composite(np.linalg.norm, _norm)
 composite(np.prod, _prod)
+composite(np.cumprod, _along(_cumprod))
+composite(
+    np.ptp, lambda x, axis=None, keepdims=False: np.max(x, axis, keepdims=keepdims) - np.min(x, axis, keepdims=keepdims)
+)
+composite(np.average, _average)
+composite(np.quantile, _quantile)
+composite(np.percentile, lambda x, q, axis=None, keepdims=False: _quantile(x, np.asarray(q) / 100, axis, keepdims))
+composite(np.median, lambda x, axis=None, keepdims=False: _quantile(x, 0.5, axis, keepdims))
+composite(np.nansum, _without_nan(np.sum, 0.0))
+composite(np.nanprod, _without_nan(np.prod, 1.0))
+composite(np.nanmax, _without_nan(np.max, -np.inf))
+composite(np.nanmin, _without_nan(np.min, np.inf))
+composite(np.nancumsum, _without_nan(np.cumsum, 0.0))
+composite(np.nancumprod, _without_nan(np.cumprod, 1.0))
+composite(np.nanmean, _nanmean)
+composite(np.nanvar, _nanvar)
+composite(np.nanstd, lambda x, axis=None, ddof=0, keepdims=False: np.sqrt(_nanvar(x, axis, ddof, keepdims)))
+composite(np.diff, _diff)
+composite(np.ediff1d, lambda x: _diff(np.ravel(x)))
+composite(np.trapezoid, _trapezoid)
+composite(np.cov, _cov)
+composite(np.corrcoef, _corrcoef)
 
 
 @primitive
@@ -153,7 +257,10 @@ vjp(softmax, lambda g, out, x, axis=-1: out * (g - (g * out).sum(axis=axis, keep
 vjp(log_softmax, lambda g, out, x, axis=-1: g - np.exp(out) * g.sum(axis=axis, keepdims=True))
 
 constant(
-    np.argmax, np.argmin, np.argsort, np.count_nonzero, np.any, np.all, np.nonzero, np.array_equal, np.searchsorted,
+    np.argmax, np.argmin, np.nanargmax, np.nanargmin, np.argsort, np.argpartition, np.lexsort, np.argwhere,
+    np.flatnonzero, np.nonzero, np.count_nonzero, np.any, np.all, np.array_equal, np.array_equiv,
+    np.searchsorted, np.digitize, np.isin, np.linalg.matrix_rank,
+    np.zeros_like, np.ones_like, np.empty_like,
 )  # fmt: skip
 composite(np.shape, lambda a: a.shape)
 composite(np.ndim, lambda a: a.ndim)

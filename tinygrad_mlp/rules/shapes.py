@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import ShapeError
 from .table import composite, primitive, vjp
 
 Shape = tuple[int, ...]
@@ -47,7 +48,9 @@ def sum_to(x: Any, shape: Shape) -> Any:
 def _stretched(shape: Shape, origin: Shape) -> tuple[int, ...]:
     added = len(shape) - len(origin)
     if added < 0:
-        raise ShapeError(f"a gradient of shape {shape} cannot be summed to its input's shape {origin}; its rule is wrong")
+        raise ShapeError(
+            f"a gradient of shape {shape} cannot be summed to its input's shape {origin}; its rule is wrong"
+        )
     if shape[added:] == origin:
         return tuple(range(added))
     return (*range(added), *(i for i, n in enumerate(origin, added) if n == 1 != shape[i]))
@@ -152,5 +155,119 @@ def _pad_constant(x: Any, axis: int, low: int, high: int, constant_values: float
     return np.concatenate([block(low), x, block(high)], axis)
 
 
+def _tile(x: Any, reps: Any) -> Any:
+    reps = tuple(reps) if isinstance(reps, (tuple, list)) else (reps,)
+    shape = (1,) * (len(reps) - x.ndim) + x.shape
+    reps = (1,) * (len(shape) - len(reps)) + reps
+    column = x.reshape([n for pair in zip((1,) * len(shape), shape, strict=True) for n in pair])
+    wide = np.broadcast_to(column, [n for pair in zip(reps, shape, strict=True) for n in pair])
+    return wide.reshape([r * n for r, n in zip(reps, shape, strict=True)])
+
+
+def _rot90(x: Any, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Any:
+    for _ in range(k % 4):
+        x = np.flip(np.swapaxes(x, *axes), axes[0])
+    return x
+
+
+def _split(x: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
+    """Split as NumPy splits an index along the axis, so that its rules for uneven parts and errors are NumPy's."""
+    parts = np.split(np.arange(x.shape[axis]), indices_or_sections)
+    return _slices(x, parts, axis)
+
+
+def _array_split(x: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
+    return _slices(x, np.array_split(np.arange(x.shape[axis]), indices_or_sections), axis)
+
+
+def _slices(x: Any, parts: Sequence[Any], axis: int) -> list[Any]:
+    before = (slice(None),) * (axis % x.ndim)
+    return [x[before + (slice(p[0], p[-1] + 1) if len(p) else slice(0, 0),)] for p in parts]
+
+
+def _block(arrays: Any) -> Any:
+    """Join nested lists: the innermost along the last axis, the next along the one before, and so on."""
+
+    def depth(entry: Any) -> int:
+        return 1 + depth(entry[0]) if isinstance(entry, list) else 0
+
+    def ranks(entry: Any) -> int:
+        return max(map(ranks, entry)) if isinstance(entry, list) else np.ndim(entry)
+
+    ndim = max(depth(arrays), ranks(arrays))
+
+    def join(entry: Any, axis: int) -> Any:
+        if not isinstance(entry, list):
+            return np.reshape(entry, (1,) * (ndim - np.ndim(entry)) + np.shape(entry))
+        return np.concatenate([join(e, axis + 1) for e in entry], axis=axis)
+
+    return join(arrays, -depth(arrays))
+
+
+def _atleast(ndim: int) -> Any:
+    def one(x: Any) -> Any:
+        rank = np.ndim(x)
+        if rank >= ndim:
+            return x
+        if ndim == 3 and rank:
+            return np.reshape(x, (*(1,) * (2 - rank), *np.shape(x), 1))
+        return np.reshape(x, (1,) * (ndim - rank) + np.shape(x))
+
+    return lambda *arrays: one(arrays[0]) if len(arrays) == 1 else tuple(map(one, arrays))
+
+
+def _broadcast_arrays(*arrays: Any) -> tuple[Any, ...]:
+    shape = np.broadcast_shapes(*map(np.shape, arrays))
+    return tuple(np.broadcast_to(a, shape) for a in arrays)
+
+
+def _meshgrid(*arrays: Any, indexing: str = "xy") -> tuple[Any, ...]:
+    order = [1, 0, *range(2, len(arrays))] if indexing == "xy" and len(arrays) > 1 else list(range(len(arrays)))
+    columns = [
+        np.reshape(a, [-1 if i == axis else 1 for i in range(len(arrays))])
+        for a, axis in zip(arrays, order, strict=True)
+    ]
+    return _broadcast_arrays(*columns)
+
+
+def _select(condlist: Sequence[Any], choicelist: Sequence[Any], default: Any = 0) -> Any:
+    result = default
+    for condition, choice in zip(reversed(condlist), reversed(choicelist), strict=True):
+        result = np.where(condition, choice, result)
+    return result
+
+
 composite(np.stack, _stack)
+composite(np.vstack, lambda arrays: np.concatenate([np.atleast_2d(a) for a in arrays], 0))
+composite(
+    np.hstack, lambda arrays: np.concatenate([np.atleast_1d(a) for a in arrays], 0 if np.ndim(arrays[0]) <= 1 else 1)
+)
+composite(np.dstack, lambda arrays: np.concatenate([np.atleast_3d(a) for a in arrays], 2))
+composite(np.column_stack, lambda arrays: np.concatenate([a[:, None] if np.ndim(a) == 1 else a for a in arrays], 1))
+composite(np.block, _block)
+composite(np.append, lambda x, values, axis=None: np.concatenate([x, values], axis))
 composite(np.pad, _pad)
+composite(np.tile, _tile)
+composite(np.rot90, _rot90)
+composite(np.fliplr, lambda x: np.flip(x, 1))
+composite(np.flipud, lambda x: np.flip(x, 0))
+composite(np.rollaxis, lambda x, axis, start=0: np.moveaxis(x, axis, start - (start > axis)))
+composite(np.matrix_transpose, lambda x: np.swapaxes(x, -1, -2))
+composite(np.linalg.matrix_transpose, lambda x: np.swapaxes(x, -1, -2))
+composite(np.split, _split)
+composite(np.array_split, _array_split)
+composite(np.vsplit, lambda x, parts: _split(x, parts, 0))
+composite(np.hsplit, lambda x, parts: _split(x, parts, 0 if x.ndim == 1 else 1))
+composite(np.dsplit, lambda x, parts: _split(x, parts, 2))
+composite(np.atleast_1d, _atleast(1))
+composite(np.atleast_2d, _atleast(2))
+composite(np.atleast_3d, _atleast(3))
+composite(np.broadcast_arrays, _broadcast_arrays)
+composite(np.meshgrid, _meshgrid)
+composite(np.select, _select)
+composite(np.full_like, lambda x, fill_value: np.zeros_like(x) + fill_value)
+composite(np.linspace, lambda start, stop, num=50: start + (stop - start) * np.linspace(0.0, 1.0, num))
+if hasattr(np, "unstack"):
+    composite(np.unstack, lambda x, axis=0: tuple(np.moveaxis(x, axis, 0)))
+if hasattr(np, "astype"):
+    composite(np.astype, lambda x, dtype, copy=True: astype(x, dtype))

@@ -17,12 +17,13 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..errors import NoRuleError
+from .refused import advice
 
 Function = Callable[..., Any]
 Binder = Callable[..., tuple[Sequence[Any], dict[str, Any]]]
@@ -36,7 +37,7 @@ class Rule:
     ``binds`` that a call needs ``bind`` even without keywords.
     """
 
-    __slots__ = ("bind", "binds", "forward", "kind", "linear", "name", "reason", "view", "vjps")
+    __slots__ = ("bind", "binds", "forward", "kind", "linear", "name", "view", "vjps")
 
     def __init__(
         self,
@@ -48,10 +49,9 @@ class Rule:
         binds: bool = False,
         linear: bool = False,
         view: bool = False,
-        reason: str = "",
     ) -> None:
         self.name, self.kind, self.forward, self.vjps = name, kind, forward, vjps
-        self.bind, self.binds, self.linear, self.view, self.reason = bind, binds, linear, view, reason
+        self.bind, self.binds, self.linear, self.view = bind, binds, linear, view
 
     def __repr__(self) -> str:
         return f"<{self.kind} {self.name}>"
@@ -109,12 +109,6 @@ def constant(*functions: Function) -> None:
         RULES[function] = Rule(function.__name__, "constant", _plain(function))
 
 
-def refuse(reason: str, *functions: Function) -> None:
-    """Enter functions that Tensors cannot support, with what to use instead."""
-    for function in functions:
-        RULES[function] = Rule(function.__name__, "refused", function, reason=reason)
-
-
 def primitive(function: Function) -> Function:
     """Make a function of our own an op like NumPy's: plain on arrays, and on Tensors through the same door.
 
@@ -142,21 +136,17 @@ def _plain(function: Function) -> Function:
 
 
 def find(function: Function) -> Rule:
-    """Return a function's entry; raise `NoRuleError`, naming it, where there is none or it is refused."""
+    """Return a function's entry; raise `NoRuleError`, naming it and saying what to use, where there is none."""
     rule = RULES.get(function)
     if rule is None:
         name = getattr(function, "__name__", repr(function))
-        raise NoRuleError(
-            f"{name} has no derivative rule, so a Tensor cannot pass through it; "
-            "build it from functions that have one, or call it on t.detach().numpy() as a constant"
-        )
-    if rule.kind == "refused":
-        raise NoRuleError(f"{rule.name} does not work on a Tensor: {rule.reason}")
+        instead = advice(function) or "build it from functions that have one, or call it on t.detach().numpy()"
+        raise NoRuleError(f"{name} has no derivative rule, so a Tensor cannot pass through it: {instead}")
     return rule
 
 
 def _by_signature(function: Function, count: int) -> Binder:
-    """Return a binder that keeps ``count`` positional arguments and gives the names of NumPy's signature to the rest."""
+    """Return a binder that keeps ``count`` positional arguments and names the rest by NumPy's signature."""
     names: list[str] = []
 
     def bind(*args: Any, **kwargs: Any) -> tuple[Sequence[Any], dict[str, Any]]:
@@ -182,14 +172,14 @@ def _known_keywords(name: str, rule: Function, bind: Binder | None) -> Binder:
             for key in kwargs:
                 if key not in known:
                     allowed = f"it takes {', '.join(sorted(known))}" if known else "it takes no keywords"
-                    raise TypeError(f"{name}: keyword {key!r} has no meaning on a Tensor, whose ops never write; {allowed}")
+                    raise TypeError(f"{name}: keyword {key!r} is not supported on a Tensor; {allowed}")
         return args, kwargs
 
     return checked
 
 
 def _is_default(value: Any) -> bool:
-    return value is None or value is np._NoValue  # type: ignore[attr-defined]
+    return value is None or value is np._NoValue
 
 
 class Sample(NamedTuple):
