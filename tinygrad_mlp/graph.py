@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ContextDecorator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,8 @@ class Mode(threading.local):
 mode = Mode()
 
 
-class no_grad(ContextDecorator):  # noqa: N801 - PyTorch's spelling
+@contextmanager
+def no_grad() -> Iterator[None]:
     """Context manager, also a decorator, inside which no op is recorded, in this thread.
 
     >>> import tinygrad_mlp as tg
@@ -44,16 +45,11 @@ class no_grad(ContextDecorator):  # noqa: N801 - PyTorch's spelling
     >>> y.requires_grad
     False
     """
-
-    def __enter__(self) -> None:
-        self._before = mode.grad_enabled
-        mode.grad_enabled = False
-
-    def __exit__(self, *_: object) -> None:
-        mode.grad_enabled = self._before
-
-    def _recreate_cm(self) -> no_grad:
-        return no_grad()
+    before, mode.grad_enabled = mode.grad_enabled, False
+    try:
+        yield
+    finally:
+        mode.grad_enabled = before
 
 
 class Node:
@@ -131,9 +127,7 @@ def apply(function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[s
             arrays.append(a)
         inputs.append(a)
     if keywords and any(isinstance(k, Value) for k in keywords.values()):
-        raise NoRuleError(
-            f"{rule.name}: a Tensor as keyword would lose its gradient; only positional arguments have one"
-        )
+        raise NoRuleError(f"{rule.name}: a Tensor as keyword would lose its gradient; pass it by position")
     try:
         out = rule.forward(*arrays, **keywords)
     except Exception as error:
@@ -143,17 +137,15 @@ def apply(function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[s
             return type(out)([wrap(np.asarray(part)) for part in out])
         out = np.asarray(out)
     result = wrap(out)
-    if rule.view and out.base is not None:
-        result._version = _shared_version(inputs[0])
+    if rule.view and out.base is not None and isinstance(inputs[0], Value):
+        result._version = inputs[0]._version
     if not tracked:
         result._cut = next((a._cut for a in inputs if isinstance(a, Value) and a._cut), None)
     elif rule.kind == "constant" or out.dtype.kind in "biu":
         result._cut = rule.name
     elif mode.grad_enabled:
         if out.dtype.kind != "f":
-            raise DtypeError(
-                f"{rule.name} gives {out.dtype}, which cannot carry a gradient; use float32/float64 operands"
-            )
+            raise DtypeError(f"{rule.name} gives {out.dtype}, which carries no gradient; use float32/float64 operands")
         result._node = Node(rule, inputs, keywords, () if rule.linear else reads)
         result._requires_grad = True
     if mode.observer is not None:
@@ -173,11 +165,6 @@ def constant_operand(a: Any) -> Any:
     if not isinstance(a, np.ndarray) and hasattr(a, "__array__"):
         return constant_operand(np.asarray(a))
     return a
-
-
-def _shared_version(base: Any) -> list[int] | None:
-    """Return the version of the memory that a view of ``base`` shares."""
-    return base._version if isinstance(base, Value) else None
 
 
 def assign(target: Any, value: Any) -> Any:
@@ -216,9 +203,11 @@ def backpropagate(
     ``seeds`` are the gradients of the roots. Tensors are visited once each, newest first, so that a gradient is
     complete before its rules run. What does not lead to a wanted Tensor is not visited.
     """
-    order = _ancestors(roots)
-    leading = None if wanted is None else _leading_to(wanted, order)
-    _check_unchanged(order, leading)
+    order, leading = _ancestors(roots), None
+    if wanted is not None:
+        leading = _leading_to(wanted, order)
+        order = [t for t in order if t in leading]
+    _check_unchanged(order)
     lifted = create_graph or mode.observer is not None
     sums: dict[Any, Any] = {}
     own: set[Any] = set()
@@ -310,11 +299,9 @@ def _leading_to(wanted: set[Any], order: list[Any]) -> set[Any]:
     return leading
 
 
-def _check_unchanged(order: list[Any], leading: set[Any] | None) -> None:
+def _check_unchanged(order: list[Any]) -> None:
     """Raise if data that a rule is going to read has changed since the op read it."""
     for t in order:
-        if leading is not None and t not in leading:
-            continue
         for a, version in t._node.reads:
             if a._version[0] != version:
                 raise GraphError(
