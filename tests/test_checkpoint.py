@@ -234,7 +234,7 @@ def test_any_key_can_lead_to_an_array(key: str | int, tmp_path: Path) -> None:
         ({"x": np.array(["s"])}, DtypeError, "<U1 at 'x'"),
         ({"x": np.zeros(2, "i4,f4")}, DtypeError, "at 'x'"),
         ({"x": np.array("2026-01-01", "M8[D]")}, DtypeError, "at 'x'"),
-        ({"x": 10**5000}, ValueError, "4300 digits"),
+        ({"x": 10**5000}, ValueError, "4300"),
     ],
 )
 def test_what_cannot_be_saved_is_refused_and_nothing_written(
@@ -328,10 +328,15 @@ def test_the_name_is_taken_as_it_is(name: str, tmp_path: Path, monkeypatch: pyte
 
 
 def test_only_regular_files_are_replaced(tmp_path: Path) -> None:
-    for path in (tmp_path, os.devnull, tmp_path / ".."):
+    paths = [tmp_path, tmp_path / ".."]
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe")
+        paths.append(tmp_path / "pipe")
+    before = os.listdir(tmp_path)
+    for path in paths:
         with pytest.raises(FileExistsError, match=re.escape(repr(str(path)))):
             save(SMALL, path)
-    assert os.listdir(tmp_path) == []
+    assert os.listdir(tmp_path) == before
     with pytest.raises(FileNotFoundError, match="missing"):
         save(SMALL, tmp_path / "missing" / "x.npz")
     with pytest.raises(FileNotFoundError):

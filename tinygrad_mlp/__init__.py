@@ -1,7 +1,17 @@
-"""NumPy that differentiates itself: an autograd micro framework with MLP layers, losses and SGD."""
+"""NumPy that differentiates itself: an autograd micro framework with MLP layers, losses and SGD.
 
-from . import rules
+>>> import numpy as np
+>>> import tinygrad_mlp as tg
+>>> x = tg.Tensor([1.0, 2.0], requires_grad=True)
+>>> np.sum(np.tanh(x) * x).backward()
+>>> x.grad.numpy().round(6)
+array([1.181568, 1.10533 ])
+"""
+
+from . import data, functional, nn, optim
 from .autograd import grad, hessian, hvp, jacobian
+from .checkpoint import load, save
+from .data import accuracy, load_mnist, minibatches, one_hot, scale_pixels
 from .errors import CheckpointError, DataError, DtypeError, GraphError, NoRuleError, ShapeError
 from .graph import no_grad
 from .tensor import Tensor
@@ -14,10 +24,20 @@ __all__ = [
     "NoRuleError",
     "ShapeError",
     "Tensor",
+    "accuracy",
+    "data",
+    "functional",
     "grad",
     "hessian",
     "hvp",
     "jacobian",
+    "load",
+    "load_mnist",
+    "minibatches",
+    "nn",
     "no_grad",
-    "rules",
+    "one_hot",
+    "optim",
+    "save",
+    "scale_pixels",
 ]

@@ -18,7 +18,7 @@ import numpy as np
 
 from .errors import DtypeError, GraphError, NoRuleError, call_failed
 from .rules.shapes import astype, sum_to
-from .rules.table import Rule, find
+from .rules.table import Rule, constant_operand, find
 
 Observer = Callable[[Any, Sequence[Any], Mapping[str, Any], Any], None]
 _age = itertools.count().__next__
@@ -87,11 +87,11 @@ result_class: type[Value] = Value
 """What `apply` returns; `tensor.py` puts Tensor here."""
 
 
-def wrap(data: np.ndarray[Any, Any], node: Node | None = None, version: list[int] | None = None) -> Any:
-    """Return a Tensor around an array as it is; it requires grad if it has a node."""
+def wrap(data: np.ndarray[Any, Any], version: list[int] | None = None) -> Any:
+    """Return a Tensor around an array as it is, one that does not require grad."""
     t = result_class.__new__(result_class)
-    t._data, t._node, t._requires_grad, t._version = data, node, node is not None, version
-    t._cut = t.grad = t.name = None
+    t._data, t._requires_grad, t._version = data, False, version
+    t._node = t._cut = t.grad = t.name = None
     return t
 
 
@@ -151,20 +151,6 @@ def apply(function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[s
     if mode.observer is not None:
         mode.observer(function, inputs, keywords, result)
     return result
-
-
-def constant_operand(a: Any) -> Any:
-    """Return an operand that is no Tensor as ops take it: NumPy scalars and 0-d arrays as Python scalars.
-
-    So float32 stays float32 in ``x * np.sqrt(2.0)``, as it does in ``x * 1.4142135623730951``.
-    """
-    if isinstance(a, (int, str, slice, tuple, list)) or a is None or a is Ellipsis:
-        return a
-    if isinstance(a, np.generic) or (isinstance(a, np.ndarray) and a.ndim == 0):
-        return a.item()
-    if not isinstance(a, np.ndarray) and hasattr(a, "__array__"):
-        return constant_operand(np.asarray(a))
-    return a
 
 
 def assign(target: Any, value: Any) -> Any:

@@ -313,7 +313,8 @@ class AdamW(Adam):
 class LRScheduler:
     """What schedules share: ``step()`` after each ``optimizer.step()`` sets every group's learning rate.
 
-    A subclass gives ``factor(step)``, which multiplies the learning rate that the group had at the start.
+    A subclass gives ``factor(step)``, which multiplies the learning rate that the group had at the start; this base
+    class keeps it.
     """
 
     def __init__(self, optimizer: Optimizer) -> None:
@@ -324,7 +325,7 @@ class LRScheduler:
 
     def factor(self, step: int) -> float:
         """Return by what the base learning rate is multiplied at a step, the first being 0."""
-        raise NotImplementedError
+        return 1.0
 
     def step(self) -> None:
         """Go on to the next step's learning rate."""

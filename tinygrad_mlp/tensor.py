@@ -10,9 +10,10 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from . import autograd, graph
 from .errors import DtypeError, GraphError, NoRuleError
-from .graph import Value, apply, assign, call, changed, constant_operand, mode, wrap
+from .graph import Value, apply, assign, call, changed, mode, wrap
 from .rules.indexing import getitem
 from .rules.shapes import Axis, astype
+from .rules.table import constant_operand
 
 _NONE: dict[str, Any] = {}
 _REDUCTIONS: dict[np.ufunc, Callable[..., Any]] = {np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min}

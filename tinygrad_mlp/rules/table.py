@@ -145,6 +145,20 @@ def find(function: Function) -> Rule:
     return rule
 
 
+def constant_operand(a: Any) -> Any:
+    """Return an operand that is no Tensor as ops take it: NumPy scalars and 0-d arrays as Python scalars.
+
+    So float32 stays float32 in ``x * np.sqrt(2.0)``, as it does in ``x * 1.4142135623730951``.
+    """
+    if isinstance(a, (int, str, slice, tuple, list)) or a is None or a is Ellipsis:
+        return a
+    if isinstance(a, np.generic) or (isinstance(a, np.ndarray) and a.ndim == 0):
+        return a.item()
+    if not isinstance(a, np.ndarray) and hasattr(a, "__array__"):
+        return constant_operand(np.asarray(a))
+    return a
+
+
 def _by_signature(function: Function, count: int) -> Binder:
     """Return a binder that keeps ``count`` positional arguments and names the rest by NumPy's signature."""
     names: list[str] = []

@@ -1,0 +1,860 @@
+"""Inputs that break automatic differentiation, each with its number and the right answer.
+
+The convention is PyTorch's, with three decisions of our own: a maximum shares its gradient evenly among ties, `clip`
+passes it at its bounds, and the derivative of ``abs`` at 0 is 0. Digits were computed with 60-digit arithmetic. The
+upstream gradient is 1 unless a row says otherwise, everything is float64, and every row runs twice: with rules on
+arrays, and with rules on Tensors, as for higher orders.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import math
+import threading
+import warnings
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tinygrad_mlp import GraphError, Tensor, grad, no_grad
+from tinygrad_mlp import functional as F  # noqa: N812 - PyTorch's spelling
+from tinygrad_mlp.graph import Node, Value
+from tinygrad_mlp.optim import SGD
+from tinygrad_mlp.rules.table import find
+
+inf, nan = math.inf, math.nan
+ln2 = 0.69314718055994531
+s40 = 4.2483542552915890e-18
+EPS = np.finfo(np.float64).eps
+Row = tuple[str, Callable[..., Any], list[Any], Any, list[Any]]
+
+
+def leaf(data: Any, dtype: Any = np.float64, name: str | None = None) -> Tensor:
+    return Tensor(np.array(data, dtype), requires_grad=True, name=name)
+
+
+def array(t: Any) -> np.ndarray[Any, Any]:
+    return t.detach().numpy()
+
+
+def gradients(y: Any, inputs: list[Tensor], create_graph: bool = False) -> list[np.ndarray[Any, Any]]:
+    return [array(g) for g in grad(y, inputs, np.ones(y.shape), create_graph=create_graph)]
+
+
+def row_id(row: Row) -> str:
+    return f"trap_{row[0]}"
+
+
+# Name, function, inputs, value (a number: of the sum), gradients. All must be met to the last bit.
+EXACT: list[Row] = [
+    ("1_relu", F.relu, [[-1, 0, 1]], 1, [[0, 0, 1]]),
+    ("2_relu_minus_zero", F.relu, [[-0.0]], 0, [[0]]),
+    ("3_relu_minus_inf", F.relu, [[-inf]], 0, [[0]]),
+    ("4_relu_nan", F.relu, [[nan]], nan, [[0]]),
+    ("5_abs", np.abs, [[-2, 0, 3]], 5, [[-1, 0, 1]]),
+    ("6_maximum", np.maximum, [[2, 1, 3], [2, 2, 2]], 7, [[0.5, 0, 1], [0.5, 1, 0]]),
+    ("7_minimum", np.minimum, [[2, 1, 3], [2, 2, 2]], 5, [[0.5, 1, 0], [0.5, 0, 1]]),
+    ("8_maximum_of_itself", lambda x: np.maximum(x, x), [[2]], 2, [[1]]),
+    ("8_minimum_of_itself", lambda x: np.minimum(x, x), [[2]], 2, [[1]]),
+    ("9_max", np.max, [[3, 1, 3]], 3, [[0.5, 0, 0.5]]),
+    ("9_min", np.min, [[1, 3, 1]], 1, [[0.5, 0, 0.5]]),
+    ("10_max_axis", lambda x: x.max(axis=0), [[3, 1, 3]], 3, [[0.5, 0, 0.5]]),
+    ("11_max_rows", lambda x: x.max(axis=1), [[[1, 1], [0, 2]]], 3, [[[0.5, 0.5], [0, 1]]]),
+    ("12_clip", lambda x: np.clip(x, -1, 1), [[-2, -1, 0, 1, 2]], 0, [[0, 1, 1, 1, 0]]),
+    ("12_clip_method", lambda x: x.clip(-1, 1), [[-2, -1, 0, 1, 2]], 0, [[0, 1, 1, 1, 0]]),
+    ("12_clip_one_side", lambda x: x.clip(min=0), [[-2, 0, 3]], 3, [[0, 1, 1]]),
+    ("13_sqrt", np.sqrt, [[0, 4]], 2, [[inf, 0.25]]),
+    ("14_sqrt_of_square", lambda x: np.sqrt(x * x), [[0]], 0, [[nan]]),
+    ("15_norm_of_zero", np.linalg.norm, [[0, 0]], 0, [[0, 0]]),
+    ("18_std_of_equals", np.std, [[2, 2, 2]], 0, [[0, 0, 0]]),
+    ("20_square", lambda x: x**2, [[0, -3]], 9, [[0, -6]]),
+    ("20_square_float", lambda x: x**2.0, [[0, -3]], 9, [[0, -6]]),
+    ("20_power_2", lambda x: np.power(x, 2), [[0, -3]], 9, [[0, -6]]),
+    ("20_power_array", lambda x: x ** np.array([2.0, 2.0]), [[0, -3]], 9, [[0, -6]]),
+    ("21_power_1", lambda x: x**1, [[0]], 0, [[1]]),
+    ("22_power_0", lambda x: x**0, [[0, 2]], 2, [[0, 0]]),
+    ("22_power_0.0", lambda x: x**0.0, [[0, 2]], 2, [[0, 0]]),
+    ("22_power_zeros", lambda x: x ** np.zeros(2), [[0, 2]], 2, [[0, 0]]),
+    ("23_power_half", lambda x: x**0.5, [[0]], 0, [[inf]]),
+    ("23_power_array_half", lambda x: x ** np.array([0.5]), [[0]], 0, [[inf]]),
+    ("24_cube", lambda x: x**3, [[-2]], -8, [[12]]),
+    ("24_square_float", lambda x: x**2.0, [[-2]], 4, [[-4]]),
+    ("25_power_minus_1", lambda x: x**-1, [[0]], inf, [[-inf]]),
+    ("25_power_array_minus_1", lambda x: x ** np.array([-1.0]), [[0]], inf, [[-inf]]),
+    ("26_zero_to_y", lambda y: np.power(0.0, y), [[2, 0, -1]], [0, 1, inf], [[0, 0, -inf]]),
+    ("26_operator", lambda y: 0.0**y, [[2, 0, -1]], [0, 1, inf], [[0, 0, -inf]]),
+    ("27_negative_to_y", lambda y: np.power(-2.0, y), [[2]], 4, [[nan]]),
+    ("27_constant_exponent", lambda x: x ** np.array([2.0, 3.0]), [[-2, 0]], 4, [[-4, 0]]),
+    ("27_constant_tensor_exponent", lambda x: x ** Tensor([2.0, 3.0]), [[-2, 0]], 4, [[-4, 0]]),
+    ("28_where_of_log", lambda x: np.where(x > 0, np.log(x), 0), [[0, 2]], ln2, [[nan, 0.5]]),
+    ("29_double_where", lambda x: np.log(np.where(x > 0, x, 1)), [[0, 2]], ln2, [[0, 0.5]]),
+    ("30_prod_with_zero", np.prod, [[2, 0, 3]], 0, [[0, 6, 0]]),
+    ("31_prod_with_zeros", np.prod, [[0, 0, 3]], 0, [[0, 0, 0]]),
+    ("32_log", np.log, [[0, -1]], [-inf, nan], [[inf, -1]]),
+    ("33_divide_by_itself", lambda x: x / x, [[0]], nan, [[nan]]),
+    ("91_sqrt_of_relu", lambda x: np.sqrt(F.relu(x)), [[-1, 4]], 2, [[0, 0.25]]),
+    ("91_sqrt_of_maximum", lambda x: np.sqrt(np.maximum(x, 0)), [[-1, 4]], 2, [[0, 0.25]]),
+    ("91_sqrt_of_clip", lambda x: np.sqrt(np.clip(x, 0, None)), [[-1, 4]], 2, [[0, 0.25]]),
+    ("91_sqrt_of_where", lambda x: np.sqrt(np.where(x > 0, x, 0)), [[-1, 4]], 2, [[0, 0.25]]),
+    ("35_log1p", np.log1p, [[1e-20]], 1e-20, [[1]]),
+    ("35_expm1", np.expm1, [[1e-20]], 1e-20, [[1]]),
+    ("36_sigmoid_far", F.sigmoid, [[-1000, 1000]], [0, 1], [[0, 0]]),
+    ("38_tanh_far", np.tanh, [[-1000, 1000]], [-1, 1], [[0, 0]]),
+    ("41_logsigmoid", lambda x: -F.softplus(-x), [[-1000, 0, 1000]], [-1000, -ln2, 0], [[1, 0.5, 0]]),
+    ("42_log_softmax_far", lambda x: -F.log_softmax(x)[1], [[1000, 0]], 1000, [[1, -1]]),
+    ("43_log_softmax_equal", lambda x: -F.log_softmax(x)[0], [[-1000, -1000]], ln2, [[-0.5, 0.5]]),
+    ("46_log_softmax_1e4", lambda x: F.log_softmax(x)[0], [[1e4, 1e4]], -ln2, [[0.5, -0.5]]),
+    ("46_log_softmax_-1e4", lambda x: F.log_softmax(x)[0], [[-1e4, -1e4]], -ln2, [[0.5, -0.5]]),
+    ("46_log_softmax_710", lambda x: F.log_softmax(x)[0], [[710, 710]], -ln2, [[0.5, -0.5]]),
+    ("47_log_softmax_minus_inf", lambda x: -F.log_softmax(x)[0], [[0, -inf]], 0, [[0, 0]]),
+    ("48_log_softmax_nan", lambda x: -F.log_softmax(x)[0], [[0, nan]], nan, [[nan, nan]]),
+    ("49_logsumexp_minus_inf", F.logsumexp, [[-inf, -inf]], -inf, [[0, 0]]),
+    ("50_logsumexp_inf", F.logsumexp, [[inf, 0]], inf, [[1, 0]]),
+    ("51_logsumexp_1e4", F.logsumexp, [[1e4, 1e4]], 1e4 + ln2, [[0.5, 0.5]]),
+    ("51_logsumexp_-1e4", F.logsumexp, [[-1e4, 0]], 0, [[0, 1]]),
+    ("58_mse_of_equals", lambda x: F.mse_loss(x, np.array([1.0, 2.0])), [[1, 2]], 0, [[0, 0]]),
+    ("58_mse_of_itself", lambda x: F.mse_loss(x, x), [[1, 2]], 0, [[0, 0]]),
+    ("60_outer_sum", np.add, [np.ones((3, 1)), np.ones((1, 4))], 24, [np.full((3, 1), 4), np.full((1, 4), 3)]),
+    ("61_scalar_add", np.add, [1, np.ones((2, 3))], 12, [6, np.ones((2, 3))]),
+    ("61_row_add", np.add, [np.ones(3), np.ones((4, 3))], 24, [np.full(3, 4), np.ones((4, 3))]),
+    ("61_both_stretch", np.multiply, [np.ones((2, 1, 3)), np.full((4, 1), 2)], 48, [np.full((2, 1, 3), 8), np.full((4, 1), 6)]),
+    ("62_empty", np.add, [np.ones((0, 3)), np.ones(3)], 0, [np.ones((0, 3)), [0, 0, 0]]),
+    ("63_matmul_over_nothing", np.matmul, [np.ones((2, 0)), np.ones((0, 3))], np.zeros((2, 3)), [np.ones((2, 0)), np.ones((0, 3))]),
+    ("64_repeated_index", lambda x: x[[0, 0, 1]], [[5, 6, 7]], 16, [[2, 1, 0]]),
+    ("64_repeated_take", lambda x: np.take(x, [0, 0, 1]), [[5, 6, 7]], 16, [[2, 1, 0]]),
+    ("65_slices_of_slices", lambda x: x[::-1][::2] * [10, 1], [[1, 2, 3, 4]], 42, [[0, 1, 0, 10]]),
+    ("67_concatenate_twice", lambda x: np.concatenate([x, x]), [[1, 2]], 6, [[2, 2]]),
+    ("70_0d", lambda x: x * x, [3], 9, [6]),
+    ("74_product_of_multiples", lambda x: (2 * x) * (3 * x), [3], 54, [36]),
+]  # fmt: skip
+
+# As above, met to a relative 4e-15.
+DIGITS: list[Row] = [
+    ("16_norm_underflow", np.linalg.norm, [[3e-200, 4e-200]], 5e-200, [[0.6, 0.8]]),
+    ("17_norm_overflow", np.linalg.norm, [[3e200, 4e200]], 5e200, [[0.6, 0.8]]),
+    ("19_var_of_large", np.var, [[1e8, 1e8 + 1, 1e8 + 2]], 2 / 3, [[-2 / 3, 0, 2 / 3]]),
+    ("37_sigmoid_-40", F.sigmoid, [[-40]], s40, [[s40]]),
+    ("39_softplus", F.softplus, [[-1000, -40, 0, 40, 1000]], [0, s40, ln2, 40, 1000], [[0, s40, 0.5, 1, 1]]),
+    ("40_softplus_20", F.softplus, [[20]], 20.000000002061154, [[0.99999999793884638]]),
+    ("44_log_softmax", lambda x: F.log_softmax(x)[2], [[1, 2, 3]], -0.40760596444438030,
+     [[-0.090030573170380458, -0.24472847105479765, 0.33475904422517810]]),
+    ("44_log_softmax_0", lambda x: F.log_softmax(x)[0], [[1, 2, 3]], -2.4076059644443804,
+     [[0.90996942682961954, -0.24472847105479765, -0.66524095577482190]]),
+    ("44_log_softmax_1", lambda x: F.log_softmax(x)[1], [[1, 2, 3]], -1.4076059644443804,
+     [[-0.090030573170380458, 0.75527152894520235, -0.66524095577482190]]),
+    ("52_cross_entropy", lambda z: F.cross_entropy(z, np.array([0])), [[[2, 1, 0.1]]], 0.41703001627783348,
+     [[[-0.34099886111403209, 0.24243297070471392, 0.098565890409318172]]]),
+    ("53_cross_entropy_uniform", lambda z: F.cross_entropy(z, np.array([3])), [np.zeros((1, 10))], 2.3025850929940457,
+     [[[0.1, 0.1, 0.1, -0.9, *[0.1] * 6]]]),
+]  # fmt: skip
+
+NO_WARNING = {"27", "29", "36", "38", "39", "41", "42", "56"}
+
+
+@contextlib.contextmanager
+def no_warnings(required: bool = True) -> Iterator[None]:
+    """Make warnings errors; or, where infinities and NaN are the right answer, let NumPy say so."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error" if required else "ignore")
+        yield
+
+
+def finite(row: Row) -> bool:
+    return all(np.isfinite(np.array(numbers, float)).all() for numbers in (*row[2], row[3], *row[4]))
+
+
+def check_row(row: Row, create_graph: bool, rtol: float) -> None:
+    number, f, inputs, value, expected = row
+    with no_warnings(number.split("_")[0] in NO_WARNING - {"27"} or number.startswith("27_constant") or finite(row)):
+        leaves = [leaf(x) for x in inputs]
+        y = f(*leaves)
+        found = gradients(y, leaves, create_graph)
+    got = array(y) if np.ndim(value) else array(y).sum()
+    np.testing.assert_allclose(got, value, rtol=rtol, atol=0)
+    for g, e, x in zip(found, expected, leaves, strict=True):
+        assert g.shape == x.shape and g.dtype == np.float64
+        np.testing.assert_allclose(g, np.array(e, float), rtol=rtol, atol=0)
+
+
+@pytest.mark.parametrize("create_graph", [False, True], ids=["arrays", "tensors"])
+@pytest.mark.parametrize("row", EXACT, ids=row_id)
+def test_exact(row: Row, create_graph: bool) -> None:
+    check_row(row, create_graph, rtol=0)
+
+
+@pytest.mark.parametrize("create_graph", [False, True], ids=["arrays", "tensors"])
+@pytest.mark.parametrize("row", DIGITS, ids=row_id)
+def test_digits(row: Row, create_graph: bool) -> None:
+    check_row(row, create_graph, rtol=4e-15)
+
+
+# A. Kinks, ties, powers, NaN
+
+
+def test_trap_22_power_by_a_tensor_of_zeros() -> None:
+    x, y = leaf([0.0, 2.0]), leaf([0.0, 0.0])
+    gx, gy = gradients(x**y, [x, y])
+    np.testing.assert_array_equal(gx, [0, 0])
+    np.testing.assert_array_equal(gy, [0, np.log(2)])
+
+
+CONSTANTS = {
+    "sign": np.sign, "floor": np.floor, "ceil": np.ceil, "rint": np.rint, "trunc": np.trunc, "round": np.round,
+    "argmax": np.argmax, "argmin": np.argmin, "argsort": np.argsort, "floor_divide": lambda x: x // 2,
+    "equal": lambda x: x == 0, "not_equal": lambda x: x != 0, "less": lambda x: x < 0, "less_equal": lambda x: x <= 0,
+    "greater": lambda x: x > 0, "greater_equal": lambda x: x >= 0, "isnan": np.isnan, "isfinite": np.isfinite,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CONSTANTS)
+def test_trap_34_constants(name: str) -> None:
+    y = CONSTANTS[name](leaf([-1.0, 0.5]))
+    assert isinstance(y, Tensor) and not y.requires_grad
+    with pytest.raises(GraphError, match=name):
+        (y * 1.0).sum().backward()
+
+
+# B. Stable functions
+
+
+def test_trap_45_log_softmax_below_eps() -> None:
+    value = array(F.log_softmax(leaf([0.0, -50.0]))[0])
+    np.testing.assert_allclose(value, -1.9287498479639178e-22, rtol=0, atol=1e-15)
+
+
+def test_trap_54_cross_entropy_gradient_rows_sum_to_zero() -> None:
+    rng = np.random.default_rng(54)
+    for scale in (1.0, 30.0):
+        z = leaf(rng.normal(size=(64, 10)) * scale)
+        (g,) = gradients(F.cross_entropy(z, rng.integers(0, 10, 64), reduction="sum"), [z])
+        assert np.abs(g.sum(axis=1)).max() <= 4 * EPS
+
+
+def test_trap_55_cross_entropy_shift_invariance() -> None:
+    rng = np.random.default_rng(55)
+    data, labels = rng.normal(size=(8, 5)), rng.integers(0, 5, 8)
+    results = []
+    for shift in (0.0, 1e6):
+        z = leaf(data + shift)
+        loss = F.cross_entropy(z, labels)
+        results.append((array(loss), *gradients(loss, [z])))
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("x", "t", "value", "gradient"), [(1000, 0, 1000, 1), (1000, 1, 0, 0), (-1000, 1, 1000, -1), (0, 0.5, ln2, 0)]
+)
+def test_trap_56_bce_with_logits(x: float, t: float, value: float, gradient: float) -> None:
+    logits = leaf([x])
+    with no_warnings():
+        loss = F.binary_cross_entropy_with_logits(logits, np.array([t]))
+        (g,) = gradients(loss, [logits])
+    assert loss.item() == value
+    assert g[0] == gradient
+
+
+def test_trap_57_bce_of_probabilities() -> None:
+    p = leaf([0.0])
+    with no_warnings():
+        loss = F.binary_cross_entropy(p, np.array([1.0]))
+        (g,) = gradients(loss, [p])
+    assert loss.item() == 100
+    assert np.isfinite(g).all() and g[0] < 0
+    assert "binary_cross_entropy_with_logits" in (F.binary_cross_entropy.__doc__ or "")
+    for bad in (-0.1, 1.5, nan):
+        with pytest.raises(ValueError, match=rf"{bad} at position .*2.*binary_cross_entropy_with_logits"):
+            F.binary_cross_entropy(leaf([0.5, 1.0, bad, -7.0]), np.ones(4))
+
+
+@pytest.mark.parametrize("n", [1, 7, 64])
+def test_trap_59_mean_scales_by_n(n: int) -> None:
+    rng = np.random.default_rng(n)
+    z, labels = leaf(rng.normal(size=(n, 5))), rng.integers(0, 5, n)
+    (total,) = gradients(F.cross_entropy(z, labels, reduction="sum"), [z])
+    (mean,) = gradients(F.cross_entropy(z, labels), [z])
+    np.testing.assert_allclose(mean * n, total, rtol=0 if n in (1, 64) else 4e-15, atol=0)
+
+
+# C. Shapes, broadcasting, indexing
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "subscripts"),
+    [
+        ((3,), (3,), "j,j->"),
+        ((3,), (3, 4), "j,jk->k"),
+        ((2, 3), (3,), "ij,j->i"),
+        ((2, 3), (3, 4), "ij,jk->ik"),
+        ((4, 3), (3, 2), "ij,jk->ik"),
+        ((3,), (5, 3, 4), "j,bjk->bk"),
+        ((5, 2, 3), (3,), "bij,j->bi"),
+        ((2, 3), (5, 3, 4), "ij,bjk->bik"),
+        ((5, 2, 3), (3, 4), "bij,jk->bik"),
+        ((5, 2, 3), (5, 3, 4), "bij,bjk->bik"),
+        ((1, 2, 3), (5, 3, 4), "bij,bjk->bik"),
+        ((5, 2, 3), (1, 3, 4), "bij,bjk->bik"),
+        ((6, 1, 2, 3), (5, 3, 4), "abij,bjk->abik"),
+        ((2, 0), (0, 3), "ij,jk->ik"),
+        ((0, 2), (2, 3), "ij,jk->ik"),
+    ],
+)
+@pytest.mark.parametrize("create_graph", [False, True], ids=["arrays", "tensors"])
+def test_trap_63_matmul_of_all_ranks(x: Any, y: Any, subscripts: str, create_graph: bool) -> None:
+    rng = np.random.default_rng(63)
+    a, b = (leaf(rng.integers(-9, 10, shape)) for shape in (x, y))  # whole numbers: every order of summation is exact
+    out = a @ b
+    upstream = rng.integers(-9, 10, out.shape).astype(float)
+    found = grad(out, [a, b], upstream, create_graph=create_graph)
+    left, _, result = subscripts.partition("->")
+    left_x, left_y = left.split(",")
+    np.testing.assert_array_equal(array(out), np.einsum(subscripts, array(a), array(b)))
+    for g, term, other_term, t, other in ((found[0], left_x, left_y, a, b), (found[1], left_y, left_x, b, a)):
+        full = np.einsum(f"{result},{other_term}->{term}", upstream, array(other))
+        stretched = tuple(i for i, (n, m) in enumerate(zip(t.shape, full.shape, strict=True)) if n != m)
+        np.testing.assert_array_equal(array(g), full.sum(axis=stretched, keepdims=True))
+
+
+def complex_step(f: Callable[[Any], Any], x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return the gradient of ``f(x).sum()``: exact for linear f, since the step is a power of two."""
+    h, result = 2.0**-100, np.zeros_like(x)
+    for i in np.ndindex(x.shape):
+        z = x.astype(complex)
+        z[i] += 1j * h
+        result[i] = f(z).sum().imag / h
+    return result
+
+
+MASK = np.array([[True, False, True], [False, False, True]])
+INDICES: dict[str, Any] = {
+    "int": 1, "negative": -1, "pair": (1, -2), "slice": slice(0, 1), "backwards": (slice(None), slice(None, None, -2)),
+    "ellipsis": (..., 0), "only_ellipsis": ..., "none": None, "none_inside": (0, None, slice(1, 3)), "mask": MASK,
+    "mask_of_rows": np.array([False, True]), "empty_list": [], "empty_array": np.zeros(0, int), "empty_slice": slice(2, 2),
+    "repeated": ([0, 0, 1], [2, 2, 0]), "grid": (np.array([[0], [1]]), np.array([0, 2, 2])), "tuple": (),
+    "array_and_slice": (slice(None), [1, 1]), "split_arrays": ([0, 1], None, [2, 2]), "numpy_int": np.int64(1),
+    "0d_array": np.array(1), "true": True, "negative_repeated": [0, -2], "list_of_bool": [True, False],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", INDICES)
+def test_trap_66_index(name: str) -> None:
+    index = INDICES[name]
+    x = leaf([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    expected = array(x)[index]
+    weights = np.arange(1.0, expected.size + 1).reshape(np.shape(expected))
+    y = x[index]
+    np.testing.assert_array_equal(array(y), expected)
+    for create_graph in (False, True):
+        (g,) = gradients((x[index] * weights).sum(), [x], create_graph)
+        np.testing.assert_array_equal(g, complex_step(lambda z: z[index] * weights, array(x)))
+
+
+@pytest.mark.parametrize("keepdims", [False, True])
+@pytest.mark.parametrize("axis", [-1, 0, (0, 2), (-1, 0), (0, 1, 2), None, ()])
+def test_trap_68_reductions(axis: Any, keepdims: bool) -> None:
+    rng = np.random.default_rng(68)
+    data = rng.permutation(24).reshape(2, 3, 4).astype(float)
+    for name in ("sum", "mean", "max", "min", "prod", "var", "std"):
+        x = leaf(data)
+        reference = getattr(np, name)(data, axis=axis, keepdims=keepdims)
+        kept = getattr(np, name)(data, axis=axis, keepdims=True)
+        n = data.size // kept.size
+        upstream = rng.integers(1, 9, reference.shape).astype(float)
+        u = upstream.reshape(kept.shape) * np.ones_like(data)
+        deviation = data - data.mean(axis=axis, keepdims=True)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            expected = {
+                "sum": u, "mean": u / n, "max": u * (data == kept), "min": u * (data == kept), "var": u * 2 / n * deviation,
+                "std": u * np.where(kept == 0, 0, deviation / (n * kept)),
+                "prod": u * np.where(data == 0, np.where(data == 0, 1, data).prod(axis=axis, keepdims=True), kept / data),
+            }[name]  # fmt: skip
+        for y in (getattr(x, name)(axis=axis, keepdims=keepdims), getattr(np, name)(x, axis=axis, keepdims=keepdims)):
+            assert y.shape == np.shape(reference)
+            np.testing.assert_allclose(array(y), reference, rtol=4e-15)
+            np.testing.assert_allclose(array(grad(y, x, upstream)[0]), expected, rtol=4e-15, atol=1e-15)
+
+
+@pytest.mark.parametrize("name", ["sum", "mean", "max", "min", "prod", "var", "std"])
+@pytest.mark.parametrize("axis", [(0, 0), (0, -3), 3, -4, (0, 3)])
+def test_trap_68_bad_axes(name: str, axis: Any) -> None:
+    with pytest.raises(ValueError, match=rf"{name}.*(2, 3, 4)"):
+        getattr(np, name)(leaf(np.ones((2, 3, 4))), axis=axis)
+    with pytest.raises(ValueError, match=rf"{name}.*(2, 3, 4)"):
+        getattr(leaf(np.ones((2, 3, 4))), name)(axis=axis)
+
+
+@pytest.mark.parametrize("f", [lambda x: x.transpose(2, 0, 1), lambda x: x.reshape(-1), lambda x: x.T.reshape(4, 6)])
+def test_trap_69_layouts(f: Callable[[Any], Any]) -> None:
+    rng = np.random.default_rng(69)
+    contiguous, upstream = rng.normal(size=(2, 3, 4)), rng.normal(size=f(np.empty((2, 3, 4))).shape)
+    strided = np.zeros((4, 3, 8))[::2, :, ::2]
+    strided[...] = contiguous
+    results = []
+    for data in (contiguous, np.asfortranarray(contiguous), strided):
+        x = Tensor(data, requires_grad=True)
+        y = np.tanh(f(x)) * f(x)
+        results.append((array(y).tobytes(), array(grad(y, x, upstream)[0]).tobytes()))
+    assert results[0] == results[1] == results[2]
+
+
+def test_trap_70_grad_of_0d_is_an_array() -> None:
+    x = leaf(3.0)
+    (x * x).backward()
+    assert type(x.grad) is Tensor and type(x.grad.data) is np.ndarray and x.grad.shape == ()
+    (x * x).backward()
+    assert type(x.grad.data) is np.ndarray and x.grad.item() == 12
+
+
+@pytest.mark.parametrize(
+    ("call", "value", "gradient"),
+    [
+        (lambda t: np.ones(3) * t, 12, 3),
+        (lambda t: np.float64(2) * t, 8, 2),
+        (lambda t: np.array(2.0) * t, 8, 2),
+        (lambda t: 2 - t, -2, -1),
+        (lambda t: 2 / t, 0.5, -0.125),
+        (lambda t: 2**t, 16, 16 * ln2),
+        (lambda t: np.float64(2) ** t, 16, 16 * ln2),
+        (lambda t: np.ones((2, 1)) @ t.reshape(1, 1), 8, 2),
+        (lambda t: [1.0, 2.0] * t, 12, 3),
+        (lambda t: t * (1.0, 2.0), 12, 3),
+        (lambda t: np.ones(3) + t, 15, 3),
+        (lambda t: np.ones(3) - t, -9, -3),
+        (lambda t: np.ones(3) / t, 0.75, -0.1875),
+    ],
+)
+def test_trap_71_numpy_on_the_left(call: Callable[[Any], Any], value: float, gradient: float) -> None:
+    t = leaf(4.0)
+    y = call(t)
+    assert type(y) is Tensor
+    assert array(y).sum() == value
+    np.testing.assert_allclose(gradients(y, [t])[0], gradient, rtol=4e-16)
+
+
+def test_trap_72_scalars_keep_float32() -> None:
+    data = np.random.default_rng(72).normal(size=1000).astype(np.float32)
+    for op in (np.multiply, np.add, np.subtract, np.divide, np.power, np.maximum):
+        results = []
+        for scalar in (0.1, np.float64(0.1), np.array(0.1)):
+            for swap in (False, True):
+                x = leaf(np.abs(data), np.float32)
+                y = op(scalar, x) if swap else op(x, scalar)
+                (g,) = gradients(y, [x])
+                assert y.dtype == g.dtype == np.float32, op
+                results.append((swap, array(y).tobytes(), g.tobytes()))
+        assert len(set(results)) == 2, op
+
+
+# Calls for the rows that hold for every op: a function and the shapes of its inputs, which are between 0.2 and 0.8.
+LABELS = np.array([0, 2])
+CALLS: dict[str, tuple[Callable[..., Any], list[tuple[int, ...]]]] = {
+    **{f.__name__: (f, [(2, 3), (3,)]) for f in (
+        np.add, np.subtract, np.multiply, np.divide, np.power, np.maximum, np.minimum)},
+    **{f.__name__: (f, [(2, 3)]) for f in (
+        np.negative, np.positive, np.reciprocal, np.square, np.sqrt, np.cbrt, np.exp, np.exp2, np.expm1, np.log, np.log2,
+        np.log10, np.log1p, np.sin, np.cos, np.tan, np.sinh, np.cosh, np.tanh, np.absolute, np.sum, np.mean, np.var,
+        np.std, np.max, np.min, np.prod, np.ravel, np.transpose, np.squeeze, np.copy, np.flip, np.linalg.norm, F.relu,
+        F.leaky_relu, F.sigmoid, F.softplus, F.gelu, F.softmax, F.log_softmax, F.logsumexp)},
+    **{f"{f.__name__}_axis": (lambda x, f=f: f(x, axis=0), [(2, 3)]) for f in (
+        np.sum, np.mean, np.var, np.std, np.max, np.min, np.prod, np.linalg.norm, F.softmax, F.log_softmax, F.logsumexp)},
+    "clip": (lambda x: np.clip(x, 0.4, 0.6), [(2, 3)]),
+    "clip_by_tensors": (np.clip, [(2, 3), (3,), ()]),
+    "where": (lambda x, y: np.where(x > y, x, y), [(2, 3), (3,)]),
+    "getitem": (lambda x: x[:, 1:], [(2, 3)]),
+    "getitem_array": (lambda x: x[[0, 0, 1]], [(2, 3)]),
+    "getitem_mask": (lambda x: x[MASK], [(2, 3)]),
+    "take": (lambda x: np.take(x, [2, 0, 0], axis=1), [(2, 3)]),
+    "reshape": (lambda x: x.reshape(3, 2), [(2, 3)]),
+    "expand_dims": (lambda x: np.expand_dims(x, 1), [(2, 3)]),
+    "broadcast_to": (lambda x: np.broadcast_to(x, (2, 3)), [(3,)]),
+    "swapaxes": (lambda x: np.swapaxes(x, 0, 1), [(2, 3)]),
+    "moveaxis": (lambda x: np.moveaxis(x, 0, 1), [(2, 3)]),
+    "roll": (lambda x: np.roll(x, 1, axis=1), [(2, 3)]),
+    "pad": (lambda x: np.pad(x, 1), [(2, 3)]),
+    "concatenate": (lambda x, y: np.concatenate([x, y]), [(2, 3), (1, 3)]),
+    "stack": (lambda x, y: np.stack([x, y], axis=1), [(2, 3), (2, 3)]),
+    "matmul": (np.matmul, [(2, 3), (3, 4)]),
+    "matvec": (np.matmul, [(2, 3), (3,)]),
+    "dot": (np.dot, [(3,), (3,)]),
+    "einsum": (lambda x, y: np.einsum("ij,kj->ik", x, y), [(2, 3), (4, 3)]),
+    "linear": (F.linear, [(2, 3), (4, 3), (4,)]),
+    "astype": (lambda x: x.astype(np.float64), [(2, 3)]),
+    "power_by_number": (lambda x: x**2.5 + x**3 + x**-2, [(2, 3)]),
+    "cross_entropy": (lambda z: F.cross_entropy(z, LABELS, label_smoothing=0.1), [(2, 3)]),
+    "cross_entropy_soft": (lambda z, t: F.cross_entropy(z, t), [(2, 3), (2, 3)]),
+    "nll_loss": (lambda z: F.nll_loss(z, LABELS), [(2, 3)]),
+    "bce_with_logits": (F.binary_cross_entropy_with_logits, [(2, 3), (2, 3)]),
+    "bce": (F.binary_cross_entropy, [(2, 3), (2, 3)]),
+    "mse_loss": (F.mse_loss, [(2, 3), (2, 3)]),
+    "l1_loss": (F.l1_loss, [(2, 3), (2, 3)]),
+    "huber_loss": (lambda x, y: F.huber_loss(x, y, delta=0.1), [(2, 3), (2, 3)]),
+    "layer_norm": (lambda x, w, b: F.layer_norm(x, (3,), w, b), [(2, 3), (3,), (3,)]),
+    "batch_norm": (lambda x, w, b: F.batch_norm(x, None, None, w, b, training=True), [(4, 3), (3,), (3,)]),
+    "dropout": (lambda x: F.dropout(x, 0.5, np.random.default_rng(0)), [(2, 3)]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("create_graph", [False, True], ids=["arrays", "tensors"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", CALLS)
+def test_trap_73_88_every_op(name: str, dtype: Any, create_graph: bool) -> None:
+    """Gradients have their input's shape and dtype, no memory is shared, and nothing that was passed in changes."""
+    f, shapes = CALLS[name]
+    rng = np.random.default_rng(73)
+    leaves = [leaf(rng.uniform(0.2, 0.8, shape), dtype) for shape in shapes]
+    y = f(*leaves)
+    assert type(y) is Tensor and (y.dtype == dtype or name == "astype")
+    upstream = rng.normal(size=y.shape).astype(y.dtype)
+    before = [x.tobytes() for x in (*map(array, leaves), upstream, array(y))]
+    found = grad(y, leaves, upstream, create_graph=create_graph)
+    assert before == [x.tobytes() for x in (*map(array, leaves), upstream, array(y))]
+    memory = [*map(array, found), *map(array, leaves), upstream]
+    for g, x in zip(found, leaves, strict=True):
+        assert g.shape == x.shape and g.dtype == dtype and type(g.data) is np.ndarray
+        assert sum(np.shares_memory(array(g), m) for m in memory) == 1
+        assert g.data.flags.writeable
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_trap_73_same_gradient_from_arrays_and_tensors(name: str) -> None:
+    """The rules give the same bits on arrays and on Tensors, twice in a row."""
+    f, shapes = CALLS[name]
+    rng = np.random.default_rng(7)
+    leaves = [leaf(rng.uniform(0.2, 0.8, shape)) for shape in shapes]
+    y = f(*leaves)
+    upstream = rng.normal(size=y.shape)
+    runs = [grad(y, leaves, upstream, retain_graph=True, create_graph=c) for c in (False, True, False)]
+    assert len({tuple(array(g).tobytes() for g in found) for found in runs}) == 1
+
+
+# D. Graph, memory, state
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], list[int]]:
+    """Return a function that makes the rules of an op count their calls, by argument."""
+
+    def count(function: Any) -> list[int]:
+        rule = find(function)
+        calls = [0] * len(rule.vjps)
+
+        def counting(i: int) -> Callable[..., Any]:
+            def run(*args: Any, **kwargs: Any) -> Any:
+                calls[i] += 1
+                return original[i](*args, **kwargs)
+
+            return run
+
+        original = rule.vjps
+        monkeypatch.setattr(rule, "vjps", [counting(i) for i in range(len(original))])
+        return calls
+
+    return count
+
+
+@contextlib.contextmanager
+def gc_disabled() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def test_trap_75_sixty_doublings(counted: Callable[[Any], list[int]]) -> None:
+    calls = counted(np.add)
+    x = y = leaf(1.0)
+    for _ in range(60):
+        y = y + y
+    y.backward()
+    assert x.grad.item() == 1152921504606846976
+    assert calls == [60, 60]
+
+
+def test_trap_76_chain_of_50_000() -> None:
+    x = y = leaf(1.0)
+    for _ in range(50_000):
+        y = y + 0.5
+    y.backward(retain_graph=True)
+    assert x.grad.item() == 1
+    del y
+
+
+def test_trap_77_graph_dies_by_reference_count() -> None:
+    with gc_disabled():
+        x = leaf([1.0, 2.0])
+        h = np.tanh(x * 3)
+        y = (h * h).sum()
+        dead = weakref.ref(h)
+        del h
+        assert dead() is not None
+        del y
+        assert dead() is None
+
+
+def test_trap_78_training_leaves_nothing_behind() -> None:
+    rng = np.random.default_rng(78)
+    x, labels = rng.normal(size=(8, 3)), rng.integers(0, 2, 8)
+    w, b = leaf(rng.normal(size=(2, 3))), leaf(np.zeros(2))
+    optimizer = SGD([w, b], lr=0.1, momentum=0.9)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        F.cross_entropy(np.tanh(F.linear(x, w, b)), labels).backward()
+        optimizer.step()
+
+    def alive() -> int:
+        return sum(isinstance(o, (Value, Node)) for o in gc.get_objects())
+
+    with gc_disabled():
+        for _ in range(10):
+            step()
+        after_10 = alive()
+        for _ in range(990):
+            step()
+        assert alive() == after_10
+
+
+def test_trap_79_grads_share_no_memory() -> None:
+    x, y = leaf([1.0, 2.0]), leaf([3.0, 4.0])
+    (x + y).sum().backward()
+    x.grad.data[0] += 100
+    np.testing.assert_array_equal(y.grad.data, [1, 1])
+
+
+def test_trap_80_upstream_gradient_is_not_kept() -> None:
+    x, g = leaf([1.0, 2.0]), np.array([3.0, 4.0])
+    for y in (x + 0, x, x.reshape(2), np.concatenate([x])):
+        x.zero_grad()
+        y.backward(g)
+        g[0] = 99
+        np.testing.assert_array_equal(x.grad.data, [3, 4])
+        g[0] = 3
+
+
+def test_trap_81_gradients_add_up() -> None:
+    x = leaf(2.0)
+    (x * 3).backward()
+    first = x.grad
+    (x * x).backward()
+    assert x.grad.item() == 7
+    assert first.item() == 3
+    x.zero_grad()
+    assert x.grad is None
+    (x * 5).backward()
+    assert x.grad.item() == 5
+
+
+def test_trap_82_backward_twice() -> None:
+    x = leaf(3.0)
+    y = x * x
+    y.backward()
+    with pytest.raises(GraphError, match="already released.*retain_graph=True"):
+        y.backward()
+    assert x.grad.item() == 6
+    x.zero_grad()
+    y = x * x
+    y.backward(retain_graph=True)
+    y.backward()
+    assert x.grad.item() == 12
+
+
+@pytest.mark.parametrize("change", [lambda x: x.__iadd__(10.0), lambda x: x.__imul__(2.0)])
+def test_trap_83_data_changed_before_backward(change: Callable[[Any], Any]) -> None:
+    x = leaf([1.0, 2.0], name="hidden.weight")
+    y = (x * x).sum()
+    with no_grad():
+        change(x)
+    with pytest.raises(GraphError, match=r"multiply.*hidden\.weight.*\(2,\).*version 0.*-> 1"):
+        y.backward()
+    assert x.grad is None
+
+
+def test_trap_84_optimizer_step_before_backward() -> None:
+    x = leaf([1.0, 2.0], name="w")
+    x.sum().backward()
+    y = (x * x).sum()
+    SGD([x], lr=0.1).step()
+    with pytest.raises(GraphError, match=r"multiply.*w.*version 0 -> 1"):
+        y.backward()
+
+
+def test_trap_85_no_grad_is_restored_and_thread_local() -> None:
+    x, seen = leaf(1.0), []
+    with pytest.raises(RuntimeError, match="inside"), no_grad():
+        assert not (x * 2).requires_grad
+        other = threading.Thread(target=lambda: seen.append((x * 2).requires_grad))
+        other.start()
+        other.join()
+        raise RuntimeError("inside")
+    assert (x * 2).requires_grad
+    assert seen == [True]
+
+
+def test_trap_86_two_threads() -> None:
+    def work(seed: int, results: dict[int, bytes]) -> None:
+        rng = np.random.default_rng(seed)
+        x = leaf(rng.normal(size=(4, 4)))
+        for _ in range(50):
+            h = x
+            for _ in range(10):
+                h = np.tanh(h @ x) + h * 0.5
+            h.sum().backward()
+        results[seed] = array(x.grad).tobytes()
+
+    serial: dict[int, bytes] = {}
+    parallel: dict[int, bytes] = {}
+    for seed in range(4):
+        work(seed, serial)
+    threads = [threading.Thread(target=work, args=(seed, parallel)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert parallel == serial
+
+
+def test_trap_87_nothing_is_computed_for_what_needs_no_gradient(counted: Callable[[Any], list[int]]) -> None:
+    calls = counted(np.matmul)
+    x, frozen, w, unused = Tensor(np.ones((2, 3))), Tensor(np.ones((3, 3))), leaf(np.ones((3, 3))), leaf(1.0)
+    (x @ frozen @ w).sum().backward()
+    assert calls == [0, 1]
+    assert frozen.grad is None and unused.grad is None and x.grad is None
+    h = w @ w
+    (h.detach() @ w).sum().backward()
+    assert calls == [0, 2]
+    (x @ w @ w.detach()).sum().backward()
+    assert calls == [1, 3]
+
+
+@pytest.mark.parametrize(
+    ("f", "x", "order", "expected"), [(lambda x: x**3, 2.0, 2, 12.0), (np.tanh, 0.3, 3, -1.3643061061011235)]
+)
+def test_trap_89_higher_derivatives(f: Callable[[Any], Any], x: float, order: int, expected: float) -> None:
+    t = leaf(x)
+    y = f(t)
+    for _ in range(order):
+        (y,) = grad(y, t, create_graph=True)
+    np.testing.assert_allclose(y.item(), expected, rtol=4e-15)
+
+
+def test_trap_90_dropout() -> None:
+    x = leaf(np.arange(1.0, 1001.0))
+    rng = np.random.default_rng(90)
+    state = rng.bit_generator.state
+    for y in (F.dropout(x, 0.0, rng), F.dropout(x, 0.7, rng, training=False)):
+        np.testing.assert_array_equal(array(y), array(x))
+        np.testing.assert_array_equal(gradients(y, [x])[0] if y is not x else np.ones(1000), np.ones(1000))
+    assert rng.bit_generator.state == state
+    y = F.dropout(x, 1.0, rng)
+    np.testing.assert_array_equal(array(y), 0)
+    np.testing.assert_array_equal(gradients(y, [x])[0], 0)
+    y = F.dropout(x, 0.5, rng)
+    kept = array(y) != 0
+    assert 400 < kept.sum() < 600
+    np.testing.assert_array_equal(array(y), 2 * array(x) * kept)
+    np.testing.assert_array_equal(gradients(y, [x])[0], 2.0 * kept)
+
+
+# E. Optimizer and golden values
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (2, 3)])
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"momentum": 0.9}, [0.9, 0.71, 0.439, 0.0951]),
+        ({"momentum": 0.9, "nesterov": True}, [0.81, 0.539, 0.1951, -0.21441]),
+        ({"momentum": 0.9, "dampening": 0.5}, [0.9, 0.76, 0.584, 0.3756]),
+        ({"weight_decay": 0.1}, [0.89, 0.7811, 0.673289, 0.56655611]),
+        ({"momentum": 0.9, "weight_decay": 0.1}, [0.89, 0.6821, 0.388169, 0.01974941]),
+    ],
+    ids=["momentum", "nesterov", "dampening", "weight_decay", "momentum_and_decay"],
+)
+def test_trap_G1_sgd_sequences(options: dict[str, Any], expected: list[float], shape: tuple[int, ...]) -> None:  # noqa: N802
+    p = leaf(np.ones(shape))
+    optimizer = SGD([p], lr=0.1, **options)
+    for value in expected:
+        optimizer.zero_grad()
+        p.sum().backward()
+        optimizer.step()
+        np.testing.assert_allclose(array(p), np.full(shape, value), rtol=4e-15)
+
+
+def test_trap_G2_worked_example_of_scikit_learn() -> None:  # noqa: N802
+    x, y = np.array([[0.6, 0.8, 0.7]]), np.zeros((1, 1))
+    w1, w2 = leaf([[0.1, 0.2], [0.3, 0.1], [0.5, 0]]), leaf([[0.1], [0.2]])
+    b1, b2 = leaf([0.1, 0.1]), leaf([1.0])
+
+    def logits() -> Tensor:
+        return F.sigmoid(x @ w1 + b1) @ w2 + b2
+
+    optimizer = SGD([{"params": [w1, w2], "weight_decay": 0.1}, {"params": [b1, b2]}], lr=0.1)
+    F.binary_cross_entropy_with_logits(logits(), y).backward()
+    optimizer.step()
+    expected = {
+        w1: [[0.09799927101876635, 0.1957545466925248], [0.29566569469168846, 0.09600606225669969],
+             [0.4938324828552274, -0.00261969552538777]],
+        w2: [[0.04701212914783179], [0.15402918140357222]],
+        b1: [0.09833211836461057, 0.09625757782087463],
+        b2: [0.9234547978090479],
+    }  # fmt: skip
+    for p, value in expected.items():
+        np.testing.assert_allclose(array(p), value, rtol=4e-15)
+    np.testing.assert_allclose(F.sigmoid(logits()).item(), 0.7394919180486681, rtol=4e-15)
+
+
+def test_trap_G3_mlp_to_60_digits() -> None:  # noqa: N802
+    i, j = np.indices((3, 4))
+    w1, b1 = leaf(((4 * i + j) % 7 - 3) / 10), leaf(np.arange(4) / 20)
+    i, j = np.indices((4, 3))
+    w2, b2 = leaf(((3 * i + j) % 5 - 2) / 5), leaf((1 - np.arange(3)) / 10)
+    x = np.array([[1, -2, 0.5], [0.3, 0.7, -1.1]])
+    expected = {
+        w1: [[-0.061965525068862035, 0.15705117814588239, -0.063013891557087966, 0.007112799892785937],
+             [0.24684553159651515, -0.37880213880194478, 0.24439934312398797, -0.32048151459137722],
+             [-0.14916976393711475, 0.14073691840965274, -0.14532575348028633, 0.29803324110582118]],
+        b1: [0.0042191957166408529, 0.12221283371732392, 0.00072464075588774808, -0.15779423115649386],
+        w2: [[-0.21017348794913571, -0.017619835959170331, 0.22779332390830604],
+             [-0.2231663749755991, -0.010385935912342933, 0.23355231088794204],
+             [-0.2359168927554532, -0.0032869769991392999, 0.2392038697545925],
+             [0.23408045105581325, 0.036144504184028959, -0.27022495523984221]],
+        b2: [-0.074753523444056241, 0.29231478235813086, -0.21756125891407462],
+    }  # fmt: skip
+    for forward in (
+        lambda: np.tanh(x @ w1 + b1) @ w2 + b2,
+        lambda: F.linear(np.tanh(F.linear(x, w1.T, b1)), w2.T, b2),
+    ):
+        loss = F.cross_entropy(forward(), np.array([2, 0]))
+        np.testing.assert_allclose(loss.item(), 1.2406557629558361, rtol=4e-15)
+        for g, value in zip(gradients(loss, list(expected)), expected.values(), strict=True):
+            np.testing.assert_allclose(g, value, rtol=4e-15)
+
+
+@pytest.mark.parametrize("rows", [70_000, 1_000_000])
+def test_trap_G4_float32_sums_of_many_rows(rows: int) -> None:  # noqa: N802
+    b, x = leaf(np.zeros(2), np.float32), np.zeros((rows, 2), np.float32)
+    upstream = np.full((rows, 2), 0.1, np.float32)
+    expected = upstream.sum(axis=0, dtype=np.float64)
+    for y in (x + b, F.linear(x, np.zeros((2, 2), np.float32), b), np.broadcast_to(b, (rows, 2)) * 1, x + b[None, :]):
+        (g,) = grad(y, b, upstream)
+        assert g.dtype == np.float32
+        np.testing.assert_allclose(array(g), expected, rtol=1e-6)
+
+
+def test_trap_G4_float32_full_batch_loss() -> None:  # noqa: N802
+    rng = np.random.default_rng(4)
+    x, labels = rng.normal(size=(70_000, 3)), rng.integers(0, 3, 70_000)
+    results = []
+    for dtype in (np.float32, np.float64):
+        w, b = leaf(np.eye(3), dtype), leaf([0.1, 0.2, 0.3], dtype)
+        loss = F.cross_entropy(F.linear(x.astype(dtype), w, b), labels)
+        results.append((array(loss), *gradients(loss, [b])))
+    for low, high in zip(*results, strict=True):
+        assert low.dtype == np.float32
+        np.testing.assert_allclose(low, high, rtol=1e-6)
