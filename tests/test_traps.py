@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 from tinygrad_mlp import GraphError, Tensor, grad, no_grad
-from tinygrad_mlp import functional as F  # noqa: N812 - PyTorch's spelling
+from tinygrad_mlp import functional as F
 from tinygrad_mlp.graph import Node, Value
 from tinygrad_mlp.optim import SGD
 from tinygrad_mlp.rules.table import find
@@ -115,15 +115,18 @@ EXACT: list[Row] = [
     ("49_logsumexp_minus_inf", F.logsumexp, [[-inf, -inf]], -inf, [[0, 0]]),
     ("50_logsumexp_inf", F.logsumexp, [[inf, 0]], inf, [[1, 0]]),
     ("51_logsumexp_1e4", F.logsumexp, [[1e4, 1e4]], 1e4 + ln2, [[0.5, 0.5]]),
+    ("51_logsumexp_1e17", F.logsumexp, [[1e17, 1e17]], 1e17, [[0.5, 0.5]]),
     ("51_logsumexp_-1e4", F.logsumexp, [[-1e4, 0]], 0, [[0, 1]]),
     ("58_mse_of_equals", lambda x: F.mse_loss(x, np.array([1.0, 2.0])), [[1, 2]], 0, [[0, 0]]),
     ("58_mse_of_itself", lambda x: F.mse_loss(x, x), [[1, 2]], 0, [[0, 0]]),
     ("60_outer_sum", np.add, [np.ones((3, 1)), np.ones((1, 4))], 24, [np.full((3, 1), 4), np.full((1, 4), 3)]),
     ("61_scalar_add", np.add, [1, np.ones((2, 3))], 12, [6, np.ones((2, 3))]),
     ("61_row_add", np.add, [np.ones(3), np.ones((4, 3))], 24, [np.full(3, 4), np.ones((4, 3))]),
-    ("61_both_stretch", np.multiply, [np.ones((2, 1, 3)), np.full((4, 1), 2)], 48, [np.full((2, 1, 3), 8), np.full((4, 1), 6)]),
+    ("61_both_stretch", np.multiply, [np.ones((2, 1, 3)), np.full((4, 1), 2)], 48,
+     [np.full((2, 1, 3), 8), np.full((4, 1), 6)]),
     ("62_empty", np.add, [np.ones((0, 3)), np.ones(3)], 0, [np.ones((0, 3)), [0, 0, 0]]),
-    ("63_matmul_over_nothing", np.matmul, [np.ones((2, 0)), np.ones((0, 3))], np.zeros((2, 3)), [np.ones((2, 0)), np.ones((0, 3))]),
+    ("63_matmul_over_nothing", np.matmul, [np.ones((2, 0)), np.ones((0, 3))], np.zeros((2, 3)),
+     [np.ones((2, 0)), np.ones((0, 3))]),
     ("64_repeated_index", lambda x: x[[0, 0, 1]], [[5, 6, 7]], 16, [[2, 1, 0]]),
     ("64_repeated_take", lambda x: np.take(x, [0, 0, 1]), [[5, 6, 7]], 16, [[2, 1, 0]]),
     ("65_slices_of_slices", lambda x: x[::-1][::2] * [10, 1], [[1, 2, 3, 4]], 42, [[0, 1, 0, 10]]),
@@ -164,7 +167,10 @@ def no_warnings(required: bool = True) -> Iterator[None]:
 
 
 def finite(row: Row) -> bool:
-    return all(np.isfinite(np.array(numbers, float)).all() for numbers in (*row[2], row[3], *row[4]))
+    """Whether all numbers of a row are finite: then no step may warn, except at the infinity inside row 91."""
+    return not row[0].startswith("91") and all(
+        np.isfinite(np.array(numbers, float)).all() for numbers in (*row[2], row[3], *row[4])
+    )
 
 
 def check_row(row: Row, create_graph: bool, rtol: float) -> None:
@@ -176,7 +182,8 @@ def check_row(row: Row, create_graph: bool, rtol: float) -> None:
     got = array(y) if np.ndim(value) else array(y).sum()
     np.testing.assert_allclose(got, value, rtol=rtol, atol=0)
     for g, e, x in zip(found, expected, leaves, strict=True):
-        assert g.shape == x.shape and g.dtype == np.float64
+        assert g.shape == x.shape
+        assert g.dtype == np.float64
         np.testing.assert_allclose(g, np.array(e, float), rtol=rtol, atol=0)
 
 
@@ -213,7 +220,8 @@ CONSTANTS = {
 @pytest.mark.parametrize("name", CONSTANTS)
 def test_trap_34_constants(name: str) -> None:
     y = CONSTANTS[name](leaf([-1.0, 0.5]))
-    assert isinstance(y, Tensor) and not y.requires_grad
+    assert isinstance(y, Tensor)
+    assert not y.requires_grad
     with pytest.raises(GraphError, match=name):
         (y * 1.0).sum().backward()
 
@@ -264,7 +272,8 @@ def test_trap_57_bce_of_probabilities() -> None:
         loss = F.binary_cross_entropy(p, np.array([1.0]))
         (g,) = gradients(loss, [p])
     assert loss.item() == 100
-    assert np.isfinite(g).all() and g[0] < 0
+    assert np.isfinite(g).all()
+    assert g[0] < 0
     assert "binary_cross_entropy_with_logits" in (F.binary_cross_entropy.__doc__ or "")
     for bad in (-0.1, 1.5, nan):
         with pytest.raises(ValueError, match=rf"{bad} at position .*2.*binary_cross_entropy_with_logits"):
@@ -333,8 +342,8 @@ MASK = np.array([[True, False, True], [False, False, True]])
 INDICES: dict[str, Any] = {
     "int": 1, "negative": -1, "pair": (1, -2), "slice": slice(0, 1), "backwards": (slice(None), slice(None, None, -2)),
     "ellipsis": (..., 0), "only_ellipsis": ..., "none": None, "none_inside": (0, None, slice(1, 3)), "mask": MASK,
-    "mask_of_rows": np.array([False, True]), "empty_list": [], "empty_array": np.zeros(0, int), "empty_slice": slice(2, 2),
-    "repeated": ([0, 0, 1], [2, 2, 0]), "grid": (np.array([[0], [1]]), np.array([0, 2, 2])), "tuple": (),
+    "mask_of_rows": np.array([False, True]), "empty_list": [], "empty_array": np.zeros(0, int),
+    "empty_slice": slice(2, 2),     "repeated": ([0, 0, 1], [2, 2, 0]), "grid": (np.array([[0], [1]]), np.array([0, 2, 2])), "tuple": (),
     "array_and_slice": (slice(None), [1, 1]), "split_arrays": ([0, 1], None, [2, 2]), "numpy_int": np.int64(1),
     "0d_array": np.array(1), "true": True, "negative_repeated": [0, -2], "list_of_bool": [True, False],
 }  # fmt: skip
@@ -366,11 +375,13 @@ def test_trap_68_reductions(axis: Any, keepdims: bool) -> None:
         upstream = rng.integers(1, 9, reference.shape).astype(float)
         u = upstream.reshape(kept.shape) * np.ones_like(data)
         deviation = data - data.mean(axis=axis, keepdims=True)
+        rest = np.where(data == 0, 1, data).prod(axis=axis, keepdims=True)
         with np.errstate(divide="ignore", invalid="ignore"):
             expected = {
-                "sum": u, "mean": u / n, "max": u * (data == kept), "min": u * (data == kept), "var": u * 2 / n * deviation,
+                "sum": u, "mean": u / n, "max": u * (data == kept), "min": u * (data == kept),
+                "var": u * 2 / n * deviation,
                 "std": u * np.where(kept == 0, 0, deviation / (n * kept)),
-                "prod": u * np.where(data == 0, np.where(data == 0, 1, data).prod(axis=axis, keepdims=True), kept / data),
+                "prod": u * np.where(data == 0, rest, kept / data),
             }[name]  # fmt: skip
         for y in (getattr(x, name)(axis=axis, keepdims=keepdims), getattr(np, name)(x, axis=axis, keepdims=keepdims)):
             assert y.shape == np.shape(reference)
@@ -381,9 +392,9 @@ def test_trap_68_reductions(axis: Any, keepdims: bool) -> None:
 @pytest.mark.parametrize("name", ["sum", "mean", "max", "min", "prod", "var", "std"])
 @pytest.mark.parametrize("axis", [(0, 0), (0, -3), 3, -4, (0, 3)])
 def test_trap_68_bad_axes(name: str, axis: Any) -> None:
-    with pytest.raises(ValueError, match=rf"{name}.*(2, 3, 4)"):
+    with pytest.raises(ValueError, match=rf"{name}.*\(2, 3, 4\)"):
         getattr(np, name)(leaf(np.ones((2, 3, 4))), axis=axis)
-    with pytest.raises(ValueError, match=rf"{name}.*(2, 3, 4)"):
+    with pytest.raises(ValueError, match=rf"{name}.*\(2, 3, 4\)"):
         getattr(leaf(np.ones((2, 3, 4))), name)(axis=axis)
 
 
@@ -404,9 +415,12 @@ def test_trap_69_layouts(f: Callable[[Any], Any]) -> None:
 def test_trap_70_grad_of_0d_is_an_array() -> None:
     x = leaf(3.0)
     (x * x).backward()
-    assert type(x.grad) is Tensor and type(x.grad.data) is np.ndarray and x.grad.shape == ()
+    assert type(x.grad) is Tensor
+    assert type(x.grad.data) is np.ndarray
+    assert x.grad.shape == ()
     (x * x).backward()
-    assert type(x.grad.data) is np.ndarray and x.grad.item() == 12
+    assert type(x.grad.data) is np.ndarray
+    assert x.grad.item() == 12
 
 
 @pytest.mark.parametrize(
@@ -455,12 +469,16 @@ CALLS: dict[str, tuple[Callable[..., Any], list[tuple[int, ...]]]] = {
     **{f.__name__: (f, [(2, 3), (3,)]) for f in (
         np.add, np.subtract, np.multiply, np.divide, np.power, np.maximum, np.minimum)},
     **{f.__name__: (f, [(2, 3)]) for f in (
-        np.negative, np.positive, np.reciprocal, np.square, np.sqrt, np.cbrt, np.exp, np.exp2, np.expm1, np.log, np.log2,
-        np.log10, np.log1p, np.sin, np.cos, np.tan, np.sinh, np.cosh, np.tanh, np.absolute, np.sum, np.mean, np.var,
+        np.negative, np.positive, np.reciprocal, np.square, np.sqrt, np.cbrt, np.exp, np.exp2, np.expm1, np.log,
+        np.log2, np.log10, np.log1p, np.sin, np.cos, np.tan, np.sinh, np.cosh, np.tanh, np.absolute, np.sum, np.mean, np.var,
         np.std, np.max, np.min, np.prod, np.ravel, np.transpose, np.squeeze, np.copy, np.flip, np.linalg.norm, F.relu,
         F.leaky_relu, F.sigmoid, F.softplus, F.gelu, F.softmax, F.log_softmax, F.logsumexp)},
     **{f"{f.__name__}_axis": (lambda x, f=f: f(x, axis=0), [(2, 3)]) for f in (
-        np.sum, np.mean, np.var, np.std, np.max, np.min, np.prod, np.linalg.norm, F.softmax, F.log_softmax, F.logsumexp)},
+        np.sum, np.mean, np.var, np.std, np.max, np.min, np.prod, np.linalg.norm, F.softmax, F.log_softmax,
+        F.logsumexp)},
+    "leaky_relu_slope": (lambda x: F.leaky_relu(x - 0.5, negative_slope=0.2), [(2, 3)]),
+    "logsumexp_keepdims": (lambda x: F.logsumexp(x, axis=0, keepdims=True), [(2, 3)]),
+    "softmax_by_position": (lambda x: F.softmax(x, 0), [(2, 3)]),
     "clip": (lambda x: np.clip(x, 0.4, 0.6), [(2, 3)]),
     "clip_by_tensors": (np.clip, [(2, 3), (3,), ()]),
     "where": (lambda x, y: np.where(x > y, x, y), [(2, 3), (3,)]),
@@ -507,14 +525,17 @@ def test_trap_73_88_every_op(name: str, dtype: Any, create_graph: bool) -> None:
     rng = np.random.default_rng(73)
     leaves = [leaf(rng.uniform(0.2, 0.8, shape), dtype) for shape in shapes]
     y = f(*leaves)
-    assert type(y) is Tensor and (y.dtype == dtype or name == "astype")
+    assert type(y) is Tensor
+    assert y.dtype == dtype or name == "astype"
     upstream = rng.normal(size=y.shape).astype(y.dtype)
     before = [x.tobytes() for x in (*map(array, leaves), upstream, array(y))]
     found = grad(y, leaves, upstream, create_graph=create_graph)
     assert before == [x.tobytes() for x in (*map(array, leaves), upstream, array(y))]
     memory = [*map(array, found), *map(array, leaves), upstream]
     for g, x in zip(found, leaves, strict=True):
-        assert g.shape == x.shape and g.dtype == dtype and type(g.data) is np.ndarray
+        assert g.shape == x.shape
+        assert g.dtype == dtype
+        assert type(g.data) is np.ndarray
         assert sum(np.shares_memory(array(g), m) for m in memory) == 1
         assert g.data.flags.writeable
 
@@ -654,7 +675,7 @@ def test_trap_82_backward_twice() -> None:
     x = leaf(3.0)
     y = x * x
     y.backward()
-    with pytest.raises(GraphError, match="already released.*retain_graph=True"):
+    with pytest.raises(GraphError, match=r"already released.*retain_graph=True"):
         y.backward()
     assert x.grad.item() == 6
     x.zero_grad()
@@ -686,12 +707,12 @@ def test_trap_84_optimizer_step_before_backward() -> None:
 
 def test_trap_85_no_grad_is_restored_and_thread_local() -> None:
     x, seen = leaf(1.0), []
-    with pytest.raises(RuntimeError, match="inside"), no_grad():
+    with contextlib.suppress(ZeroDivisionError), no_grad():
         assert not (x * 2).requires_grad
         other = threading.Thread(target=lambda: seen.append((x * 2).requires_grad))
         other.start()
         other.join()
-        raise RuntimeError("inside")
+        raise ZeroDivisionError
     assert (x * 2).requires_grad
     assert seen == [True]
 
@@ -724,7 +745,9 @@ def test_trap_87_nothing_is_computed_for_what_needs_no_gradient(counted: Callabl
     x, frozen, w, unused = Tensor(np.ones((2, 3))), Tensor(np.ones((3, 3))), leaf(np.ones((3, 3))), leaf(1.0)
     (x @ frozen @ w).sum().backward()
     assert calls == [0, 1]
-    assert frozen.grad is None and unused.grad is None and x.grad is None
+    assert frozen.grad is None
+    assert unused.grad is None
+    assert x.grad is None
     h = w @ w
     (h.detach() @ w).sum().backward()
     assert calls == [0, 2]
@@ -776,17 +799,17 @@ def test_trap_90_dropout() -> None:
     ],
     ids=["momentum", "nesterov", "dampening", "weight_decay", "momentum_and_decay"],
 )
-def test_trap_G1_sgd_sequences(options: dict[str, Any], expected: list[float], shape: tuple[int, ...]) -> None:  # noqa: N802
+def test_trap_G1_sgd_sequences(options: dict[str, Any], expected: list[float], shape: tuple[int, ...]) -> None:
     p = leaf(np.ones(shape))
     optimizer = SGD([p], lr=0.1, **options)
     for value in expected:
         optimizer.zero_grad()
         p.sum().backward()
         optimizer.step()
-        np.testing.assert_allclose(array(p), np.full(shape, value), rtol=4e-15)
+        np.testing.assert_allclose(array(p), np.full(shape, value), rtol=0, atol=EPS)  # p started at 1
 
 
-def test_trap_G2_worked_example_of_scikit_learn() -> None:  # noqa: N802
+def test_trap_G2_worked_example_of_scikit_learn() -> None:
     x, y = np.array([[0.6, 0.8, 0.7]]), np.zeros((1, 1))
     w1, w2 = leaf([[0.1, 0.2], [0.3, 0.1], [0.5, 0]]), leaf([[0.1], [0.2]])
     b1, b2 = leaf([0.1, 0.1]), leaf([1.0])
@@ -809,7 +832,7 @@ def test_trap_G2_worked_example_of_scikit_learn() -> None:  # noqa: N802
     np.testing.assert_allclose(F.sigmoid(logits()).item(), 0.7394919180486681, rtol=4e-15)
 
 
-def test_trap_G3_mlp_to_60_digits() -> None:  # noqa: N802
+def test_trap_G3_mlp_to_60_digits() -> None:
     i, j = np.indices((3, 4))
     w1, b1 = leaf(((4 * i + j) % 7 - 3) / 10), leaf(np.arange(4) / 20)
     i, j = np.indices((4, 3))
@@ -833,11 +856,11 @@ def test_trap_G3_mlp_to_60_digits() -> None:  # noqa: N802
         loss = F.cross_entropy(forward(), np.array([2, 0]))
         np.testing.assert_allclose(loss.item(), 1.2406557629558361, rtol=4e-15)
         for g, value in zip(gradients(loss, list(expected)), expected.values(), strict=True):
-            np.testing.assert_allclose(g, value, rtol=4e-15)
+            np.testing.assert_allclose(g, value, rtol=0, atol=1e-15 * np.abs(value).max())
 
 
 @pytest.mark.parametrize("rows", [70_000, 1_000_000])
-def test_trap_G4_float32_sums_of_many_rows(rows: int) -> None:  # noqa: N802
+def test_trap_G4_float32_sums_of_many_rows(rows: int) -> None:
     b, x = leaf(np.zeros(2), np.float32), np.zeros((rows, 2), np.float32)
     upstream = np.full((rows, 2), 0.1, np.float32)
     expected = upstream.sum(axis=0, dtype=np.float64)
@@ -847,7 +870,7 @@ def test_trap_G4_float32_sums_of_many_rows(rows: int) -> None:  # noqa: N802
         np.testing.assert_allclose(array(g), expected, rtol=1e-6)
 
 
-def test_trap_G4_float32_full_batch_loss() -> None:  # noqa: N802
+def test_trap_G4_float32_full_batch_loss() -> None:
     rng = np.random.default_rng(4)
     x, labels = rng.normal(size=(70_000, 3)), rng.integers(0, 3, 70_000)
     results = []
@@ -857,4 +880,4 @@ def test_trap_G4_float32_full_batch_loss() -> None:  # noqa: N802
         results.append((array(loss), *gradients(loss, [b])))
     for low, high in zip(*results, strict=True):
         assert low.dtype == np.float32
-        np.testing.assert_allclose(low, high, rtol=1e-6)
+        np.testing.assert_allclose(low, high, rtol=0, atol=1e-6 * np.abs(high).max())

@@ -12,8 +12,9 @@ from . import data, functional, nn, optim
 from .autograd import grad, hessian, hvp, jacobian
 from .checkpoint import load, save
 from .data import accuracy, load_mnist, minibatches, one_hot, scale_pixels
-from .errors import CheckpointError, DataError, DtypeError, GraphError, NoRuleError, ShapeError
+from .errors import CheckpointError, DataError, DtypeError, GraphError, NoRuleError, RecordingError, ShapeError
 from .graph import no_grad
+from .jit import jit
 from .tensor import Tensor
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "DtypeError",
     "GraphError",
     "NoRuleError",
+    "RecordingError",
     "ShapeError",
     "Tensor",
     "accuracy",
@@ -31,6 +33,7 @@ __all__ = [
     "hessian",
     "hvp",
     "jacobian",
+    "jit",
     "load",
     "load_mnist",
     "minibatches",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .errors import GraphError, ShapeError
-from .graph import Value, backpropagate, wrap
+from .graph import Value, backpropagate, mode, wrap
 from .rules.shapes import astype
 
 
@@ -88,7 +88,10 @@ def _seed(root: Any, gradient: Any) -> Any:
                 f"backward of a result of shape {data.shape} needs its upstream gradient: "
                 "pass gradient=... or reduce with sum()/mean()"
             )
-        return wrap(np.ones_like(data))
+        seed = wrap(np.ones_like(data))
+        if mode.recorder is not None:
+            mode.recorder.frozen(seed)
+        return seed
     seed = gradient if isinstance(gradient, Value) else wrap(np.asarray(gradient))
     if seed._data.shape != data.shape:
         raise ShapeError(

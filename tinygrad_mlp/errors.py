@@ -15,6 +15,10 @@ class GraphError(RuntimeError):
     """The graph cannot do what was asked: nothing to differentiate, already released, or changed meanwhile."""
 
 
+class RecordingError(GraphError):
+    """A function cannot be recorded as a program: it needs a value, or something that would be frozen."""
+
+
 class ShapeError(ValueError):
     """Shapes, axes or sizes do not fit together."""
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from .errors import ShapeError, nearest, out_of_range
 from .graph import Value, assign, no_grad
-from .rules.elementwise import bce, bce_with_logits, bernoulli, leaky_relu, relu, select, sigmoid, softplus
+from .rules.elementwise import bce, bce_with_logits, leaky_relu, relu, select, sigmoid, softplus, uniform
 from .rules.indexing import gather
 from .rules.linalg import linear
 from .rules.reductions import log_softmax, logsumexp, softmax
@@ -70,7 +70,7 @@ def dropout(x: Any, p: float, rng: np.random.Generator, training: bool = True) -
     if not training or p == 0:
         return x
     scale = 1 / (1 - p) if p < 1 else 1.0
-    return select(bernoulli(rng, x, 1 - p), x * scale)
+    return select(uniform(rng, x) >= p, x * scale)
 
 
 def batch_norm(
@@ -90,8 +90,11 @@ def batch_norm(
     PyTorch) and the batch's own are used; otherwise the running ones are.
 
     Raises:
+        ShapeError: ``x`` has fewer than two axes.
         ValueError: training on a single value per feature, which has no variance.
     """
+    if x.ndim < 2:
+        raise ShapeError(f"batch_norm expects input of shape (N, C) or (N, C, L), got {x.shape}")
     axes = (0, *range(2, x.ndim))
     column = (slice(None), *(None,) * (x.ndim - 2))
     if training or running_mean is None:
@@ -101,8 +104,10 @@ def batch_norm(
         mean, var = x.mean(axis=axes), x.var(axis=axes)
         if training and running_mean is not None:
             with no_grad():
-                assign(running_mean, (1 - momentum) * running_mean + momentum * mean)
-                assign(running_var, (1 - momentum) * running_var + (momentum * count / (count - 1)) * var)
+                new_mean = (1 - momentum) * running_mean + momentum * mean
+                new_var = (1 - momentum) * running_var + (momentum * count / (count - 1)) * var
+                assign(running_mean, new_mean)
+                assign(running_var, new_var)
     else:
         mean, var = running_mean, running_var
     scale = 1 / np.sqrt(var + eps)

@@ -29,6 +29,7 @@ class Mode(threading.local):
 
     grad_enabled: bool = True
     observer: Observer | None = None
+    recorder: Any = None
 
 
 mode = Mode()
@@ -72,14 +73,14 @@ class Value:
     nothing can change in place. ``_cut`` names the constant function that ended the graph, for the error message.
     """
 
-    __slots__ = ("__weakref__", "_cut", "_data", "_node", "_requires_grad", "_version", "grad", "name")
+    __slots__ = ("__weakref__", "_cut", "_data", "_grad", "_node", "_requires_grad", "_version", "name")
 
     _data: np.ndarray[Any, Any]
     _node: Node | None
     _requires_grad: bool
     _version: list[int] | None
     _cut: str | None
-    grad: Any
+    _grad: Any
     name: str | None
 
 
@@ -91,7 +92,7 @@ def wrap(data: np.ndarray[Any, Any], version: list[int] | None = None) -> Any:
     """Return a Tensor around an array as it is, one that does not require grad."""
     t = result_class.__new__(result_class)
     t._data, t._requires_grad, t._version = data, False, version
-    t._node = t._cut = t.grad = t.name = None
+    t._node = t._cut = t._grad = t.name = None
     return t
 
 
@@ -129,7 +130,10 @@ def apply(function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[s
     if keywords and any(isinstance(k, Value) for k in keywords.values()):
         raise NoRuleError(f"{rule.name}: a Tensor as keyword would lose its gradient; pass it by position")
     try:
-        out = rule.forward(*arrays, **keywords)
+        if mode.recorder is None:
+            out = rule.forward(*arrays, **keywords)
+        else:
+            out = mode.recorder.compute(function, rule.forward, inputs, keywords)
     except Exception as error:
         raise call_failed(rule.name, arrays, dict(keywords), error) from error
     if type(out) is not np.ndarray:
@@ -160,13 +164,15 @@ def assign(target: Any, value: Any) -> Any:
         ShapeError: the value does not broadcast to the target's shape; nothing is written.
     """
     array = value._data if isinstance(value, Value) else np.asarray(value)
+    if mode.recorder is not None:
+        mode.recorder.before_assign(target)
     try:
         np.copyto(target._data, array, casting="same_kind")
     except (ValueError, TypeError) as error:
         raise call_failed("assign", [target._data, array], {}, error) from error
     changed(target)
-    if mode.observer is not None:
-        mode.observer(assign, (target, value), {}, target)
+    if mode.recorder is not None:
+        mode.recorder.after_assign(target, value)
     return target
 
 
@@ -195,6 +201,8 @@ def backpropagate(
         order = [t for t in order if t in leading]
     _check_unchanged(order)
     lifted = create_graph or mode.observer is not None
+    if mode.recorder is not None:
+        mode.recorder.section = "backward"
     sums: dict[Any, Any] = {}
     own: set[Any] = set()
     for t, seed in zip(roots, seeds, strict=True):
@@ -218,6 +226,8 @@ def backpropagate(
                     rule = vjps[i]
                     if rule is not None:
                         c = fit(rule(g, out, *values, **keywords), a._data)
+                        if mode.recorder is not None:
+                            mode.recorder.gradient_of(a, c)
                         _accumulate(sums, own, a, c, c is not g, lifted)
             if not (retain_graph or create_graph):
                 node.inputs = None
@@ -225,6 +235,8 @@ def backpropagate(
             results[t] = g if t in own else g.copy()
     finally:
         mode.grad_enabled = before
+        if mode.recorder is not None:
+            mode.recorder.section = "forward"
     return results
 
 

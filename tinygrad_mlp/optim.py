@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,11 +29,13 @@ class Optimizer:
     """
 
     buffers: tuple[str, ...] = ()
+    counts_steps: bool = False
 
     def __init__(self, params: Iterable[Any], defaults: Mapping[str, Any]) -> None:
         self.defaults = dict(defaults)
         self.param_groups: list[Group] = []
         self.state: dict[Any, dict[str, Any]] = {}
+        self._shape_of_state = 0
         for group in _as_groups(params):
             self.add_param_group(group)
 
@@ -46,9 +49,9 @@ class Optimizer:
             if not 0 <= group[name] < math.inf:
                 raise out_of_range(name, group[name], "a finite number >= 0")
 
-    def scalars(self, group: Group, state: dict[str, Any]) -> dict[str, Any]:
-        """Return the numbers that `formula` needs for one step of a parameter."""
-        return {k: v for k, v in group.items() if k != "params"}
+    def scalars(self, group: Group, step: int) -> dict[str, Any]:
+        """Return the numbers that `formula` needs, all computed: it uses them in array ops only. The first step is 1."""
+        raise NotImplementedError
 
     def add_param_group(self, group: Mapping[str, Any]) -> None:
         """Add parameters with options of their own: ``{"params": [...], "lr": 0.01}``."""
@@ -59,6 +62,7 @@ class Optimizer:
         group = {**self.defaults, **group, "params": params}
         self.check(group)
         self.param_groups.append(group)
+        self._shape_of_state += 1
 
     def _all_params(self) -> list[Any]:
         return [p for group in self.param_groups for p in group["params"]]
@@ -74,18 +78,49 @@ class Optimizer:
         Raises:
             GraphError: no parameter has one: ``backward()`` was not called.
         """
-        ready = [(group, p) for group in self.param_groups for p in group["params"] if p.grad is not None]
-        if not ready:
+        if all(p.grad is None for p in self._all_params()):
             raise GraphError("step(): no parameter has a gradient; call loss.backward() first")
-        for group, p in ready:
-            state = self.state.setdefault(p, {})
-            self._update(p, state, self.scalars(group, state))
+        if mode.recorder is not None:
+            mode.recorder.optimizer(self)
+        for group in self.param_groups:
+            for params in self._in_step(group):
+                scalars = self._advance(group, params)
+                if mode.recorder is not None:
+                    scalars = mode.recorder.live(partial(self._advance, group, params), scalars)
+                for p in params:
+                    self._update(p, self.state[p], scalars)
+        if mode.recorder is not None:
+            mode.recorder.section = "forward"
+
+    def _in_step(self, group: Group) -> list[list[Any]]:
+        """Return the parameters that have a gradient, those together that have been updated equally often."""
+        together: dict[int, list[Any]] = {}
+        for p in group["params"]:
+            if p.grad is not None:
+                steps = self.state.setdefault(p, {}).get("step", 0)
+                together.setdefault(steps, []).append(p)
+        return list(together.values())
+
+    def _advance(self, group: Group, params: list[Any]) -> dict[str, Any]:
+        """Count the step, where the formula needs that, and return its numbers."""
+        step = 0
+        if self.counts_steps:
+            step = self.state[params[0]].get("step", 0) + 1
+            for p in params:
+                self.state[p]["step"] = step
+        return self.scalars(group, step)
+
+    def signature(self) -> tuple[Any, ...]:
+        """Return what decides which ops a step consists of: the options that are set, and the buffers that exist."""
+        options = tuple(bool(v) for group in self.param_groups for k, v in group.items() if k != "params")
+        return (self._shape_of_state, *options)
 
     def _update(self, p: Any, state: dict[str, Any], scalars: dict[str, Any]) -> None:
         names = self._used_buffers(scalars)
         old = [state.get(name) for name in names]
         if any(o is None for o in old):
-            state.update((name, wrap(np.zeros_like(p._data))) for name in names)
+            state.update((name, _like(0.0, p, name)) for name in names)
+            self._shape_of_state += 1
         targets = [p, *[state[name] for name in names]]
         if mode.observer is not None:
             with no_grad():
@@ -123,9 +158,10 @@ class Optimizer:
         for mine, theirs in zip(self.param_groups, groups, strict=True):
             mine.update({k: v for k, v in theirs.items() if k != "params"})
         self.state = {}
+        self._shape_of_state += 1
         for i, entries in state.items():
             p = params[i]
-            self.state[p] = {k: _like(v, p) if k in self.buffers else v for k, v in entries.items()}
+            self.state[p] = {k: _like(v, p, k) if k in self.buffers else v for k, v in entries.items()}
 
 
 class SGD(Optimizer):
@@ -179,6 +215,15 @@ class SGD(Optimizer):
         if group["nesterov"] and (group["momentum"] == 0 or group["dampening"] != 0):
             raise ValueError("nesterov needs momentum > 0 and dampening = 0; set momentum=0.9, say")
 
+    def scalars(self, group: Group, step: int) -> dict[str, Any]:
+        return {
+            "lr": group["lr"],
+            "momentum": group["momentum"],
+            "undamped": 1.0 - group["dampening"],
+            "weight_decay": group["weight_decay"],
+            "nesterov": group["nesterov"],
+        }
+
     def _used_buffers(self, scalars: Mapping[str, Any]) -> tuple[str, ...]:
         return self.buffers if scalars["momentum"] else ()
 
@@ -193,7 +238,7 @@ def _sgd(
     *,
     lr: float,
     momentum: float,
-    dampening: float,
+    undamped: float,
     weight_decay: float,
     nesterov: bool,
 ) -> tuple[Any, ...]:
@@ -204,11 +249,8 @@ def _sgd(
             buf = g.copy()
         else:
             buf *= momentum
-            buf += (1 - dampening) * g if dampening else g
-        if nesterov:
-            g = momentum * buf + g
-        else:
-            g = buf
+            buf += undamped * g if undamped != 1 else g
+        g = g + momentum * buf if nesterov else buf
     p -= lr * g
     return (p, buf) if momentum else (p,)
 
@@ -231,6 +273,7 @@ class Adam(Optimizer):
     """
 
     buffers = ("exp_avg", "exp_avg_sq")
+    counts_steps = True
     decoupled = False
 
     def __init__(
@@ -251,15 +294,16 @@ class Adam(Optimizer):
         if not 0 < group["eps"] < math.inf:
             raise out_of_range("eps", group["eps"], "a finite number > 0")
 
-    def scalars(self, group: Group, state: dict[str, Any]) -> dict[str, Any]:
-        t = state["step"] = state.get("step", 0) + 1
+    def scalars(self, group: Group, step: int) -> dict[str, Any]:
         b1, b2 = group["betas"]
         decay = group["weight_decay"]
         return {
             "b1": b1,
+            "share1": 1 - b1,
             "b2": b2,
-            "lr": group["lr"] / (1 - b1**t),
-            "root": math.sqrt(1 - b2**t),
+            "share2": 1 - b2,
+            "lr": group["lr"] / (1 - b1**step),
+            "root": math.sqrt(1 - b2**step),
             "eps": group["eps"],
             "weight_decay": 0.0 if self.decoupled else decay,
             "shrink": 1 - group["lr"] * decay if self.decoupled else 1.0,
@@ -270,20 +314,32 @@ class Adam(Optimizer):
 
 
 def _adam(
-    p: Any, g: Any, m: Any, v: Any, *, b1: float, b2: float, lr: float, root: float, eps: float, weight_decay: float,
+    p: Any,
+    g: Any,
+    m: Any,
+    v: Any,
+    *,
+    b1: float,
+    share1: float,
+    b2: float,
+    share2: float,
+    lr: float,
+    root: float,
+    eps: float,
+    weight_decay: float,
     shrink: float,
-) -> tuple[Any, ...]:  # fmt: skip
+) -> tuple[Any, ...]:
     if weight_decay:
         g = g + weight_decay * p
     if shrink != 1:
         p *= shrink
     if m is None:
-        m, v = (1 - b1) * g, (1 - b2) * (g * g)
+        m, v = share1 * g, share2 * (g * g)
     else:
         m *= b1
-        m += (1 - b1) * g
+        m += share1 * g
         v *= b2
-        v += (1 - b2) * (g * g)
+        v += share2 * (g * g)
     scale = np.sqrt(v)
     scale /= root
     scale += eps
@@ -459,11 +515,12 @@ def _copied(value: Any) -> Any:
     return value._data.copy() if isinstance(value, Value) else value
 
 
-def _like(value: Any, p: Any) -> Any:
-    """Return an array as a buffer of a parameter, in its memory layout."""
-    buffer = np.zeros_like(p._data)
-    buffer[...] = value._data if isinstance(value, Value) else value
-    return wrap(buffer)
+def _like(value: Any, p: Any, name: str) -> Any:
+    """Return an array as a buffer of a parameter, in its memory layout and under its name."""
+    buffer = wrap(np.empty_like(p._data))
+    buffer._data[...] = value._data if isinstance(value, Value) else value
+    buffer.name = f"{p.name or 'parameter'}.{name}"
+    return buffer
 
 
 def _differences(

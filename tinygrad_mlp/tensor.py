@@ -48,7 +48,7 @@ class Tensor(Value):
         if array.dtype.kind not in "biufc":
             raise DtypeError(f"a Tensor holds numbers, got dtype {array.dtype}; convert the data to float32/float64")
         self._data, self._node, self._version, self._cut = array, None, [0], None
-        self._requires_grad, self.grad, self.name = False, None, name
+        self._requires_grad, self._grad, self.name = False, None, name
         if isinstance(data, Value):
             self._version = _shared_version(data)
         if requires_grad:
@@ -57,12 +57,26 @@ class Tensor(Value):
     @property
     def data(self) -> np.ndarray[Any, Any]:
         """The array itself, not a copy. Writing into it is not seen by the graph: prefer ``with no_grad():``."""
+        _reads_value("data")
         return self._data
 
     @data.setter
     def data(self, value: ArrayLike) -> None:
         self._data = np.asarray(value)
         changed(self)
+
+    @property
+    def grad(self) -> Any:
+        """The gradient, a Tensor of the same shape and dtype, or None."""
+        if mode.recorder is not None:
+            mode.recorder.reads_grad(self)
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: Any) -> None:
+        if mode.recorder is not None:
+            mode.recorder.writes_grad(self, value)
+        self._grad = value
 
     @property
     def requires_grad(self) -> bool:
@@ -152,18 +166,21 @@ class Tensor(Value):
         Raises:
             GraphError: the Tensor requires grad, which the array would lose silently.
         """
+        _reads_value("numpy")
         if self._requires_grad:
             raise GraphError("this Tensor requires grad, and an array would lose it silently; use t.detach().numpy()")
         return self._data
 
     def item(self) -> Any:
         """Return the only element as a Python number."""
+        _reads_value("item")
         if self._data.size != 1:
             raise ValueError(f"a Tensor of shape {self.shape} has {self.size} elements; item() needs exactly one")
         return self._data.item()
 
     def tolist(self) -> Any:
         """Return the elements as nested lists."""
+        _reads_value("tolist")
         return self._data.tolist()
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
@@ -194,6 +211,7 @@ class Tensor(Value):
         return f"Tensor({', '.join(parts)})"
 
     def __bool__(self) -> bool:
+        _reads_value("bool()")
         if self._data.size != 1:
             raise ValueError(f"the truth of a Tensor of shape {self.shape} is ambiguous; use .any() or .all()")
         return bool(self._data)
@@ -205,6 +223,7 @@ class Tensor(Value):
         return int(self.item())
 
     def __index__(self) -> int:
+        _reads_value("int()")
         return self._data.__index__()
 
     def __format__(self, spec: str) -> str:
@@ -467,6 +486,11 @@ class Tensor(Value):
     def astype(self, dtype: DTypeLike) -> Tensor:
         """Return a copy in another dtype; a float one lets gradients through, in the old dtype."""
         return apply(astype, (self, np.dtype(dtype)), _NONE)
+
+
+def _reads_value(what: str) -> None:
+    if mode.recorder is not None:
+        mode.recorder.refuse(what)
 
 
 def _shared_version(t: Any) -> list[int]:

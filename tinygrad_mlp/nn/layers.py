@@ -203,14 +203,15 @@ class BatchNorm1d(Module):
         track_running_stats: whether to keep ``running_mean`` and ``running_var``, which evaluation uses.
         dtype: float32 or float64.
 
+    Attributes:
+        weight, bias: of shape (C,), or None.
+        running_mean, running_var: buffers of shape (C,), or None.
+        num_batches_tracked: a buffer, how many training steps they have seen, or None.
+
     Raises:
         ValueError: ``num_features`` is no integer >= 1; when called in training, there is a single value per feature.
         ShapeError: when called, the input has another shape.
     """
-
-    running_mean: Tensor | None
-    running_var: Tensor | None
-    num_batches_tracked: Tensor | None
 
     def __init__(
         self,
@@ -239,7 +240,7 @@ class BatchNorm1d(Module):
         if not self.training or self.num_batches_tracked is None:
             return functional.batch_norm(x, *statistics, *affine, self.training, eps=self.eps)
         batches = self.num_batches_tracked + 1
-        momentum: Any = 1 / batches if self.momentum is None else self.momentum
+        momentum = 1 / batches if self.momentum is None else self.momentum
         out = functional.batch_norm(x, *statistics, *affine, True, momentum, self.eps)
         assign(self.num_batches_tracked, batches)
         return out

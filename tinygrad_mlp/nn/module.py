@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import CheckpointError, describe, out_of_range
-from ..graph import Value, assign
+from ..graph import Value, assign, mode
 from ..tensor import Tensor
 
 T = TypeVar("T")
@@ -75,27 +75,33 @@ class Module:
             if type(x) is not Tensor:
                 inputs = tuple(map(_as_input, inputs))
                 break
+        if mode.recorder is not None:
+            mode.recorder.module(self)
         return self.forward(*inputs, **keywords)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(vars(self).get(name), Parameter):
-            self._check_kind(name, value, Parameter)
-        elif name in self._buffers:
-            self._check_kind(name, value, Tensor)
-        elif isinstance(value, Module) and any(module is self for module in value.modules()):
+        held = vars(self).get(name)
+        otherwise = Tensor if name in self._buffers else object
+        self._check_kind(name, value, next((k for k in (Parameter, Module) if isinstance(held, k)), otherwise))
+        if isinstance(value, Module) and any(module is self for module in value.modules()):
             raise ValueError(f"{type(self).__name__} cannot be part of itself, as {name!r} would make it")
         super().__setattr__(name, value)
-        if isinstance(value, Parameter) or (name in self._buffers and value is not None):
+        if isinstance(value, Parameter) or (isinstance(value, Tensor) and name in self._buffers):
             value.name = self._prefix + name
         elif isinstance(value, Module):
             value._set_prefix(f"{self._prefix}{name}.")
 
-    def _check_kind(self, name: str, value: Any, kind: type[Tensor]) -> None:
+    def _check_kind(self, name: str, value: Any, kind: type) -> None:
+        """Raise TypeError if a value would make a member something else, which would drop it from the state."""
         if value is not None and not isinstance(value, kind):
             raise TypeError(
                 f"{type(self).__name__}.{name} holds a {kind.__name__}, got {describe(value)}; "
-                f"assign a {kind.__name__} or None, or change its values in place under no_grad()"
+                f"assign a {kind.__name__} or None, or change values in place under no_grad()"
             )
+
+    if TYPE_CHECKING:  # a member can be anything
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def _set_prefix(self, prefix: str) -> None:
         """Name all that is in this module by its path from the outermost one."""

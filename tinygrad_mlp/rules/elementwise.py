@@ -74,11 +74,10 @@ def bce(p: Any, t: Any) -> Any:
 
 
 @primitive
-def bernoulli(rng: np.random.Generator, like: Any, p: float) -> Any:
-    """Return booleans, true with probability ``p``, in the shape and memory layout of another array."""
-    if like.ndim == 2 and like.flags.f_contiguous:
-        return (rng.random(like.shape[::-1], np.float32) < p).T
-    return rng.random(like.shape, np.float32) < p
+def uniform(rng: np.random.Generator, like: Any) -> Any:
+    """Return float32 numbers spread evenly over [0, 1), in the shape and memory layout of another array."""
+    wide = like.ndim == 2 and like.shape[1] > like.shape[0]  # as `linalg.matmul` lays out
+    return rng.random(like.shape[::-1], np.float32).T if wide else rng.random(like.shape, np.float32)
 
 
 def nonzero(x: Any) -> Any:
@@ -220,5 +219,5 @@ constant(
     np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert, np.bitwise_count,
     np.left_shift, np.right_shift, np.gcd, np.lcm,
     np.sign, np.signbit, np.heaviside, np.floor, np.ceil, np.rint, np.trunc, np.fix, np.round, np.around,
-    np.floor_divide, np.isnan, np.isinf, np.isfinite, np.isposinf, np.isneginf, np.isreal, np.iscomplex, bernoulli,
+    np.floor_divide, np.isnan, np.isinf, np.isfinite, np.isposinf, np.isneginf, np.isreal, np.iscomplex, uniform,
 )  # fmt: skip

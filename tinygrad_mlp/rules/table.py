@@ -9,7 +9,7 @@ Arguments that can carry a gradient are positional, everything else (axis, keepd
 arrays on the fast path and Tensors where its result must itself be differentiable or recorded, so it uses operators,
 methods and NumPy functions only, and never branches on values. It need not undo broadcasting or keep dtypes: the
 engine does that, once (`graph.fit`). A keyword that the first rule does not name is refused when the function is
-called.
+called, unless it says what is so anyway.
 """
 
 from __future__ import annotations
@@ -88,25 +88,41 @@ def vjp(
     turns a call as NumPy's signature has it into ``(positional arguments, keywords)``; without it, keywords that
     were given by position are found by the signature.
     """
-    first = next(rule for rule in (each, *rules) if rule is not None)
-    if bind is None and not isinstance(function, np.ufunc) and not _is_door(function):
-        bind = _by_signature(function, len(rules))
+    code = next(rule for rule in (each, *rules) if rule is not None).__code__
+    known = frozenset(code.co_varnames[code.co_argcount :][: code.co_kwonlyargcount])
+    binds = not isinstance(function, np.ufunc) and not _is_door(function)
+    if bind is None:
+        bind = _by_position(function) if _is_door(function) else _by_name(function, len(rules) if binds else None)
+    if not _is_door(function):
+        bind = _refusing(function, known, bind)
     vjps = rules if each is None else _Each(each)
-    known = _known_keywords(function.__name__, first, bind)
-    RULES[function] = Rule(
-        function.__name__, "vjp", forward or _plain(function), vjps, known, bind is not None, linear, view
-    )
+    RULES[function] = Rule(function.__name__, "vjp", forward or _plain(function), vjps, bind, binds, linear, view)
 
 
 def composite(function: Function, implementation: Function) -> None:
-    """Enter a function that is computed by others of the table, so that it needs no rule of its own."""
-    RULES[function] = Rule(function.__name__, "composite", implementation)
+    """Enter a function that is computed by others of the table, so that it needs no rule of its own.
+
+    The implementation names its options as NumPy does and gives them NumPy's defaults. Others are refused.
+    """
+    code = implementation.__code__
+    count = code.co_argcount - len(implementation.__defaults__ or ())
+    known = frozenset(code.co_varnames[count : code.co_argcount + code.co_kwonlyargcount])
+    starred = isinstance(function, np.ufunc) or bool(code.co_flags & inspect.CO_VARARGS)
+    bind = _refusing(function, known, _by_name(function, None if starred else count))
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        args, kwargs = bind(*args, **kwargs)  # type: ignore[assignment]
+        return implementation(*args, **kwargs)
+
+    RULES[function] = Rule(function.__name__, "composite", forward)
 
 
 def constant(*functions: Function) -> None:
     """Enter functions whose derivative is zero wherever it exists: their results do not require grad."""
     for function in functions:
-        RULES[function] = Rule(function.__name__, "constant", _plain(function))
+        binds = not isinstance(function, np.ufunc) and not _is_door(function)
+        bind = None if _is_door(function) else _without_out(function)
+        RULES[function] = Rule(function.__name__, "constant", _plain(function), bind=bind, binds=binds)
 
 
 def primitive(function: Function) -> Function:
@@ -159,49 +175,82 @@ def constant_operand(a: Any) -> Any:
     return a
 
 
-def _by_signature(function: Function, count: int) -> Binder:
-    """Return a binder that keeps ``count`` positional arguments and names the rest by NumPy's signature."""
-    names: list[str] = []
+@functools.cache
+def _defaults(function: Function) -> dict[str, Any]:
+    """Return the names of a NumPy function's parameters and their defaults; nothing if it does not tell them."""
+    try:
+        return {name: p.default for name, p in inspect.signature(function).parameters.items()}
+    except ValueError:
+        return {}
+
+
+def _by_name(function: Function, count: int | None) -> Binder:
+    """Return a binder that keeps ``count`` positional arguments (None: all) and names the rest as NumPy does."""
 
     def bind(*args: Any, **kwargs: Any) -> tuple[Sequence[Any], dict[str, Any]]:
-        if len(args) == count and not kwargs:
+        if count is None or (len(args) == count and not kwargs):
             return args, kwargs
-        names[:] = names or inspect.signature(function).parameters
+        names = list(_defaults(function))
+        if len(args) > max(count, len(names)):
+            raise TypeError(f"{function.__name__} of a Tensor takes {count} positional arguments, got {len(args)}")
         kwargs = {**dict(zip(names[count:], args[count:], strict=False)), **kwargs}
         return (*args[:count], *(kwargs.pop(name) for name in names[len(args) : count] if name in kwargs)), kwargs
 
     return bind
 
 
-def _known_keywords(name: str, rule: Function, bind: Binder | None) -> Binder:
-    """Return a binder that refuses what the rule does not name, such as ``out`` and ``where``."""
-    code = rule.__code__
-    known = frozenset(code.co_varnames[code.co_argcount :][: code.co_kwonlyargcount])
+def _by_position(function: Function) -> Binder:
+    """Return a binder for a primitive, whose arguments all go by position unless they are keyword-only."""
+
+    def bind(*args: Any, **kwargs: Any) -> tuple[Sequence[Any], dict[str, Any]]:
+        bound = inspect.signature(function).bind(*args, **kwargs)
+        bound.apply_defaults()
+        return bound.args, bound.kwargs
+
+    return bind
+
+
+def _refusing(function: Function, known: frozenset[str], bind: Binder) -> Binder:
+    """Return a binder that refuses keywords that are not known, such as ``out`` and ``where``."""
 
     def checked(*args: Any, **kwargs: Any) -> tuple[Sequence[Any], dict[str, Any]]:
-        if bind is not None:
-            args, kwargs = bind(*args, **kwargs)  # type: ignore[assignment]
+        args, kwargs = bind(*args, **kwargs)  # type: ignore[assignment]
         if kwargs and not known.issuperset(kwargs):
-            kwargs = {key: value for key, value in kwargs.items() if key in known or not _is_default(value)}
+            kwargs = {key: value for key, value in kwargs.items() if key in known or not _is_default(function, key, value)}
             for key in kwargs:
                 if key not in known:
                     allowed = f"it takes {', '.join(sorted(known))}" if known else "it takes no keywords"
-                    raise TypeError(f"{name}: keyword {key!r} is not supported on a Tensor; {allowed}")
+                    raise TypeError(f"{function.__name__}: keyword {key!r} is not supported on a Tensor; {allowed}")
         return args, kwargs
 
     return checked
 
 
-def _is_default(value: Any) -> bool:
-    return value is None or value is np._NoValue
+def _without_out(function: Function) -> Binder:
+    """Return a binder for a constant function, which takes all that NumPy takes but nothing to write to."""
+
+    def checked(*args: Any, **kwargs: Any) -> tuple[Sequence[Any], dict[str, Any]]:
+        given = {**dict(zip(_defaults(function), args, strict=False)), **kwargs}
+        for key in ("out", "where"):
+            if key in given and not _is_default(function, key, given[key]):
+                raise TypeError(f"{function.__name__}: keyword {key!r} is not supported on a Tensor; assign the result")
+        return args, kwargs
+
+    return checked
+
+
+def _is_default(function: Function, key: str, value: Any) -> bool:
+    """Return whether leaving the keyword out is the same."""
+    default = _defaults(function).get(key)
+    return value is None or value is np._NoValue or (isinstance(value, (bool, str)) and value == default)
 
 
 class Sample(NamedTuple):
-    """One call of a function, drawn anew from a generator: ``make(call, draw)`` gives one call or several."""
+    """Calls of a function, drawn anew from a generator: ``make(f, x)`` gives a list of them."""
 
     function: Function
     make: Callable[[Function, Any], Any]
-    error: type[Exception] | None = None
+    error: type[Exception] | tuple[type[Exception], ...] | None = None
     match: str = ""
 
 
@@ -211,14 +260,19 @@ SAMPLES: list[Sample] = []
 def samples(*functions: Function, calls: Callable[[Function, Any], Any]) -> None:
     """Say on what the functions are tried: ``calls(f, x)`` calls ``f`` on arrays drawn by ``x``.
 
-    ``x(2, 3)`` draws a normal (2, 3) array; `tests/draws.py` tells what else ``x`` draws. Every test of rules
-    runs on these calls::
+    ``x(2, 3)`` draws an array of this shape; `tests/draws.py` tells what else ``x`` draws. All float arrays in a call
+    are inputs that are differentiated, and every test of rules runs on these calls::
 
         samples(np.sin, np.cos, calls=lambda f, x: [f(x(2, 3)), f(x())])
     """
     SAMPLES.extend(Sample(function, calls) for function in functions)
 
 
-def raises(error: type[Exception], match: str, *functions: Function, calls: Callable[[Function, Any], Any]) -> None:
+def raises(
+    error: type[Exception] | tuple[type[Exception], ...],
+    match: str,
+    *functions: Function,
+    calls: Callable[[Function, Any], Any],
+) -> None:
     """Say on what the functions must raise ``error`` with a message that matches ``match``."""
     SAMPLES.extend(Sample(function, calls, error, match) for function in functions)

@@ -1,0 +1,69 @@
+"""The step written by hand in plain NumPy, and its matrix products alone."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import Contestant, Problem
+
+
+def numpy_loop(problem: Problem) -> Contestant:
+    """What a careful person writes: every array is made when it is needed."""
+    layers = problem.weights()
+    velocities = [(np.zeros_like(W), np.zeros_like(b)) for W, b in layers]
+    rng = np.random.default_rng(2)
+    lr, momentum, dropout = problem.lr, problem.momentum, problem.dropout
+
+    def step(x, y):
+        inputs, slopes = [x], []
+        for W, b in layers[:-1]:
+            z = inputs[-1] @ W + b
+            slope = z > 0
+            if dropout:
+                slope = (slope & (rng.random(z.shape, np.float32) >= dropout)) * np.float32(1 / (1 - dropout))
+            inputs.append(z * slope)
+            slopes.append(slope)
+        W, b = layers[-1]
+        z = inputs[-1] @ W + b
+        z -= z.max(axis=1, keepdims=True)
+        exps = np.exp(z)
+        sums = exps.sum(axis=1, keepdims=True)
+        samples = np.arange(len(y))
+        loss = (np.log(sums[:, 0]) - z[samples, y]).mean()
+
+        g = exps / sums
+        g[samples, y] -= 1
+        g /= len(y)
+        for i in reversed(range(len(layers))):
+            W, b = layers[i]
+            gradients = inputs[i].T @ g, g.sum(axis=0)
+            if i:
+                g = (g @ W.T) * slopes[i - 1]
+            for parameter, gradient, velocity in zip(layers[i], gradients, velocities[i]):
+                if momentum:
+                    velocity *= momentum
+                    velocity += gradient
+                    gradient = velocity
+                parameter -= lr * gradient
+        return loss
+
+    return Contestant(step)
+
+
+def matrix_products(problem: Problem) -> Contestant:
+    """Only the products, into buffers: forward, for the weights and, but for the first layer, for the inputs."""
+    weights = [W for W, _ in problem.weights()]
+    outputs = [np.empty((problem.batch, W.shape[1]), np.float32) for W in weights]
+    grads = [np.ones_like(output) for output in outputs]
+    weight_grads = [np.empty_like(W) for W in weights]
+
+    def step(x, y):
+        inputs = [x, *outputs]
+        for W, x, output in zip(weights, inputs, outputs):
+            np.matmul(x, W, out=output)
+        for i in reversed(range(len(weights))):
+            np.matmul(inputs[i].T, grads[i], out=weight_grads[i])
+            if i:
+                np.matmul(grads[i], weights[i].T, out=grads[i - 1])
+
+    return Contestant(step, read=lambda loss: float("nan"))

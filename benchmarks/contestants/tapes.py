@@ -1,0 +1,78 @@
+"""HIPS/autograd and MyGrad: NumPy with a tape, as this package."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import Contestant, Problem
+
+
+def hips_autograd(problem: Problem) -> Contestant:
+    import autograd.numpy as anp
+    from autograd import value_and_grad
+
+    layers = problem.weights()
+    velocities = [(np.zeros_like(W), np.zeros_like(b)) for W, b in layers]
+    rng = np.random.default_rng(2)
+    scale = np.float32(1 / (1 - problem.dropout))
+
+    def loss_of(layers, x, y):
+        h = x
+        for W, b in layers[:-1]:
+            h = anp.maximum(anp.dot(h, W) + b, 0)
+            if problem.dropout:
+                h = h * ((rng.random(h.shape, np.float32) >= problem.dropout) * scale)
+        W, b = layers[-1]
+        z = anp.dot(h, W) + b
+        z = z - anp.max(z, axis=1, keepdims=True)
+        log_probs = z - anp.log(anp.sum(anp.exp(z), axis=1, keepdims=True))
+        return -anp.sum(log_probs[np.arange(len(y)), y]) / len(y)
+
+    loss_and_gradients = value_and_grad(loss_of)
+
+    def step(xb, yb):
+        loss, gradients = loss_and_gradients(layers, xb, yb)
+        for parameters, layer_gradients, layer_velocities in zip(layers, gradients, velocities):
+            for parameter, gradient, velocity in zip(parameters, layer_gradients, layer_velocities):
+                if problem.momentum:
+                    velocity *= problem.momentum
+                    velocity += gradient
+                    gradient = velocity
+                parameter -= problem.lr * gradient
+        return loss
+
+    return Contestant(step)
+
+
+def mygrad(problem: Problem) -> Contestant:
+    import mygrad as mg
+    from mygrad.nnet.activations import relu
+    from mygrad.nnet.losses import softmax_crossentropy
+
+    mg.turn_memory_guarding_off()
+    layers = [(mg.tensor(W), mg.tensor(b)) for W, b in problem.weights()]
+    parameters = [parameter for layer in layers for parameter in layer]
+    velocities = [np.zeros_like(parameter.data) for parameter in parameters]
+    rng = np.random.default_rng(2)
+    scale = np.float32(1 / (1 - problem.dropout))
+
+    def step(xb, yb):
+        h = xb
+        for W, b in layers[:-1]:
+            h = relu(mg.matmul(h, W) + b)
+            if problem.dropout:
+                h = h * ((rng.random(h.shape, np.float32) >= problem.dropout) * scale)
+        W, b = layers[-1]
+        loss = softmax_crossentropy(mg.matmul(h, W) + b, yb)
+        loss.backward()
+        for parameter, velocity in zip(parameters, velocities):
+            gradient = parameter.grad
+            if problem.momentum:
+                velocity *= problem.momentum
+                velocity += gradient
+                gradient = velocity
+            parameter.data -= problem.lr * gradient
+            parameter.null_grad()
+        return loss
+
+    return Contestant(step)

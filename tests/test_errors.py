@@ -1,0 +1,621 @@
+"""Every misuse gets a clear error of the right type (what, where, what was expected, what to do) and changes nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from tinygrad_mlp import (
+    CheckpointError,
+    DataError,
+    DtypeError,
+    GraphError,
+    NoRuleError,
+    ShapeError,
+    Tensor,
+    grad,
+    jacobian,
+    no_grad,
+)
+from tinygrad_mlp import functional as F
+from tinygrad_mlp.errors import call_failed, describe, nearest, out_of_range
+from tinygrad_mlp.graph import mode
+from tinygrad_mlp.optim import SGD, Adam, AdamW, CosineAnnealingLR, OneCycleLR
+
+
+class World:
+    """What a misuse could damage: parameters with gradients, an optimiser with a state, a generator."""
+
+    def __init__(self) -> None:
+        self.rng = np.random.default_rng(0)
+        self.w = Tensor(self.rng.normal(size=(2, 3)), requires_grad=True, name="fc.weight")
+        self.b = Tensor(self.rng.normal(size=3), requires_grad=True, name="fc.bias")
+        self.n = Tensor([0, 1])
+        self.x = Tensor(self.rng.normal(size=(4, 2)))
+        self.opt = SGD([self.w, self.b], lr=0.1, momentum=0.9)
+        (self.x @ self.w + self.b).sum().backward()
+        self.opt.step()
+        self.h = np.tanh(self.w)
+
+    def state(self) -> Any:
+        tensors = [self.w, self.b, self.n, self.x, self.h]
+        return (
+            [(t.data.tobytes(), t.shape, t.dtype, t.requires_grad, id(t.data)) for t in tensors],
+            [None if t.grad is None else (id(t.grad), t.grad.data.tobytes()) for t in tensors],
+            repr(self.rng.bit_generator.state),
+            repr(np.random.get_state()),  # noqa: NPY002 - that nobody touches it
+            repr(self.opt.state_dict()),
+            [id(p) for group in self.opt.param_groups for p in group["params"]],
+            (mode.grad_enabled, mode.observer),
+        )
+
+
+class Misuse(NamedTuple):
+    name: str
+    call: Callable[[World], Any]
+    error: type[Exception] | tuple[type[Exception], ...]
+    message: str
+
+
+def released(s: World) -> Any:
+    y = (s.w * s.w).sum()
+    grad(y, s.w)
+    return y
+
+
+def changed(s: World) -> Any:
+    """Return a result whose leaf changes afterwards, and put everything back but the version."""
+    v = Tensor(np.ones((2, 3)), requires_grad=True, name="conv.weight")
+    y = (v * v).sum()
+    with no_grad():
+        v += 1.0
+    return y
+
+
+def under_no_grad(s: World, change: Callable[[Any], Any]) -> Any:
+    with no_grad():
+        return change(s.w)
+
+
+def assign_add(t: Any, value: Any) -> Any:
+    t += value
+    return t
+
+
+def set_attribute(t: Any, name: str, value: Any) -> None:
+    setattr(t, name, value)
+
+
+NAN, INF = float("nan"), float("inf")
+LOGITS = np.zeros((3, 4))
+LABELS = np.array([0, 1, 2])
+
+
+def ce(target: Any, logits: Any = LOGITS) -> Callable[[World], Any]:
+    return lambda s: F.cross_entropy(Tensor(logits, requires_grad=True), target)
+
+
+MISUSES = [
+    # backward and grad
+    Misuse(
+        "backward_of_a_vector",
+        lambda s: s.h.backward(),
+        GraphError,
+        r"\(2, 3\).*pass gradient=.*or reduce with sum\(\)/mean\(\)",
+    ),
+    Misuse("grad_of_a_vector", lambda s: grad(s.h, s.w), GraphError, r"\(2, 3\).*reduce with sum\(\)/mean\(\)"),
+    Misuse(
+        "backward_of_a_constant",
+        lambda s: s.x.sum().backward(),
+        GraphError,
+        r"no tensor in this graph requires grad.*(no_grad|detach)",
+    ),
+    Misuse(
+        "backward_of_no_grad",
+        lambda s: under_no_grad(s, lambda w: w.sum()).backward(),
+        GraphError,
+        r"no tensor in this graph requires grad.*no_grad",
+    ),
+    Misuse(
+        "backward_of_detached",
+        lambda s: s.w.detach().sum().backward(),
+        GraphError,
+        r"no tensor in this graph requires grad.*detach",
+    ),
+    Misuse(
+        "backward_of_integers", lambda s: s.n.sum().backward(), GraphError, r"no tensor in this graph requires grad"
+    ),
+    Misuse(
+        "backward_of_comparison",
+        lambda s: (s.w > 0).sum().backward(),
+        GraphError,
+        r"no tensor in this graph requires grad.*greater.*constant",
+    ),
+    Misuse(
+        "backward_twice", lambda s: released(s).backward(), GraphError, r"graph already released.*retain_graph=True"
+    ),
+    Misuse("grad_twice", lambda s: grad(released(s), s.w), GraphError, r"graph already released.*retain_graph=True"),
+    Misuse("gradient_of_wrong_shape", lambda s: s.h.backward(np.ones((3, 2))), ShapeError, r"\(3, 2\).*\(2, 3\)"),
+    Misuse("gradient_that_would_broadcast", lambda s: s.h.backward(np.ones(3)), ShapeError, r"\(3,\).*\(2, 3\)"),
+    Misuse("gradient_of_text", lambda s: s.h.sum().backward("one"), (TypeError, ValueError), r"gradient|upstream"),
+    Misuse("gradient_complex", lambda s: s.h.backward(np.ones((2, 3)) * 1j), TypeError, r"complex"),
+    Misuse("grad_outputs_count", lambda s: grad([s.h, s.w], s.w, [np.ones((2, 3))]), ShapeError, r"1 for 2 outputs"),
+    Misuse("grad_of_unused", lambda s: grad(s.h.sum(), s.b), GraphError, r"inputs\[0\] fc\.bias.*allow_unused=True"),
+    Misuse("grad_of_constant_input", lambda s: grad(s.h.sum(), s.x), GraphError, r"inputs\[0\].*requires_grad=True"),
+    Misuse("grad_of_an_array", lambda s: grad(s.h.sum(), np.ones(3)), TypeError, r"inputs.*Tensor"),
+    Misuse("grad_of_an_array_output", lambda s: grad(np.ones(()), s.w), TypeError, r"outputs.*Tensor"),
+    Misuse("grad_of_no_inputs", lambda s: grad(s.h.sum(), []), ValueError, r"inputs"),
+    Misuse("jacobian_of_an_array", lambda s: jacobian(np.tanh, np.ones(3)), TypeError, r"Tensor"),
+    Misuse(
+        "data_changed", lambda s: changed(s).backward(), GraphError, r"multiply.*conv\.weight.*\(2, 3\).*version 0 -> 1"
+    ),
+    # Tensors
+    Misuse("requires_grad_int", lambda s: Tensor([1, 2], requires_grad=True), TypeError, r"int64.*use float32/float64"),
+    Misuse("requires_grad_bool", lambda s: Tensor([True], requires_grad=True), TypeError, r"bool.*use float32/float64"),
+    Misuse(
+        "requires_grad_complex",
+        lambda s: Tensor([1j], requires_grad=True),
+        TypeError,
+        r"complex128.*use float32/float64",
+    ),
+    Misuse(
+        "requires_grad_object",
+        lambda s: Tensor(np.array([1, None]), requires_grad=True),
+        TypeError,
+        r"object.*float32/float64",
+    ),
+    Misuse("requires_grad_later", lambda s: s.n.requires_grad_(), TypeError, r"int64.*use float32/float64"),
+    Misuse(
+        "requires_grad_of_result",
+        lambda s: set_attribute(s.h, "requires_grad", False),
+        GraphError,
+        r"leaf.*tanh.*detach\(\)",
+    ),
+    Misuse("object_array", lambda s: Tensor([object()]), TypeError, r"object.*convert"),
+    Misuse("text", lambda s: Tensor("abc"), TypeError, r"<U3.*convert"),
+    Misuse("none", lambda s: Tensor(None), TypeError, r"object.*convert"),
+    Misuse("dates", lambda s: Tensor(np.array(["2020-01-01"], "datetime64[D]")), TypeError, r"datetime64.*convert"),
+    Misuse("ragged", lambda s: Tensor([[1.0, 2.0], [3.0]]), ValueError, r"(Tensor|rows|length).*(must|use|make|pad)"),
+    Misuse(
+        "data_of_integers",
+        lambda s: set_attribute(s.w, "data", np.ones((2, 3), int)),
+        TypeError,
+        r"int64.*float32/float64",
+    ),
+    Misuse(
+        "item_assignment",
+        lambda s: s.w.__setitem__((0, 0), 1.0),
+        TypeError,
+        r"item assignment is not differentiable; use .*where",
+    ),
+    Misuse("bool_of_many", lambda s: bool(s.w), ValueError, r"\(2, 3\).*ambiguous.*any.*all"),
+    Misuse("if_equal", lambda s: 1 if s.w == s.w else 0, ValueError, r"\(2, 3\).*ambiguous"),
+    Misuse("float_of_many", lambda s: float(s.w), ValueError, r"\(2, 3\).*exactly one"),
+    Misuse("int_of_many", lambda s: int(s.w), ValueError, r"\(2, 3\).*exactly one"),
+    Misuse("item_of_many", lambda s: s.w.item(), ValueError, r"\(2, 3\).*exactly one"),
+    Misuse("format_of_many", lambda s: f"{s.w:.3f}", ValueError, r"\(2, 3\).*exactly one"),
+    Misuse("index_with_float", lambda s: [1, 2][Tensor(1.0)], TypeError, r"(float64|integer).*"),
+    Misuse("len_of_0d", lambda s: len(Tensor(1.0)), TypeError, r"\(\)"),
+    Misuse("iter_of_0d", lambda s: list(Tensor(1.0)), TypeError, r"\(\)"),
+    Misuse("asarray", lambda s: np.asarray(s.w), GraphError, r"requires grad.*use t\.detach\(\)\.numpy\(\)"),
+    Misuse("numpy", lambda s: s.h.numpy(), GraphError, r"requires grad.*use t\.detach\(\)\.numpy\(\)"),
+    # in place
+    Misuse("iadd", lambda s: assign_add(s.w, 1.0), GraphError, r"fc\.weight.*use no_grad\(\) or an optimizer"),
+    Misuse("isub", lambda s: s.w.__isub__(1.0), GraphError, r"fc\.weight.*use no_grad\(\) or an optimizer"),
+    Misuse("imul", lambda s: s.w.__imul__(1.0), GraphError, r"fc\.weight.*use no_grad\(\) or an optimizer"),
+    Misuse(
+        "iadd_of_wrong_shape",
+        lambda s: under_no_grad(s, lambda w: assign_add(w, np.ones(4))),
+        ShapeError,
+        r"\(2, 3\).*\(4,\).*3 and 4",
+    ),
+    Misuse(
+        "iadd_that_would_grow",
+        lambda s: under_no_grad(s, lambda w: assign_add(w, np.ones((5, 2, 3)))),
+        ShapeError,
+        r"\(2, 3\).*\(5, 2, 3\)",
+    ),
+    Misuse("iadd_of_complex", lambda s: under_no_grad(s, lambda w: assign_add(w, 1j)), TypeError, r"complex"),
+    Misuse("array_iadd", lambda s: assign_add(np.ones((2, 3)), s.w), TypeError, r"add.*out"),
+    # shapes
+    Misuse("matmul", lambda s: s.w @ np.ones((4, 5)), ShapeError, r"matmul.*\(2, 3\).*\(4, 5\).*3 and 4"),
+    Misuse("matmul_vector", lambda s: s.w @ np.ones(2), ShapeError, r"matmul.*\(2, 3\).*\(2,\).*3 and 2"),
+    Misuse("matmul_left", lambda s: np.ones((2, 5)) @ s.w, ShapeError, r"matmul.*\(2, 5\).*\(2, 3\).*5 and 2"),
+    Misuse(
+        "matmul_batch",
+        lambda s: Tensor(np.ones((2, 3, 4))) @ np.ones((5, 4, 6)),
+        ShapeError,
+        r"matmul.*\(2, 3, 4\).*\(5, 4, 6\).*2 and 5",
+    ),
+    Misuse("matmul_scalar", lambda s: s.w @ 2.0, ShapeError, r"matmul.*\(2, 3\).*2\.0"),
+    Misuse("matmul_0d", lambda s: s.w @ Tensor(2.0), ShapeError, r"matmul.*\(2, 3\).*\(\)"),
+    Misuse("dot", lambda s: np.dot(s.w, np.ones((4, 5))), ShapeError, r"(dot|matmul).*\(2, 3\).*\(4, 5\).*3 and 4"),
+    Misuse("linear", lambda s: F.linear(np.ones((4, 5)), s.w), ShapeError, r"linear.*\(4, 5\).*\(2, 3\)"),
+    Misuse(
+        "linear_bias",
+        lambda s: F.linear(np.ones((4, 3)), s.w, np.ones(5)),
+        ShapeError,
+        r"linear.*\(4, 3\).*\(2, 3\).*\(5,\)",
+    ),
+    Misuse("add", lambda s: s.w + np.ones(4), ShapeError, r"add.*\(2, 3\).*\(4,\).*sizes 3 and 4 clash"),
+    Misuse("radd", lambda s: np.ones((3, 2)) + s.w, ShapeError, r"add.*\(3, 2\).*\(2, 3\).*sizes 2 and 3 clash"),
+    Misuse("compare", lambda s: s.w > np.ones(4), ShapeError, r"greater.*\(2, 3\).*\(4,\).*sizes 3 and 4 clash"),
+    Misuse("where", lambda s: np.where(s.w > 0, s.w, np.ones(4)), ShapeError, r"where.*\(2, 3\).*\(4,\)"),
+    Misuse("where_of_one_branch", lambda s: np.where(s.w > 0, s.w), TypeError, r"where.*both branches"),
+    Misuse("clip", lambda s: np.clip(s.w, np.zeros(4), None), ShapeError, r"clip.*\(2, 3\).*\(4,\)"),
+    Misuse(
+        "concatenate",
+        lambda s: np.concatenate([s.w, s.x], axis=1),
+        ShapeError,
+        r"concatenate.*\(2, 3\).*\(4, 2\).*2 and 4",
+    ),
+    Misuse(
+        "concatenate_nothing", lambda s: np.concatenate([s.w, np.ones(3)]), ShapeError, r"concatenate.*\(2, 3\).*\(3,\)"
+    ),
+    Misuse("stack", lambda s: np.stack([s.w, s.x]), ShapeError, r"(stack|concatenate).*2, 3\).*4, 2\)"),
+    Misuse("einsum", lambda s: np.einsum("ij,jk->ik", s.w, s.w), ShapeError, r"einsum.*\(2, 3\).*\(2, 3\)"),
+    Misuse("einsum_subscripts", lambda s: np.einsum("ijk->i", s.w), ShapeError, r"einsum.*ijk.*\(2, 3\)"),
+    Misuse("reshape", lambda s: s.w.reshape(4, 2), ShapeError, r"reshape.*(\(2, 3\)|6).*\(4, 2\)"),
+    Misuse("reshape_two_unknown", lambda s: s.w.reshape(-1, -1), ShapeError, r"reshape.*\(2, 3\).*\(-1, -1\)"),
+    Misuse("broadcast_to", lambda s: np.broadcast_to(s.w, (3, 2)), ShapeError, r"broadcast_to.*\(2, 3\).*\(3, 2\)"),
+    Misuse("transpose", lambda s: s.w.transpose(0, 1, 2), ShapeError, r"transpose.*\(2, 3\).*\(0, 1, 2\)"),
+    Misuse("transpose_repeated", lambda s: s.w.transpose(0, 0), ShapeError, r"transpose.*\(2, 3\).*\(0, 0\)"),
+    Misuse("swapaxes", lambda s: s.w.swapaxes(0, 2), ShapeError, r"swapaxes.*\(2, 3\).*2"),
+    Misuse("squeeze", lambda s: np.squeeze(s.w, 0), ShapeError, r"squeeze.*\(2, 3\).*axis=0"),
+    Misuse("expand_dims", lambda s: np.expand_dims(s.w, 5), ShapeError, r"expand_dims.*\(2, 3\).*5"),
+    *(
+        Misuse(f"{f}_axis", lambda s, f=f: getattr(s.w, f)(axis=2), ShapeError, rf"{f}.*\(2, 3\).*axis.*2")
+        for f in ("sum", "mean", "max", "min", "var", "std", "prod", "argmax")
+    ),
+    *(
+        Misuse(
+            f"{f}_repeated_axis",
+            lambda s, f=f: getattr(s.w, f)(axis=(0, -2)),
+            ShapeError,
+            rf"{f}.*\(2, 3\).*axis.*\(0, -2\)",
+        )
+        for f in ("sum", "mean", "max", "min", "var", "std", "prod")
+    ),
+    *(
+        Misuse(f"{f.__name__}_axis", lambda s, f=f: f(s.w, axis=2), ShapeError, rf"{f.__name__}.*\(2, 3\).*2")
+        for f in (F.softmax, F.log_softmax, F.logsumexp, np.linalg.norm)
+    ),
+    Misuse("index_out_of_range", lambda s: s.w[5], IndexError, r"getitem.*\(2, 3\).*5.*(out of|range)"),
+    Misuse("too_many_indices", lambda s: s.w[0, 0, 0], IndexError, r"getitem.*\(2, 3\).*3"),
+    Misuse("index_float", lambda s: s.w[1.5], IndexError, r"getitem.*1\.5"),
+    Misuse(
+        "index_mask_of_wrong_shape", lambda s: s.w[np.ones((3, 2), bool)], IndexError, r"getitem.*\(2, 3\).*\(3, 2\)"
+    ),
+    Misuse("take_out_of_range", lambda s: np.take(s.w, [7]), IndexError, r"7"),
+    *(
+        Misuse(f"{f}_of_nothing", lambda s, f=f: getattr(Tensor(np.zeros((0, 3))), f)(), ValueError, rf"{f}.*\(0, 3\)")
+        for f in ("mean", "max", "min", "argmax", "var", "std")
+    ),
+    Misuse("mean_of_no_rows", lambda s: Tensor(np.zeros((0, 3))).mean(axis=0), ValueError, r"mean.*\(0, 3\).*axis=0"),
+    Misuse("max_of_no_rows", lambda s: Tensor(np.zeros((0, 3))).max(axis=0), ValueError, r"max.*\(0, 3\).*axis=0"),
+    # operands that are no numbers
+    Misuse("add_object", lambda s: s.w + object(), TypeError, r"add.*object"),
+    Misuse("add_function", lambda s: s.w + (lambda: 0), TypeError, r"add.*function"),
+    Misuse("add_none", lambda s: s.w + None, TypeError, r"add.*None"),
+    Misuse("add_text", lambda s: s.w + "abc", TypeError, r"add.*abc"),
+    Misuse("multiply_dict", lambda s: s.w * {}, TypeError, r"multiply.*\{\}"),
+    Misuse("ragged_list", lambda s: np.add(s.w, [[1.0, 2.0], [3.0]]), ValueError, r"add.*\[\[1\.0, 2\.0\], \[3\.0\]\]"),
+    Misuse("complex_operand", lambda s: s.w * 1j, TypeError, r"multiply.*complex128.*use float32/float64"),
+    Misuse("invert", lambda s: ~s.w, TypeError, r"invert.*float64\(2, 3\)"),
+    Misuse("no_rule", lambda s: np.fft.fft(s.w), NoRuleError, r"fft.*(build|use)"),
+    Misuse("no_rule_for_method", lambda s: np.add.accumulate(s.w), NoRuleError, r"add\.accumulate.*write it"),
+    Misuse("out", lambda s: np.add(s.w, 1.0, out=np.ones((2, 3))), TypeError, r"add.*'out'"),
+    Misuse("tensor_as_keyword", lambda s: np.sum(s.w, axis=Tensor(0)), TypeError, r"sum.*(Tensor|keyword)"),
+    # losses
+    Misuse(
+        "mse_of_column_and_row",
+        lambda s: F.mse_loss(Tensor(np.ones((4, 1))), np.ones(4)),
+        ShapeError,
+        r"\(4, 1\).*\(4,\).*would broadcast to \(4, 4\)",
+    ),
+    Misuse(
+        "l1_of_column_and_row",
+        lambda s: F.l1_loss(Tensor(np.ones((4, 1))), np.ones(4)),
+        ShapeError,
+        r"\(4, 1\).*\(4,\).*would broadcast to \(4, 4\)",
+    ),
+    Misuse(
+        "huber_of_column_and_row",
+        lambda s: F.huber_loss(Tensor(np.ones((4, 1))), np.ones(4)),
+        ShapeError,
+        r"\(4, 1\).*\(4,\).*would broadcast to \(4, 4\)",
+    ),
+    Misuse(
+        "bce_of_column_and_row",
+        lambda s: F.binary_cross_entropy_with_logits(Tensor(np.ones((4, 1))), np.ones(4)),
+        ShapeError,
+        r"\(4, 1\).*\(4,\).*would broadcast to \(4, 4\)",
+    ),
+    Misuse("mse_of_other_lengths", lambda s: F.mse_loss(Tensor(np.ones(4)), np.ones(3)), ShapeError, r"\(4,\).*\(3,\)"),
+    Misuse("huber_delta", lambda s: F.huber_loss(s.w, s.w, delta=0), ValueError, r"delta.*positive.*0"),
+    Misuse("label_too_large", ce(np.array([0, 4, 9])), ValueError, r"4 at position 1.*0\.\.3"),
+    Misuse("label_negative", ce(np.array([0, 1, -1])), ValueError, r"-1 at position 2.*0\.\.3"),
+    Misuse("label_tensor_too_large", ce(Tensor([0, 1, 4])), ValueError, r"4 at position 2.*0\.\.3"),
+    Misuse("label_unsigned", ce(np.array([0, 1, 255], np.uint8)), ValueError, r"255 at position 2.*0\.\.3"),
+    Misuse("label_fraction", ce(np.array([0, 1.5, 2.5])), ValueError, r"1\.5 at position 1"),
+    Misuse("label_nan", ce(np.array([0, 1, NAN])), ValueError, r"nan at position 2"),
+    Misuse("label_inf", ce(np.array([INF, 1, 2])), ValueError, r"inf at position 0"),
+    Misuse("label_float_too_large", ce(np.array([0.0, 1.0, 7.0])), ValueError, r"7 at position 2.*0\.\.3"),
+    Misuse(
+        "label_text", ce(np.array(["a", "b", "c"])), (TypeError, ValueError), r"(label|target).*(integer|number|<U1)"
+    ),
+    Misuse("label_column", ce(LABELS[:, None]), ShapeError, r"\(3, 1\).*\(3,\).*\(3, 4\)"),
+    Misuse("label_scalar", ce(np.array(1)), ShapeError, r"\(\).*\(3,\).*\(3, 4\)"),
+    Misuse("one_hot_of_other_classes", ce(np.eye(3)), ShapeError, r"\(3, 3\).*\(3,\).*\(3, 4\)"),
+    Misuse("one_hot_of_other_rows", ce(np.eye(4)[:2]), ShapeError, r"\(2, 4\).*\(3, 4\)"),
+    Misuse("labels_of_other_length", ce(np.array([0, 1])), ShapeError, r"3.*2"),
+    Misuse("logits_of_one_axis", ce(LABELS, np.zeros(4)), ShapeError, r"cross_entropy.*\(N, C\).*\(4,\)"),
+    Misuse(
+        "label_smoothing",
+        lambda s: F.cross_entropy(LOGITS, LABELS, label_smoothing=1.5),
+        ValueError,
+        r"label_smoothing.*between 0 and 1.*1\.5",
+    ),
+    Misuse(
+        "reduction",
+        lambda s: F.cross_entropy(LOGITS, LABELS, reduction="avg"),
+        ValueError,
+        r"'avg'.*Valid: mean, none, sum",
+    ),
+    Misuse("reduction_nearest", lambda s: F.mse_loss(s.w, s.w, reduction="means"), ValueError, r"did you mean 'mean'"),
+    Misuse("nll_of_one_hot", lambda s: F.nll_loss(LOGITS, np.eye(4)[:3]), ShapeError, r"\(3,\).*\(3, 4\).*argmax"),
+    Misuse("nll_label", lambda s: F.nll_loss(LOGITS, np.array([0, 1, 4])), ValueError, r"4 at position 2.*0\.\.3"),
+    Misuse(
+        "bce_probability",
+        lambda s: F.binary_cross_entropy(Tensor([0.5, 1.5]), np.ones(2)),
+        ValueError,
+        r"1\.5 at position \(?1.*with_logits",
+    ),
+    Misuse(
+        "bce_nan",
+        lambda s: F.binary_cross_entropy(Tensor([NAN, 1.5]), np.ones(2)),
+        ValueError,
+        r"nan at position \(?0.*with_logits",
+    ),
+    *(
+        Misuse(
+            f"dropout_{p}",
+            lambda s, p=p: F.dropout(s.w, p, s.rng),
+            ValueError,
+            rf"dropout probability.*between 0 and 1.*{p}",
+        )
+        for p in (-0.1, 1.1, NAN)
+    ),
+    Misuse(
+        "dropout_evaluating",
+        lambda s: F.dropout(s.w, 2.0, s.rng, training=False),
+        ValueError,
+        r"dropout probability.*2\.0",
+    ),
+    Misuse(
+        "batch_norm_of_one",
+        lambda s: F.batch_norm(Tensor(np.ones((1, 3))), None, None, training=True),
+        ValueError,
+        r"more than one value.*\(1, 3\)",
+    ),
+    Misuse("layer_norm_shape", lambda s: F.layer_norm(s.w, (4,)), ShapeError, r"\(4,\).*\(2, 3\)"),
+    # optimisers
+    *(
+        Misuse(
+            f"{name}_{value}",
+            lambda s, name=name, value=value: SGD([s.w], **{"lr": 0.1, name: value}),
+            ValueError,
+            rf"{name}.*{re.escape(expected)}.*{value}",
+        )
+        for name, expected, values in (
+            ("lr", "finite number >= 0", (-0.1, NAN, INF)),
+            ("weight_decay", "finite number >= 0", (-1.0, NAN)),
+            ("momentum", "in [0, 1)", (-0.1, 1.0, NAN)),
+            ("dampening", "in [0, 1]", (-0.5, 2.0)),
+        )
+        for value in values
+    ),
+    Misuse("nesterov_without_momentum", lambda s: SGD([s.w], lr=0.1, nesterov=True), ValueError, r"nesterov.*momentum"),
+    Misuse(
+        "nesterov_with_dampening",
+        lambda s: SGD([s.w], lr=0.1, momentum=0.9, dampening=0.5, nesterov=True),
+        ValueError,
+        r"nesterov.*dampening",
+    ),
+    Misuse("lr_text", lambda s: SGD([s.w], lr="0.1"), (TypeError, ValueError), r"lr.*number.*'0\.1'"),
+    Misuse("betas", lambda s: Adam([s.w], betas=(0.9, 1.0)), ValueError, r"betas.*in \[0, 1\).*1\.0"),
+    Misuse("eps", lambda s: AdamW([s.w], eps=0.0), ValueError, r"eps.*> 0.*0\.0"),
+    Misuse("optimizer_of_nothing", lambda s: SGD([], lr=0.1), ValueError, r"empty parameter list"),
+    Misuse(
+        "optimizer_of_used_generator",
+        lambda s: [SGD(g, lr=0.1) for g in [iter([s.w])] * 2],
+        ValueError,
+        r"empty parameter list.*generator",
+    ),
+    Misuse("optimizer_of_a_tensor", lambda s: SGD(s.w, lr=0.1), TypeError, r"single Tensor.*\[parameter\]"),
+    Misuse("optimizer_of_arrays", lambda s: SGD([s.w, np.ones(3)], lr=0.1), TypeError, r"parameter 1.*ndarray.*Tensor"),
+    Misuse("optimizer_of_names", lambda s: SGD([("w", s.w)], lr=0.1), TypeError, r"parameter 0.*tuple.*Tensor"),
+    Misuse(
+        "optimizer_of_duplicates", lambda s: SGD([s.w, s.b, s.w], lr=0.1), ValueError, r"parameter 2.*fc\.weight.*twice"
+    ),
+    Misuse("optimizer_of_results", lambda s: SGD([s.w, s.h], lr=0.1), ValueError, r"parameter 1.*tanh.*leaf"),
+    Misuse(
+        "duplicates_across_groups", lambda s: s.opt.add_param_group({"params": [s.b]}), ValueError, r"fc\.bias.*twice"
+    ),
+    Misuse(
+        "unknown_option",
+        lambda s: s.opt.add_param_group({"params": [Tensor([1.0], requires_grad=True)], "learning_rate": 0.1}),
+        ValueError,
+        r"'learning_rate'.*Valid: .*lr",
+    ),
+    Misuse("group_without_params", lambda s: SGD([{"lr": 0.1}]), ValueError, r"params"),
+    Misuse(
+        "group_out_of_range",
+        lambda s: s.opt.add_param_group({"params": [Tensor([1.0], requires_grad=True)], "lr": -1.0}),
+        ValueError,
+        r"lr.*-1\.0",
+    ),
+    Misuse(
+        "step_before_backward",
+        lambda s: SGD([Tensor([1.0], requires_grad=True)], lr=0.1).step(),
+        GraphError,
+        r"no parameter has a gradient.*backward\(\)",
+    ),
+    Misuse(
+        "optimizer_state_of_others",
+        lambda s: s.opt.load_state_dict(SGD([s.w], lr=0.5).state_dict()),
+        CheckpointError,
+        r"groups have \[1\].*expected \[2\]",
+    ),
+    Misuse(
+        "optimizer_state_of_other_shapes",
+        lambda s: s.opt.load_state_dict(
+            {**s.opt.state_dict(), "state": {0: {"momentum_buffer": np.ones(7)}, 1: {"momentum_buffer": np.ones(5)}}}
+        ),
+        CheckpointError,
+        r"parameter 0.*\(7,\).*\(2, 3\).*parameter 1.*\(5,\).*\(3,\)",
+    ),
+    Misuse(
+        "optimizer_state_of_another_kind",
+        lambda s: s.opt.load_state_dict(Adam([s.w, s.b]).state_dict()),
+        CheckpointError,
+        r"options.*expected",
+    ),
+    Misuse("optimizer_state_that_is_none", lambda s: s.opt.load_state_dict({}), CheckpointError, r"param_groups"),
+    Misuse("schedule_warmup", lambda s: CosineAnnealingLR(s.opt, T_max=3, warmup=3), ValueError, r"warmup.*2.*3"),
+    Misuse("schedule_steps", lambda s: CosineAnnealingLR(s.opt, T_max=0), ValueError, r"T_max.*0"),
+    Misuse("one_cycle_steps", lambda s: OneCycleLR(s.opt, 0.1, total_steps=1), ValueError, r"total_steps.*1"),
+    Misuse(
+        "one_cycle_pct", lambda s: OneCycleLR(s.opt, 0.1, total_steps=10, pct_start=1.0), ValueError, r"pct_start.*1\.0"
+    ),
+    Misuse("one_cycle_lr", lambda s: OneCycleLR(s.opt, -0.1, total_steps=10), ValueError, r"(max_)?lr.*-0\.1"),
+]
+
+HINT = re.compile(
+    r"\b(use|pass|call|create|reshape|transpose|insert|set|make|write|build|convert|compute|check|apply|reduce|must|expects?"
+    r"|expected|needs?|takes?|got|prefer|did you mean|Valid|may be updated|only"
+    r"|has no|allowed|is out of (bounds|range))\b",
+    re.IGNORECASE,
+)
+
+
+@pytest.mark.parametrize("misuse", MISUSES, ids=lambda m: m.name)
+def test_misuse(misuse: Misuse) -> None:
+    """The type and the message are right, there is no address in it but a hint, and nothing has changed."""
+    world = World()
+    before = world.state()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(misuse.error) as caught:
+            misuse.call(world)
+    message = str(caught.value)
+    assert re.search(misuse.message, message), message
+    assert not re.search(r"0x[0-9a-fA-F]{4,}", message), message
+    assert HINT.search(message), f"no hint: {message}"
+    assert "_requires_grad" not in message
+    assert "_data" not in message
+    assert "_node" not in message
+    assert not isinstance(caught.value, (AssertionError, RecursionError, MemoryError, AttributeError, KeyError))
+    assert world.state() == before
+
+
+def test_names_of_misuses_are_unique() -> None:
+    assert len({m.name for m in MISUSES}) == len(MISUSES)
+
+
+@pytest.mark.parametrize(
+    ("error", "base"),
+    [
+        (GraphError, RuntimeError),
+        (ShapeError, ValueError),
+        (DataError, ValueError),
+        (CheckpointError, ValueError),
+        (DtypeError, TypeError),
+        (NoRuleError, TypeError),
+        (NoRuleError, NotImplementedError),
+    ],
+)
+def test_types_derive_from_pythons_own(error: type[Exception], base: type[Exception]) -> None:
+    assert issubclass(error, base)
+
+
+def test_error_of_numpy_is_the_cause() -> None:
+    with pytest.raises(ShapeError) as caught:
+        Tensor(np.ones((2, 3))) @ np.ones((4, 5))
+    assert isinstance(caught.value.__cause__, ValueError)
+
+
+def test_after_an_error_work_goes_on() -> None:
+    """What failed once does not stand in the way of the next call."""
+    world = World()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for misuse in MISUSES:
+            with contextlib.suppress(Exception):
+                misuse.call(world)
+    world.opt.zero_grad()
+    F.mse_loss(world.x @ world.w + world.b, np.zeros((4, 3))).backward()
+    world.opt.step()
+    assert world.w.grad is not None
+    assert np.isfinite(world.w.data).all()
+
+
+def test_backward_error_leaves_the_graph_usable() -> None:
+    world = World()
+    y = (world.w * world.w).sum(axis=1)
+    world.w.zero_grad()
+    for gradient in (None, np.ones(3), np.ones((2, 1))):
+        with pytest.raises((GraphError, ShapeError)):
+            y.backward(gradient)
+    assert world.w.grad is None
+    y.backward(np.ones(2))
+    np.testing.assert_array_equal(world.w.grad.data, 2 * world.w.data)
+
+
+def test_grad_error_leaves_the_graph_usable() -> None:
+    """An unused input is found before the graph is released."""
+    world = World()
+    y = (world.w * world.w).sum()
+    with pytest.raises(GraphError, match="allow_unused"):
+        grad(y, [world.w, world.b])
+    assert grad(y, world.w)[0].shape == (2, 3)
+
+
+def test_label_check_names_the_first_bad_label() -> None:
+    labels = np.zeros(1000, int)
+    labels[[700, 20, 999]] = [50, -3, 40]
+    with pytest.raises(ValueError, match=r"label -3 at position 20"):
+        F.cross_entropy(np.zeros((1000, 10)), labels)
+
+
+def test_load_state_changes_nothing_when_a_late_part_is_wrong() -> None:
+    world = World()
+    state = world.opt.state_dict()
+    state["param_groups"][0]["lr"] = 0.5
+    state["state"][1]["momentum_buffer"] = np.ones(9)
+    before = world.state()
+    with pytest.raises(CheckpointError):
+        world.opt.load_state_dict(state)
+    assert world.state() == before
+
+
+def test_helpers() -> None:
+    assert nearest("rleu", ["relu", "tanh"]) == "did you mean 'relu'? Valid: relu, tanh"
+    assert nearest("xyz", ["relu", "tanh"]) == "Valid: relu, tanh"
+    assert str(out_of_range("lr", -0.1, "a finite number >= 0")) == "lr must be a finite number >= 0, got -0.1"
+    assert describe(np.zeros((2, 3), np.float32)) == "float32(2, 3)"
+    assert len(describe("x" * 500)) == 60
+    assert "0x" not in describe(object())
+    kinds = [TypeError("t"), IndexError("i"), ZeroDivisionError("z"), ValueError("v"), np.exceptions.AxisError(2, 1)]
+    for error in kinds:
+        made = call_failed("add", [np.ones(2), np.ones(3)], {"axis": 1}, error)
+        assert isinstance(made, ShapeError if isinstance(error, ValueError) else type(error))
+        assert "add(float64(2,), float64(3,), axis=1)" in str(made)
+    keyboard = RuntimeError("own")
+    assert call_failed("add", [], {}, keyboard) is keyboard

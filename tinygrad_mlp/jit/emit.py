@@ -1,0 +1,363 @@
+"""Emitting: a plan becomes the text of a NumPy program, and the program a function."""
+
+from __future__ import annotations
+
+import inspect
+import keyword
+import linecache
+import re
+import textwrap
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..graph import assign
+from ..rules import elementwise, indexing, linalg, shapes
+from ..rules.table import RULES
+from .plan import CHECKS, Plan, base_of
+from .record import Call, Slot
+
+_REDUCTIONS = {np.sum: "np.add.reduce", np.max: "np.maximum.reduce", np.min: "np.minimum.reduce"}
+_INTEGERS = {np.dtype(np.float32): "np.int32", np.dtype(np.float64): "np.int64"}
+RESERVED = {"np", "step", "array", *keyword.kwlist}
+
+
+class Program:
+    """The text of a program and what its names stand for.
+
+    Attributes:
+        source: the function ``step``, as it runs.
+        setup: the lines that make its buffers and views.
+        arrays: the arrays that it is given: parameters, other state and constants, by name.
+        inputs: the names of its arguments.
+        numbers: for each group of live numbers, how they are read and which of them are used.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.names: dict[Slot, str] = {}
+        self.taken: set[str] = set(RESERVED)
+        self.setup: list[str] = []
+        self.arrays: dict[str, Any] = {}
+        self.objects: dict[str, Any] = {}
+        self.number_names: dict[int, list[str]] = {}
+        self.inputs = [self._name(slot, slot.name) for slot in plan.record.inputs]
+        for storage in plan.storages:
+            storage.name = self._unique(storage.name)
+            self.setup.append(f"{storage.name} = np.empty({storage.nbytes}, np.uint8)")
+        body = self._body()
+        self.source = "\n".join([f"def step({', '.join(self.inputs)}):", *(f"    {line}" if line else "" for line in body)])
+
+    def _unique(self, name: str) -> str:
+        name = re.sub(r"\W", "_", name) or "value"
+        if not name.isidentifier():
+            name = f"layer{name}"
+        candidate, n = name, 1
+        while candidate in self.taken:
+            n += 1
+            candidate = f"{name}_{n}"
+        self.taken.add(candidate)
+        return candidate
+
+    def _name(self, slot: Slot, wish: str) -> str:
+        self.names[slot] = self._unique(wish)
+        return self.names[slot]
+
+    def name(self, slot: Slot) -> str:
+        """Return the name of a slot; the first time, see to it that the setup makes what it stands for."""
+        if slot in self.names:
+            return self.names[slot]
+        if slot in self.plan.views:
+            return self._view(slot)
+        place = self.plan.place.get(slot)
+        if isinstance(place, Slot):
+            self.names[slot] = self.name(place)
+            return self.names[slot]
+        if slot.kind == "state":
+            return self._state(slot)
+        if slot.kind in ("constant", "frozen"):
+            name = self._name(slot, "constant")
+            self.arrays[name] = slot.array
+            return name
+        return self._buffer(slot, self._wish(slot))
+
+    def _wish(self, slot: Slot) -> str:
+        """Return what a result would like to be called."""
+        if isinstance(slot.source, Slot):
+            target = base_of(self.plan, slot.source)
+            return f"d_{self.names.get(target) or self._wish(target)}"
+        return slot.name or "value"
+
+    def _state(self, slot: Slot) -> str:
+        """Return the name of the memory of a Tensor from outside: one for all its versions."""
+        for known, name in self.names.items():
+            if known.kind == "state" and known.source is slot.source:
+                self.names[slot] = name
+                return name
+        name = self._name(slot, slot.name or "state")
+        self.arrays[name] = slot.array
+        return name
+
+    def _buffer(self, slot: Slot, wish: str) -> str:
+        if slot in self.plan.replaced:
+            self.names[slot] = self.name(self.plan.replaced[slot])
+            return self.names[slot]
+        place = self.plan.place[slot]
+        name = self._name(slot, wish)
+        order = ', order="F"' if slot.wide else ""
+        self.setup.append(f"{name} = np.ndarray({slot.shape}, {_dtype(slot)}, {place.name}{order})")  # type: ignore[union-attr]
+        return name
+
+    def _view(self, slot: Slot) -> str:
+        """Return the name of a view; the setup makes it, unless it is one of an argument or of new memory."""
+        call = self.plan.views[slot]
+        base = self.name(call.inputs[0])
+        name = self._name(slot, f"{base}_{'T' if call.function in (np.transpose, np.swapaxes) else 'view'}")
+        line = f"{name} = {self._expression(call)}"
+        root = base_of(self.plan, slot)
+        if root.kind in ("input", "grad") or root in self.plan.fresh:
+            self.lines.append(line)
+        else:
+            self.setup.append(line)
+        return name
+
+    def text(self, a: Any) -> str:
+        """Return an operand as the program writes it."""
+        if isinstance(a, Slot):
+            return self.name(a)
+        if isinstance(a, float):
+            return repr(a) if np.isfinite(a) else f"np.{a!r}" if a > 0 or a != a else "-np.inf"
+        if a is None or isinstance(a, (bool, int, str)):
+            return repr(a)
+        if isinstance(a, slice):
+            return "slice(" + ", ".join(self.text(x) for x in (a.start, a.stop, a.step)) + ")"
+        if isinstance(a, (tuple, list)):
+            inner = ", ".join(map(self.text, a)) + ("," if isinstance(a, tuple) and len(a) == 1 else "")
+            return f"({inner})" if isinstance(a, tuple) else f"[{inner}]"
+        if a is Ellipsis:
+            return "..."
+        if isinstance(a, np.dtype):
+            return f"np.{a.name}"
+        if isinstance(a, type) and issubclass(a, np.generic):
+            return f"np.{a.__name__}"
+        return self._object(a, "rng" if isinstance(a, np.random.Generator) else getattr(a, "__name__", "value"))
+
+    def _object(self, a: Any, wish: str) -> str:
+        for name, known in self.objects.items():
+            if known is a:
+                return name
+        name = self._unique(wish)
+        self.objects[name] = a
+        return name
+
+    def _body(self) -> list[str]:
+        self.lines: list[str] = []
+        section, errors = "", None
+        ambient = np.geterr()
+        numbers = iter(enumerate(self.plan.record.numbers))
+        upcoming = next(numbers, None)
+        position = {id(c): i for i, c in enumerate(self.plan.record.calls)}
+        for call in self.plan.calls:
+            if call.section != section:
+                section = call.section
+                self.lines += [""] * bool(self.lines) + [f"# {section}"]
+            while upcoming is not None and upcoming[1][2] <= position[id(call)]:
+                self._read_numbers(*upcoming)
+                upcoming = next(numbers, None)
+            start = len(self.lines)
+            self.lines += [_with_comment(line, call) for line in self._statements(call)]
+            if call.errors != ambient:
+                changed = ", ".join(f'{k}="{v}"' for k, v in call.errors.items() if v != ambient[k])
+                new = self.lines[start:]
+                views = [line for line in new if "#" not in line]
+                self.lines[start:] = [*views, f"with np.errstate({changed}):", *(f"    {x}" for x in new if x not in views)]
+        while upcoming is not None:
+            self._read_numbers(*upcoming)
+            upcoming = next(numbers, None)
+        kept = ", ".join(self._returned(s) for s in self.plan.outputs)
+        for slot in self.plan.grads.values():
+            if slot is not None:
+                self.name(slot)
+        return [*self.lines, f"return ({kept}{',' if kept else ''})"]
+
+    def _returned(self, slot: Slot) -> str:
+        return self.name(slot) if slot in self.plan.fresh else f"{self.name(slot)}.copy()"
+
+    def _read_numbers(self, index: int, entry: Any) -> None:
+        _, slots, _ = entry
+        used = {a for c in self.plan.calls for a in c.inputs if isinstance(a, Slot) and a.kind == "number"}
+        names = [n for n, s in slots.items() if s in used]
+        self.number_names[index] = names
+        targets = [self._name(slots[n], n) for n in names]
+        reader = self._unique("read")
+        self.objects[reader] = index
+        self.lines.append(f"{', '.join(targets)}{',' if targets else '_'} = {reader}()")
+
+    def _statements(self, call: Call) -> list[str]:
+        """Return the lines that do a call."""
+        function, out = call.function, call.output
+        if function is assign:
+            target, value = call.inputs
+            if isinstance(value, Slot) and self.plan.place.get(value) is target:
+                self.names[out] = self.name(target)  # type: ignore[index]
+                return []
+            self.names[out] = self.name(target)  # type: ignore[index]
+            return [f"np.copyto({self.name(target)}, {self.text(value)})"]
+        arguments = [self.text(a) for a in call.inputs]
+        if out in self.plan.fresh:
+            self._name(out, out.name or call.op)  # type: ignore[arg-type,union-attr]
+        elif out is not None and not out.name:
+            out.name = call.op
+        native = _NATIVE.get(function)
+        if native is None and not (isinstance(function, np.ufunc) and function.nout == 1):
+            return self._generic(call, arguments)
+        name = self.name(out)  # type: ignore[arg-type]
+        lines = [self._empty(out)] if out in self.plan.fresh else []  # type: ignore[arg-type]
+        if native is not None:
+            return lines + native(self, call, name, arguments)
+        return [*lines, f"np.{function.__name__}({', '.join(arguments)}, out={name})"]
+
+    def _empty(self, slot: Slot) -> str:
+        order = ', order="F"' if slot.wide else ""
+        return f"{self.name(slot)} = np.empty({slot.shape}, {_dtype(slot)}{order})"
+
+    def _generic(self, call: Call, arguments: list[str]) -> list[str]:
+        """Return a call of a function that takes no ``out``: its result is copied into place, or dropped."""
+        expression = self._expression(call, arguments)
+        if call.output is None or call.function in CHECKS:
+            return [expression]
+        if call.output in self.plan.fresh:
+            return [f"{self.name(call.output)} = np.asarray({expression})"]
+        return [f"{self.name(call.output)}[...] = {expression}"]
+
+    def _expression(self, call: Call, arguments: list[str] | None = None) -> str:
+        function = call.function
+        arguments = arguments or [self.text(a) for a in call.inputs]
+        keywords = [f"{k}={self.text(v)}" for k, v in call.keywords.items() if v is not None]
+        if function is np.transpose and not keywords:
+            return f"{arguments[0]}.T"
+        if function is indexing.getitem:
+            return f"{arguments[0]}[{', '.join(arguments[1:])}]"
+        if function is np.reshape:
+            return f"{arguments[0]}.reshape({self.text(call.keywords['shape'])})"
+        forward = RULES[function].forward if function in RULES else function
+        module = getattr(forward, "__module__", "") or ""
+        if isinstance(function, np.ufunc) or (forward is function and module.startswith("numpy")):
+            path = "np.linalg." if "linalg" in module else "np."
+            return f"{path}{function.__name__}({', '.join([*arguments, *keywords])})"
+        return f"{self._object(forward, function.__name__)}({', '.join([*arguments, *keywords])})"
+
+
+def _dtype(slot: Slot) -> str:
+    return "bool" if slot.dtype == bool else f"np.{slot.dtype.name}"
+
+
+def _with_comment(line: str, call: Call) -> str:
+    comment = f"# {call.op}, {call.line}".replace("\n", " ").replace("\r", " ")
+    return f"{line:<76}  {comment}"
+
+
+def _reduction(p: Program, call: Call, out: str, arguments: list[str]) -> list[str]:
+    keywords = {k: v for k, v in call.keywords.items() if v not in (None, False) or k == "axis"}
+    text = ", ".join(f"{k}={p.text(v)}" for k, v in {"axis": None, **keywords}.items())
+    return [f"{_REDUCTIONS[call.function]}({arguments[0]}, {text}, out={out})"]
+
+
+def _matmul(p: Program, call: Call, out: str, arguments: list[str]) -> list[str]:
+    return [f"np.matmul({', '.join(arguments)}, out={out})"]
+
+
+def _select(p: Program, call: Call, out: str, arguments: list[str]) -> list[str]:
+    integer = _INTEGERS.get(call.output.dtype)  # type: ignore[union-attr]
+    mask, x = arguments
+    if integer is None:
+        return [f"{out}[...] = 0", f"np.copyto({out}, {x}, where={mask})"]
+    bits, x_bits = _bits(p, call.output, integer), _bits(p, call.inputs[1], integer)
+    return [f"{bits}[...] = {mask}", f"np.negative({bits}, out={bits})", f"np.bitwise_and({bits}, {x_bits}, out={bits})"]
+
+
+def _bits(p: Program, slot: Any, integer: str) -> str:
+    """Return the name of a view of a slot as integers."""
+    name = p.name(slot)
+    root = base_of(p.plan, slot)
+    bits = f"{name}_bits"
+    if bits not in p.taken:
+        p.taken.add(bits)
+        line = f"{bits} = {name}.view({integer})"
+        if root.kind in ("input", "grad") or root in p.plan.fresh:
+            p.lines.append(line)
+        else:
+            p.setup.append(line)
+    return bits
+
+
+def _spread(p: Program, call: Call, out: str, arguments: list[str]) -> list[str]:
+    x = call.inputs[0]
+    axis = call.inputs[2] if len(call.inputs) > 2 else None
+    if not isinstance(x, Slot) or not x.shape:
+        return [f"np.copyto({out}, {arguments[0]})"]
+    return [f"np.copyto({out}, {arguments[0]}.reshape({shapes.kept_shape(call.inputs[1], axis)}))"]
+
+
+def _scatter(p: Program, call: Call, out: str, arguments: list[str]) -> list[str]:
+    return [f"{out}.fill(0)", f"{out}[{_rows(p, call.output)}, {arguments[1]}] = {arguments[0]}"]
+
+
+def _gather(p: Program, call: Call, out: str, arguments: list[str]) -> list[str]:
+    return [f"{out}[...] = {arguments[0]}[{_rows(p, call.output)}, {arguments[1]}]"]
+
+
+def _rows(p: Program, slot: Any) -> str:
+    """Return the name of the numbers of a slot's rows."""
+    n = slot.shape[0]
+    name = f"rows{n}"
+    if name not in p.taken:
+        p.taken.add(name)
+        p.setup.append(f"{name} = np.arange({n})")
+    return name
+
+
+def _where(p: Program, call: Call, out: str, arguments: list[str]) -> list[str]:
+    condition, x, y = arguments
+    return [f"{out}[...] = np.where({condition}, {x}, {y})"]
+
+
+def _astype(p: Program, call: Call, out: str, arguments: list[str]) -> list[str]:
+    return [f'np.copyto({out}, {arguments[0]}, casting="unsafe")']
+
+
+def _copy(p: Program, call: Call, out: str, arguments: list[str]) -> list[str]:
+    return [f"np.copyto({out}, {arguments[0]})"]
+
+
+def _uniform(p: Program, call: Call, out: str, arguments: list[str]) -> list[str]:
+    target = f"{out}.T" if call.output.wide else out  # type: ignore[union-attr]
+    return [f"{arguments[0]}.random(dtype=np.float32, out={target})"]
+
+
+def _concatenate(p: Program, call: Call, out: str, arguments: list[str]) -> list[str]:
+    return [f"np.concatenate([{', '.join(arguments)}], axis={call.keywords['axis']}, out={out})"]
+
+
+_NATIVE: dict[Any, Callable[[Program, Call, str, list[str]], list[str]]] = {
+    np.sum: _reduction, np.max: _reduction, np.min: _reduction,
+    np.matmul: _matmul, linalg.matmul: _matmul,
+    elementwise.select: _select, elementwise.uniform: _uniform,
+    shapes.spread: _spread, shapes.astype: _astype, np.copy: _copy,
+    indexing.scatter: _scatter, indexing.gather: _gather, np.concatenate: _concatenate,
+}  # fmt: skip
+
+
+def execute(source: str, namespace: dict[str, Any], name: str) -> None:
+    """Run a program's text in a namespace: the only dynamic code of the package. Tracebacks show its lines."""
+    filename = f"<{name}>"
+    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
+    exec(compile(source, filename, "exec"), namespace)  # noqa: S102
+
+
+def plain_source(function: Any) -> str:
+    """Return the text of one of our own functions, for a module that runs without this package."""
+    lines = textwrap.dedent(inspect.getsource(function)).splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("def "))
+    return "\n".join(lines[start:])

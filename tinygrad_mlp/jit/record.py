@@ -1,0 +1,326 @@
+"""Recording: a step runs once, as always, while every op on Tensors is written down as a call of a NumPy function."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..errors import RecordingError
+from ..graph import Value, assign, mode, wrap
+from ..rules import elementwise, linalg, reductions, shapes
+from ..rules.table import RULES
+
+Array = np.ndarray[Any, Any]
+HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+OPENED = {
+    elementwise.relu, elementwise.leaky_relu, elementwise.sigmoid, elementwise.softplus, elementwise.bce,
+    elementwise.bce_with_logits, linalg.linear, shapes.sum_to, reductions.softmax, reductions.log_softmax,
+    reductions.logsumexp, reductions.euclidean_norm, np.mean, np.var, np.std,
+}  # fmt: skip
+"""Functions whose bodies are made of ops: the recorder looks inside, and sees NumPy's own functions."""
+
+VIEWS = {function for function, rule in RULES.items() if rule.view}
+
+
+class Slot:
+    """A value of the recorded program: its shape, dtype and memory layout, and the array, unless an op has made it.
+
+    ``kind`` is "result" of a call, "input", "state" (the memory of a Tensor from outside), "grad" (the gradient of
+    such a Tensor, as the step found it), "constant" (an array from outside), "frozen" (an array that never changes)
+    or "number" (read anew at each call).
+    """
+
+    __slots__ = ("array", "dtype", "kind", "name", "shape", "source", "strides")
+
+    def __init__(self, array: Array, kind: str, name: str = "", source: Any = None) -> None:
+        self.shape, self.dtype, self.strides = array.shape, array.dtype, array.strides
+        self.array = None if kind in ("result", "input") else array
+        self.kind, self.name, self.source = kind, name, source
+
+    @property
+    def wide(self) -> bool:
+        """Whether the columns of a matrix are what is contiguous."""
+        return len(self.shape) > 1 and self.strides[0] < self.strides[-1]
+
+    @property
+    def nbytes(self) -> int:
+        """The size of the array."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def is_like(self, other: Slot) -> bool:
+        """Return whether another slot has the same shape, dtype and memory layout."""
+        return (self.shape, self.dtype, self.strides) == (other.shape, other.dtype, other.strides)
+
+
+@dataclass(eq=False, slots=True)
+class Call:
+    """A call of a function on slots and constants, its place in the step and in the user's code."""
+
+    function: Callable[..., Any]
+    inputs: list[Any]
+    keywords: dict[str, Any]
+    output: Slot | None
+    is_view: bool
+    section: str
+    line: str
+    op: str
+    errors: dict[str, str]
+
+
+class Live(float):
+    """A number that the program reads anew at each call, such as the learning rate."""
+
+    slot: Slot
+
+    def _refuse(self, *_: Any) -> Any:
+        raise RecordingError("a live number takes part in array ops only; compute it in Optimizer.scalars")
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __truediv__ = __rtruediv__ = __pow__ = __neg__ = _refuse  # type: ignore[assignment]
+
+    def __mul__(self, other: Any) -> Any:
+        return NotImplemented if isinstance(other, Value) else self._refuse()
+
+    __rmul__ = __mul__
+
+
+@dataclass(eq=False)
+class Record:
+    """One run of a step: its calls, what it found, and what makes it valid."""
+
+    calls: list[Call] = field(default_factory=list)
+    inputs: list[Slot] = field(default_factory=list)
+    numbers: list[tuple[Callable[[], Mapping[str, float]], dict[str, Slot], int]] = field(default_factory=list)
+    guards: list[tuple[Any, str, Any]] = field(default_factory=list)
+    conditions: list[tuple[Callable[[], Any], Any]] = field(default_factory=list)
+    changed: dict[Any, None] = field(default_factory=dict)
+    outputs: Any = None
+
+
+class Recorder:
+    """The observer that writes a `Record`, and the undo list for a step that cannot be recorded."""
+
+    def __init__(self) -> None:
+        self.record = Record()
+        self.slots: dict[Any, Slot] = {}
+        self.constants: dict[int, Slot] = {}
+        self.found_grads: dict[Any, Any] = {}
+        self.undo: list[Callable[[], None]] = []
+        self.section, self.op = "forward", ""
+        self.opened: Any = None
+        self.states: dict[int, Slot] = {}
+        self.seen_generators: set[Any] = set()
+        self.seen_guards: set[Any] = set()
+        self.written: set[Any] = set()
+        self.alive: list[Any] = []
+        self.seen_optimizers: set[Any] = set()
+
+    @contextmanager
+    def running(self) -> Any:
+        """Watch the ops of this thread; if the step raises, put everything that it has changed back."""
+        before = mode.observer, mode.recorder
+        mode.observer = mode.recorder = self
+        try:
+            yield self
+        except BaseException:
+            for restore in reversed(self.undo):
+                restore()
+            raise
+        finally:
+            mode.observer, mode.recorder = before
+
+    def input(self, array: Array, name: str) -> Any:
+        """Return the Tensor that stands for an argument."""
+        t = wrap(array)
+        self.slots[t] = Slot(array, "input", name)
+        self.record.inputs.append(self.slots[t])
+        return t
+
+    def compute(self, function: Any, forward: Callable[..., Any], inputs: Sequence[Any], keywords: Any) -> Any:
+        """Compute an op as eager does, looking inside those that are made of others."""
+        for a in inputs:
+            if isinstance(a, np.random.Generator):
+                self._remember_generator(a)
+        if function in OPENED:
+            return self._open(function, forward, inputs, keywords)
+        return forward(*[_plain(a) for a in inputs], **keywords)
+
+    def _open(self, function: Any, forward: Callable[..., Any], inputs: Sequence[Any], keywords: Any) -> Any:
+        outer, before = self.op, mode.grad_enabled
+        self.op, mode.grad_enabled = outer or function.__name__, False
+        try:
+            tensors = [a if isinstance(a, Value) or not isinstance(a, np.ndarray) else self._lift(a) for a in inputs]
+            result = forward(*tensors, **keywords)
+        finally:
+            self.op, mode.grad_enabled = outer, before
+        self.opened = result
+        return result._data
+
+    def _lift(self, array: Array) -> Any:
+        t = wrap(array)
+        self.slots[t] = self._constant(array)
+        return t
+
+    def __call__(self, function: Any, inputs: Sequence[Any], keywords: Mapping[str, Any], result: Any) -> None:
+        if self.opened is not None and self.opened._data is result._data:
+            self.slots[result] = self.slot(self.opened)
+            self.opened = None
+            return
+        operands = [self._operand(a) for a in inputs]
+        slots = [a for a in operands if isinstance(a, Slot)]
+        if slots and all(a.kind == "frozen" for a in slots):
+            self.slots[result] = Slot(result._data, "frozen")
+            return
+        output = self.slots[result] = Slot(result._data, "result")
+        is_view = function in VIEWS and np.may_share_memory(result._data, _plain(inputs[0]))
+        self._add(function, operands, dict(keywords), output, is_view)
+
+    def _add(
+        self, function: Any, inputs: list[Any], keywords: dict[str, Any], output: Slot | None, is_view: bool = False
+    ) -> None:
+        op = self.op or getattr(function, "__name__", "")
+        call = Call(function, inputs, keywords, output, is_view, self.section, user_line(), op, dict(np.geterr()))
+        self.record.calls.append(call)
+
+    def _operand(self, a: Any) -> Any:
+        if isinstance(a, Value):
+            return self.slot(a)
+        if isinstance(a, Live):
+            return a.slot
+        if isinstance(a, np.ndarray):
+            return self._constant(a)
+        return a
+
+    def _constant(self, array: Array) -> Slot:
+        return self.constants.setdefault(id(array), Slot(array, "constant"))
+
+    def slot(self, t: Any) -> Slot:
+        """Return the slot of a Tensor; one that no op has made is state from outside."""
+        if t in self.slots:
+            return self.slots[t]
+        self.guard(t, "_data", t._data)
+        self.alive.append(t)
+        return self.states.setdefault(id(t._data), Slot(t._data, "state", t.name or "", memory_of(t._data)))
+
+    def frozen(self, t: Any) -> None:
+        """Note that a Tensor made inside of the step never changes."""
+        self.slots[t] = Slot(t._data, "frozen")
+
+    def guard(self, owner: Any, attribute: str, value: Any) -> None:
+        """Make the record valid only while an attribute is what it is now."""
+        if (id(owner), attribute) not in self.seen_guards:
+            self.seen_guards.add((id(owner), attribute))
+            self.record.guards.append((owner, attribute, value))
+
+    def before_assign(self, target: Any) -> None:
+        """Remember data that is about to be overwritten."""
+        if target not in self.written:
+            self.written.add(target)
+            data, copy = target._data, target._data.copy(order="K")
+            self.undo.append(lambda: np.copyto(data, copy))
+
+    def after_assign(self, target: Any, value: Any) -> None:
+        """Write down an assignment; from here on the target has another slot in the same memory."""
+        old = self.slot(target)
+        new = self.states[id(target._data)] = Slot(target._data, "state", old.name, old.source)
+        self._add(assign, [old, self._operand(value if isinstance(value, Value) else np.asarray(value))], {}, new)
+        self.record.changed[target] = None
+
+    def reads_grad(self, t: Any) -> None:
+        """Note that the step depends on the gradient that it finds, or on there being none."""
+        if t in self.found_grads:
+            return
+        found = self._remember_grad(t)
+        self.guard(t, "grad_is_none", found is None)
+        if found is not None and found not in self.slots:
+            self.slots[found] = Slot(found._data, "grad", f"found_grad_{t.name or ''}", t)
+
+    def writes_grad(self, t: Any, value: Any) -> None:
+        """Write down that ``t.grad`` becomes a Tensor or None."""
+        self._remember_grad(t)
+        self._add(set_grad, [t, None if value is None else self.slot(value)], {}, None)
+
+    def _remember_grad(self, t: Any) -> Any:
+        if t not in self.found_grads:
+            found = self.found_grads[t] = t._grad
+            self.undo.append(lambda: setattr(t, "_grad", found))
+        return self.found_grads[t]
+
+    def _remember_generator(self, rng: np.random.Generator) -> None:
+        if rng not in self.seen_generators:
+            self.seen_generators.add(rng)
+            state = rng.bit_generator.state
+            self.undo.append(lambda: setattr(rng.bit_generator, "state", state))
+
+    def live(self, read: Callable[[], Mapping[str, Any]], values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return numbers as the program will read them at each call, by ``read``; what is 0 or no float is frozen."""
+        slots: dict[str, Slot] = {}
+        result = dict(values)
+        index = len(self.record.numbers)
+        for name, value in values.items():
+            if isinstance(value, float) and value:
+                number = result[name] = Live(value)
+                number.slot = slots[name] = Slot(np.asarray(value), "number", name, index)
+        self.record.numbers.append((read, slots, len(self.record.calls)))
+        return result
+
+    def gradient_of(self, t: Any, g: Any) -> None:
+        """Note of what a recorded value is the gradient, for its name."""
+        slot = self.slot(g)
+        if slot.kind == "result" and slot.source is None and not slot.name:
+            slot.source = self.slot(t)
+
+    def optimizer(self, optimizer: Any) -> None:
+        """Note that an optimiser takes a step: its state is put back on failure, and decides what the step does."""
+        self.section = "update"
+        if optimizer in self.seen_optimizers:
+            return
+        self.seen_optimizers.add(optimizer)
+        self.condition(optimizer.signature)
+        state, version = {p: dict(s) for p, s in optimizer.state.items()}, optimizer._shape_of_state
+        self.undo.append(lambda: vars(optimizer).update(state=state, _shape_of_state=version))
+
+    def module(self, module: Any) -> None:
+        """Note that a module's mode, training or evaluation, may decide what the step does."""
+        self.guard(module, "training", module.training)
+
+    def condition(self, read: Callable[[], Any]) -> None:
+        """Make the record valid only while ``read()`` returns what it returns now."""
+        self.record.conditions.append((read, read()))
+
+    def refuse(self, what: str) -> None:
+        """Raise because a value was asked for that a recorded program would freeze."""
+        raise RecordingError(
+            f"{what} at {user_line()} needs a value while the step is being recorded, which would be frozen; "
+            "return the Tensor and read it outside of the jitted function"
+        )
+
+
+def _plain(a: Any) -> Any:
+    return a._data if isinstance(a, Value) else float(a) if isinstance(a, Live) else a
+
+
+def memory_of(array: Array) -> Array:
+    """Return the array that owns the memory of another one."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
+
+
+def set_grad(t: Any, value: Any) -> None:
+    """Set a Tensor's gradient: in a record, the mark of an effect."""
+    t._grad = value
+
+
+def user_line() -> str:
+    """Return the file and line, outside of this package, that is being executed."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(HOME):
+        frame = frame.f_back
+    return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
