@@ -84,8 +84,8 @@ def ratio(mine: Sequence[float], theirs: Sequence[float]) -> float:
 
 def machine() -> str:
     """Return the processor, Python, NumPy, its BLAS with the kernel that it chose, and the threads it may use."""
-    answer = in_child(__file__)
-    return answer.get("machine", answer.get("note", ""))
+    described = in_child(__file__)
+    return described.get("machine", described.get("note", "")) + f", load {os.getloadavg()[0]:.1f}"
 
 
 def _describe_machine() -> Answer:

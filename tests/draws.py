@@ -47,21 +47,21 @@ class Draws:
         return self.between(0.1, 0.9, *shape)
 
     def distinct(self, *shape: int) -> Array:
-        """Draw numbers in random order, no two of which are near each other, and none near 0."""
+        """Draw numbers in random order, no two of which are near each other in size, and none near 0."""
         return self.apart(shape)[0]
 
     def apart(self, *shapes: Sequence[int]) -> list[Array]:
-        """Draw several arrays whose numbers are distinct, as those of one array."""
+        """Draw several arrays of numbers that are distinct in size, as those of one array."""
         sizes = [math.prod(shape) for shape in shapes]
-        n = max(1, -(-sum(sizes) // 2))
-        values = self.rng.permutation(np.concatenate([np.arange(-n, 0), np.arange(1, n + 1)])) * (2 / n)
+        n = max(1, sum(sizes))
+        values = self.rng.permutation(np.arange(1, n + 1)) * self.rng.choice([-1, 1], n) * (2 / n)
         parts = np.split(values, np.cumsum(sizes))
         return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=False)]
 
     def gaps(self, *shape: int) -> Array:
-        """Draw distinct numbers, but NaN in the second, sixth, tenth, ... place."""
+        """Draw distinct numbers, but NaN in the second, seventh, twelfth, ... place."""
         values = self.distinct(*shape)
-        values.reshape(-1)[1::4] = np.nan
+        values.reshape(-1)[1::5] = np.nan
         return values
 
     def invertible(self, *shape: int) -> Array:

@@ -476,8 +476,8 @@ def test_many_threads_get_the_serial_bits() -> None:
     ids=[
         "itself", "T", "row", "slice", "newaxis", "reshape", "ravel", "views_of_views", "detach", "view_of_detach",
         "detach_of_view", "Tensor", "swapaxes", "moveaxis", "expand_dims", "squeeze", "broadcast_to", "flip",
-        "transpose", "einsum_transpose", "einsum_diagonal", "einsum_of_detach", "atleast_3d", "split", "broadcast_arrays",
-        "np_real", "real", "rot90", "matrix_transpose", "iter",
+        "transpose", "einsum_transpose", "einsum_diagonal", "einsum_of_detach", "atleast_3d", "split",
+        "broadcast_arrays", "np_real", "real", "rot90", "matrix_transpose", "iter",
     ],
 )  # fmt: skip
 def test_change_is_seen_through_a_view(view: Callable[[Any], Any]) -> None:

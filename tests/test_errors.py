@@ -1,4 +1,4 @@
-"""Every misuse gets a clear error of the right type (what, where, what was expected, what to do) and changes nothing."""
+"""Every misuse gets a clear error (what, where, what was expected, what to do), and changes nothing."""
 
 from __future__ import annotations
 

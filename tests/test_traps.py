@@ -343,7 +343,8 @@ INDICES: dict[str, Any] = {
     "int": 1, "negative": -1, "pair": (1, -2), "slice": slice(0, 1), "backwards": (slice(None), slice(None, None, -2)),
     "ellipsis": (..., 0), "only_ellipsis": ..., "none": None, "none_inside": (0, None, slice(1, 3)), "mask": MASK,
     "mask_of_rows": np.array([False, True]), "empty_list": [], "empty_array": np.zeros(0, int),
-    "empty_slice": slice(2, 2),     "repeated": ([0, 0, 1], [2, 2, 0]), "grid": (np.array([[0], [1]]), np.array([0, 2, 2])), "tuple": (),
+    "empty_slice": slice(2, 2), "repeated": ([0, 0, 1], [2, 2, 0]), "tuple": (),
+    "grid": (np.array([[0], [1]]), np.array([0, 2, 2])),
     "array_and_slice": (slice(None), [1, 1]), "split_arrays": ([0, 1], None, [2, 2]), "numpy_int": np.int64(1),
     "0d_array": np.array(1), "true": True, "negative_repeated": [0, -2], "list_of_bool": [True, False],
 }  # fmt: skip
@@ -470,9 +471,9 @@ CALLS: dict[str, tuple[Callable[..., Any], list[tuple[int, ...]]]] = {
         np.add, np.subtract, np.multiply, np.divide, np.power, np.maximum, np.minimum)},
     **{f.__name__: (f, [(2, 3)]) for f in (
         np.negative, np.positive, np.reciprocal, np.square, np.sqrt, np.cbrt, np.exp, np.exp2, np.expm1, np.log,
-        np.log2, np.log10, np.log1p, np.sin, np.cos, np.tan, np.sinh, np.cosh, np.tanh, np.absolute, np.sum, np.mean, np.var,
-        np.std, np.max, np.min, np.prod, np.ravel, np.transpose, np.squeeze, np.copy, np.flip, np.linalg.norm, F.relu,
-        F.leaky_relu, F.sigmoid, F.softplus, F.gelu, F.softmax, F.log_softmax, F.logsumexp)},
+        np.log2, np.log10, np.log1p, np.sin, np.cos, np.tan, np.sinh, np.cosh, np.tanh, np.absolute, np.sum,
+        np.mean, np.var, np.std, np.max, np.min, np.prod, np.ravel, np.transpose, np.squeeze, np.copy, np.flip,
+        np.linalg.norm, F.relu, F.leaky_relu, F.sigmoid, F.softplus, F.gelu, F.softmax, F.log_softmax, F.logsumexp)},
     **{f"{f.__name__}_axis": (lambda x, f=f: f(x, axis=0), [(2, 3)]) for f in (
         np.sum, np.mean, np.var, np.std, np.max, np.min, np.prod, np.linalg.norm, F.softmax, F.log_softmax,
         F.logsumexp)},

@@ -14,7 +14,11 @@ from .rules.shapes import astype
 
 def backward(root: Any, gradient: Any = None, retain_graph: bool = False, create_graph: bool = False) -> None:
     """Add the gradients of ``root`` to ``.grad`` of all leaves that it was made from; on failure none changes."""
+    if mode.recorder is not None:
+        mode.recorder.section = "backward"
     results = backpropagate([root], [_seed(root, gradient)], None, retain_graph, create_graph)
+    if mode.recorder is not None:
+        mode.recorder.section = "forward"
     for leaf, g in results.items():
         g = g if isinstance(g, Value) else wrap(g)
         leaf.grad = g if leaf.grad is None else leaf.grad + g

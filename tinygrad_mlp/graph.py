@@ -109,9 +109,7 @@ def call(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str,
 def apply(function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
     """Compute a function on arrays and Tensors and return a Tensor that knows how it was made.
 
-    Raises:
-        NoRuleError: the function has no rule.
-        ShapeError: the operands do not fit; the message names the op and all shapes.
+    Raises `NoRuleError` for a function without a rule, `ShapeError`, with all shapes, for operands that do not fit.
     """
     rule = find(function)
     arrays, inputs, reads, tracked = [], [], [], False
@@ -160,8 +158,7 @@ def apply(function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[s
 def assign(target: Any, value: Any) -> Any:
     """Write values into a Tensor's memory, without recording: the only way in which data changes in place.
 
-    Raises:
-        ShapeError: the value does not broadcast to the target's shape; nothing is written.
+    Raises `ShapeError` if the value does not broadcast to the target's shape; nothing is written then.
     """
     array = value._data if isinstance(value, Value) else np.asarray(value)
     if mode.recorder is not None:
@@ -201,8 +198,6 @@ def backpropagate(
         order = [t for t in order if t in leading]
     _check_unchanged(order)
     lifted = create_graph or mode.observer is not None
-    if mode.recorder is not None:
-        mode.recorder.section = "backward"
     sums: dict[Any, Any] = {}
     own: set[Any] = set()
     for t, seed in zip(roots, seeds, strict=True):
@@ -212,12 +207,13 @@ def backpropagate(
     try:
         while order:
             t = order.pop()
-            g = sums.pop(t, None)
-            if g is None:
+            if (g := sums.pop(t, None)) is None:
                 continue
             if wanted is not None and t in wanted:
                 results[t] = g if t in own else g.copy()
             node = t._node
+            if mode.recorder is not None:
+                mode.recorder.differentiates(t)
             inputs, keywords, vjps = node.inputs, node.keywords, node.rule.vjps
             values = inputs if lifted else [a._data if isinstance(a, Value) else a for a in inputs]
             out = t if lifted else t._data
@@ -235,8 +231,6 @@ def backpropagate(
             results[t] = g if t in own else g.copy()
     finally:
         mode.grad_enabled = before
-        if mode.recorder is not None:
-            mode.recorder.section = "forward"
     return results
 
 
@@ -270,9 +264,7 @@ def _ancestors(roots: Sequence[Any]) -> list[Any]:
     """Return all Tensors that an op has made and that lead to the roots, oldest first."""
     seen, stack, made = set(roots), list(roots), []
     while stack:
-        t = stack.pop()
-        node = t._node
-        if node is None:
+        if (node := (t := stack.pop())._node) is None:
             continue
         if node.inputs is None:
             raise GraphError(

@@ -21,9 +21,9 @@ class Problem:
 
     batch: int
     widths: tuple[int, ...]
-    momentum: float = 0.0
-    dropout: float = 0.0
-    lr: float = 0.02
+    momentum: float
+    dropout: float
+    lr: float
 
     def weights(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """Return the initial ``(W, b)`` of each layer, the same at each call; W has shape (in, out)."""

@@ -13,16 +13,16 @@ def numpy_loop(problem: Problem) -> Contestant:
     velocities = [(np.zeros_like(W), np.zeros_like(b)) for W, b in layers]
     rng = np.random.default_rng(2)
     lr, momentum, dropout = problem.lr, problem.momentum, problem.dropout
+    scale = np.float32(1 / (1 - dropout))
 
     def step(x, y):
-        inputs, slopes = [x], []
+        inputs, masks = [x], []
         for W, b in layers[:-1]:
-            z = inputs[-1] @ W + b
-            slope = z > 0
+            h = np.maximum(inputs[-1] @ W + b, 0)
             if dropout:
-                slope = (slope & (rng.random(z.shape, np.float32) >= dropout)) * np.float32(1 / (1 - dropout))
-            inputs.append(z * slope)
-            slopes.append(slope)
+                masks.append((rng.random(h.shape, np.float32) >= dropout) * scale)
+                h = h * masks[-1]
+            inputs.append(h)
         W, b = layers[-1]
         z = inputs[-1] @ W + b
         z -= z.max(axis=1, keepdims=True)
@@ -35,10 +35,11 @@ def numpy_loop(problem: Problem) -> Contestant:
         g[samples, y] -= 1
         g /= len(y)
         for i in reversed(range(len(layers))):
-            W, b = layers[i]
             gradients = inputs[i].T @ g, g.sum(axis=0)
             if i:
-                g = (g @ W.T) * slopes[i - 1]
+                g = (g @ layers[i][0].T) * (inputs[i] > 0)
+                if dropout:
+                    g = g * masks[i - 1]
             for parameter, gradient, velocity in zip(layers[i], gradients, velocities[i]):
                 if momentum:
                     velocity *= momentum

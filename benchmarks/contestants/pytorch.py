@@ -39,4 +39,4 @@ def _contestant(problem: Problem, maybe_compile) -> Contestant:
         update()
         return loss
 
-    return Contestant(step, convert=lambda x, y: (torch.from_numpy(x), torch.from_numpy(y)))
+    return Contestant(step, lambda x, y: (torch.from_numpy(x), torch.from_numpy(y)), torch.Tensor.item)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import builtins
 import inspect
+import itertools
 import keyword
 import linecache
 import re
@@ -12,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import RecordingError
 from ..graph import assign
 from ..rules import elementwise, indexing, linalg, shapes
 from ..rules.table import RULES
@@ -42,6 +45,7 @@ class Program:
         self.arrays: dict[str, Any] = {}
         self.objects: dict[str, Any] = {}
         self.number_names: dict[int, list[str]] = {}
+        self.readers: set[str] = set()
         self.inputs = [self._name(slot, slot.name) for slot in plan.record.inputs]
         for storage in plan.storages:
             storage.name = self._unique(storage.name)
@@ -192,7 +196,11 @@ class Program:
         targets = [self._name(slots[n], n) for n in names]
         reader = self._unique("read")
         self.objects[reader] = index
-        self.lines.append(f"{', '.join(targets)}{',' if targets else '_'} = {reader}()")
+        self.readers.add(reader)
+        if targets:
+            self.lines.append(f"({', '.join(targets)},) = {reader}()" if len(targets) == 1 else f"{', '.join(targets)} = {reader}()")
+        else:
+            self.lines.append(f"{reader}()")
 
     def _statements(self, call: Call) -> list[str]:
         """Return the lines that do a call."""
@@ -206,9 +214,9 @@ class Program:
             return [f"np.copyto({self.name(target)}, {self.text(value)})"]
         arguments = [self.text(a) for a in call.inputs]
         if out in self.plan.fresh:
-            self._name(out, out.name or call.op)  # type: ignore[arg-type,union-attr]
+            self._name(out, out.name or _wish(call))  # type: ignore[arg-type,union-attr]
         elif out is not None and not out.name:
-            out.name = call.op
+            out.name = _wish(call)
         native = _NATIVE.get(function)
         if native is None and not (isinstance(function, np.ufunc) and function.nout == 1):
             return self._generic(call, arguments)
@@ -247,6 +255,13 @@ class Program:
             path = "np.linalg." if "linalg" in module else "np."
             return f"{path}{function.__name__}({', '.join([*arguments, *keywords])})"
         return f"{self._object(forward, function.__name__)}({', '.join([*arguments, *keywords])})"
+
+
+def _wish(call: Call) -> str:
+    """Return what the result of a call would like to be called: by the user's op, in the backward pass by its own."""
+    if call.output is not None and call.output.dtype == bool:
+        return "mask"
+    return call.op if call.section == "forward" else getattr(call.function, "__name__", "value")
 
 
 def _dtype(slot: Slot) -> str:
@@ -349,15 +364,47 @@ _NATIVE: dict[Any, Callable[[Program, Call, str, list[str]], list[str]]] = {
 }  # fmt: skip
 
 
+_numbers = itertools.count()
+
+
 def execute(source: str, namespace: dict[str, Any], name: str) -> None:
     """Run a program's text in a namespace: the only dynamic code of the package. Tracebacks show its lines."""
-    filename = f"<{name}>"
+    filename = f"<jit {name} {next(_numbers)}>"
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
     exec(compile(source, filename, "exec"), namespace)  # noqa: S102
 
 
-def plain_source(function: Any) -> str:
-    """Return the text of one of our own functions, for a module that runs without this package."""
-    lines = textwrap.dedent(inspect.getsource(function)).splitlines()
+def module_source(program: Program, name: str) -> str:
+    """Return the text of a module that runs the program with NumPy alone, its arrays in an npz file beside it."""
+    lines = [
+        f'"""{name}: one step as a NumPy program, written by tinygrad_mlp. The arrays are in the npz file beside it."""',
+        "",
+        "from pathlib import Path",
+        "",
+        "import numpy as np",
+        "",
+        'arrays = np.load(Path(__file__).with_suffix(".npz"), allow_pickle=False)',
+        *(f'{name} = arrays["{name}"]' for name in program.arrays),
+        *program.setup,
+    ]
+    for key, value in program.objects.items():
+        lines += ["", "", _object_source(program, key, value)]
+    return "\n".join([*lines, "", "", program.source, ""])
+
+
+def _object_source(program: Program, name: str, value: Any) -> str:
+    """Return the text that makes an object of a program anew."""
+    if name in program.readers:
+        slots = program.plan.record.numbers[value][1]
+        values = "".join(f"{float(slots[n].array)!r}, " for n in program.number_names[value])
+        return f"def {name}():  # the numbers as they were when this was recorded\n    return ({values})"
+    if isinstance(value, np.random.Generator):
+        kind, state = type(value.bit_generator).__name__, value.bit_generator.state
+        return f"{name} = np.random.Generator(np.random.{kind}())\n{name}.bit_generator.state = {state!r}"
+    unknown = set(value.__code__.co_names) - {"np"} - set(dir(np)) - set(dir(np.ndarray)) - set(dir(builtins))
+    if unknown:
+        raise RecordingError(f"{value.__name__} cannot be exported: it needs {', '.join(sorted(unknown))}")
+    lines = textwrap.dedent(inspect.getsource(value)).splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith("def "))
-    return "\n".join(lines[start:])
+    text = "\n".join(lines[start:]).replace(": Any", "").replace(" -> Any", "")
+    return text.replace(f"def {value.__name__}(", f"def {name}(", 1)

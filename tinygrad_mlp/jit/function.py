@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import functools
+import html
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import GraphError, RecordingError
+from ..errors import GraphError, RecordingError, out_of_range
 from ..graph import Value, mode, wrap
-from .emit import Program, execute
+from .emit import Program, execute, module_source
 from .plan import Plan, make_plan
-from .record import Record, Recorder, Slot, memory_of
+from .record import Record, Recorder, Slot, inline_arrays, memory_of
 
 PROGRAM_LIMIT = 64
 """Records of one function; more means that something changes at each call that should be an argument."""
 
 
 class _Leaf:
-    """The place of an array in arguments or results."""
+    """The place of an array among the arguments or results."""
 
     __slots__ = ("index",)
 
@@ -32,33 +34,29 @@ class Compiled:
     """A record, and from its second use on the program made of it."""
 
     def __init__(self, record: Record, results: list[Any], structure: Any, name: str) -> None:
-        self.record, self.structure, self.name = record, structure, name
-        self.results = results
-        self.program: Program | None = None
-        self.plan: Plan | None = None
+        self.record, self.results, self.structure, self.name = record, results, structure, name
         self.fits = _guard_function(record)
+        self.inline = inline_arrays(record)
+        self.plan: Plan | None = None
+        self.program: Program | None = None
 
     def compile(self) -> None:
         """Plan, emit and build the program."""
-        outputs = [r for r in self.results if isinstance(r, Slot)]
-        self.plan = make_plan(self.record, outputs)
-        self.program = Program(self.plan)
-        namespace: dict[str, Any] = {"np": np, **self.program.arrays, **self.program.objects}
-        for name, index in self.program.objects.items():
-            if name.startswith("read") and isinstance(index, int):
-                namespace[name] = self._reader(index)
-        execute("\n".join(self.program.setup), namespace, f"{self.name} setup")
-        execute(self.program.source, namespace, self.name)
-        self.namespace = namespace
-        self.step = namespace["step"]
-        self.grads = [(t, None if s is None else wrap(namespace[self.program.name(s)])) for t, s in self.plan.grads.items()]
-        self.versions = [_version(t) for t in self.record.changed]
-        buffers = [namespace[storage.name] for storage in self.plan.storages]
-        states = [memory_of(t._data) for t in self.record.changed]
-        self.own = {id(a) for a in (*buffers, *states)}
+        plan = self.plan = make_plan(self.record, [r for r in self.results if isinstance(r, Slot)])
+        program = Program(plan)
+        namespace: dict[str, Any] = {"np": np, **program.arrays, **program.objects}
+        namespace.update((name, self._reader(program, program.objects[name])) for name in program.readers)
+        execute("\n".join(program.setup), namespace, f"setup of {self.name}")
+        execute(program.source, namespace, self.name)
+        self.step = namespace.pop("step")  # a namespace that holds its function would only die by the collector
+        self.grads = [(t, None if s is None else wrap(namespace[program.name(s)])) for t, s in plan.grads.items()]
+        self.versions = [t._version for t in self.record.changed]
+        own = [namespace[s.name] for s in plan.storages] + [memory_of(t._data) for t in self.record.changed]
+        self.own = {id(a) for a in own}
+        self.program = program
 
-    def _reader(self, index: int) -> Callable[[], tuple[float, ...]]:
-        read, names = self.record.numbers[index][0], self.program.number_names[index]  # type: ignore[union-attr]
+    def _reader(self, program: Program, index: int) -> Callable[[], tuple[float, ...]]:
+        read, names = self.record.numbers[index][0], program.number_names[index]
 
         def reader() -> tuple[float, ...]:
             values = read()
@@ -71,44 +69,29 @@ class Compiled:
         for i, a in enumerate(arrays):
             if id(memory_of(a)) in self.own:
                 arrays[i] = a.copy(order="K")
-        values = self.step(*arrays)
+        values = iter(self.step(*arrays))
         for t, g in self.grads:
             t._grad = g
         for version in self.versions:
             version[0] += 1
-        if self.structure.__class__ is _Leaf:
-            return wrap(values[0])
-        results = iter(values)
-        return _rebuild(self.structure, [wrap(next(results)) if isinstance(r, Slot) else r for r in self.results])
-
-
-def _version(t: Any) -> list[int]:
-    if t._version is None:
-        t._version = [0]
-    return t._version
-
-
-def _guard_function(record: Record) -> Callable[[], bool]:
-    """Return a function that says whether all that the record depends on is as it was."""
-    namespace: dict[str, Any] = {}
-    tests = []
-    for i, (owner, attribute, value) in enumerate(record.guards):
-        namespace[f"o{i}"], namespace[f"v{i}"] = owner, value
-        test = f"(o{i}._grad is None) is v{i}" if attribute == "grad_is_none" else f"o{i}.{attribute} is v{i}"
-        tests.append(test)
-    for i, (read, value) in enumerate(record.conditions):
-        namespace[f"r{i}"], namespace[f"c{i}"] = read, value
-        tests.append(f"r{i}() == c{i}")
-    execute(f"def fits():\n    return {' and '.join(tests) or 'True'}", namespace, "guards")
-    return namespace["fits"]
+        return _rebuild(self.structure, [wrap(next(values)) if isinstance(r, Slot) else r for r in self.results])
 
 
 class Jitted:
-    """A function that runs as a program; see `jit`."""
+    """A function that runs as a program; made by `jit`, which says what it does.
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    Attributes:
+        source: the text of the program that ran last.
+        plan: its plan: calls, buffers, bytes, what was merged or dropped.
+    """
+
+    __name__: str
+
+    def __init__(self, function: Callable[..., Any], check: int | None = None) -> None:
+        if check is not None and check < 1:
+            raise out_of_range("check", check, "a number of calls >= 1, or None")
         functools.update_wrapper(self, function)
-        self.function = function
+        self.function, self.check, self.calls = function, check, 0
         self.cache: dict[Any, list[Compiled]] = {}
         self.lock = threading.RLock()
         self.last: Compiled | None = None
@@ -118,45 +101,81 @@ class Jitted:
             return self.function(*args, **kwargs)
         arrays: list[Any] = []
         key: list[Any] = [mode.grad_enabled]
-        structure = [_flatten(a, arrays, key) for a in args]
-        named = {k: _flatten(v, arrays, key) for k, v in sorted(kwargs.items())} if kwargs else {}
-        if named:
-            key.extend(named)
+        structure = ([_flatten(a, arrays, key) for a in args], {k: _flatten(v, arrays, key) for k, v in kwargs.items()})
+        key.extend(kwargs)
         with self.lock:
+            self.calls += 1
             known = self.cache.setdefault(tuple(key), [])
             for i, compiled in enumerate(known):
                 if compiled.fits():
                     if i:
                         known.insert(0, known.pop(i))
-                    if compiled.program is None:
-                        compiled.compile()
                     self.last = compiled
-                    return compiled.run(arrays)
-            return self._record(known, structure, named, arrays)
+                    return self._run(compiled, structure, arrays)
+            return self._record(known, structure, arrays)
 
-    def _record(self, known: list[Compiled], structure: list[Any], named: Mapping[str, Any], arrays: list[Any]) -> Any:
+    def _run(self, compiled: Compiled, structure: Any, arrays: list[Any]) -> Any:
+        if compiled.program is None:
+            if compiled.inline:
+                self._check_inline(compiled, structure, arrays)
+            compiled.compile()
+        if self.check is not None and self.calls % self.check == 0:
+            return self._checked(compiled, structure, arrays)
+        return compiled.run(arrays)
+
+    def _record(self, known: list[Compiled], structure: Any, arrays: list[Any]) -> Any:
         if sum(map(len, self.cache.values())) >= PROGRAM_LIMIT:
             raise RecordingError(
-                f"{self.__name__} was recorded {PROGRAM_LIMIT} times: "  # type: ignore[attr-defined]
-                "an argument or what it reads changes at every call; pass what changes as an array"
+                f"{self.__name__} has been recorded {PROGRAM_LIMIT} times: something that it depends on changes at every "
+                "call; pass it as an array, or keep it as it is"
             )
         recorder = Recorder()
-        with recorder.running():
-            names = iter(_argument_names(self.function, len(arrays)))
-            tensors = [recorder.input(a, next(names)) for a in arrays]
-            args = [_rebuild(s, tensors) for s in structure]
-            result = self.function(*args, **{k: _rebuild(s, tensors) for k, s in named.items()})
-            leaves: list[Any] = []
-            shape = _flatten_result(result, leaves)
-            results = [recorder.slot(t) if isinstance(t, Value) else t for t in leaves]
-        compiled = Compiled(recorder.record, results, shape, self.__name__)  # type: ignore[attr-defined]
+        compiled, result = self._trace(recorder, structure, arrays)
         known.insert(0, compiled)
         self.last = compiled
-        return _rebuild(shape, [wrap(t._data) if isinstance(t, Value) else t for t in leaves])
+        return result
+
+    def _trace(self, recorder: Recorder, structure: Any, arrays: list[Any]) -> tuple[Compiled, Any]:
+        """Run the function as it is, recorded; return the record and the results."""
+        with recorder.running():
+            names = _argument_names(self.function, len(arrays))
+            tensors = [recorder.input(a, name) for a, name in zip(arrays, names, strict=True)]
+            args, kwargs = _rebuild(structure, tensors)
+            leaves: list[Any] = []
+            shape = _flatten_result(self.function(*args, **kwargs), leaves)
+            slots = [recorder.slot(t) if isinstance(t, Value) else t for t in leaves]
+        compiled = Compiled(recorder.record, slots, shape, self.__name__)
+        return compiled, _rebuild(shape, [wrap(t._data) if isinstance(t, Value) else t for t in leaves])
+
+    def _check_inline(self, compiled: Compiled, structure: Any, arrays: list[Any]) -> None:
+        """Raise if arrays that the step makes by itself, and that would be frozen, differ from those of the record."""
+        recorder = Recorder()
+        again, _ = self._trace(recorder, structure, arrays)
+        recorder.roll_back()
+        same = len(again.inline) == len(compiled.inline) and all(map(_equal_bits, _sorted(again.inline), _sorted(compiled.inline)))
+        if not same:
+            raise RecordingError(
+                f"{self.__name__} makes an array that differs from call to call, and would be frozen; "
+                "pass it as an argument, or draw random numbers through functional.dropout"
+            )
+
+    def _checked(self, compiled: Compiled, structure: Any, arrays: list[Any]) -> Any:
+        """Run the step eagerly, put everything back, run the program, and raise if any bit differs."""
+        recorder = Recorder()
+        traced, result = self._trace(recorder, structure, arrays)
+        changed = list(recorder.record.changed)
+        grads = [t for t, _ in compiled.grads]
+        expected = [*_arrays(result), *(t._data.copy() for t in changed), *(t._grad._data.copy() for t in grads if t._grad is not None)]
+        recorder.roll_back()
+        result = compiled.run(arrays)
+        actual = [*_arrays(result), *(t._data for t in changed), *(t._grad._data for t in grads if t._grad is not None)]
+        if len(expected) != len(actual) or not all(map(_equal_bits, expected, actual)):
+            raise RecordingError(f"{self.__name__}: the program and the eager step differ; please report its source")
+        return result
 
     def _latest(self) -> Compiled:
         if self.last is None:
-            raise GraphError(f"{self.__name__} has not run yet; call it once, then read its program")  # type: ignore[attr-defined]
+            raise GraphError(f"{self.__name__} has not run yet; call it once, then read its program")
         if self.last.program is None:
             self.last.compile()
         return self.last
@@ -171,14 +190,91 @@ class Jitted:
         """The plan of the program that ran last: calls, buffers, bytes, what was merged or dropped."""
         return self._latest().plan  # type: ignore[return-value]
 
+    def export(self, path: str | Path) -> None:
+        """Write the program that ran last as a module that needs only NumPy, and its arrays as an npz file beside it.
 
-def jit(function: Callable[..., Any]) -> Jitted:
-    """Return a function that does the same as ``function``, as a NumPy program that it becomes when first called."""
-    return Jitted(function)
+        The module's ``step`` takes the arrays that the function takes and returns its results as arrays. It updates
+        the parameters, which are arrays under their own names in the module. Live numbers such as the learning
+        rate are what its ``read`` functions return.
+
+        Raises:
+            GraphError: the function has not run yet.
+            RecordingError: the program calls something that does not run without this package.
+        """
+        path = Path(path)
+        program = self._latest().program
+        path.write_text(module_source(program, self.__name__), encoding="utf-8")  # type: ignore[arg-type]
+        with path.with_suffix(".npz").open("wb") as file:
+            np.savez(file, allow_pickle=False, **program.arrays)  # type: ignore[union-attr]
+
+    def __repr__(self) -> str:
+        return f"jit({self.__name__}): {self.plan!r}" if self.last else f"jit({self.__name__}): has not run yet"
+
+    def _repr_html_(self) -> str:
+        if self.last is None:
+            return html.escape(repr(self))
+        return f"<p>{html.escape(repr(self))}</p><pre>{html.escape(self.source)}</pre>"
+
+
+def jit(function: Callable[..., Any] | None = None, *, check: int | None = None) -> Any:
+    """Make a function of Tensor ops run as a NumPy program, with the same bits as before, and faster.
+
+    Also a decorator, ``@jit`` or ``@jit(check=100)``. The first call with a kind of input runs as always and is
+    recorded; from the second on, a straight program of NumPy calls on buffers of its own does the same: forward,
+    ``loss.backward()``, ``optimizer.step()``, ``.grad``, running statistics and random draws. ``print(step.source)``
+    shows it, ``step.export("step.py")`` writes it as a module.
+
+    Arrays, DataFrames and Tensors among the arguments are its inputs; each combination of shapes and dtypes gets its
+    own program, and so does each mode, training or evaluation. Learning rates and other options of optimisers are
+    read at each call. All other numbers are frozen as they were when it was recorded, and arrays from around the
+    function are used as they are at each call. ``.grad`` is valid until the next call.
+
+    Args:
+        function: what to compile. It returns Tensors or numbers, alone or in tuples, lists and dicts.
+        check: run each ``check``-th call eagerly as well, and raise if a bit differs.
+
+    Raises:
+        RecordingError: when called, if the function needs a value (``.item()``, ``if tensor:``) or returns an array;
+            parameters, optimiser and generators are then as they were.
+
+    >>> import tinygrad_mlp as tg
+    >>> model = tg.nn.Linear(2, 1, rng=0)
+    >>> opt = tg.optim.SGD(model.parameters(), lr=0.1)
+    >>> @jit
+    ... def step(x, y):
+    ...     loss = tg.functional.mse_loss(model(x), y)
+    ...     opt.zero_grad()
+    ...     loss.backward()
+    ...     opt.step()
+    ...     return loss
+    >>> x, y = np.ones((4, 2), np.float32), np.zeros((4, 1), np.float32)
+    >>> losses = [step(x, y).item() for _ in range(3)]
+    >>> losses[0] > losses[1] > losses[2]
+    True
+    """
+    if function is None:
+        return functools.partial(jit, check=check)
+    return Jitted(function, check)
+
+
+def _guard_function(record: Record) -> Callable[[], bool]:
+    """Return a function that says whether all that a record depends on is as it was."""
+    namespace: dict[str, Any] = {}
+    tests = []
+    for i, (owner, attribute, value) in enumerate(record.guards):
+        namespace[f"owner{i}"], namespace[f"value{i}"] = owner, value
+        found = f"(owner{i}._grad is None)" if attribute == "grad_is_none" else f"owner{i}.{attribute}"
+        tests.append(f"{found} is value{i}")
+    for i, (read, value) in enumerate(record.conditions):
+        namespace[f"read{i}"], namespace[f"was{i}"] = read, value
+        tests.append(f"read{i}() == was{i}")
+    execute(f"def fits():\n    return {' and '.join(tests) or 'True'}", namespace, "guards")
+    fits: Callable[[], bool] = namespace.pop("fits")
+    return fits
 
 
 def _flatten(a: Any, arrays: list[Any], key: list[Any]) -> Any:
-    """Return an argument with its arrays replaced by leaves; add the arrays, and what the program depends on."""
+    """Return an argument with its arrays replaced by leaves; add the arrays, and to the key what the program is for."""
     if isinstance(a, Value):
         if a._requires_grad:
             raise RecordingError("a jitted function takes Tensors that require grad from around it, not as arguments")
@@ -190,10 +286,10 @@ def _flatten(a: Any, arrays: list[Any], key: list[Any]) -> Any:
         arrays.append(a)
         return _Leaf(len(arrays) - 1)
     if isinstance(a, (list, tuple)):
-        key.append(len(a))
+        key.append((type(a), len(a)))
         return type(a)([_flatten(x, arrays, key) for x in a])
     if isinstance(a, dict):
-        key.extend(a)
+        key.append((dict, *a))
         return {k: _flatten(v, arrays, key) for k, v in a.items()}
     key.append((type(a), a))
     return a
@@ -222,5 +318,20 @@ def _rebuild(structure: Any, leaves: list[Any]) -> Any:
 
 def _argument_names(function: Callable[..., Any], count: int) -> list[str]:
     code = getattr(function, "__code__", None)
-    names = list(code.co_varnames[: code.co_argcount]) if code else []
+    names = code.co_varnames[: code.co_argcount] if code else ()
+    names = names[1:] if names[:1] == ("self",) else names
     return [names[i] if i < len(names) else f"array{i}" for i in range(count)]
+
+
+def _arrays(result: Any) -> list[Any]:
+    leaves: list[Any] = []
+    _flatten_result(result, leaves)
+    return [t._data for t in leaves if isinstance(t, Value)]
+
+
+def _sorted(arrays: list[Any]) -> list[Any]:
+    return sorted(arrays, key=lambda a: (a.shape, a.tobytes()))
+
+
+def _equal_bits(a: Any, b: Any) -> bool:
+    return (a.shape, a.dtype) == (b.shape, b.dtype) and a.tobytes() == b.tobytes()

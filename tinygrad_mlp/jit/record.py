@@ -18,6 +18,7 @@ from ..rules import elementwise, linalg, reductions, shapes
 from ..rules.table import RULES
 
 Array = np.ndarray[Any, Any]
+REFERENCES = 2  # the slot's own, and that of the argument of getrefcount
 HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 OPENED = {
     elementwise.relu, elementwise.leaky_relu, elementwise.sigmoid, elementwise.softplus, elementwise.bce,
@@ -112,7 +113,9 @@ class Recorder:
         self.constants: dict[int, Slot] = {}
         self.found_grads: dict[Any, Any] = {}
         self.undo: list[Callable[[], None]] = []
-        self.section, self.op = "forward", ""
+        self.op = self.line = ""
+        self.lines: dict[Slot, str] = {}
+        self._section = "forward"
         self.opened: Any = None
         self.states: dict[int, Slot] = {}
         self.seen_generators: set[Any] = set()
@@ -120,6 +123,19 @@ class Recorder:
         self.written: set[Any] = set()
         self.alive: list[Any] = []
         self.seen_optimizers: set[Any] = set()
+
+    @property
+    def section(self) -> str:
+        """The part of the step that is running: forward, backward or update."""
+        return self._section
+
+    @section.setter
+    def section(self, name: str) -> None:
+        self._section, self.op, self.line = name, "", ""
+
+    def differentiates(self, t: Any) -> None:
+        """Note that the rules of the op that made ``t`` come next: their calls belong to the line of that op."""
+        self.op, self.line = t._node.rule.name, self.lines.get(self.slots[t], "")
 
     @contextmanager
     def running(self) -> Any:
@@ -129,11 +145,15 @@ class Recorder:
         try:
             yield self
         except BaseException:
-            for restore in reversed(self.undo):
-                restore()
+            self.roll_back()
             raise
         finally:
             mode.observer, mode.recorder = before
+
+    def roll_back(self) -> None:
+        """Put back everything that the step has changed."""
+        for restore in reversed(self.undo):
+            restore()
 
     def input(self, array: Array, name: str) -> Any:
         """Return the Tensor that stands for an argument."""
@@ -184,8 +204,10 @@ class Recorder:
     def _add(
         self, function: Any, inputs: list[Any], keywords: dict[str, Any], output: Slot | None, is_view: bool = False
     ) -> None:
-        op = self.op or getattr(function, "__name__", "")
-        call = Call(function, inputs, keywords, output, is_view, self.section, user_line(), op, dict(np.geterr()))
+        op, line = self.op or getattr(function, "__name__", ""), self.line or user_line()
+        if output is not None:
+            self.lines[output] = line
+        call = Call(function, inputs, keywords, output, is_view, self.section, line, op, dict(np.geterr()))
         self.record.calls.append(call)
 
     def _operand(self, a: Any) -> Any:
@@ -300,6 +322,12 @@ class Recorder:
             f"{what} at {user_line()} needs a value while the step is being recorded, which would be frozen; "
             "return the Tensor and read it outside of the jitted function"
         )
+
+
+def inline_arrays(record: Record) -> list[Array]:
+    """Return the constant arrays that nothing outside of the record refers to: the step has made them itself."""
+    slots = {a for call in record.calls for a in call.inputs if isinstance(a, Slot) and a.kind == "constant"}
+    return [slot.array for slot in slots if sys.getrefcount(slot.array) <= REFERENCES]  # type: ignore[misc]
 
 
 def _plain(a: Any) -> Any:

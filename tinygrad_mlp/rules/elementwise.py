@@ -148,10 +148,14 @@ vjp(np.remainder, lambda g, out, x, y: g, lambda g, out, x, y: -g * np.floor(x /
 vjp(np.ldexp, lambda g, out, x, n: np.ldexp(g, n), None)
 vjp(np.copysign, lambda g, out, x, y: g * (np.sign(x) * np.copysign(1.0, y)), None)
 vjp(np.conjugate, lambda g, out, x: g, linear=True)
-vjp(np.nan_to_num, lambda g, out, x, *, copy=True, nan=0.0, posinf=None, neginf=None: select(np.isfinite(x), g))
+vjp(np.nan_to_num, lambda g, out, x, *, nan=0.0, posinf=None, neginf=None: select(np.isfinite(x), g))
 
 vjp(relu, lambda g, out, x: select(x > 0, g))
-vjp(leaky_relu, lambda g, out, x, negative_slope=0.01: np.where(x > 0, g, negative_slope * g))
+vjp(
+    leaky_relu,
+    lambda g, out, x, negative_slope=0.01: np.where(x > 0, g, negative_slope * g),
+    lambda g, out, x, negative_slope=0.01: select(x <= 0, g * x),
+)
 vjp(sigmoid, lambda g, out, x: g * (out * (1 - out)))
 vjp(softplus, lambda g, out, x: g * sigmoid(x))
 vjp(select, None, lambda g, out, mask, x: select(mask, g))
@@ -183,7 +187,6 @@ vjp(
     lambda g, out, c, x, y: select(c != 0, g),
     lambda g, out, c, x, y: select(c == 0, g),
     bind=_where_call,
-    linear=True,
 )
 
 
@@ -207,6 +210,7 @@ vjp(
     bind=_clip_call,
 )
 
+composite(np.heaviside, lambda x, h: np.where(x == 0, h, 0.5 * (np.sign(x) + 1)))
 composite(np.modf, lambda x: (x - np.trunc(x), np.trunc(x)))
 composite(np.divmod, lambda x, y: (np.floor_divide(x, y), np.remainder(x, y)))
 composite(np.real, lambda x: x.real)
@@ -218,6 +222,6 @@ constant(
     np.logical_and, np.logical_or, np.logical_xor, np.logical_not,
     np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert, np.bitwise_count,
     np.left_shift, np.right_shift, np.gcd, np.lcm,
-    np.sign, np.signbit, np.heaviside, np.floor, np.ceil, np.rint, np.trunc, np.fix, np.round, np.around,
+    np.sign, np.signbit, np.floor, np.ceil, np.rint, np.trunc, np.fix, np.round, np.around,
     np.floor_divide, np.isnan, np.isinf, np.isfinite, np.isposinf, np.isneginf, np.isreal, np.iscomplex, uniform,
 )  # fmt: skip

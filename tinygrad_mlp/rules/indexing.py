@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .shapes import kept_shape, reduced_axes
 from .table import composite, primitive, vjp
 
 Shape = tuple[int, ...]
@@ -55,15 +56,15 @@ def _take(x: Any, indices: Any, axis: int | None = None, mode: str = "raise") ->
     if mode != "raise":
         n = x.shape[axis]
         indices = np.clip(indices, 0, n - 1) if mode == "clip" else np.mod(indices, n)
-    return x[(slice(None),) * (axis % x.ndim) + (indices,)]
+    return x[(slice(None),) * reduced_axes(x.ndim, axis)[0] + (indices,)]
 
 
 def _take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Any:
     if axis is None:
         x, indices, axis = np.ravel(x), np.ravel(indices), 0
-    shape = [1 if i == axis % x.ndim else n for i, n in enumerate(x.shape)]
-    grid = np.ogrid[tuple(slice(n) for n in shape)]
-    grid[axis % x.ndim] = indices  # type: ignore[index]
+    shape = kept_shape(x.shape, axis)
+    grid: list[Any] = list(np.ogrid[tuple(slice(n) for n in shape)])
+    grid[axis] = indices
     return x[tuple(grid)]
 
 
@@ -104,7 +105,7 @@ def _diag(x: Any, k: int = 0) -> Any:
 
 def _below(x: Any, k: int) -> Any:
     """Return a mask of what is on or below the k-th diagonal of the last two axes."""
-    return np.arange(x.shape[-2])[:, None] + k >= np.arange(x.shape[-1])
+    return np.tri(*x.shape[-2:], k=k, dtype=bool)
 
 
 def _compress(condition: Any, x: Any, axis: int | None = None) -> Any:
@@ -125,5 +126,5 @@ composite(np.diag, _diag)
 composite(np.diagflat, lambda x, k=0: _diag(np.ravel(x), k))
 composite(np.trace, lambda x, offset=0, axis1=0, axis2=1: _diagonal(x, offset, axis1, axis2).sum(axis=-1))
 composite(np.linalg.trace, lambda x, *, offset=0: _diagonal(x, offset, -2, -1).sum(axis=-1))
-composite(np.tril, lambda x, k=0: np.where(_below(x, k), x, 0.0))
-composite(np.triu, lambda x, k=0: np.where(_below(x, k - 1), 0.0, x))
+composite(np.tril, lambda x, k=0: np.where(_below(x, k), x, 0))
+composite(np.triu, lambda x, k=0: np.where(_below(x, k - 1), 0, x))

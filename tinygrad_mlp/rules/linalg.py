@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import ShapeError, nearest
+from .shapes import reduced_axes
 from .table import composite, constant, primitive, vjp
 
 
@@ -136,16 +138,27 @@ def _tensordot(x: Any, y: Any, axes: Any = 2) -> Any:
     if isinstance(axes, int):
         axes = (range(rank_x - axes, rank_x), range(axes))
     left, right = ([a] if isinstance(a, int) else list(a) for a in axes)
-    left, right = [a % rank_x for a in left], [a % rank_y for a in right]
+    left, right = list(reduced_axes(rank_x, left)), list(reduced_axes(rank_y, right))
     keep_x, keep_y = [i for i in range(rank_x) if i not in left], [i for i in range(rank_y) if i not in right]
-    inner = math.prod(np.shape(x)[a] for a in left)
-    shape = [np.shape(x)[i] for i in keep_x] + [np.shape(y)[i] for i in keep_y]
-    rows = np.transpose(x, keep_x + left).reshape(-1, inner) if inner else np.zeros((math.prod(shape), 0))
-    return np.matmul(rows, np.transpose(y, right + keep_y).reshape(inner, -1)).reshape(shape)
+    summed, rows, columns = _sizes(x, left), _sizes(x, keep_x), _sizes(y, keep_y)
+    if summed != _sizes(y, right):
+        raise ShapeError(f"tensordot sums over axes of equal sizes, got {summed} and {_sizes(y, right)}; check axes")
+    inner = math.prod(summed)
+    a = np.reshape(np.transpose(x, keep_x + left), (math.prod(rows), inner))
+    b = np.reshape(np.transpose(y, right + keep_y), (inner, math.prod(columns)))
+    return np.matmul(a, b).reshape(rows + columns)
+
+
+def _sizes(x: Any, axes: list[int]) -> list[int]:
+    return [np.shape(x)[a] for a in axes]
 
 
 def _inner(x: Any, y: Any) -> Any:
     return np.multiply(x, y) if np.ndim(x) == 0 or np.ndim(y) == 0 else np.tensordot(x, y, axes=(-1, -1))
+
+
+def _vecdot(x: Any, y: Any, *, axis: int = -1) -> Any:
+    return (np.moveaxis(x, axis, -1) * np.moveaxis(y, axis, -1)).sum(axis=-1)
 
 
 def _kron(x: Any, y: Any) -> Any:
@@ -157,27 +170,41 @@ def _kron(x: Any, y: Any) -> Any:
 
 def _cross(x: Any, y: Any, axis: int = -1) -> Any:
     """Return the cross product of vectors of three components along an axis."""
-    (x0, x1, x2), (y0, y1, y2) = (np.moveaxis(t, axis, 0) for t in (x, y))
+    x, y = (np.moveaxis(t, axis, 0) for t in (x, y))
+    if len(x) != 3 or len(y) != 3:
+        raise ShapeError(f"cross takes vectors of 3 components along axis {axis}, got {len(x)} and {len(y)}")
+    (x0, x1, x2), (y0, y1, y2) = x, y
     return np.stack([x1 * y2 - x2 * y1, x2 * y0 - x0 * y2, x0 * y1 - x1 * y0], axis)
 
 
 def _convolve(a: Any, v: Any, mode: str = "full") -> Any:
     """Return the convolution of two vectors: one product of a matrix of windows with the shorter one."""
+    short = min(len(a), len(v))
+    return _middle(a, v, mode, (short - 1) // 2)
+
+
+def _correlate(a: Any, v: Any, mode: str = "valid") -> Any:
+    """Return the correlation: a convolution with the second vector reversed, whose middle NumPy rounds otherwise."""
+    short = min(len(a), len(v))
+    return _middle(a, np.flip(v), mode, (short - 1) // 2 if len(a) >= len(v) else short // 2)
+
+
+def _middle(a: Any, v: Any, mode: str, start: int) -> Any:
     a, v = (a, v) if len(a) >= len(v) else (v, a)
     n, m = len(a), len(v)
-    padded = np.pad(a, m - 1)
-    full = padded[np.arange(n + m - 1)[:, None] + np.arange(m)] @ np.flip(v)
-    if mode == "full":
-        return full
-    if mode == "same":
-        return full[(m - 1) // 2 : (m - 1) // 2 + n]
-    return full[m - 1 : n]
+    if m == 0:
+        raise ValueError("convolve and correlate need vectors that are not empty")
+    parts = {"full": slice(None), "same": slice(start, start + n), "valid": slice(m - 1, n)}
+    if mode not in parts:
+        raise ValueError(f"unknown mode {mode!r}; {nearest(mode, parts)}")
+    windows = np.pad(a, m - 1)[np.arange(n + m - 1)[:, None] + np.arange(m)]
+    return (windows @ np.flip(v))[parts[mode]]
 
 
 def _matrix_power(x: Any, n: int) -> Any:
     if n < 0:
         x, n = np.linalg.inv(x), -n
-    result = np.eye(x.shape[-1], dtype=x.dtype)
+    result = np.zeros_like(x) + np.eye(x.shape[-1], dtype=x.dtype)
     for bit in f"{n:b}":
         result = np.matmul(result, result)
         result = np.matmul(result, x) if bit == "1" else result
@@ -188,9 +215,9 @@ def _transposed(x: Any) -> Any:
     return x.swapaxes(-1, -2)
 
 
-def _as_columns(b: Any, a: Any) -> Any:
-    """Return the right-hand side of a linear system as columns, as `numpy.linalg.solve` reads it."""
-    return b.reshape(*b.shape, 1) if b.ndim == 1 else b
+def _columns(x: Any, b: Any) -> Any:
+    """Return the solution of a linear system, or its gradient, as matrices also where the right side is a vector."""
+    return x[..., None] if b.ndim == 1 else x
 
 
 def _half_diagonal(x: Any) -> Any:
@@ -224,14 +251,16 @@ vjp(
 )
 vjp(
     np.linalg.solve,
-    lambda g, out, a, b: (
-        -np.matmul(_as_columns(np.linalg.solve(_transposed(a), g), a), _transposed(_as_columns(out, a)))
-    ),
-    lambda g, out, a, b: np.linalg.solve(_transposed(a), g),
+    lambda g, out, a, b: -np.matmul(np.linalg.solve(_transposed(a), _columns(g, b)), _transposed(_columns(out, b))),
+    lambda g, out, a, b: np.linalg.solve(_transposed(a), _columns(g, b)).reshape(g.shape),
 )
 vjp(np.linalg.det, lambda g, out, x: (g * out)[..., None, None] * _transposed(np.linalg.inv(x)))
 vjp(logabsdet, lambda g, out, x: g[..., None, None] * _transposed(np.linalg.inv(x)))
-vjp(np.linalg.cholesky, lambda g, out, x: _cholesky_x(g, out))
+vjp(
+    np.linalg.cholesky,
+    lambda g, out, x: _cholesky_x(g, out),
+    forward=lambda x: np.linalg.cholesky(0.5 * (x + _transposed(x))),
+)
 constant(signdet)
 composite(np.linalg.slogdet, lambda x: (signdet(x), logabsdet(x)))
 composite(np.linalg.matrix_power, _matrix_power)
@@ -242,8 +271,8 @@ composite(np.inner, _inner)
 composite(np.outer, _outer)
 composite(np.linalg.outer, _outer)
 composite(np.vdot, lambda x, y: (np.ravel(x) * np.ravel(y)).sum())
-composite(np.vecdot, lambda x, y: (x * y).sum(axis=-1))
-composite(np.linalg.vecdot, lambda x, y, *, axis=-1: (x * y).sum(axis=axis))
+composite(np.vecdot, _vecdot)
+composite(np.linalg.vecdot, _vecdot)
 composite(np.tensordot, _tensordot)
 composite(np.linalg.tensordot, lambda x, y, *, axes=2: _tensordot(x, y, axes))
 composite(np.linalg.matmul, lambda x, y: np.matmul(x, y))
@@ -251,7 +280,7 @@ composite(np.kron, _kron)
 composite(np.cross, _cross)
 composite(np.linalg.cross, lambda x, y, *, axis=-1: _cross(x, y, axis))
 composite(np.convolve, _convolve)
-composite(np.correlate, lambda a, v, mode="valid": _convolve(a, np.flip(v), mode))
+composite(np.correlate, _correlate)
 composite(np.polyval, lambda p, x: functools.reduce(lambda total, c: total * x + c, p, np.zeros_like(x)))
 if hasattr(np, "matvec"):
     composite(np.matvec, lambda a, x: np.matmul(a, x[..., None])[..., 0])

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import NoRuleError
+from ..errors import NoRuleError, ShapeError, out_of_range
 from .elementwise import nonzero, select
 from .shapes import Axis, Shape, kept_shape, reduced_axes, spread
 from .table import composite, constant, primitive, vjp
@@ -29,6 +29,15 @@ def _mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     return x.sum(axis=axis, keepdims=keepdims) / count
 
 
+def _var(x: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Any:
+    deviation = x - x.mean(axis=axis, keepdims=True)
+    return (deviation * deviation).sum(axis=axis, keepdims=keepdims) / (reduced_size(x.shape, axis) - ddof)
+
+
+def _std(x: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Any:
+    return np.sqrt(_var(x, axis, ddof, keepdims))
+
+
 def _to_equals(g: Any, out: Any, x: Any, axis: Axis, keepdims: bool) -> Any:
     """Spread the gradient of a maximum or minimum evenly among the elements that equal it."""
     hit = x == spread(out, x.shape, axis)
@@ -48,6 +57,7 @@ vjp(
     lambda g, out, x, *, axis=None, ddof=0, keepdims=False: (
         spread(g * (2 / (reduced_size(x.shape, axis) - ddof)), x.shape, axis) * (x - x.mean(axis=axis, keepdims=True))
     ),
+    forward=_var,
 )
 vjp(
     np.std,
@@ -55,6 +65,7 @@ vjp(
         spread(g / (nonzero(out) * (reduced_size(x.shape, axis) - ddof)), x.shape, axis)
         * (x - x.mean(axis=axis, keepdims=True))
     ),
+    forward=_std,
 )
 for _max in (np.max, np.amax, np.min, np.amin):
     vjp(_max, lambda g, out, x, *, axis=None, keepdims=False: _to_equals(g, out, x, axis, keepdims))
@@ -85,21 +96,28 @@ def _norm(x: Any, ord: Any = None, axis: Axis = None, keepdims: bool = False) ->
         return euclidean_norm(x, axis, keepdims)
     if matrix or isinstance(ord, str):
         raise NoRuleError(f"linalg.norm: ord={ord!r} of a matrix has no rule; use the Frobenius norm, ord=None")
+    if axis is None and x.ndim != 1:
+        raise ShapeError(f"linalg.norm: ord={ord!r} needs a vector or an axis, got shape {x.shape}")
     if abs(ord) == np.inf:
         return (np.max if ord > 0 else np.min)(np.abs(x), axis=axis, keepdims=keepdims)
     if ord == 0:
-        return (x != 0).sum(axis=axis, keepdims=keepdims)
-    return np.power(np.power(np.abs(x), ord).sum(axis=axis, keepdims=keepdims), 1 / ord)
+        return (x != 0).sum(axis=axis, dtype=x.dtype, keepdims=keepdims)
+    total = np.power(np.abs(x), ord).sum(axis=axis, keepdims=keepdims)
+    return np.power(np.where(total == 0, 0.0, total), 1 / ord)
+
+
+def _gathered(x: Any, axis: Axis) -> Any:
+    """Return an array whose first axis runs over all that a reduction over ``axis`` reduces."""
+    reduced = reduced_axes(x.ndim, axis)
+    kept = [i for i in range(x.ndim) if i not in reduced]
+    return np.transpose(x, [*reduced, *kept]).reshape(reduced_size(x.shape, axis), *(x.shape[i] for i in kept))
 
 
 def _prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     """Return the product as a tree of multiplications: exact derivatives of every order, zeros or not."""
-    shape, reduced = kept_shape(x.shape, axis), reduced_axes(x.ndim, axis)
-    kept = [i for i in range(x.ndim) if i not in reduced]
-    n = reduced_size(x.shape, axis)
-    x = x.transpose([*reduced, *kept]).reshape(n, *(x.shape[i] for i in kept))
-    if n == 0:
-        x = np.ones((1, *x.shape[1:]), x.dtype)
+    shape, x = kept_shape(x.shape, axis), _gathered(x, axis)
+    if len(x) == 0:
+        x = np.ones_like(x, shape=(1, *x.shape[1:]))
     while len(x) > 1:
         half = len(x) // 2
         pairs = x[:half] * x[half : 2 * half]
@@ -125,29 +143,44 @@ def _cumprod(x: Any, axis: int) -> Any:
 def _average(x: Any, axis: Axis = None, weights: Any = None, keepdims: bool = False) -> Any:
     if weights is None:
         return x.mean(axis=axis, keepdims=keepdims)
-    if np.ndim(weights) == 1 != x.ndim and isinstance(axis, int):
-        weights = np.reshape(weights, [-1 if i == axis % x.ndim else 1 for i in range(x.ndim)])
+    if np.shape(weights) != x.shape:
+        reduced = reduced_axes(x.ndim, axis)
+        if axis is None or np.shape(weights) != tuple(x.shape[i] for i in reduced):
+            raise ShapeError(f"average: weights of shape {np.shape(weights)} are not one for each element or along axis")
+        shape = [n if i in reduced else 1 for i, n in enumerate(x.shape)]
+        weights = np.reshape(np.transpose(weights, np.argsort(reduced)), shape)
     weights = weights * np.ones(x.shape, x.dtype)
     return (x * weights).sum(axis=axis, keepdims=keepdims) / weights.sum(axis=axis, keepdims=keepdims)
 
 
-def _quantile(x: Any, q: Any, axis: int | None = None, keepdims: bool = False) -> Any:
-    """Return quantiles by linear interpolation between the two nearest elements in order."""
-    if axis is None:
-        x, shape, axis = np.ravel(x), (1,) * x.ndim, 0
-    else:
-        shape = kept_shape(x.shape, axis)
-    x = np.sort(np.moveaxis(x, axis, 0), axis=0)
-    place = np.asarray(q) * (len(x) - 1)
+def _quantile(x: Any, q: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    """Return quantiles by linear interpolation between the two nearest elements in order, NaN if there is one."""
+    shape, x = kept_shape(x.shape, axis), np.sort(_gathered(x, axis), axis=0)
+    q = np.asarray(q)
+    if not ((q >= 0) & (q <= 1)).all():
+        raise ValueError(f"quantiles must be in the range [0, 1], and percentiles in [0, 100]; got {q}")
+    if len(x) == 0:
+        raise ValueError("the quantile of no elements is undefined; check for empty input first")
+    place = q * (len(x) - 1)
     low = np.floor(place).astype(int)
     share = (place - low).reshape(place.shape + (1,) * (x.ndim - 1)).astype(x.dtype)
     result = x[low] * (1 - share) + x[np.minimum(low + 1, len(x) - 1)] * share
+    result = np.where(np.isnan(x[-1]), x[-1], result)
     return result.reshape(place.shape + shape) if keepdims else result
 
 
-def _without_nan(function: Any, fill: float) -> Any:
-    """Return a reduction that takes a number in place of NaN."""
-    return lambda x, *args, **keywords: function(np.where(np.isnan(x), fill, x), *args, **keywords)
+def _without_nan(x: Any, fill: float = 0.0) -> Any:
+    return np.where(np.isnan(x), fill, x)
+
+
+def _extreme_but_nan(function: Any, fill: float) -> Any:
+    """Return a maximum or minimum that passes over NaN, unless there is nothing else."""
+
+    def extreme(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+        nothing = np.all(np.isnan(x), axis=axis, keepdims=keepdims)
+        return np.where(nothing, np.nan, function(_without_nan(x, fill), axis=axis, keepdims=keepdims))
+
+    return extreme
 
 
 def _nanmean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
@@ -161,7 +194,15 @@ def _nanvar(x: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) ->
     return np.nansum(np.square(deviation), axis=axis, keepdims=keepdims) / (count - ddof)
 
 
+def _nanstd(x: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Any:
+    deviation = _without_nan(x - np.nanmean(x, axis=axis, keepdims=True))
+    count = (~np.isnan(x)).sum(axis=axis, dtype=x.dtype, keepdims=keepdims)
+    return euclidean_norm(deviation, axis, keepdims) / np.sqrt(count - ddof)
+
+
 def _diff(x: Any, n: int = 1, axis: int = -1) -> Any:
+    if n < 0:
+        raise out_of_range("n of diff", n, "0 or more")
     x = np.moveaxis(x, axis, 0)
     for _ in range(n):
         x = x[1:] - x[:-1]
@@ -204,15 +245,15 @@ composite(np.average, _average)
 composite(np.quantile, _quantile)
 composite(np.percentile, lambda x, q, axis=None, keepdims=False: _quantile(x, np.asarray(q) / 100, axis, keepdims))
 composite(np.median, lambda x, axis=None, keepdims=False: _quantile(x, 0.5, axis, keepdims))
-composite(np.nansum, _without_nan(np.sum, 0.0))
-composite(np.nanprod, _without_nan(np.prod, 1.0))
-composite(np.nanmax, _without_nan(np.max, -np.inf))
-composite(np.nanmin, _without_nan(np.min, np.inf))
-composite(np.nancumsum, _without_nan(np.cumsum, 0.0))
-composite(np.nancumprod, _without_nan(np.cumprod, 1.0))
+composite(np.nansum, lambda x, axis=None, keepdims=False: np.sum(_without_nan(x), axis, keepdims=keepdims))
+composite(np.nanprod, lambda x, axis=None, keepdims=False: np.prod(_without_nan(x, 1.0), axis, keepdims=keepdims))
+composite(np.nanmax, _extreme_but_nan(np.max, -np.inf))
+composite(np.nanmin, _extreme_but_nan(np.min, np.inf))
+composite(np.nancumsum, lambda x, axis=None: np.cumsum(_without_nan(x), axis))
+composite(np.nancumprod, lambda x, axis=None: np.cumprod(_without_nan(x, 1.0), axis))
 composite(np.nanmean, _nanmean)
 composite(np.nanvar, _nanvar)
-composite(np.nanstd, lambda x, axis=None, ddof=0, keepdims=False: np.sqrt(_nanvar(x, axis, ddof, keepdims)))
+composite(np.nanstd, _nanstd)
 composite(np.diff, _diff)
 composite(np.ediff1d, lambda x: _diff(np.ravel(x)))
 composite(np.trapezoid, _trapezoid)

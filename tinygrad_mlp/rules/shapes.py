@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
 
 from ..errors import ShapeError
 from .table import composite, primitive, vjp
@@ -27,8 +28,7 @@ def kept_shape(shape: Shape, axis: Axis) -> Shape:
 
 def reduced_axes(ndim: int, axis: Axis) -> tuple[int, ...]:
     """Return the axes that a reduction over ``axis`` removes, counted from the front."""
-    axes = range(ndim) if axis is None else axis if isinstance(axis, (tuple, list)) else (axis,)
-    return tuple(a % ndim for a in axes)
+    return tuple(range(ndim)) if axis is None else normalize_axis_tuple(axis, ndim)
 
 
 @primitive
@@ -135,39 +135,53 @@ def _stack(arrays: Sequence[Any], axis: int = 0) -> Any:
     return np.concatenate([np.expand_dims(a, axis) for a in arrays], axis)
 
 
-def _pad(x: Any, pad_width: Any, mode: str = "constant", **options: Any) -> Any:
+def _pad(
+    x: Any, pad_width: Any, mode: str = "constant", *, constant_values: Any = None, reflect_type: str | None = None
+) -> Any:
     """Pad with constants by joining, and in all other modes by taking elements from where NumPy would pad an index."""
+    options = {"constant_values": constant_values, "reflect_type": reflect_type}
+    options = {key: value for key, value in options.items() if value is not None}
+    if mode not in ("constant", "edge", "reflect", "symmetric", "wrap") or reflect_type == "odd":
+        odd = f" with reflect_type={reflect_type!r}" if reflect_type == "odd" else ""
+        raise ValueError(f"pad: mode {mode!r}{odd} has no rule; use constant, edge, reflect, symmetric or wrap")
+    np.pad(np.zeros((1,) * x.ndim), 0, mode, **options)  # raises for an option that the mode does not have
     widths = np.broadcast_to(np.asarray(pad_width), (x.ndim, 2)).tolist()
+    values = np.broadcast_to(np.asarray(options.get("constant_values", 0)), (x.ndim, 2)).tolist()
     for axis, (low, high) in enumerate(widths):
         if mode == "constant":
-            x = _pad_constant(x, axis, low, high, **options)
-        elif mode in ("edge", "reflect", "symmetric", "wrap"):
-            x = np.take(x, np.pad(np.arange(x.shape[axis]), (low, high), mode, **options), axis)  # type: ignore[call-overload]
+            x = _pad_constant(x, axis, (low, high), values[axis])
         else:
-            raise ValueError(f"pad: mode {mode!r} has no rule; use constant, edge, reflect, symmetric or wrap")
+            x = np.take(x, np.pad(np.arange(x.shape[axis]), (low, high), mode), axis)  # type: ignore[call-overload]
     return x
 
 
-def _pad_constant(x: Any, axis: int, low: int, high: int, constant_values: float = 0) -> Any:
-    def block(n: int) -> Any:
-        return np.full((*x.shape[:axis], n, *x.shape[axis + 1 :]), constant_values, x.dtype)
-
-    return np.concatenate([block(low), x, block(high)], axis)
+def _pad_constant(x: Any, axis: int, widths: Sequence[int], values: Sequence[float]) -> Any:
+    low, high = (
+        np.full((*x.shape[:axis], n, *x.shape[axis + 1 :]), value, x.dtype)
+        for n, value in zip(widths, values, strict=True)
+    )
+    return np.concatenate([low, x, high], axis)
 
 
 def _tile(x: Any, reps: Any) -> Any:
-    reps = tuple(reps) if isinstance(reps, (tuple, list)) else (reps,)
-    shape = (1,) * (len(reps) - x.ndim) + x.shape
-    reps = (1,) * (len(shape) - len(reps)) + reps
-    column = x.reshape([n for pair in zip((1,) * len(shape), shape, strict=True) for n in pair])
-    wide = np.broadcast_to(column, [n for pair in zip(reps, shape, strict=True) for n in pair])
-    return wide.reshape([r * n for r, n in zip(reps, shape, strict=True)])
+    reps = np.atleast_1d(reps).tolist()
+    shape = [1] * (len(reps) - x.ndim) + list(x.shape)
+    reps = [1] * (len(shape) - len(reps)) + reps
+    column = np.reshape(x, [k for n in shape for k in (1, n)])
+    wide = np.broadcast_to(column, [k for pair in zip(reps, shape, strict=True) for k in pair])
+    return np.reshape(wide, [r * n for r, n in zip(reps, shape, strict=True)])
 
 
 def _rot90(x: Any, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Any:
     for _ in range(k % 4):
         x = np.flip(np.swapaxes(x, *axes), axes[0])
     return x
+
+
+def _rollaxis(x: Any, axis: int, start: int = 0) -> Any:
+    (axis,) = reduced_axes(x.ndim, axis)
+    start = start + x.ndim if start < 0 else start
+    return np.moveaxis(x, axis, start - (start > axis))
 
 
 def _split(x: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
@@ -237,6 +251,11 @@ def _select(condlist: Sequence[Any], choicelist: Sequence[Any], default: Any = 0
     return result
 
 
+def _linspace(start: Any, stop: Any, num: int = 50) -> Any:
+    share = np.linspace(0.0, 1.0, num).reshape(-1, *(1,) * max(np.ndim(start), np.ndim(stop)))
+    return start * (1 - share) + stop * share
+
+
 composite(np.stack, _stack)
 composite(np.vstack, lambda arrays: np.concatenate([np.atleast_2d(a) for a in arrays], 0))
 composite(
@@ -251,7 +270,7 @@ composite(np.tile, _tile)
 composite(np.rot90, _rot90)
 composite(np.fliplr, lambda x: np.flip(x, 1))
 composite(np.flipud, lambda x: np.flip(x, 0))
-composite(np.rollaxis, lambda x, axis, start=0: np.moveaxis(x, axis, start - (start > axis)))
+composite(np.rollaxis, _rollaxis)
 composite(np.matrix_transpose, lambda x: np.swapaxes(x, -1, -2))
 composite(np.linalg.matrix_transpose, lambda x: np.swapaxes(x, -1, -2))
 composite(np.split, _split)
@@ -265,9 +284,9 @@ composite(np.atleast_3d, _atleast(3))
 composite(np.broadcast_arrays, _broadcast_arrays)
 composite(np.meshgrid, _meshgrid)
 composite(np.select, _select)
-composite(np.full_like, lambda x, fill_value: np.zeros_like(x) + fill_value)
-composite(np.linspace, lambda start, stop, num=50: start + (stop - start) * np.linspace(0.0, 1.0, num))
+composite(np.full_like, lambda x, fill: np.zeros_like(x) + astype(np.broadcast_to(fill, np.shape(x)), x.dtype))
+composite(np.linspace, _linspace)
 if hasattr(np, "unstack"):
-    composite(np.unstack, lambda x, axis=0: tuple(np.moveaxis(x, axis, 0)))
+    composite(np.unstack, lambda x, *, axis=0: tuple(np.moveaxis(x, axis, 0)))
 if hasattr(np, "astype"):
-    composite(np.astype, lambda x, dtype, copy=True: astype(x, dtype))
+    composite(np.astype, lambda x, dtype: astype(x, dtype))

@@ -18,7 +18,7 @@ samples(
         f(x(4, 3), Ellipsis, 0),
         f(x(4, 3), None, slice(None), 1),
         f(x(4, 3), 1, 2),
-        f(x(), ()),
+        f(x()),
         f(x(), Ellipsis),
         f(x(), None),
         f(x(3), np.array([0, 0, 1])),

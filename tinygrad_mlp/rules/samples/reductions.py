@@ -78,10 +78,16 @@ samples(
     calls=lambda f, x: [f(x.gaps(2, 3)), f(x.gaps(5)), f(x.gaps(2, 3), axis=0), f(x.gaps(2, 3), axis=-1), f(x(4))],
 )  # fmt: skip
 samples(
-    np.nansum, np.nanprod, np.nanmax, np.nanmin, np.nanmean, np.nanvar, np.nanstd,
+    np.nansum, np.nanprod, np.nanmax, np.nanmin, np.nanmean, np.nanvar,
     calls=lambda f, x: [*axes(f, x.gaps), f(x.gaps(2, 3, 4), axis=(0, -1)), f(x.distinct(2, 3))],
 )  # fmt: skip
-samples(np.nanvar, np.nanstd, calls=lambda f, x: [f(x.gaps(3, 4), ddof=1), f(x.gaps(3, 4), axis=1, ddof=1)])
+samples(
+    np.nanvar, np.nanstd,
+    calls=lambda f, x: [
+        f(x.gaps(3, 4)), f(x.gaps(3, 4), 0), f(x.gaps(3, 4), axis=1, ddof=1), f(x.gaps(3, 4), keepdims=True), f(x.distinct(4)),
+        f(x.gaps(2, 3, 4), axis=(0, -1)),
+    ],
+)  # fmt: skip
 
 samples(
     np.average,

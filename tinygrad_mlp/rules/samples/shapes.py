@@ -84,7 +84,7 @@ samples(np.dstack, calls=lambda f, x: [f([x(3), x(1, 3, 2)])])
 samples(np.column_stack, calls=lambda f, x: [f([x(3), x(3)]), f([x(3), x(3, 2)]), f((x(2, 3), x(2, 1)))])
 samples(
     np.block,
-    calls=lambda f, x: [f([x(2), x(3)]), f([[x(2, 2), x(2, 1)], [x(1, 2), x(1, 1)]]), f([[x(2), x()], [x(3)]]), f(x(2, 3)), f([x(2, 2, 1), x(2, 1)])],
+    calls=lambda f, x: [f([x(2), x(3)]), f([[x(2, 2), x(2, 1)], [x(1, 2), x(1, 1)]]), f([[x(2), x()], [x(3)]]), f(x(2, 3)), f([x(1, 2, 1), x(2, 1)])],
 )
 samples(np.append, calls=lambda f, x: [f(x(2, 3), x(2)), f(x(2, 3), x(1, 3), axis=0), f(x(2, 3), x(2, 1), 1), f(x(3), 2.0)])
 samples(
