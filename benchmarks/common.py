@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -39,7 +40,9 @@ def in_child(script: str, **request: Any) -> Answer:
     command = [sys.executable, script, "--child", json.dumps(request)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        return {"note": "failed: " + (done.stderr.strip().splitlines() or ["no message"])[-1]}
+        lines = done.stderr.strip().splitlines() or ["no message"]
+        errors = [line for line in lines if re.match(r"[\w.]+(Error|Exception)\b", line)]
+        return {"note": "failed: " + (errors or lines)[-1]}
     answer: Answer = json.loads(done.stdout.splitlines()[-1])
     return answer
 
@@ -85,7 +88,7 @@ def ratio(mine: Sequence[float], theirs: Sequence[float]) -> float:
 def machine() -> str:
     """Return the processor, Python, NumPy, its BLAS with the kernel that it chose, and the threads it may use."""
     described = in_child(__file__)
-    return described.get("machine", described.get("note", "")) + f", load {os.getloadavg()[0]:.1f}"
+    return described.get("machine", described.get("note", ""))
 
 
 def _describe_machine() -> Answer:
@@ -100,8 +103,9 @@ def _describe_machine() -> Answer:
         blas = "; ".join(pools) or blas
     except ImportError:
         blas += ", kernel unknown without threadpoolctl"
+    load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
     python = f"Python {platform.python_version()}, NumPy {np.__version__}"
-    return {"machine": f"{_processor()}, {os.cpu_count()} CPUs, {python}, {blas}, {THREADS} threads"}
+    return {"machine": f"{_processor()}, {os.cpu_count()} CPUs, {python}, {blas}, {THREADS} threads, load {load}"}
 
 
 def _processor() -> str:
@@ -128,12 +132,11 @@ def versions(distributions: Iterable[str]) -> str:
 
 def print_table(rows: Sequence[Sequence[str]]) -> None:
     """Print rows, of which the first is the heading, as Markdown: the first column to the left, others to the right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for number, row in enumerate(rows):
-        cells = [cell.rjust(width) if i else cell.ljust(width) for i, (cell, width) in enumerate(zip(row, widths))]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [[row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in rows]
+    lines.insert(1, ["-" * widths[0], *["-" * (width - 1) + ":" for width in widths[1:]]])
+    for cells in lines:
         print("| " + " | ".join(cells) + " |")
-        if number == 0:
-            print("|" + "|".join("-" * (width + 1) + ("-" if i == 0 else ":") for i, width in enumerate(widths)) + "|")
     sys.stdout.flush()
 
 

@@ -96,16 +96,18 @@ class Call(NamedTuple):
     @property
     def arrays(self) -> list[Array]:
         """All float arrays among the arguments, in lists and tuples too: the inputs of the function."""
-        return [leaf for leaf in _leaves((self.args, self.kwargs)) if _is_input(leaf)]
+        return [np.asarray(leaf) for leaf in _leaves((self.args, self.kwargs)) if _is_input(leaf)]
 
     def on(self, inputs: Sequence[Any]) -> Any:
         """Make the call, with other values in place of its `arrays`."""
-        args, kwargs = _replaced((self.args, self.kwargs), iter(inputs))
+        values = iter(inputs)
+        args, kwargs = _mapped((self.args, self.kwargs), _is_input, lambda _: next(values))
         return self.function(*args, **kwargs)
 
-    def plain(self, inputs: Sequence[Array]) -> list[Array]:
-        """Make the call on arrays and return its results as a list of arrays."""
-        return [np.asarray(out) for out in results(self.on(inputs))]
+    def with_constants(self, change: Callable[[Array], Any]) -> Call:
+        """Return the call with all whole numbers and truth values in arrays replaced."""
+        args, kwargs = _mapped((self.args, self.kwargs), _is_constant, change)
+        return Call(self.function, args, kwargs)
 
 
 def results(out: Any) -> list[Any]:
@@ -114,7 +116,11 @@ def results(out: Any) -> list[Any]:
 
 
 def _is_input(leaf: Any) -> bool:
-    return isinstance(leaf, np.ndarray) and leaf.dtype.kind == "f"
+    return isinstance(leaf, (np.ndarray, np.floating)) and leaf.dtype.kind == "f"
+
+
+def _is_constant(leaf: Any) -> bool:
+    return isinstance(leaf, np.ndarray) and leaf.dtype.kind in "bi"
 
 
 def _leaves(tree: Any) -> Iterator[Any]:
@@ -125,12 +131,12 @@ def _leaves(tree: Any) -> Iterator[Any]:
         yield tree
 
 
-def _replaced(tree: Any, inputs: Iterator[Any]) -> Any:
+def _mapped(tree: Any, which: Callable[[Any], bool], change: Callable[[Any], Any]) -> Any:
     if isinstance(tree, dict):
-        return {key: _replaced(value, inputs) for key, value in tree.items()}
+        return {key: _mapped(value, which, change) for key, value in tree.items()}
     if isinstance(tree, (tuple, list)):
-        return type(tree)([_replaced(part, inputs) for part in tree])
-    return next(inputs) if _is_input(tree) else tree
+        return type(tree)([_mapped(part, which, change) for part in tree])
+    return change(tree) if which(tree) else tree
 
 
 def _short(value: Any) -> str:
@@ -140,13 +146,14 @@ def _short(value: Any) -> str:
 
 
 def name_of(function: Callable[..., Any]) -> str:
-    """Return a function's name, with that of its module where NumPy has two of the name.
+    """Return a function's name, with the module of one that is not in NumPy itself.
 
     >>> name_of(np.trace), name_of(np.linalg.trace)
     ('trace', 'linalg.trace')
     """
-    module = getattr(function, "__module__", "") or ""
-    return f"linalg.{function.__name__}" if module.startswith("numpy.linalg") else function.__name__
+    module = getattr(function, "__module__", None) or "numpy"
+    prefix = "" if module == "numpy" else "linalg." if module.startswith("numpy.linalg") else "rules."
+    return prefix + function.__name__
 
 
 def calls_of(function: Callable[..., Any]) -> list[Call]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,15 +14,79 @@ from differences import EPS, assert_slope, slope
 from draws import Array, Call, calls_of, errors_of, name_of, results
 
 import tinygrad_mlp as tg
-from tinygrad_mlp import Tensor, functional
-from tinygrad_mlp.rules.table import RULES, SAMPLES
+from tinygrad_mlp import Tensor, no_grad
+from tinygrad_mlp.errors import GraphError
+from tinygrad_mlp.graph import assign
+from tinygrad_mlp.rules import elementwise, indexing, linalg, reductions, shapes
+from tinygrad_mlp.rules.table import RULES
 
-FUNCTIONS = sorted(RULES, key=name_of)
+FUNCTIONS = sorted((f for f in RULES if RULES[f].kind != "constant" or not name_of(f).startswith("rules.")), key=name_of)
 every_function = pytest.mark.parametrize("function", FUNCTIONS, ids=name_of)
+Function = Callable[..., Any]
+
+
+def wide(x: Array) -> Array:
+    return x.astype(np.longdouble)
+
+
+def log_of_sum(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
+    return np.log(np.exp(wide(x)).sum(axis=axis, keepdims=keepdims))
+
+
+def added_up(x: Array, shape: tuple[int, ...]) -> Array:
+    total = np.zeros(shape)
+    places = np.arange(total.size).reshape(shape)
+    np.add.at(total.reshape(-1), np.broadcast_to(places, x.shape), x)
+    return total
+
+
+def put_one_by_one(x: Array, *items: Any, shape: tuple[int, ...]) -> Array:
+    result, places = np.zeros(shape), np.arange(np.prod(shape)).reshape(shape)[items]
+    for place, value in zip(np.ravel(places), np.ravel(np.broadcast_to(x, places.shape)), strict=True):
+        result.reshape(-1)[place] += value
+    return result
+
+
+REFERENCES: dict[Function, Function] = {
+    elementwise.relu: lambda x: np.where(x > 0, x, 0.0),
+    elementwise.leaky_relu: lambda x, negative_slope=0.01: x * np.where(x > 0, 1.0, negative_slope),
+    elementwise.sigmoid: lambda x: 0.5 + 0.5 * np.tanh(0.5 * wide(x)),
+    elementwise.softplus: lambda x: np.logaddexp(0, wide(x)),
+    elementwise.bce_with_logits: lambda x, t: np.logaddexp(0, x) - t * x,
+    elementwise.bce: lambda p, t: -t * np.log(p) - (1 - t) * np.log(1 - p),
+    elementwise.select: lambda mask, x: np.where(mask, x, 0.0),
+    reductions.euclidean_norm: lambda x, axis=None, keepdims=False: np.sqrt((x**2).sum(axis=axis, keepdims=keepdims)),
+    reductions.logsumexp: log_of_sum,
+    reductions.softmax: lambda x, axis=-1: np.exp(x - log_of_sum(x, axis, True)),
+    reductions.log_softmax: lambda x, axis=-1: x - log_of_sum(x, axis, True),
+    indexing.getitem: lambda x, *items: x[items],
+    indexing.put: put_one_by_one,
+    indexing.gather: lambda x, labels: np.take_along_axis(x, labels[:, None], 1)[:, 0],
+    indexing.scatter: lambda x, labels, classes: x[:, None] * np.eye(classes)[labels],
+    linalg.matmul: np.matmul,
+    linalg.linear: lambda x, w, bias=None: np.einsum("...i,oi->...o", x, w) + (0.0 if bias is None else bias),
+    linalg.logabsdet: lambda x: np.log(np.abs(np.linalg.det(x))),
+    shapes.astype: lambda x, dtype: np.array(x, dtype),
+    shapes.sum_to: added_up,
+    shapes.spread: lambda x, shape, axis=None: np.broadcast_to(x.reshape(shapes.kept_shape(shape, axis)), shape),
+    np.linalg.cholesky: lambda x: np.linalg.cholesky((x + x.swapaxes(-1, -2)) / 2),
+}
+"""What our own functions are, in other words. NumPy's cholesky reads one triangle only, ours the mean of both."""
+
+
+def plain(call: Call, inputs: Sequence[Any] | None = None) -> list[Array]:
+    """The results of a call in plain NumPy."""
+    reference = call._replace(function=REFERENCES.get(call.function, call.function))
+    with np.errstate(all="ignore"):
+        return [np.asarray(out) for out in results(reference.on(call.arrays if inputs is None else inputs))]
 
 
 def leaves(arrays: Sequence[Array]) -> list[Tensor]:
     return [Tensor(a, requires_grad=True) for a in arrays]
+
+
+def floats(outs: Sequence[Any]) -> list[Any]:
+    return [out for out in outs if getattr(out, "dtype", np.dtype(int)).kind in "fc"]
 
 
 def weighted(outs: Sequence[Any], weights: Sequence[Any]) -> Any:
@@ -29,8 +94,16 @@ def weighted(outs: Sequence[Any], weights: Sequence[Any]) -> Any:
     return sum(((w * out).sum() for w, out in zip(weights, outs, strict=True)), 0.0)
 
 
-def floats(outs: Sequence[Any]) -> list[Any]:
-    return [out for out in outs if getattr(out, "dtype", np.dtype(int)).kind in "fc"]
+def flat(arrays: Sequence[Array]) -> Array:
+    return np.concatenate([np.zeros(0), *(np.ravel(a) for a in arrays)])
+
+
+def unit_vectors(arrays: Sequence[Array]) -> Iterator[list[Array]]:
+    for i, a in enumerate(arrays):
+        for index in np.ndindex(a.shape):
+            direction = [np.zeros(b.shape) for b in arrays]
+            direction[i][index] = 1
+            yield direction
 
 
 class Problem:
@@ -40,9 +113,7 @@ class Problem:
         self.call = call
         self.rng = np.random.default_rng(1)
         self.inputs = call.arrays
-        with np.errstate(all="ignore"):
-            self.outs = floats(call.plain(self.inputs))
-        self.weights = self.directions(self.outs)
+        self.weights = self.directions(floats(plain(call)))
         self.point = [*self.inputs, *self.weights]
 
     def directions(self, arrays: Sequence[Array]) -> list[Array]:
@@ -51,14 +122,13 @@ class Problem:
         return [np.asarray(self.rng.uniform(0.2, 1, a.shape) * sign([-1, 1], a.shape)) for a in arrays]
 
     def value(self, inputs: Sequence[Array]) -> Array:
-        return np.asarray(weighted(floats(self.call.plain(inputs)), self.weights))
+        return np.asarray(weighted(floats(plain(self.call, inputs)), self.weights), np.float64)
 
     def derivative(self, point: Sequence[Array], *directions: Sequence[Array]) -> Array:
         """The gradient, differentiated along one direction after the other, as one vector."""
         ts = leaves(point)
         n = len(self.inputs)
-        tracked = [(w, out) for w, out in zip(ts[n:], floats(results(self.call.on(ts[:n]))), strict=True)]
-        y = weighted([out for _, out in tracked], [w for w, _ in tracked])
+        y = weighted(floats(results(self.call.on(ts[:n]))), ts[n:])
         for d in directions:
             slopes = tg.grad(y, ts, create_graph=True, allow_unused=True)
             y = sum(((g * v).sum() for g, v in zip(slopes, d, strict=True) if g is not None), 0.0)
@@ -67,38 +137,359 @@ class Problem:
         slopes = tg.grad(y, ts, allow_unused=True)
         return flat([np.zeros(t.shape) if g is None else g.numpy() for t, g in zip(ts, slopes, strict=True)])
 
-
-def flat(arrays: Sequence[Array]) -> Array:
-    return np.concatenate([np.zeros(0), *(np.ravel(a) for a in arrays)])
-
-
-def unit_vectors(arrays: Sequence[Array]) -> Any:
-    for i, a in enumerate(arrays):
-        for index in np.ndindex(a.shape):
-            direction = [np.zeros(b.shape) for b in arrays]
-            direction[i][index] = 1
-            yield direction
+    def gradients(self, inputs: Sequence[Array] | None = None, create_graph: bool = False) -> list[Array | None]:
+        """The gradient of each input, with the weights as upstream gradients; None where it is constant in all."""
+        ts = leaves(self.inputs if inputs is None else inputs)
+        outs = floats(results(self.call.on(ts)))
+        return [None if g is None else g.detach().numpy() for g in gradients(outs, ts, self.weights, create_graph)]
 
 
-def problems(function: Callable[..., Any]) -> list[Problem]:
-    return [Problem(call) for call in calls_of(function)]
+def gradients(
+    outs: Sequence[Any], inputs: Sequence[Tensor], weights: Sequence[Array], create_graph: bool = False
+) -> list[Tensor | None]:
+    tracked = [(out, w) for out, w in zip(outs, weights, strict=True) if isinstance(out, Tensor) and out.requires_grad]
+    if not tracked:
+        return [None] * len(inputs)
+    kept, upstream = zip(*tracked, strict=True)
+    return list(tg.grad(kept, inputs, upstream, create_graph=create_graph, allow_unused=True))
 
 
-@every_function
-def test_first_derivative(function):
-    for p in problems(function):
-        if p.outs:
-            analytic = p.derivative(p.point)[: sum(a.size for a in p.inputs)]
-            numeric = [slope(lambda x, p=p: p.value(x), p.inputs, e) for e in unit_vectors(p.inputs)]
-            for a, n in zip(analytic, numeric, strict=True):
-                assert_slope(a, n, repr(p.call))
+def problems(function: Function) -> list[Problem]:
+    """All sample calls of a function that have float inputs and float results."""
+    return [p for p in map(Problem, calls_of(function)) if p.inputs and p.weights]
 
 
 @every_function
-def test_second_and_third_derivatives(function):
+def test_has_samples_for_every_argument_and_keyword(function: Function) -> None:
+    calls = calls_of(function)
+    assert calls, f"{name_of(function)} has no samples; give it some in rules/samples"
+    rule = RULES[function]
+    if rule.kind == "vjp" and isinstance(rule.vjps, tuple):
+        untried = {i for i, r in enumerate(rule.vjps) if r is not None}
+        for call in calls:
+            untried -= {i for i, a in enumerate(positional(call)) if isinstance(a, np.ndarray) and a.dtype.kind == "f"}
+        assert not untried, f"no sample of {name_of(function)} has a float array as argument {sorted(untried)}"
+    if isinstance(function, np.ufunc) and function.signature is None and rule.kind != "constant":
+        assert any(a.ndim == 0 for call in calls for a in call.arrays), "a 0-d input is missing"
+        if function.nin == 2:
+            assert any(len({np.shape(a) for a in call.args}) > 1 for call in calls), "broadcasting is missing"
+
+
+def positional(call: Call) -> Sequence[Any]:
+    """The positional arguments of a call as the rule gets them."""
+    rule = RULES[call.function]
+    return rule.bind(*call.args, **call.kwargs)[0] if rule.bind and (rule.binds or call.kwargs) else call.args
+
+
+@every_function
+def test_forward_equals_plain_numpy(function: Function) -> None:
+    exact = RULES[function].forward is function
+    for call in calls_of(function):
+        for inputs in (leaves(call.arrays), [Tensor(a) for a in call.arrays]):
+            if inputs:
+                for ours, theirs in zip(results(call.on(inputs)), plain(call), strict=True):
+                    assert isinstance(ours, Tensor) or not hasattr(theirs, "shape") or theirs.ndim == 0
+                    ours = np.asarray(ours.detach() if isinstance(ours, Tensor) else ours)
+                    assert ours.shape == theirs.shape, call
+                    assert ours.dtype == theirs.dtype or theirs.dtype == np.longdouble, (call, ours.dtype, theirs.dtype)
+                    assert_near(ours, theirs, 0.0 if exact else 32 * EPS, call)
+
+
+def assert_near(ours: Array, theirs: Array, rtol: float, what: Any) -> None:
+    """Assert that two arrays differ by no more than a share of the largest element."""
+    size = np.abs(theirs[np.isfinite(theirs)]).max(initial=0)
+    np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=rtol * size, equal_nan=True, err_msg=repr(what))
+
+
+@every_function
+def test_first_derivative(function: Function) -> None:
     for p in problems(function):
-        if p.outs:
-            d, e = p.directions(p.point), p.directions(p.point)
-            assert_slope(p.derivative(p.point, d), slope(p.derivative, p.point, d), f"second of {p.call}")
-            numeric = slope(lambda x, p=p, d=d: p.derivative(x, d), p.point, e)
-            assert_slope(p.derivative(p.point, d, e), numeric, f"third of {p.call}")
+        analytic = flat([np.zeros(a.shape) if g is None else g for a, g in zip(p.inputs, p.gradients(), strict=True)])
+        for a, e in zip(analytic, unit_vectors(p.inputs), strict=True):
+            assert_slope(a, slope(p.value, p.inputs, e), repr(p.call))
+
+
+@every_function
+def test_second_and_third_derivatives(function: Function) -> None:
+    for p in problems(function):
+        d, e = p.directions(p.point), p.directions(p.point)
+        assert_slope(p.derivative(p.point, d), slope(p.derivative, p.point, d), f"second of {p.call}")
+        numeric = slope(lambda x, p=p, d=d: p.derivative(x, d), p.point, e)
+        assert_slope(p.derivative(p.point, d, e), numeric, f"third of {p.call}")
+
+
+NOT_ANALYTIC = {
+    np.arctan2, np.cbrt, np.copysign, np.deg2rad, np.degrees, np.divmod, np.fmod, np.hypot, np.ldexp, np.logaddexp,
+    np.logaddexp2, np.modf, np.rad2deg, np.radians, np.remainder,  # NumPy has no complex version of them
+    np.conjugate, np.real, np.heaviside,  # not analytic anywhere
+    np.linalg.cholesky, np.linalg.slogdet, linalg.logabsdet,  # NumPy takes the conjugate, or the absolute value
+}  # fmt: skip
+
+
+def complex_step(p: Problem) -> Array:
+    """The gradient by f(x + ih) / h, exact to rounding (Squire and Trapp, SIAM Review 40, 1998)."""
+    slopes = []
+    for direction in unit_vectors(p.inputs):
+        steps = [Tensor(a + 1e-30j * d) for a, d in zip(p.inputs, direction, strict=True)]
+        slopes.append(weighted(floats(results(p.call.on(steps))), p.weights).data.imag * 1e30)
+    return np.array(slopes, np.float64)
+
+
+def has_complex_version(p: Problem) -> bool:
+    """Whether the call neither casts to a dtype nor has NaN or large numbers, which overflow in complex arithmetic."""
+    given = [*p.call.args, *p.call.kwargs.values()]
+    return not any(isinstance(a, (type, np.dtype)) for a in given) and all((np.abs(a) < 50).all() for a in p.inputs)
+
+
+@every_function
+def test_complex_step(function: Function) -> None:
+    for p in filter(has_complex_version, problems(function)):
+        analytic = flat([np.zeros(a.shape) if g is None else g for a, g in zip(p.inputs, p.gradients(), strict=True)])
+        if function in NOT_ANALYTIC:
+            with pytest.raises((TypeError, AssertionError)):
+                assert_near(analytic, complex_step(p), 1e-3, p.call)
+            break
+        if RULES[function].kind != "constant":
+            assert_near(analytic, complex_step(p), 64 * EPS, p.call)
+
+
+@every_function
+def test_gradients_have_shape_dtype_and_memory_of_their_own(function: Function) -> None:
+    for p in problems(function):
+        for dtype in (np.float64, np.float32):
+            ts = leaves([a.astype(dtype) for a in p.inputs])
+            outs = floats(results(p.call.on(ts)))
+            weights = [np.asarray(w, out.dtype) for w, out in zip(p.weights, outs, strict=True)]
+            arrays = [*(t.data for t in ts), *(out.data for out in outs), *weights]
+            before = [a.copy() for a in arrays]
+            found = gradients(outs, ts, weights)
+            for t, g in zip(ts, found, strict=True):
+                assert g is None or (type(g) is Tensor and g.shape == t.shape and g.dtype == t.dtype), p.call
+            memory = [g.data for g in found if g is not None]
+            for a, b in itertools.chain(itertools.combinations(memory, 2), itertools.product(memory, arrays)):
+                assert not np.shares_memory(a, b), p.call
+            for a, b in zip(arrays, before, strict=True):
+                assert a.tobytes() == b.tobytes(), f"{p.call} writes into what it was given"
+
+
+@every_function
+def test_float32_agrees_with_float64(function: Function) -> None:
+    for p in problems(function):
+        narrow = [a.astype(np.float32) for a in p.inputs]
+        for a, b in zip(p.gradients(narrow), p.gradients([a.astype(np.float64) for a in narrow]), strict=True):
+            if b is not None:
+                assert_near(a, b, 2e-6, p.call)
+
+
+@every_function
+def test_memory_layout_does_not_matter(function: Function) -> None:
+    for p in problems(function):
+        outs = floats(plain(p.call))
+        expected = p.gradients()
+        for layout in (fortran, strided, reverse):
+            for a, b in zip(p.gradients([layout(a) for a in p.inputs]), expected, strict=True):
+                if b is not None:
+                    assert_near(a, b, 4*EPS, p.call)
+
+def fortran(a: Array) -> Array:
+    return a.copy(order="F")
+
+
+def strided(a: Array) -> Array:
+    return np.repeat(a, 2, axis=-1)[..., ::2] if a.ndim else a
+
+
+def reverse(a: Array) -> Array:
+    return np.flip(np.flip(a).copy())
+
+
+@every_function
+def test_differentiable_path_gives_the_same_bits(function: Function) -> None:
+    for p in problems(function):
+        for a, b in zip(p.gradients(), p.gradients(create_graph=True), strict=True):
+            assert (a is None) == (b is None)
+            assert a is None or a.tobytes() == b.tobytes(), p.call
+
+
+@every_function
+def test_a_linear_rule_reads_no_values(function: Function) -> None:
+    if not RULES[function].linear:
+        return
+    for p in problems(function):
+        expected = p.gradients()
+        ts = leaves([a.copy() for a in p.inputs])
+        outs = floats(results(p.call.on(ts)))
+        for t in [*ts, *outs]:
+            if t.data.flags.writeable:
+                t.data[...] = np.nan
+        for a, b in zip(gradients(outs, ts, p.weights), expected, strict=True):
+            assert b is None or a.numpy().tobytes() == b.tobytes(), p.call
+
+
+@every_function
+def test_a_mask_or_index_that_has_changed_is_noticed(function: Function) -> None:
+    for p in problems(function):
+        changed: list[Tensor] = []
+        call = p.call.with_constants(lambda a, changed=changed: changed.append(Tensor(a.copy())) or changed[-1])
+        for i in range(len(changed)):
+            changed.clear()
+            call = p.call.with_constants(lambda a, changed=changed: changed.append(Tensor(a.copy())) or changed[-1])
+            ts = leaves(p.inputs)
+            outs = floats(results(call.on(ts)))
+            with no_grad():
+                assign(changed[i], ~changed[i].data if changed[i].dtype == bool else np.zeros_like(changed[i].data))
+            try:
+                found = gradients(outs, ts, p.weights)
+            except GraphError as error:
+                assert "has changed since" in str(error)
+            else:
+                for a, b in zip(found, p.gradients(), strict=True):
+                    assert (a is None) == (b is None) and (a is None or a.numpy().tobytes() == b.tobytes()), call
+
+
+OPERATORS: dict[Function, Function] = {
+    np.add: operator.add, np.subtract: operator.sub, np.multiply: operator.mul, np.divide: operator.truediv,
+    np.floor_divide: operator.floordiv, np.remainder: operator.mod, np.power: operator.pow,
+    np.matmul: operator.matmul, np.negative: operator.neg, np.positive: operator.pos, np.absolute: abs,
+    np.invert: operator.invert, np.bitwise_and: operator.and_, np.bitwise_or: operator.or_,
+    np.bitwise_xor: operator.xor, np.equal: operator.eq, np.not_equal: operator.ne, np.less: operator.lt,
+    np.less_equal: operator.le, np.greater: operator.gt, np.greater_equal: operator.ge,
+    indexing.getitem: lambda x, *items: x[items], np.transpose: lambda x: x.T, np.real: lambda x: x.real,
+}  # fmt: skip
+METHODS: dict[Function, Function] = {
+    getattr(np, name): method
+    for name, method in vars(Tensor).items()
+    if not name.startswith("_") and inspect.isfunction(method) and getattr(np, name, None) in RULES
+} | {shapes.astype: Tensor.astype, np.absolute: Tensor.abs}
+
+
+@pytest.mark.parametrize("function", OPERATORS, ids=name_of)
+def test_operator_equals_function(function: Function) -> None:
+    as_operator = OPERATORS[function]
+    tried = 0
+    for call in calls_of(function):
+        if call.kwargs or (function is np.transpose and len(call.args) > 1):
+            continue
+        tried += 1
+        arrays = [isinstance(a, np.ndarray) for a in call.args]
+        for wrapped in itertools.product([True, False], repeat=min(2, len(call.args))):
+            if any(w and a for w, a in zip(wrapped, arrays, strict=False)):
+                assert_same(call, [w and a for w, a in zip((*wrapped, False), arrays, strict=False)], as_operator)
+    assert tried
+
+
+def assert_same(call: Call, wrapped: Sequence[bool], other: Function) -> None:
+    """Assert that another way of calling gives the same values and gradients, some arguments being Tensors."""
+    found = []
+    for way in (call.function, other):
+        args = list(call.args)
+        for i, wrap in enumerate(wrapped):
+            if wrap:
+                args[i] = Tensor(args[i], requires_grad=args[i].dtype.kind == "f")
+        (out,) = results(way(*args, **call.kwargs))
+        ts = [a for a in args if isinstance(a, Tensor) and a.requires_grad]
+        slopes = tg.grad(out, ts, np.ones(out.shape), allow_unused=True) if out.requires_grad else []
+        found.append([out.detach().numpy(), *(np.zeros(()) if g is None else g.numpy() for g in slopes)])
+    for a, b in zip(*found, strict=True):
+        assert a.shape == b.shape
+        assert a.dtype == b.dtype
+        assert_near(a, b, 2 * EPS if call.function is np.power else 0.0, call)
+
+
+@pytest.mark.parametrize("function", METHODS, ids=name_of)
+def test_method_equals_function(function: Function) -> None:
+    method = METHODS[function]
+    tried = 0
+    for call in calls_of(function):
+        try:
+            inspect.signature(method).bind(*call.args, **call.kwargs)
+        except TypeError:
+            continue
+        if isinstance(call.args[0], np.ndarray):
+            tried += 1
+            assert_same(call, [True], method)
+    assert tried
+
+
+def test_reductions_of_ufuncs_are_their_functions() -> None:
+    x = calls_of(np.prod)[0].args[0]
+    for ufunc, function in ((np.add, np.sum), (np.multiply, np.prod), (np.maximum, np.max), (np.minimum, np.min)):
+        for axis in (0, 1, None):
+            assert_same(Call(function, (x,), {"axis": axis}), [True], ufunc.reduce)
+
+
+@every_function
+def test_errors(function: Function) -> None:
+    for call, error, match in errors_of(function):
+        with pytest.raises(error, match=match):
+            call.on(leaves(call.arrays))
+
+
+def keyword_values(name: str, default: Any, call: Call) -> list[Any]:
+    """Values for a keyword other than its default."""
+    if isinstance(default, bool):
+        return [not default]
+    shape = call.arrays[0].shape if call.arrays else ()
+    out = plain(call)[0]
+    return KEYWORDS[name](shape, out) if callable(KEYWORDS[name]) else KEYWORDS[name]
+
+
+KEYWORDS: dict[str, Any] = {
+    "out": lambda shape, out: [np.empty_like(out), Tensor(np.empty_like(out))],
+    "out1": lambda shape, out: [np.empty_like(out)], "out2": lambda shape, out: [np.empty_like(out)],
+    "where": lambda shape, out: [np.zeros(shape, bool), np.arange(max(1, np.prod(shape))).reshape(shape or 1) % 2 == 0],
+    "dtype": [np.float32, int], "casting": ["unsafe"], "order": ["F"], "subok": [True, False], "signature": ["ff->f"],
+    "keepdims": [True], "initial": [1.5], "axis": [0, -1], "axes": [[1, 0], 1, [(0,), (0,), ()]], "ddof": [1],
+    "correction": [1], "mean": [0.25], "weights": lambda shape, out: [np.arange(1.0, 1 + np.prod(shape)).reshape(shape)],
+    "kind": ["heapsort"], "stable": [True], "method": ["lower"], "interpolation": ["lower"], "prepend": [0.5],
+    "append": [0.5], "to_end": [0.5], "to_begin": [0.5], "n": [2], "x": lambda shape, out: [np.arange(shape[-1]) ** 2.0],
+    "dx": [0.5], "y": lambda shape, out: [np.ones(shape)], "fweights": [np.arange(1, 6)], "aweights": [np.arange(1, 6)],
+    "offset": [1], "axis1": [1], "axis2": [0], "axisa": [0], "axisb": [0], "axisc": [0], "k": [1], "mode": ["wrap", "same", "edge"],
+    "indexing": ["ij"], "fill_value": [2.0], "shape": [(1, 2)], "device": ["cpu"], "num": [3], "start": [1], "default": [1.5],
+    "ord": [1, np.inf], "decimals": [1], "nan": [2.5], "posinf": [9.0], "neginf": [-9.0], "min": [0.0], "max": [0.5],
+    "a_min": [0.0], "a_max": [0.5], "side": ["right"], "sorter": [[1, 0, 2]], "rtol": [0.5], "atol": [0.5], "tol": [1e3],
+    "newshape": [-1], "optimize": ["greedy"], "like": [np.ones(1)], "copy": [False], "indices": [0], "max_work": [1],
+}  # fmt: skip
+
+
+@every_function
+def test_a_keyword_is_obeyed_or_refused_by_name(function: Function) -> None:
+    try:
+        parameters = dict(inspect.signature(function).parameters)
+    except ValueError:
+        parameters = {}
+    if name_of(function).startswith("rules."):
+        return
+    names = {n: p.default for n, p in parameters.items() if p.default is not p.empty and p.kind is not p.VAR_KEYWORD}
+    if isinstance(function, np.ufunc):
+        names |= dict.fromkeys(["out", "where", "casting", "order", "subok", "dtype", *(["axis", "keepdims"] if function.signature else [])])
+    positional = [n for n, p in parameters.items() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    for call in calls_of(function)[:4]:
+        if call.arrays:
+            for name, default in names.items():
+                if name in call.kwargs or name in positional[: len(call.args)]:
+                    continue
+                for value in keyword_values(name, default, call):
+                    assert_obeyed_or_refused(call._replace(kwargs={**call.kwargs, name: value}), name)
+                    if name in positional and not call.kwargs:
+                        between = [names[n] for n in positional[len(call.args) : positional.index(name)] if n in names]
+                        assert_obeyed_or_refused(call._replace(args=(*call.args, *between, value)), name)
+
+
+def assert_obeyed_or_refused(call: Call, name: str) -> None:
+    try:
+        theirs = plain(call)
+    except (TypeError, ValueError, IndexError, np.exceptions.AxisError):
+        if name != "out":
+            return
+    try:
+        ours = results(call.on(leaves(call.arrays)))
+    except (TypeError, ValueError) as error:
+        assert repr(name) in str(error) or name in str(error), f"{call!r} is refused without naming {name}: {error}"
+        return
+    assert not name.startswith("out"), f"{call!r} writes to out"
+    for a, b in zip(ours, theirs, strict=True):
+        a = a.detach().numpy() if isinstance(a, Tensor) else np.asarray(a)
+        assert a.shape == b.shape, call
+        assert a.dtype == b.dtype, call
+        assert_near(a, b, 32 * EPS, call)

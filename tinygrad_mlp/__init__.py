@@ -9,11 +9,10 @@ array([1.181568, 1.10533 ])
 """
 
 from . import data, functional, nn, optim
-from .autograd import grad, hessian, hvp, jacobian
+from .autograd import grad, hessian, hvp, jacobian, no_grad
 from .checkpoint import load, save
 from .data import accuracy, load_mnist, minibatches, one_hot, scale_pixels
 from .errors import CheckpointError, DataError, DtypeError, GraphError, NoRuleError, RecordingError, ShapeError
-from .graph import no_grad
 from .jit import jit
 from .tensor import Tensor
 

@@ -2,14 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ContextDecorator
 from typing import Any
 
 import numpy as np
 
-from .errors import GraphError, ShapeError
-from .graph import Value, backpropagate, mode, wrap
+from .errors import DtypeError, GraphError, ShapeError, describe
+from .graph import Value, ancestors, backpropagate, mode, wrap
 from .rules.shapes import astype
+
+
+class no_grad(ContextDecorator):  # noqa: N801 - PyTorch's spelling
+    """Context manager, also a decorator, inside which no op is recorded, in this thread.
+
+    >>> import tinygrad_mlp as tg
+    >>> w = tg.Tensor(2.0, requires_grad=True)
+    >>> with tg.no_grad():
+    ...     y = w * 3
+    >>> y.requires_grad
+    False
+    """
+
+    def __init__(self) -> None:
+        self._before: list[bool] = []
+
+    def __enter__(self) -> None:
+        self._before.append(mode.grad_enabled)
+        mode.grad_enabled = False
+
+    def __exit__(self, *_: object) -> None:
+        mode.grad_enabled = self._before.pop()
+
+    def _recreate_cm(self) -> no_grad:
+        return no_grad()
 
 
 def backward(root: Any, gradient: Any = None, retain_graph: bool = False, create_graph: bool = False) -> None:
@@ -19,9 +45,10 @@ def backward(root: Any, gradient: Any = None, retain_graph: bool = False, create
     results = backpropagate([root], [_seed(root, gradient)], None, retain_graph, create_graph)
     if mode.recorder is not None:
         mode.recorder.section = "forward"
-    for leaf, g in results.items():
-        g = g if isinstance(g, Value) else wrap(g)
-        leaf.grad = g if leaf.grad is None else leaf.grad + g
+    gradients = [g if isinstance(g, Value) else wrap(g) for g in results.values()]
+    totals = [g if leaf.grad is None else leaf.grad + g for leaf, g in zip(results, gradients, strict=True)]
+    for leaf, total in zip(results, totals, strict=True):
+        leaf.grad = total
 
 
 def grad(
@@ -52,39 +79,49 @@ def grad(
     >>> float(dy), float(d2y)
     (12.0, 12.0)
     """
-    outputs, inputs = _as_tuple(outputs), _as_tuple(inputs)
-    upstream = _as_tuple(grad_outputs) if grad_outputs is not None else (None,) * len(outputs)
+    outputs, inputs = _as_tensors("outputs", outputs), _as_tensors("inputs", inputs)
+    upstream = (None,) * len(outputs) if grad_outputs is None else _as_tuple(grad_outputs)
     if len(upstream) != len(outputs):
-        raise ShapeError(f"grad needs one of grad_outputs for each output: {len(upstream)} for {len(outputs)} outputs")
+        raise ShapeError(f"grad_outputs are {len(upstream)} for {len(outputs)} outputs; pass one for each, or None")
     for i, t in enumerate(inputs):
         if not t._requires_grad:
-            raise GraphError(f"inputs[{i}] {t.name or ''} does not require grad; create it with requires_grad=True")
+            raise GraphError(f"{_called('inputs', i, t)} does not require grad; create it with requires_grad=True")
     seeds = [_seed(t, g) for t, g in zip(outputs, upstream, strict=True)]
-    results = backpropagate(
-        outputs, seeds, set(inputs), create_graph if retain_graph is None else retain_graph, create_graph
-    )
+    used = ancestors(outputs)[0]
     for i, t in enumerate(inputs):
-        if t not in results and not allow_unused:
-            raise GraphError(
-                f"inputs[{i}] {t.name or ''} was not used to compute the outputs; pass allow_unused=True to get None for it"
-            )
-    found = (results.get(t) for t in inputs)
+        if t not in used and not allow_unused:
+            raise GraphError(f"{_called('inputs', i, t)} was not used for the outputs; pass allow_unused=True to get None")
+    results = backpropagate(outputs, seeds, set(inputs), create_graph if retain_graph is None else retain_graph, create_graph)
+    found = [results[t] if t in results else None for t in inputs]
+    for i, t in enumerate(inputs):
+        if found[i] is not None and any(t is other for other in inputs[:i]):
+            found[i] = found[i].copy()
     return tuple(g if g is None or isinstance(g, Value) else wrap(g) for g in found)
 
 
-def _as_tuple(tensors: Any) -> tuple[Any, ...]:
-    return (tensors,) if isinstance(tensors, Value) or not isinstance(tensors, (tuple, list)) else tuple(tensors)
+def _called(what: str, i: int, t: Any) -> str:
+    return f"{what}[{i}] {t.name}" if t.name else f"{what}[{i}]"
+
+
+def _as_tuple(values: Any) -> tuple[Any, ...]:
+    return tuple(values) if isinstance(values, Iterable) and not isinstance(values, (Value, np.ndarray)) else (values,)
+
+
+def _as_tensors(what: str, values: Any) -> tuple[Any, ...]:
+    tensors = _as_tuple(values)
+    if not tensors:
+        raise ValueError(f"grad got no {what}; pass a Tensor or several")
+    for i, t in enumerate(tensors):
+        if not isinstance(t, Value):
+            raise TypeError(f"{what}[{i}] is {describe(t)}, not a Tensor; make one with Tensor(...)")
+    return tensors
 
 
 def _seed(root: Any, gradient: Any) -> Any:
     """Return the upstream gradient of a root as a Tensor, in its shape and dtype."""
     if not root._requires_grad:
-        why = (
-            f"it comes through {root._cut}, which is constant"
-            if root._cut
-            else "was it made under no_grad or detached?"
-        )
-        raise GraphError(f"no tensor in this graph requires grad: {why} Create the leaves with requires_grad=True")
+        why = f"the result comes through {root._cut}, which is constant" if root._cut else "it was detached or made under no_grad"
+        raise GraphError(f"no tensor in this graph requires grad: {why}, or no leaf has requires_grad=True; set it")
     data = root._data
     if gradient is None:
         if data.size != 1:
@@ -97,9 +134,11 @@ def _seed(root: Any, gradient: Any) -> Any:
             mode.recorder.frozen(seed)
         return seed
     seed = gradient if isinstance(gradient, Value) else wrap(np.asarray(gradient))
+    if seed._data.dtype.kind not in "biuf":
+        raise DtypeError(f"the upstream gradient has dtype {seed._data.dtype}; use {data.dtype}, as the result")
     if seed._data.shape != data.shape:
         raise ShapeError(
-            f"the upstream gradient has shape {seed._data.shape}, the result {data.shape}; they must be equal"
+            f"the upstream gradient has shape {seed._data.shape}, the result {data.shape}; they must be equal, reshape one"
         )
     return seed if seed._data.dtype == data.dtype else astype(seed, data.dtype)
 
@@ -112,9 +151,9 @@ def jacobian(f: Callable[[Any], Any], x: Any, create_graph: bool = False) -> Any
     array([[2., 0.],
            [0., 4.]])
     """
-    x = x if x._requires_grad else _leaf(x)
+    x = _differentiable(x)
     y = f(x)
-    rows = [grad(y, x, e, retain_graph=True, create_graph=create_graph)[0] for e in _basis(y._data)]
+    rows = [_slope(y, x, e, retain_graph=True, create_graph=create_graph) for e in _basis(y._data)]
     return np.stack(rows).reshape(y.shape + x.shape)
 
 
@@ -126,7 +165,7 @@ def hessian(f: Callable[[Any], Any], x: Any) -> Any:
     array([[ 0., 10.],
            [10.,  6.]])
     """
-    return jacobian(lambda t: grad(f(t), t, create_graph=True)[0], x)
+    return jacobian(lambda t: _slope(f(t), t, create_graph=True), x)
 
 
 def hvp(f: Callable[[Any], Any], x: Any, v: Any) -> Any:
@@ -138,15 +177,24 @@ def hvp(f: Callable[[Any], Any], x: Any, v: Any) -> Any:
     >>> tg.hvp(lambda x: (x**3).sum(), tg.Tensor([1.0, 2.0]), np.array([1.0, 1.0])).numpy()
     array([ 6., 12.])
     """
-    x = x if x._requires_grad else _leaf(x)
-    (slope,) = grad(f(x), x, create_graph=True)
-    return grad((slope * v).sum(), x)[0]
+    x = _differentiable(x)
+    return _slope((_slope(f(x), x, create_graph=True) * v).sum(), x)
 
 
-def _leaf(x: Any) -> Any:
-    leaf = wrap(x._data)
+def _differentiable(x: Any) -> Any:
+    """Return x itself if it requires grad, else a leaf over its data that does."""
+    (x,) = _as_tensors("x", x)
+    if x._requires_grad:
+        return x
+    leaf = wrap(x._data, version=x._version)
     leaf.requires_grad = True
     return leaf
+
+
+def _slope(y: Any, x: Any, upstream: Any = None, **options: Any) -> Any:
+    """Return the gradient of y by x: zeros where y does not depend on x."""
+    g = grad(y, x, upstream, allow_unused=True, **options)[0] if y._requires_grad else None
+    return wrap(np.zeros_like(x._data)) if g is None else g
 
 
 def _basis(y: np.ndarray[Any, Any]) -> Iterator[np.ndarray[Any, Any]]:

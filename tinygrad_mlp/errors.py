@@ -7,8 +7,10 @@ so that ``except ValueError`` keeps working.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 
 class GraphError(RuntimeError):
@@ -64,38 +66,75 @@ def describe(value: Any) -> str:
     """Return a value as an error message shows it: an array by dtype and shape, anything else shortened.
 
     >>> import numpy as np
-    >>> describe(np.zeros((2, 3), np.float32)), describe(slice(1, 2))
-    ('float32(2, 3)', 'slice(1, 2, None)')
+    >>> describe(np.zeros((2, 3), np.float32)), describe(slice(1, 2)), describe(object())
+    ('float32(2, 3)', 'slice(1, 2, None)', 'object')
     """
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return f"{value.dtype}{tuple(value.shape)}"
     text = repr(value)
+    if " at 0x" in text:
+        return getattr(value, "__name__", type(value).__name__)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def call_failed(name: str, arrays: Sequence[Any], keywords: dict[str, Any], error: Exception) -> Exception:
-    """Return the error for a NumPy call that failed: the op, its operands, the sizes that clash, NumPy's own words."""
-    call = ", ".join([*map(describe, arrays), *(f"{k}={describe(v)}" for k, v in keywords.items())])
-    kind: type[Exception] = type(error)
-    if isinstance(error, ValueError):  # covers numpy.exceptions.AxisError, which is an IndexError as well
-        kind = ShapeError
-    elif kind not in (TypeError, IndexError, ZeroDivisionError, OverflowError, FloatingPointError):
-        return error
-    shapes = [tuple(a.shape) for a in arrays if hasattr(a, "shape")]
-    clash = _clash(name, shapes) if kind is ShapeError else ""
-    reason = str(error).strip() or type(error).__name__
-    return kind(f"{name}({call}): {clash or reason}")
+def as_numbers(data: Any) -> np.ndarray[Any, Any]:
+    """Return data as an array of numbers, not copied where it is one.
+
+    >>> as_numbers([[1, 2], [3]])
+    Traceback (most recent call last):
+    tinygrad_mlp.errors.ShapeError: [[1, 2], [3]] is no array, its rows differ in length; make them equal
+    """
+    try:
+        array = np.asarray(data)
+    except ValueError as error:
+        raise ShapeError(f"{describe(data)} is no array, its rows differ in length; make them equal") from error
+    if array.dtype.kind not in "biufc":
+        raise DtypeError(f"{describe(data)} has dtype {array.dtype}, expected numbers; convert it to float32/float64")
+    return array
 
 
-def _clash(name: str, shapes: list[tuple[int, ...]]) -> str:
+def attempt(name: str, function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
+    """Call a function; raise what it raises with the op, its operands, what clashes, and what to do."""
+    try:
+        return function(*args, **keywords)
+    except Exception as error:
+        kind = next((k for k in _KINDS if isinstance(error, k)), None)
+        if kind is None or type(error).__module__ == __name__:
+            raise
+        raise _explained(kind, name, args, keywords, error) from error
+
+
+def _explained(
+    kind: type[Exception], name: str, args: Sequence[Any], keywords: Mapping[str, Any], error: Exception
+) -> Exception:
+    """Return an error of NumPy in words of this package."""
+    call = ", ".join([*map(describe, args), *(f"{k}={describe(v)}" for k, v in keywords.items() if k != "ends")])
+    reason, hint = str(error).strip() or type(error).__name__, _HINTS.get(kind, "check its operands")
+    clash = _clash(name, [tuple(a.shape) for a in args if hasattr(a, "shape")], reason) if kind is ValueError else ""
+    exception: type[Exception] = ShapeError if kind is ValueError else kind
+    return exception(f"{name}({call}): {clash or f'{reason}; {hint}'}")
+
+
+_HINTS: dict[type[Exception], str] = {
+    ValueError: "check shapes and axes",
+    TypeError: "use numbers, arrays or Tensors",
+    IndexError: "use indices within the shape",
+}
+_KINDS = (ValueError, TypeError, IndexError, ZeroDivisionError, OverflowError, FloatingPointError)
+
+
+def _clash(name: str, shapes: list[tuple[int, ...]], reason: str) -> str:
     """Return which two sizes of the shapes do not match, or nothing where that is not what is wrong."""
     if len(shapes) != 2:
         return ""
     x, y = shapes
-    if name in ("matmul", "dot"):
-        if x and y and x[-1] != (inner := y[-2] if len(y) > 1 else y[0]):
+    if name == "matmul":
+        inner = y[-2] if len(y) > 1 else y[0] if y else None
+        if x and inner not in (None, x[-1]):
             return f"cannot multiply {x} by {y}: the inner sizes {x[-1]} and {inner} differ; transpose or reshape one"
         x, y = x[:-2], y[:-2]
+    elif "broadcast" not in reason:
+        return ""
     for a, b in zip(reversed(x), reversed(y), strict=False):
         if a != b and 1 not in (a, b):
             return (
@@ -103,3 +142,14 @@ def _clash(name: str, shapes: list[tuple[int, ...]]) -> str:
                 "reshape one, or insert an axis with [:, None]"
             )
     return ""
+
+
+def check_number(name: str, value: Any, low: float, high: float, expected: str) -> None:
+    """Raise ValueError unless a value is a number with low <= value < high.
+
+    >>> check_number("momentum", 1.5, 0, 1, "in [0, 1)")
+    Traceback (most recent call last):
+    ValueError: momentum must be in [0, 1), got 1.5
+    """
+    if isinstance(value, (str, bytes)) or not hasattr(value, "__float__") or not low <= value < high:
+        raise out_of_range(name, value, expected)

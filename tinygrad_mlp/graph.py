@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from .errors import DtypeError, GraphError, NoRuleError, call_failed
+from .errors import DtypeError, GraphError, NoRuleError, attempt
 from .rules.shapes import astype, sum_to
 from .rules.table import Rule, constant_operand, find
 
@@ -33,24 +32,6 @@ class Mode(threading.local):
 
 
 mode = Mode()
-
-
-@contextmanager
-def no_grad() -> Iterator[None]:
-    """Context manager, also a decorator, inside which no op is recorded, in this thread.
-
-    >>> import tinygrad_mlp as tg
-    >>> w = tg.Tensor(2.0, requires_grad=True)
-    >>> with tg.no_grad():
-    ...     y = w * 3
-    >>> y.requires_grad
-    False
-    """
-    before, mode.grad_enabled = mode.grad_enabled, False
-    try:
-        yield
-    finally:
-        mode.grad_enabled = before
 
 
 class Node:
@@ -100,7 +81,7 @@ def call(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str,
     """Call a function as NumPy's own signature has it, with Tensors among its arguments."""
     rule = find(function)
     if rule.kind == "composite":
-        return rule.forward(*args, **kwargs)
+        return attempt(rule.name, rule.forward, args, kwargs)
     if rule.binds or (kwargs and rule.bind is not None):
         args, kwargs = rule.bind(*args, **kwargs)  # type: ignore[misc]
     return apply(function, args, kwargs)
@@ -122,18 +103,15 @@ def apply(function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[s
                 reads.append((a, a._version[0]))
         else:
             if type(a) is not float:
-                a = constant_operand(a)
+                a = constant_operand(a, rule.own)
             arrays.append(a)
         inputs.append(a)
     if keywords and any(isinstance(k, Value) for k in keywords.values()):
         raise NoRuleError(f"{rule.name}: a Tensor as keyword would lose its gradient; pass it by position")
-    try:
-        if mode.recorder is None:
-            out = rule.forward(*arrays, **keywords)
-        else:
-            out = mode.recorder.compute(function, rule.forward, inputs, keywords)
-    except Exception as error:
-        raise call_failed(rule.name, arrays, dict(keywords), error) from error
+    if mode.recorder is None:
+        out = attempt(rule.name, rule.forward, arrays, keywords)
+    else:
+        out = mode.recorder.compute(function, rule, inputs, keywords)
     if type(out) is not np.ndarray:
         if rule.kind == "constant" and isinstance(out, (tuple, list)):
             return type(out)([wrap(np.asarray(part)) for part in out])
@@ -148,7 +126,9 @@ def apply(function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[s
     elif mode.grad_enabled:
         if out.dtype.kind != "f":
             raise DtypeError(f"{rule.name} gives {out.dtype}, which carries no gradient; use float32/float64 operands")
-        result._node = Node(rule, inputs, keywords, () if rule.linear else reads)
+        if rule.linear:  # its rules read labels and indices, if anything
+            reads = [r for r in reads if not r[0]._requires_grad]
+        result._node = Node(rule, inputs, keywords, reads)
         result._requires_grad = True
     if mode.observer is not None:
         mode.observer(function, inputs, keywords, result)
@@ -163,10 +143,7 @@ def assign(target: Any, value: Any) -> Any:
     array = value._data if isinstance(value, Value) else np.asarray(value)
     if mode.recorder is not None:
         mode.recorder.before_assign(target)
-    try:
-        np.copyto(target._data, array, casting="same_kind")
-    except (ValueError, TypeError) as error:
-        raise call_failed("assign", [target._data, array], {}, error) from error
+    attempt("assign", np.copyto, (target._data, array), {"casting": "same_kind"})
     changed(target)
     if mode.recorder is not None:
         mode.recorder.after_assign(target, value)
@@ -192,7 +169,7 @@ def backpropagate(
     ``seeds`` are the gradients of the roots. Tensors are visited once each, newest first, so that a gradient is
     complete before its rules run. What does not lead to a wanted Tensor is not visited.
     """
-    order, leading = _ancestors(roots), None
+    order, leading = ancestors(roots)[1], None
     if wanted is not None:
         leading = _leading_to(wanted, order)
         order = [t for t in order if t in leading]
@@ -216,16 +193,16 @@ def backpropagate(
                 mode.recorder.differentiates(t)
             inputs, keywords, vjps = node.inputs, node.keywords, node.rule.vjps
             values = inputs if lifted else [a._data if isinstance(a, Value) else a for a in inputs]
-            out = t if lifted else t._data
+            out, used = t if lifted else t._data, False
             for i, a in enumerate(inputs):
                 if isinstance(a, Value) and a._requires_grad and (leading is None or a in leading):
-                    rule = vjps[i]
+                    rule, used = vjps[i], True
                     if rule is not None:
                         c = fit(rule(g, out, *values, **keywords), a._data)
                         if mode.recorder is not None:
                             mode.recorder.gradient_of(a, c)
                         _accumulate(sums, own, a, c, c is not g, lifted)
-            if not (retain_graph or create_graph):
+            if used and not (retain_graph or create_graph):
                 node.inputs = None
         for t, g in sums.items():
             results[t] = g if t in own else g.copy()
@@ -260,8 +237,8 @@ def fit(g: Any, x: np.ndarray[Any, Any]) -> Any:
     return g if isinstance(g, (np.ndarray, Value)) else np.asarray(g)
 
 
-def _ancestors(roots: Sequence[Any]) -> list[Any]:
-    """Return all Tensors that an op has made and that lead to the roots, oldest first."""
+def ancestors(roots: Sequence[Any]) -> tuple[set[Any], list[Any]]:
+    """Return all Tensors that lead to the roots, and those of them that an op has made, oldest first."""
     seen, stack, made = set(roots), list(roots), []
     while stack:
         if (node := (t := stack.pop())._node) is None:
@@ -277,7 +254,7 @@ def _ancestors(roots: Sequence[Any]) -> list[Any]:
                 seen.add(a)
                 stack.append(a)
     made.sort()
-    return [t for _, t in made]
+    return seen, [t for _, t in made]
 
 
 def _leading_to(wanted: set[Any], order: list[Any]) -> set[Any]:

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from .errors import CheckpointError, GraphError, nearest, out_of_range
-from .graph import Value, assign, changed, mode, no_grad, wrap
+from .autograd import no_grad
+from .errors import CheckpointError, GraphError, check_number, nearest, out_of_range
+from .graph import Value, assign, changed, mode, wrap
 
 __all__ = ["SGD", "Adam", "AdamW", "CosineAnnealingLR", "LRScheduler", "OneCycleLR", "Optimizer"]
 
@@ -46,8 +47,7 @@ class Optimizer:
     def check(self, group: Group) -> None:
         """Raise ValueError if an option of a group is out of range."""
         for name in ("lr", "weight_decay"):
-            if not 0 <= group[name] < math.inf:
-                raise out_of_range(name, group[name], "a finite number >= 0")
+            check_number(name, group[name], 0, math.inf, "a finite number >= 0")
 
     def scalars(self, group: Group, step: int) -> dict[str, Any]:
         """Return the numbers that `formula` needs, all computed: it uses them in array ops only. The first step is 1."""
@@ -58,6 +58,8 @@ class Optimizer:
         unknown = sorted(set(group) - set(self.defaults) - {"params"})
         if unknown:
             raise ValueError(f"unknown option {unknown[0]!r}; {nearest(unknown[0], self.defaults)}")
+        if "params" not in group:
+            raise ValueError(f"a parameter group has no 'params', only {sorted(group)}; add the list of its parameters")
         params = _checked_params(group["params"], self._all_params())
         group = {**self.defaults, **group, "params": params}
         self.check(group)
@@ -150,6 +152,9 @@ class Optimizer:
         Raises:
             CheckpointError: it is of another optimiser or of other parameters; everything that differs is listed.
         """
+        absent = {"param_groups", "state"} - set(state_dict)
+        if absent:
+            raise CheckpointError(f"not the state of an optimizer: it has no {sorted(absent)}; pass what state_dict() gave")
         groups, state = state_dict["param_groups"], {int(k): v for k, v in state_dict["state"].items()}
         params = self._all_params()
         wrong = _differences(self.param_groups, groups, params, state, self.buffers)
@@ -208,8 +213,7 @@ class SGD(Optimizer):
 
     def check(self, group: Group) -> None:
         super().check(group)
-        if not 0 <= group["momentum"] < 1:
-            raise out_of_range("momentum", group["momentum"], "in [0, 1)")
+        check_number("momentum", group["momentum"], 0, 1, "in [0, 1)")
         if not 0 <= group["dampening"] <= 1:
             raise out_of_range("dampening", group["dampening"], "in [0, 1]")
         if group["nesterov"] and (group["momentum"] == 0 or group["dampening"] != 0):
@@ -289,10 +293,8 @@ class Adam(Optimizer):
     def check(self, group: Group) -> None:
         super().check(group)
         for beta in group["betas"]:
-            if not 0 <= beta < 1:
-                raise out_of_range("each of betas", beta, "in [0, 1)")
-        if not 0 < group["eps"] < math.inf:
-            raise out_of_range("eps", group["eps"], "a finite number > 0")
+            check_number("each of betas", beta, 0, 1, "in [0, 1)")
+        check_number("eps", group["eps"], 1e-300, math.inf, "a finite number > 0")
 
     def scalars(self, group: Group, step: int) -> dict[str, Any]:
         b1, b2 = group["betas"]
@@ -471,6 +473,7 @@ class OneCycleLR(LRScheduler):
             raise out_of_range("total_steps", total_steps, "at least 2")
         if not 0 < pct_start < 1:
             raise out_of_range("pct_start", pct_start, "between 0 and 1")
+        check_number("max_lr", max_lr, 0, math.inf, "a finite number >= 0")
         self.top, self.total_steps = pct_start * total_steps - 1, total_steps
         self.first, self.last = 1 / div_factor, 1 / (div_factor * final_div_factor)
         for group in optimizer.param_groups:
@@ -478,7 +481,7 @@ class OneCycleLR(LRScheduler):
         super().__init__(optimizer)
 
     def factor(self, step: int) -> float:
-        if step <= self.top:
+        if step < self.top:
             return _cosine(self.first, 1.0, step / self.top)
         return _cosine(1.0, self.last, min(1.0, (step - self.top) / (self.total_steps - 1 - self.top)))
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from . import autograd, graph
-from .errors import DtypeError, GraphError, NoRuleError
+from .errors import DtypeError, GraphError, NoRuleError, as_numbers
 from .graph import Value, apply, assign, call, changed, mode, wrap
 from .rules.indexing import getitem
 from .rules.shapes import Axis, astype
@@ -44,9 +44,7 @@ class Tensor(Value):
     __slots__ = ()
 
     def __init__(self, data: ArrayLike, requires_grad: bool = False, name: str | None = None) -> None:
-        array = data._data if isinstance(data, Value) else np.asarray(data)
-        if array.dtype.kind not in "biufc":
-            raise DtypeError(f"a Tensor holds numbers, got dtype {array.dtype}; convert the data to float32/float64")
+        array = data._data if isinstance(data, Value) else as_numbers(data)
         self._data, self._node, self._version, self._cut = array, None, [0], None
         self._requires_grad, self._grad, self.name = False, None, name
         if isinstance(data, Value):
@@ -62,7 +60,12 @@ class Tensor(Value):
 
     @data.setter
     def data(self, value: ArrayLike) -> None:
-        self._data = np.asarray(value)
+        if self._node is not None or self._version is None:
+            raise GraphError("only the data of a leaf can be replaced, this Tensor is the result of an op; make a new one")
+        array = as_numbers(value)
+        if self._requires_grad and array.dtype.kind != "f":
+            raise DtypeError(f"a Tensor of {array.dtype} cannot require grad; use float32/float64")
+        self._data = array
         changed(self)
 
     @property
@@ -238,7 +241,8 @@ class Tensor(Value):
         return (self[i] for i in range(len(self)))
 
     def __getitem__(self, index: Any) -> Tensor:
-        return apply(getitem, (self, *index) if isinstance(index, tuple) else (self, index), _NONE)
+        items = index if isinstance(index, tuple) else (index,)
+        return apply(getitem, (self, *[_as_index(i) if isinstance(i, list) else i for i in items]), _NONE)
 
     def __setitem__(self, index: Any, value: Any) -> None:
         raise TypeError("item assignment is not differentiable; use np.where(mask, new, old) or np.concatenate")
@@ -326,11 +330,11 @@ class Tensor(Value):
     def __rxor__(self, other: Any) -> Tensor:
         return apply(np.bitwise_xor, (other, self), _NONE)
 
-    def __eq__(self, other: Any) -> Tensor:  # type: ignore[override]
-        return apply(np.equal, (self, other), _NONE)
+    def __eq__(self, other: Any) -> Any:
+        return NotImplemented if other is None or isinstance(other, str) else apply(np.equal, (self, other), _NONE)
 
-    def __ne__(self, other: Any) -> Tensor:  # type: ignore[override]
-        return apply(np.not_equal, (self, other), _NONE)
+    def __ne__(self, other: Any) -> Any:
+        return NotImplemented if other is None or isinstance(other, str) else apply(np.not_equal, (self, other), _NONE)
 
     def __lt__(self, other: Any) -> Tensor:
         return apply(np.less, (self, other), _NONE)
@@ -366,6 +370,15 @@ class Tensor(Value):
 
     def __itruediv__(self, other: Any) -> Tensor:
         return self._updated(self / other)
+
+    def __ifloordiv__(self, other: Any) -> Tensor:
+        return self._updated(self // other)
+
+    def __imod__(self, other: Any) -> Tensor:
+        return self._updated(self % other)
+
+    def __imatmul__(self, other: Any) -> Tensor:
+        return self._updated(self @ other)
 
     def __ipow__(self, other: Any) -> Tensor:
         return self._updated(self**other)
@@ -486,6 +499,10 @@ class Tensor(Value):
     def astype(self, dtype: DTypeLike) -> Tensor:
         """Return a copy in another dtype; a float one lets gradients through, in the old dtype."""
         return apply(astype, (self, np.dtype(dtype)), _NONE)
+
+
+def _as_index(items: list[Any]) -> np.ndarray[Any, Any]:
+    return np.array(items) if items else np.array(items, np.intp)
 
 
 def _reads_value(what: str) -> None:

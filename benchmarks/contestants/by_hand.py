@@ -7,12 +7,21 @@ import numpy as np
 from . import Contestant, Problem
 
 
+def sgd_update(parameters, gradients, velocities, lr, momentum):
+    for parameter, gradient, velocity in zip(parameters, gradients, velocities, strict=True):
+        if momentum:
+            velocity *= momentum
+            velocity += gradient
+            gradient = velocity
+        parameter -= lr * gradient
+
+
 def numpy_loop(problem: Problem) -> Contestant:
     """What a careful person writes: every array is made when it is needed."""
     layers = problem.weights()
     velocities = [(np.zeros_like(W), np.zeros_like(b)) for W, b in layers]
     rng = np.random.default_rng(2)
-    lr, momentum, dropout = problem.lr, problem.momentum, problem.dropout
+    dropout = problem.dropout
     scale = np.float32(1 / (1 - dropout))
 
     def step(x, y):
@@ -40,12 +49,7 @@ def numpy_loop(problem: Problem) -> Contestant:
                 g = (g @ layers[i][0].T) * (inputs[i] > 0)
                 if dropout:
                     g = g * masks[i - 1]
-            for parameter, gradient, velocity in zip(layers[i], gradients, velocities[i]):
-                if momentum:
-                    velocity *= momentum
-                    velocity += gradient
-                    gradient = velocity
-                parameter -= lr * gradient
+            sgd_update(layers[i], gradients, velocities[i], problem.lr, problem.momentum)
         return loss
 
     return Contestant(step)
@@ -60,8 +64,8 @@ def matrix_products(problem: Problem) -> Contestant:
 
     def step(x, y):
         inputs = [x, *outputs]
-        for W, x, output in zip(weights, inputs, outputs):
-            np.matmul(x, W, out=output)
+        for i, W in enumerate(weights):
+            np.matmul(inputs[i], W, out=outputs[i])
         for i in reversed(range(len(weights))):
             np.matmul(inputs[i].T, grads[i], out=weight_grads[i])
             if i:

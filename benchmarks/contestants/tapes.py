@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import Contestant, Problem
+from .by_hand import sgd_update
 
 
 def hips_autograd(problem: Problem) -> Contestant:
@@ -34,13 +35,8 @@ def hips_autograd(problem: Problem) -> Contestant:
 
     def step(xb, yb):
         loss, gradients = loss_and_gradients(layers, xb, yb)
-        for parameters, layer_gradients, layer_velocities in zip(layers, gradients, velocities):
-            for parameter, gradient, velocity in zip(parameters, layer_gradients, layer_velocities):
-                if problem.momentum:
-                    velocity *= problem.momentum
-                    velocity += gradient
-                    gradient = velocity
-                parameter -= problem.lr * gradient
+        for i, layer in enumerate(layers):
+            sgd_update(layer, gradients[i], velocities[i], problem.lr, problem.momentum)
         return loss
 
     return Contestant(step)
@@ -67,13 +63,9 @@ def mygrad(problem: Problem) -> Contestant:
         W, b = layers[-1]
         loss = softmax_crossentropy(mg.matmul(h, W) + b, yb)
         loss.backward()
-        for parameter, velocity in zip(parameters, velocities):
-            gradient = parameter.grad
-            if problem.momentum:
-                velocity *= problem.momentum
-                velocity += gradient
-                gradient = velocity
-            parameter.data -= problem.lr * gradient
+        gradients = [parameter.grad for parameter in parameters]
+        sgd_update([parameter.data for parameter in parameters], gradients, velocities, problem.lr, problem.momentum)
+        for parameter in parameters:
             parameter.null_grad()
         return loss
 

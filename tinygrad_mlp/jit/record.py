@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import RecordingError
+from ..errors import RecordingError, attempt
 from ..graph import Value, assign, mode, wrap
 from ..rules import elementwise, linalg, reductions, shapes
 from ..rules.table import RULES
@@ -162,21 +162,21 @@ class Recorder:
         self.record.inputs.append(self.slots[t])
         return t
 
-    def compute(self, function: Any, forward: Callable[..., Any], inputs: Sequence[Any], keywords: Any) -> Any:
+    def compute(self, function: Any, rule: Any, inputs: Sequence[Any], keywords: Any) -> Any:
         """Compute an op as eager does, looking inside those that are made of others."""
         for a in inputs:
             if isinstance(a, np.random.Generator):
                 self._remember_generator(a)
         if function in OPENED:
-            return self._open(function, forward, inputs, keywords)
-        return forward(*[_plain(a) for a in inputs], **keywords)
+            return self._open(function, rule, inputs, keywords)
+        return attempt(rule.name, rule.forward, [_plain(a) for a in inputs], keywords)
 
-    def _open(self, function: Any, forward: Callable[..., Any], inputs: Sequence[Any], keywords: Any) -> Any:
+    def _open(self, function: Any, rule: Any, inputs: Sequence[Any], keywords: Any) -> Any:
         outer, before = self.op, mode.grad_enabled
         self.op, mode.grad_enabled = outer or function.__name__, False
         try:
             tensors = [a if isinstance(a, Value) or not isinstance(a, np.ndarray) else self._lift(a) for a in inputs]
-            result = forward(*tensors, **keywords)
+            result = rule.forward(*tensors, **keywords)
         finally:
             self.op, mode.grad_enabled = outer, before
         self.opened = result

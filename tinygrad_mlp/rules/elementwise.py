@@ -178,22 +178,23 @@ vjp(np.fmin, lambda g, out, x, y: _to_greater(g, -x, -y, y != y), lambda g, out,
 def _where_call(condition: Any, *branches: Any) -> tuple[Any, dict[str, Any]]:
     if len(branches) != 2:
         raise TypeError("where of a Tensor needs both branches: where(condition, x, y); for positions use np.nonzero")
-    return (condition, *branches), {}
+    return (condition if np.result_type(condition) == bool else condition != 0, *branches), {}
 
 
 vjp(
     np.where,
     None,
-    lambda g, out, c, x, y: select(c != 0, g),
-    lambda g, out, c, x, y: select(c == 0, g),
+    lambda g, out, c, x, y: select(c, g),
+    lambda g, out, c, x, y: select(np.logical_not(c), g),
     bind=_where_call,
+    linear=True,
 )
 
 
 def _clip_call(
-    a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None, **keywords: Any
+    a: Any, a_min: Any = None, a_max: Any = None, out: Any = None, *, min: Any = None, max: Any = None, **keywords: Any
 ) -> tuple[Any, dict[str, Any]]:
-    return (a, min if a_min is None else a_min, max if a_max is None else a_max), keywords
+    return (a, min if a_min is None else a_min, max if a_max is None else a_max), {"out": out, **keywords}
 
 
 def _inside(x: Any, low: Any, high: Any) -> Any:

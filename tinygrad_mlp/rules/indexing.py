@@ -83,7 +83,7 @@ def _repeat(x: Any, repeats: Any, axis: int | None = None) -> Any:
 def _delete(x: Any, obj: Any, axis: int | None = None) -> Any:
     if axis is None:
         x, axis = np.ravel(x), 0
-    return np.take(x, np.delete(np.arange(x.shape[axis]), obj), axis)
+    return np.take(x, np.delete(np.arange(x.shape[axis]), obj if isinstance(obj, slice) else np.asarray(obj)), axis)
 
 
 def _diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:

@@ -21,7 +21,7 @@ def matmul(x: Any, y: Any) -> Any:
     BLAS splits the contiguous axis of the result's columns among threads, so the larger one is laid out for it: a
     wide result is F-ordered. That depends on the shape alone, so an activation and its gradient are laid out alike.
     """
-    if x.ndim == y.ndim == 2 and y.shape[1] > x.shape[0] and x.dtype == y.dtype:
+    if np.ndim(x) == np.ndim(y) == 2 and y.shape[1] > x.shape[0] and x.dtype == y.dtype:
         return np.matmul(x, y, out=np.empty((x.shape[0], y.shape[1]), x.dtype, order="F"))
     return np.matmul(x, y)
 
@@ -109,6 +109,12 @@ vjp(
 )
 
 
+def _einsum(subscripts: str, *operands: Any, **keywords: Any) -> Any:
+    """Return ``np.einsum``, but never a view."""
+    result = np.einsum(subscripts, *operands, **keywords)
+    return result if result.base is None else result.copy()
+
+
 def _einsum_call(subscripts: Any, *operands: Any, optimize: Any = False) -> tuple[Any, dict[str, Any]]:
     if not isinstance(subscripts, str):
         raise TypeError("einsum of Tensors takes its subscripts as a string, as in einsum('ij,jk->ik', x, y)")
@@ -118,6 +124,7 @@ def _einsum_call(subscripts: Any, *operands: Any, optimize: Any = False) -> tupl
 vjp(
     np.einsum,
     each=lambda i, g, out, subscripts, *operands, optimize=False: _einsum_term(i - 1, g, subscripts, operands),
+    forward=_einsum,
     bind=_einsum_call,
 )
 

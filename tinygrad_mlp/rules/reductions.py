@@ -23,15 +23,20 @@ def reduced_size(shape: Shape, axis: Axis) -> int:
 
 
 def _mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    count = reduced_size(x.shape, axis)
-    if count == 0:
-        raise ValueError("the mean of no elements is undefined; check for empty input first")
-    return x.sum(axis=axis, keepdims=keepdims) / count
+    return x.sum(axis=axis, keepdims=keepdims) / _count("mean", x, axis)
 
 
 def _var(x: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Any:
+    count = _count("variance", x, axis)
     deviation = x - x.mean(axis=axis, keepdims=True)
-    return (deviation * deviation).sum(axis=axis, keepdims=keepdims) / (reduced_size(x.shape, axis) - ddof)
+    return (deviation * deviation).sum(axis=axis, keepdims=keepdims) / (count - ddof)
+
+
+def _count(name: str, x: Any, axis: Axis) -> int:
+    count = reduced_size(x.shape, axis)
+    if count == 0:
+        raise ValueError(f"the {name} of no elements is undefined; check for empty input first")
+    return count
 
 
 def _std(x: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Any:
@@ -115,9 +120,10 @@ def _gathered(x: Any, axis: Axis) -> Any:
 
 def _prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     """Return the product as a tree of multiplications: exact derivatives of every order, zeros or not."""
+    axis = None if x.ndim == 0 and axis in (0, -1) else axis  # as np.multiply.reduce has it
     shape, x = kept_shape(x.shape, axis), _gathered(x, axis)
     if len(x) == 0:
-        x = np.ones_like(x, shape=(1, *x.shape[1:]))
+        x = x.sum(axis=0, keepdims=True) + 1
     while len(x) > 1:
         half = len(x) // 2
         pairs = x[:half] * x[half : 2 * half]
@@ -189,15 +195,23 @@ def _nanmean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
 
 
 def _nanvar(x: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Any:
-    deviation = x - np.nanmean(x, axis=axis, keepdims=True)
+    deviation = _without_nan(x - np.nanmean(x, axis=axis, keepdims=True))
     count = (~np.isnan(x)).sum(axis=axis, dtype=x.dtype, keepdims=keepdims)
-    return np.nansum(np.square(deviation), axis=axis, keepdims=keepdims) / (count - ddof)
+    return np.square(deviation).sum(axis=axis, keepdims=keepdims) / (count - ddof)
 
 
 def _nanstd(x: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Any:
     deviation = _without_nan(x - np.nanmean(x, axis=axis, keepdims=True))
     count = (~np.isnan(x)).sum(axis=axis, dtype=x.dtype, keepdims=keepdims)
     return euclidean_norm(deviation, axis, keepdims) / np.sqrt(count - ddof)
+
+
+def _lexsort(keys: Any, axis: int = -1) -> Any:
+    order = np.argsort(keys[0], axis=axis, kind="stable")
+    for key in keys[1:]:
+        again = np.argsort(np.take_along_axis(key, order, axis), axis=axis, kind="stable")
+        order = np.take_along_axis(order, again, axis)
+    return order
 
 
 def _diff(x: Any, n: int = 1, axis: int = -1) -> Any:
@@ -256,6 +270,7 @@ composite(np.nanvar, _nanvar)
 composite(np.nanstd, _nanstd)
 composite(np.diff, _diff)
 composite(np.ediff1d, lambda x: _diff(np.ravel(x)))
+composite(np.lexsort, _lexsort)
 composite(np.trapezoid, _trapezoid)
 composite(np.cov, _cov)
 composite(np.corrcoef, _corrcoef)
@@ -271,9 +286,13 @@ def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     return result if keepdims else np.squeeze(result, axis=axis)
 
 
-def _weights(out: Any, x: Any) -> Any:
-    """Return exp(x - out), the share of each element in its logsumexp, also where both are infinite."""
-    return np.exp(np.where(x == np.inf, 0.0, x - np.where(out == -np.inf, 0.0, out)))
+def _weights(out: Any, x: Any, axis: Axis) -> Any:
+    """Return the share of each element in its logsumexp, exp(x - out), also where both are infinite.
+
+    Divided by their sum, since ``out`` has lost digits where x is large.
+    """
+    shares = np.exp(np.where(x == np.inf, 0.0, x - np.where(out == -np.inf, 0.0, out)))
+    return shares / nonzero(shares.sum(axis=axis, keepdims=True))
 
 
 @primitive
@@ -292,13 +311,13 @@ def log_softmax(x: Any, axis: int = -1) -> Any:
 
 vjp(
     logsumexp,
-    lambda g, out, x, axis=None, keepdims=False: spread(g, x.shape, axis) * _weights(spread(out, x.shape, axis), x),
+    lambda g, out, x, axis=None, keepdims=False: spread(g, x.shape, axis) * _weights(spread(out, x.shape, axis), x, axis),
 )
 vjp(softmax, lambda g, out, x, axis=-1: out * (g - (g * out).sum(axis=axis, keepdims=True)))
 vjp(log_softmax, lambda g, out, x, axis=-1: g - np.exp(out) * g.sum(axis=axis, keepdims=True))
 
 constant(
-    np.argmax, np.argmin, np.nanargmax, np.nanargmin, np.argsort, np.argpartition, np.lexsort, np.argwhere,
+    np.argmax, np.argmin, np.nanargmax, np.nanargmin, np.argsort, np.argpartition, np.argwhere,
     np.flatnonzero, np.nonzero, np.count_nonzero, np.any, np.all, np.array_equal, np.array_equiv,
     np.searchsorted, np.digitize, np.isin, np.linalg.matrix_rank,
     np.zeros_like, np.ones_like, np.empty_like,

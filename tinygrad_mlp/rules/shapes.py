@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -27,8 +28,8 @@ def kept_shape(shape: Shape, axis: Axis) -> Shape:
 
 
 def reduced_axes(ndim: int, axis: Axis) -> tuple[int, ...]:
-    """Return the axes that a reduction over ``axis`` removes, counted from the front."""
-    return tuple(range(ndim)) if axis is None else normalize_axis_tuple(axis, ndim)
+    """Return the axes that a reduction over ``axis`` removes, counted from the front; raise for one out of range."""
+    return tuple(range(ndim)) if axis is None else np.lib.array_utils.normalize_axis_tuple(axis, ndim)
 
 
 @primitive
@@ -110,22 +111,24 @@ vjp(spread, lambda g, out, x, shape, axis=None: g.sum(axis=axis).reshape(x.shape
 
 
 def _join_call(arrays: Sequence[Any], axis: int | None = 0, **keywords: Any) -> tuple[Sequence[Any], dict[str, Any]]:
-    if axis is None:
-        return [np.ravel(a) for a in arrays], {"axis": 0, **keywords}
-    return list(arrays), {"axis": axis, **keywords}
+    arrays = [np.ravel(a) for a in arrays] if axis is None else list(arrays)
+    lengths = [a.shape[axis or 0] if np.ndim(a) else 0 for a in map(_with_shape, arrays)]
+    return arrays, {"axis": axis or 0, "ends": tuple(itertools.accumulate(lengths)), **keywords}
 
 
-def _part(i: int, g: Any, arrays: Sequence[Any], axis: int) -> Any:
+def _with_shape(a: Any) -> Any:
+    return a if hasattr(a, "shape") else np.asarray(a)
+
+
+def _part(i: int, g: Any, axis: int, ends: tuple[int, ...]) -> Any:
     """Return the part of ``g`` where array ``i`` stands in the joined one."""
-    start = sum(np.shape(a)[axis] for a in arrays[:i])
-    stop = start + np.shape(arrays[i])[axis]
-    return g[(slice(None),) * (axis % g.ndim) + (slice(start, stop),)]
+    return g[(slice(None),) * (axis % g.ndim) + (slice(ends[i - 1] if i else 0, ends[i]),)]
 
 
 vjp(
     np.concatenate,
-    each=lambda i, g, out, *arrays, axis=0: _part(i, g, arrays, axis),
-    forward=lambda *arrays, axis=0: np.concatenate(arrays, axis),
+    each=lambda i, g, out, *arrays, axis=0, ends=(): _part(i, g, axis, ends),
+    forward=lambda *arrays, axis=0, ends=(): np.concatenate(arrays, axis),
     bind=_join_call,
     linear=True,
 )
@@ -186,12 +189,16 @@ def _rollaxis(x: Any, axis: int, start: int = 0) -> Any:
 
 def _split(x: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
     """Split as NumPy splits an index along the axis, so that its rules for uneven parts and errors are NumPy's."""
-    parts = np.split(np.arange(x.shape[axis]), indices_or_sections)
+    parts = np.split(np.arange(x.shape[axis]), _plain(indices_or_sections))
     return _slices(x, parts, axis)
 
 
 def _array_split(x: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
-    return _slices(x, np.array_split(np.arange(x.shape[axis]), indices_or_sections), axis)
+    return _slices(x, np.array_split(np.arange(x.shape[axis]), _plain(indices_or_sections)), axis)
+
+
+def _plain(indices: Any) -> Any:
+    return indices if isinstance(indices, int) else np.asarray(indices).tolist()
 
 
 def _slices(x: Any, parts: Sequence[Any], axis: int) -> list[Any]:

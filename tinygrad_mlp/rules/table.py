@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..errors import NoRuleError
+from ..errors import NoRuleError, as_numbers
 from .refused import advice
 
 Function = Callable[..., Any]
@@ -33,11 +33,11 @@ class Rule:
     """One entry of the table: how a function is computed and differentiated.
 
     ``vjps[i]`` is the rule of positional argument i, or None where the function is constant in it. ``linear`` says
-    that the rules read no values, only shapes; ``view`` that the result may share memory with the first argument;
-    ``binds`` that a call needs ``bind`` even without keywords.
+    that the rules read no values of what they differentiate, only shapes; ``view`` that the result may share memory with the first argument;
+    ``binds`` that a call needs ``bind`` even without keywords; ``own`` that the function is one of this package.
     """
 
-    __slots__ = ("bind", "binds", "forward", "kind", "linear", "name", "view", "vjps")
+    __slots__ = ("bind", "binds", "forward", "kind", "linear", "name", "own", "view", "vjps")
 
     def __init__(
         self,
@@ -49,9 +49,10 @@ class Rule:
         binds: bool = False,
         linear: bool = False,
         view: bool = False,
+        own: bool = False,
     ) -> None:
         self.name, self.kind, self.forward, self.vjps = name, kind, forward, vjps
-        self.bind, self.binds, self.linear, self.view = bind, binds, linear, view
+        self.bind, self.binds, self.linear, self.view, self.own = bind, binds, linear, view, own
 
     def __repr__(self) -> str:
         return f"<{self.kind} {self.name}>"
@@ -96,7 +97,8 @@ def vjp(
     if not _is_door(function):
         bind = _refusing(function, known, bind)
     vjps = rules if each is None else _Each(each)
-    RULES[function] = Rule(function.__name__, "vjp", forward or _plain(function), vjps, bind, binds, linear, view)
+    plain, own = forward or _plain(function), _is_door(function)
+    RULES[function] = Rule(function.__name__, "vjp", plain, vjps, bind, binds, linear, view, own)
 
 
 def composite(function: Function, implementation: Function) -> None:
@@ -122,7 +124,7 @@ def constant(*functions: Function) -> None:
     for function in functions:
         binds = not isinstance(function, np.ufunc) and not _is_door(function)
         bind = None if _is_door(function) else _without_out(function)
-        RULES[function] = Rule(function.__name__, "constant", _plain(function), bind=bind, binds=binds)
+        RULES[function] = Rule(function.__name__, "constant", _plain(function), (), bind, binds, own=_is_door(function))
 
 
 def primitive(function: Function) -> Function:
@@ -161,12 +163,15 @@ def find(function: Function) -> Rule:
     return rule
 
 
-def constant_operand(a: Any) -> Any:
+def constant_operand(a: Any, own: bool = False) -> Any:
     """Return an operand that is no Tensor as ops take it: NumPy scalars and 0-d arrays as Python scalars.
 
-    So float32 stays float32 in ``x * np.sqrt(2.0)``, as it does in ``x * 1.4142135623730951``.
+    So float32 stays float32 in ``x * np.sqrt(2.0)``, as it does in ``x * 1.4142135623730951``. A list becomes an array
+    of its own, but for functions of our ``own``, where it is a shape or an index.
     """
-    if isinstance(a, (int, str, slice, tuple, list)) or a is None or a is Ellipsis:
+    if isinstance(a, (list, tuple)):
+        return a if own else as_numbers(a).copy()
+    if isinstance(a, (int, str, slice)) or a is None or a is Ellipsis:
         return a
     if isinstance(a, np.generic) or (isinstance(a, np.ndarray) and a.ndim == 0):
         return a.item()
@@ -242,7 +247,7 @@ def _without_out(function: Function) -> Binder:
 def _is_default(function: Function, key: str, value: Any) -> bool:
     """Return whether leaving the keyword out is the same."""
     default = _defaults(function).get(key)
-    return value is None or value is np._NoValue or (isinstance(value, (bool, str)) and value == default)
+    return value is None or value is np._NoValue or (isinstance(value, (int, float, str)) and value == default)
 
 
 class Sample(NamedTuple):

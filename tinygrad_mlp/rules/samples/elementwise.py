@@ -8,7 +8,7 @@ import numpy as np
 
 from ...errors import ShapeError
 from ..elementwise import (
-    bce, bce_with_logits, leaky_relu, relu, select, sigmoid, softplus, uniform,
+    bce, bce_with_logits, leaky_relu, relu, select, sigmoid, softplus,
 )  # fmt: skip
 from ..table import raises, samples
 
@@ -164,4 +164,3 @@ samples(
     calls=lambda f, x: [f(x.integers(1, 9, 2, 3), x.integers(1, 5, 3))],
 )  # fmt: skip
 samples(np.invert, np.bitwise_count, calls=lambda f, x: [f(x.integers(1, 9, 2, 3))])
-samples(uniform, calls=lambda f, x: [f(np.random.default_rng(0), x(2, 3)), f(np.random.default_rng(0), x(3, 2))])

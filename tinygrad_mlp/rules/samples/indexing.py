@@ -101,4 +101,6 @@ samples(np.diag, calls=lambda f, x: [f(x(3)), f(x(2), 1), f(x(2), k=-2), f(x(3, 
 samples(np.diagflat, calls=lambda f, x: [f(x(3)), f(x(2, 2), 1), f(x(2), k=-1), f(x())])
 samples(np.trace, calls=lambda f, x: [f(x(3, 3)), f(x(2, 4), 1), f(x(2, 3, 4), offset=-1, axis1=1, axis2=2), f(x(2, 3, 4))])
 samples(np.linalg.trace, calls=lambda f, x: [f(x(3, 3)), f(x(2, 3, 4)), f(x(2, 3, 4), offset=1)])
-samples(np.tril, np.triu, calls=lambda f, x: [f(x(3, 3)), f(x(2, 4), 1), f(x(4, 2), k=-1), f(x(2, 3, 3)), f(x(3)), f(np.array([[1.5, np.inf], [np.nan, 2.0]]), 5)])
+samples(np.tril, np.triu, calls=lambda f, x: [f(x(3, 3)), f(x(2, 4), 1), f(x(4, 2), k=-1), f(x(2, 3, 3)), f(x(3))])
+samples(np.tril, calls=lambda f, x: [f(np.array([[1.5, np.inf], [0.5, 2.0]]))])
+samples(np.triu, calls=lambda f, x: [f(np.array([[1.5, 0.5], [np.nan, 2.0]]))])
