@@ -233,13 +233,15 @@ def gradcheck(
     problems: list[str] = []
     try:
         with no_grad(), np.errstate(all="ignore"):
-            for _ in range(order):
+            while True:
                 gradients = _try_laws(s, rng, problems)
                 with _watching(s):
                     for i, g in enumerate(gradients):
                         found = _check_input(s, i, g, rng, method, rtol, sample)
                         problems += _diagnose(s, i, g, found)
                         elements += found
+                if s.order == order or problems:
+                    break
                 s.differentiate()
     finally:
         s.restore()
@@ -277,7 +279,7 @@ class _Subject:
     jitter: float
 
     def __init__(self, f: Callable[..., Any], inputs: Any, gradient: Callable[..., Any] | None) -> None:
-        self.f, self.gradient, self.copies = f, gradient, gradient is not None
+        self.f, self.gradient, self.copies, self.order = f, gradient, gradient is not None, 1
         self.evaluations = self.branch = self.base = 0
         self.notes: list[str] = []
         self.args: list[Any] = []
@@ -316,6 +318,7 @@ class _Subject:
 
     def differentiate(self) -> None:
         """Turn to the next order: the function becomes its own gradient, and the upstream gradient one more input."""
+        self.order += 1
         f, inputs = self.f, list(self.leaves.values())
         upstream = Tensor(self.upstream, requires_grad=True)
 
@@ -457,3 +460,408 @@ def _try_laws(s: _Subject, rng: np.random.Generator, problems: list[str]) -> lis
         curved = differ(-2 * u, [-2 * g for g in first]) or differ(u + other, both, room)
         named("the gradient is not linear in the upstream gradient: {}", curved)
     return first
+
+
+class _Slope(NamedTuple):
+    """A numeric derivative with its estimated error, and the one-sided ones with theirs."""
+
+    numeric: float
+    estimate: float
+    step: float
+    right: float = math.nan
+    left: float = math.nan
+    side: float = math.inf
+    kink: bool = False
+
+
+UNKNOWN = _Slope(math.nan, math.inf, math.nan)
+
+
+class _Line:
+    """The function along a line through its inputs: by one element of input ``i``, or in a direction of all of them."""
+
+    def __init__(self, s: _Subject, i: int, at: tuple[int, ...] | None, direction: Any, gradient: Array) -> None:
+        self.s, self.i, self.at, self.direction, self.where = s, i, at, direction, ... if at is None else at
+        self.x = float(np.sqrt(np.mean(np.square(s.start[i][self.where]))))
+        self.unit = max(1.0, self.x)
+        self.step = STEP * self.unit * s.jitter
+        fits = gradient.shape == s.start[i].shape
+        self.analytic = float((gradient[self.where] * direction).sum()) if fits else math.nan
+
+    def move(self, t: float) -> float:
+        """Return by how much a step ``t`` changes the contracted result, noting which outputs changed."""
+        s, x, start = self.s, self.s.x[self.i], self.s.start[self.i]
+        x[self.where] = start[self.where] + t * self.direction
+        try:
+            y = s.value(s.x)
+        finally:
+            x[self.where] = start[self.where]
+        if y.shape != s.y.shape:
+            return math.nan
+        change = y - s.y
+        self.moved |= change != 0
+        return float((s.upstream * change).sum())
+
+    def samples(self, h: float) -> tuple[Array, tuple[set[int], set[int]]]:
+        """Return ``d[side, k]``, the changes by steps +-h / 2**k for k = 0, 1, 2, and the branches on each side."""
+        s, d, branches = self.s, np.empty((2, 3)), (set[int](), set[int]())
+        self.moved = np.zeros(s.y.shape, bool)
+        for side, step in enumerate((h, -h)):
+            for k in range(3):
+                d[side, k] = self.move(step / 2**k)
+                branches[side].add(s.branch)
+        seen = s.upstream * s.y * (self.moved if self.moved.any() else self.analytic != 0)
+        self.rounding = EPS * float(np.sqrt(np.square(seen).sum()))
+        return d, branches
+
+    def noise(self, h: float) -> float:
+        """Return the noise of the function, from the sixth differences of its values at 9 points h apart."""
+        d = np.array([self.move(k * h) if k else 0.0 for k in range(-4, 5)])
+        return float(np.sqrt(np.mean(np.diff(d, 6) ** 2) / 924))
+
+    def slope(self, h: float, judge: _Judge | None = None) -> _Slope | None:
+        """Return the derivative by steps up to ``h``, or None where the function is not smooth that far.
+
+        The noise of the function is taken to be the rounding of its result and inputs; if a judge does not let the
+        derivative pass with that, it is measured.
+        """
+        d, (right, left) = self.samples(h)
+        if not np.isfinite(d).all() or right | left != {self.s.base}:
+            return None
+        noise = max(self.rounding, EPS * self.x * abs(d[0, 1] - d[1, 1]) / h)
+        slope = _differences(d, h, noise)
+        if abs(slope.right - slope.left) > 10 * slope.side:
+            return None
+        if judge is None or judge.verdict(self.analytic, slope) == "pass":
+            return slope
+        measured = self.noise(h / 32)
+        rough = not measured <= 1e-6 * max(self.rounding / EPS, np.abs(d).max())
+        return None if rough else _differences(d, h, max(noise, measured))
+
+    def complex_slope(self) -> _Slope | None:
+        """Return the derivative by the complex step, or None where the function gives no complex result."""
+        s, h, x = self.s, 2.0**-100, [a.astype(complex) for a in self.s.start]
+        x[self.i][self.where] += 1j * h * self.direction
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", ComplexWarning)
+                y = s.value(x)
+        except Exception:
+            return None
+        if y.dtype.kind != "c" or y.shape != s.y.shape:
+            return None
+        near = np.allclose(y.real, s.y, rtol=1e-9, atol=1e-9 * np.abs(s.y).max(initial=0.0))
+        slope = float((s.upstream * y.imag).sum() / h)
+        return _Slope(slope, 8 * EPS * abs(slope), h) if near else None
+
+
+def _differences(d: Array, h: float, noise: float) -> _Slope:
+    """Return the slopes that follow from `_Line.samples`.
+
+    Extrapolation of the central differences gives sixth order, and its distance from fourth order the estimate of the
+    error. An error of ``noise`` in each ``d`` becomes one of 4 noise / h.
+    """
+    steps = h / np.array([1, 2, 4])
+    second = (d[0] - d[1]) / (2 * steps)
+    fourth = (4 * second[1:] - second[:-1]) / 3
+    sixth = (16 * fourth[1] - fourth[0]) / 15
+    first = d * [[1], [-1]] / steps
+    once = 2 * first[:, 1:] - first[:, :-1]
+    right, left = (4 * once[:, 1] - once[:, 0]) / 3
+    rounding = 4 * noise / h
+    side = max(abs(right - once[0, 1]), abs(left - once[1, 1])) + 4 * rounding
+    return _Slope(float(sixth), float(abs(sixth - fourth[1]) + rounding), h, float(right), float(left), float(side))
+
+
+class _Judge(NamedTuple):
+    """How derivatives are judged: within which tolerance, on which scale, and whether the complex step is heard."""
+
+    rtol: float
+    largest: float
+    complex: bool
+
+    def scale(self, analytic: float, slope: _Slope) -> float:
+        return max(abs(slope.numeric), abs(analytic), FLOOR * self.largest)
+
+    def verdict(self, analytic: float, slope: _Slope) -> str:
+        scale = self.scale(analytic, slope)
+        tolerance = self.rtol * scale + 10 * slope.estimate
+        if not abs(analytic - slope.numeric) <= tolerance:
+            return "fail" if math.isfinite(slope.estimate) else "unresolved"
+        return "pass" if tolerance <= (1e-5 if slope.kink else 9 * self.rtol) * scale else "unresolved"
+
+
+def _settle(line: _Line, first: _Slope | None, judge: _Judge) -> tuple[_Slope, str]:
+    """Return the best derivative that can be had and its verdict, where the first step has not made it pass."""
+    if first is None and _on_kink(line):
+        return _bracket(line, judge)
+    if first is not None and first.estimate <= 1e-3 * abs(first.numeric):
+        opinion = _second_opinion(line, first, judge)
+        if opinion is not None:
+            return opinion, judge.verdict(line.analytic, opinion)
+    best, verdict = _refine(line, judge, -1 if first else 1)
+    if verdict == "unresolved" and _is_flat(line):
+        best = _Slope(0.0, 100 * line.rounding / line.unit, line.unit)
+        return best, "pass" if abs(line.analytic) <= best.estimate else "fail"
+    opinion = _second_opinion(line, best, judge) if verdict == "unresolved" else None
+    return (best, verdict) if opinion is None else (opinion, judge.verdict(line.analytic, opinion))
+
+
+def _refine(line: _Line, judge: _Judge, start: int) -> tuple[_Slope, str]:
+    """Return the derivative by the step whose estimated error is least; it fails only if two steps agree on that.
+
+    Steps are ``8**-level`` times the first. Those at which the function is not smooth do not count, nor does one with
+    which the next smaller one disagrees.
+    """
+    best, confirmed, verdict = UNKNOWN, False, "unresolved"
+    for level in range(start, LEVELS):
+        slope = line.slope(line.step / 8.0**level, judge)
+        if slope is None:
+            continue
+        confirmed = abs(slope.numeric - best.numeric) <= 10 * (slope.estimate + best.estimate)
+        best = min(best, slope, key=lambda s: s.estimate) if confirmed else slope
+        verdict = judge.verdict(line.analytic, best)
+        if verdict == "pass" or (confirmed and (verdict == "fail" or best is not slope)):
+            break
+    return best, "unresolved" if verdict == "fail" and not confirmed else verdict
+
+
+def _second_opinion(line: _Line, slope: _Slope, judge: _Judge) -> _Slope | None:
+    """Return the derivative by the complex step, if it may be heard and the differences confirm it."""
+    opinion = line.complex_slope() if judge.complex else None
+    room = 10 * slope.estimate + judge.rtol * judge.scale(line.analytic, slope)
+    return opinion if opinion is not None and abs(opinion.numeric - slope.numeric) <= room else None
+
+
+def _is_flat(line: _Line) -> bool:
+    """Return whether steps of the size of x move the result by no more than its rounding: the derivative is zero."""
+    return bool(np.abs(line.samples(line.unit)[0]).max() <= 100 * line.rounding)
+
+
+def _on_kink(line: _Line) -> bool:
+    """Return whether a tiny step changes the branch, or tiny steps of two sizes show the same break of the slope."""
+    right, left = line.samples(TINY * line.unit)[1]
+    if right | left != {line.s.base}:
+        return True
+    slopes = [_differences(line.samples(h)[0], h, line.rounding) for h in (1e-9 * line.unit, 1e-10 * line.unit)]
+    breaks = [slope.right - slope.left for slope in slopes]
+    clear = all(abs(b) > 10 * slope.side for b, slope in zip(breaks, slopes, strict=True))
+    return clear and bool(np.isclose(*breaks, rtol=0.2, atol=0))
+
+
+def _bracket(line: _Line, judge: _Judge) -> tuple[_Slope, str]:
+    """Return what is nearest to the analytic slope between the one-sided slopes at a kink, and the verdict."""
+    best = UNKNOWN
+    for level in range(LEVELS // 2):
+        h = line.step / 8.0**level
+        d, (right, left) = line.samples(h)
+        slope = _differences(d, h, line.rounding)
+        if len(right) == len(left) == 1 and slope.side < best.side:
+            low, high = sorted((slope.left, slope.right))
+            kink = right | left != {line.s.base} or high - low > 10 * slope.side
+            best = slope._replace(numeric=min(max(line.analytic, low), high), estimate=slope.side, kink=kink)
+        if judge.verdict(line.analytic, best) == "pass":
+            break
+    return best, judge.verdict(line.analytic, best)
+
+
+def _check_input(
+    s: _Subject, i: int, gradient: Array, rng: np.random.Generator, method: str, rtol: float, sample: int
+) -> list[Element]:
+    """Check the derivatives by one input: the first step for all of them, then for each whatever it takes."""
+    lines = _choose_lines(s, i, gradient, rng, method, sample)
+    first = [_proven(line) if method == "complex" else line.slope(line.step) for line in lines]
+    sharp = [abs(slope.numeric) for slope in first if slope and slope.estimate <= 1e-3 * abs(slope.numeric)]
+    judge = _Judge(rtol, max(sharp, default=0.0), method == "auto")
+    elements = []
+    for line, slope in zip(lines, first, strict=True):
+        verdict = judge.verdict(line.analytic, slope or UNKNOWN)
+        if verdict != "pass" and method != "complex" and math.isfinite(line.analytic):
+            slope, verdict = _settle(line, slope, judge)
+        elements.append(_element(line, slope or UNKNOWN, verdict, judge))
+    failed = [line for line, e in zip(lines, elements, strict=True) if e.verdict == "fail"]
+    if failed and all(line.at is None for line in failed):
+        culprit = _find_culprit(failed[0], gradient, judge)
+        elements.append(_element(culprit, *_settle(culprit, None, judge), judge))
+    return elements
+
+
+def _choose_lines(
+    s: _Subject, i: int, gradient: Array, rng: np.random.Generator, method: str, sample: int
+) -> list[_Line]:
+    """Return all elements of an input, or that of the largest gradient, random ones and random directions."""
+    x, name = s.start[i], list(s.leaves)[i]
+    picks, directions = np.arange(x.size), DIRECTIONS if x.size and method == "complex" else 0
+    if x.size > sample:
+        largest = int(np.argmax(np.abs(gradient))) if gradient.shape == x.shape else 0
+        picks, directions = np.unique([largest, *rng.choice(x.size, sample, replace=False)]), DIRECTIONS
+        s.notes.append(f"{name}: {len(picks)} of {x.size} elements, and {directions} random directions")
+    places = np.stack(np.unravel_index(picks, x.shape), axis=-1) if x.ndim else np.zeros((1, 0), int)
+    lines = [_Line(s, i, tuple(at.tolist()), 1.0, gradient) for at in places]
+    return lines + [_Line(s, i, None, rng.choice([-1.0, 1.0], x.shape), gradient) for _ in range(directions)]
+
+
+def _proven(line: _Line) -> _Slope:
+    """Return the derivative by the complex step, if the function is analytic: along directions, differences decide."""
+    slope, name = line.complex_slope(), _name(line.s.f)
+    if slope is None:
+        raise ValueError(f"{name} is not analytic: on complex inputs it gives no complex result; use method='auto'")
+    if line.at is None:
+        numeric, estimate, *_ = _refine(line, _Judge(1e-9, 0.0, False), 0)[0]
+        if not abs(slope.numeric - numeric) <= 10 * estimate + 1e-9 * abs(numeric):
+            raise ValueError(
+                f"{name} is not analytic: along a random direction of {list(line.s.leaves)[line.i]} the complex step "
+                f"gives {slope.numeric:.6g} where differences give {numeric:.6g}; use method='auto'"
+            )
+    return slope
+
+
+def _find_culprit(line: _Line, gradient: Array, judge: _Judge) -> _Line:
+    """Return a wrong element of a failing direction: halve it, and again the half that differs by more."""
+    part = np.arange(gradient.size)
+    while part.size > 1:
+        halves, differences = np.array_split(part, 2), []
+        for half in halves:
+            direction = np.zeros(gradient.shape)
+            direction.reshape(-1)[half] = line.direction.reshape(-1)[half]
+            piece = _Line(line.s, line.i, None, direction, gradient)
+            differences.append(abs(piece.analytic - _settle(piece, None, judge)[0].numeric))
+        part = halves[int(np.argmax(differences))]
+    at = tuple(int(k) for k in np.unravel_index(int(part[0]), gradient.shape))
+    return _Line(line.s, line.i, at, 1.0, gradient)
+
+
+def _element(line: _Line, slope: _Slope, verdict: str, judge: _Judge) -> Element:
+    start, kink = line.s.start[line.i], (slope.left, slope.right) if slope.kink else None
+    x = float(start[line.at]) if line.at is not None else math.nan
+    numbers = line.analytic, slope.numeric, slope.estimate, judge.scale(line.analytic, slope), slope.step
+    return Element(list(line.s.leaves)[line.i], start.shape, line.at, x, *numbers, kink, verdict)
+
+
+def _kinks(elements: list[Element]) -> list[str]:
+    """Return a note for each input with elements on a kink, and the first of them."""
+    notes = []
+    for name, group in itertools.groupby((e for e in elements if e.kink), key=lambda e: e.input):
+        first, *others = group
+        low, high = sorted(first.kink or ())
+        place = f"{name}{list(first.at or ())}"
+        notes.append(f"kink: {place}: analytic {first.analytic:.6g} in [{low:.6g}, {high:.6g}], and {len(others)} more")
+    return notes
+
+
+def _diagnose(s: _Subject, i: int, gradient: Array, elements: list[Element]) -> list[str]:
+    """Return what the pattern of the wrong derivatives of one input suggests, if any are wrong."""
+    points = [e for e in elements if e.at is not None]
+    if not any(e.verdict == "fail" for e in elements):
+        return []
+    x, name, at = s.start[i], list(s.leaves)[i], tuple(np.array([e.at for e in points]).T)
+    numeric, wrong = np.array([e.numeric for e in points]), np.array([e.verdict == "fail" for e in points])
+
+    def agrees(a: Array, rtol: float = 1e-6) -> bool:
+        return a.shape == x.shape and bool(np.all(np.abs(a[at] - numeric) <= rtol * np.abs(numeric).max(initial=0.0)))
+
+    if gradient.shape != x.shape:
+        text = f"{name}: its gradient has shape {gradient.shape}, the input {x.shape}"
+        for axes in _reductions(gradient.shape, x.shape):
+            if agrees(sum_to(gradient, x.shape)):
+                return [f"{text}: it is right after a sum over axis {axes}, along which the input was broadcast"]
+        return [text + (": it is transposed" if agrees(gradient.T) else "")]
+    analytic = gradient[at]
+    large = np.abs(numeric) > 1e-3 * np.abs(numeric).max(initial=0.0)
+    ratios = analytic[large] / numeric[large]
+    ratio = float(np.median(ratios)) if large.any() else math.nan
+    share = f"{wrong.sum()} of {len(points)} derivatives are wrong"
+    patterns = {
+        "the gradient is not finite": not np.isfinite(gradient).all(),
+        "the gradient is zero: the result is not connected to this input": not gradient.any(),
+        f"every derivative is {_number(ratio)} times the numeric one: {_meaning(ratio, s)}": bool(
+            np.all(wrong[large]) and np.all(np.abs(ratios - ratio) <= 0.01 * abs(ratio - 1))
+        ),
+        "the gradient is transposed": agrees(gradient.T),
+        f"{share}, where the function does not change: a mask is missing, or another one": not numeric[wrong].any(),
+        f"{share}, they are zero: elements are cut off, or repeated ones are not added up": not analytic[wrong].any(),
+        f"{share}, by a little: something is rounded, to float32 perhaps": agrees(gradient, 1e-5),
+        share: True,
+    }
+    return [f"{name}: {next(text for text, seen in patterns.items() if seen)}"]
+
+
+def _reductions(shape: tuple[int, ...], origin: tuple[int, ...]) -> Iterator[str]:
+    """Yield the axes over which a gradient must be summed if its input was broadcast to its shape from ``origin``."""
+    added = len(shape) - len(origin)
+    if added >= 0 and all(n in (1, m) for n, m in zip(origin, shape[added:], strict=True)):
+        axes = [k for k in range(len(shape)) if k < added or origin[k - added] != shape[k]]
+        yield ", ".join(map(str, axes))
+
+
+def _meaning(ratio: float, s: _Subject) -> str:
+    """Return what a constant factor usually means."""
+    lengths = sorted({n for a in (*s.start, s.y) for n in (*a.shape, a.size) if n > 1})
+    sign = "the sign is wrong, and " if ratio < 0 else ""
+    for n in lengths:
+        if math.isclose(abs(ratio), n, rel_tol=1e-6):
+            return f"{sign}the 1/N of a mean over {n} may be missing"
+        if math.isclose(abs(ratio) * n, 1, rel_tol=1e-6):
+            return f"{sign}it may be a mean over {n} where a sum belongs"
+    return "the sign is wrong" if math.isclose(ratio, -1, rel_tol=1e-6) else f"{sign}a factor is wrong"
+
+
+def _number(x: float) -> str:
+    return f"1 {x - 1:+.2g}" if 0 < abs(x - 1) < 1e-3 else f"{x:.6g}"
+
+
+def _taken(out: Any, x: Any, *_: Any, **__: Any) -> Any:
+    return out == x
+
+
+def _reached(out: Any, x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    return x == spread(out, x.shape, axis)
+
+
+BRANCHES: dict[Any, Callable[..., Any]] = {
+    **dict.fromkeys([relu, leaky_relu, np.absolute, np.fabs, np.copysign, np.clip], _taken),
+    **dict.fromkeys([np.maximum, np.minimum, np.fmax, np.fmin], _taken),
+    **dict.fromkeys([np.max, np.amax, np.min, np.amin], _reached),
+    np.where: lambda out, condition, x, y: condition != 0,
+    np.remainder: lambda out, x, y: np.floor(x / y),
+    np.fmod: lambda out, x, y: np.trunc(x / y),
+}
+"""For functions with kinks, an array that changes where one is crossed. Constant functions are their own."""
+
+
+def _argument_names(f: Callable[..., Any], count: int) -> list[str]:
+    try:
+        names = list(inspect.signature(f).parameters)[:count]
+    except (TypeError, ValueError):
+        names = []
+    return names if len(names) == count else [f"input {k}" for k in range(count)]
+
+
+def _same(a: Array, b: Array) -> bool:
+    return np.array_equal(a, b, equal_nan=True)
+
+
+def _name(f: Any) -> str:
+    name = getattr(f, "__name__", type(f).__name__)
+    return "f" if name == "<lambda>" else name
+
+
+def _call(f: Any, options: dict[str, Any]) -> str:
+    """Return the call that repeats a check, with the seed and the options that are not the defaults."""
+    defaults = inspect.signature(gradcheck).parameters
+    given = [f"{k}={_name(v) if callable(v) else repr(v)}" for k, v in options.items() if v != defaults[k].default]
+    return f"gradcheck({', '.join([_name(f), 'inputs', *given])})"
+
+
+def _cells(elements: Sequence[Element]) -> list[list[str]]:
+    """Return a table of elements as texts, its head first."""
+    head = ["input", "shape", "element", *FORMATS, "verdict"]
+    return [head, *([format(v, FORMATS[k]) if k in FORMATS else str(v) for k, v in e.columns().items()] for e in elements)]
+
+
+def _aligned(elements: Sequence[Element]) -> list[str]:
+    """Return a table of elements as lines, texts to the left and numbers to the right."""
+    rows = _cells(elements)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    signs = [">" if name in FORMATS else "<" for name in rows[0]]
+    return ["  ".join(map("{:{}{}}".format, row, signs, widths)).rstrip() for row in rows]
