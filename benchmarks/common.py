@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from statistics import median
@@ -123,10 +124,8 @@ def versions(distributions: Iterable[str]) -> str:
     """Return the versions of those distributions that are installed."""
     found = []
     for name in dict.fromkeys(distributions):
-        try:
+        with suppress(metadata.PackageNotFoundError):
             found.append(f"{name} {metadata.version(name)}")
-        except metadata.PackageNotFoundError:
-            found.append(f"{name} not installed")
     return ", ".join(found)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import operator
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -373,6 +374,8 @@ def test_operator_equals_function(function: Function) -> None:
         tried += 1
         arrays = [isinstance(a, np.ndarray) for a in call.args]
         for wrapped in itertools.product([True, False], repeat=min(2, len(call.args))):
+            if function is indexing.getitem and not wrapped[0]:
+                continue
             if any(w and a for w, a in zip(wrapped, arrays, strict=False)):
                 assert_same(call, [w and a for w, a in zip((*wrapped, False), arrays, strict=False)], as_operator)
     assert tried
@@ -437,7 +440,7 @@ def keyword_values(name: str, default: Any, call: Call) -> list[Any]:
 KEYWORDS: dict[str, Any] = {
     "out": lambda shape, out: [np.empty_like(out), Tensor(np.empty_like(out))],
     "out1": lambda shape, out: [np.empty_like(out)], "out2": lambda shape, out: [np.empty_like(out)],
-    "where": lambda shape, out: [np.zeros(shape, bool), np.arange(max(1, np.prod(shape))).reshape(shape or 1) % 2 == 0],
+    "where": lambda shape, out: [np.zeros(shape, bool), np.arange(np.prod(shape)).reshape(shape) % 2 == 0],
     "dtype": [np.float32, int], "casting": ["unsafe"], "order": ["F"], "subok": [True, False], "signature": ["ff->f"],
     "keepdims": [True], "initial": [1.5], "axis": [0, -1], "axes": [[1, 0], 1, [(0,), (0,), ()]], "ddof": [1],
     "correction": [1], "mean": [0.25], "weights": lambda shape, out: [np.arange(1.0, 1 + np.prod(shape)).reshape(shape)],
@@ -458,7 +461,7 @@ def test_a_keyword_is_obeyed_or_refused_by_name(function: Function) -> None:
         parameters = dict(inspect.signature(function).parameters)
     except ValueError:
         parameters = {}
-    if name_of(function).startswith("rules."):
+    if name_of(function).startswith("rules.") or function is np.empty_like:
         return
     names = {n: p.default for n, p in parameters.items() if p.default is not p.empty and p.kind is not p.VAR_KEYWORD}
     if isinstance(function, np.ufunc):
@@ -478,12 +481,14 @@ def test_a_keyword_is_obeyed_or_refused_by_name(function: Function) -> None:
 
 def assert_obeyed_or_refused(call: Call, name: str) -> None:
     try:
-        theirs = plain(call)
-    except (TypeError, ValueError, IndexError, np.exceptions.AxisError):
+        with warnings.catch_warnings(action="ignore"):
+            theirs = plain(call)
+    except (TypeError, ValueError, IndexError, RuntimeError):
         if name != "out":
             return
     try:
-        ours = results(call.on(leaves(call.arrays)))
+        with warnings.catch_warnings(action="ignore"):
+            ours = results(call.on(leaves(call.arrays)))
     except (TypeError, ValueError) as error:
         assert repr(name) in str(error) or name in str(error), f"{call!r} is refused without naming {name}: {error}"
         return

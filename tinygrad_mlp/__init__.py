@@ -9,6 +9,7 @@ array([1.181568, 1.10533 ])
 """
 
 from . import data, functional, nn, optim
+from .anomaly import detect_anomaly
 from .autograd import grad, hessian, hvp, jacobian, no_grad
 from .checkpoint import load, save
 from .data import accuracy, load_mnist, minibatches, one_hot, scale_pixels
@@ -27,6 +28,7 @@ __all__ = [
     "Tensor",
     "accuracy",
     "data",
+    "detect_anomaly",
     "functional",
     "grad",
     "hessian",

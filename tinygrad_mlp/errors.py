@@ -7,6 +7,8 @@ so that ``except ValueError`` keeps working.
 from __future__ import annotations
 
 import difflib
+import os
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -51,6 +53,17 @@ def nearest(name: object, valid: Iterable[str]) -> str:
     close = difflib.get_close_matches(str(name), names, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return f"{hint}Valid: {', '.join(names)}"
+
+
+def user_line() -> str:
+    """Return the file and line, outside of this package, that is being executed."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_HOME):
+        frame = frame.f_back
+    return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
+
+
+_HOME = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
 def out_of_range(name: str, value: object, expected: str) -> ValueError:

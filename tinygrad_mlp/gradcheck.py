@@ -27,9 +27,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.exceptions import ComplexWarning
 
-from .autograd import grad, no_grad
-from .errors import DtypeError, describe, nearest, out_of_range
-from .graph import Value, mode
+from .autograd import grad
+from .errors import DtypeError, as_numbers, describe, out_of_range
+from .graph import Observer, Value, mode
 from .rules.elementwise import leaky_relu, relu
 from .rules.shapes import spread, sum_to
 from .rules.table import find
@@ -45,17 +45,14 @@ STEP, LEVELS = 2.0**-7, 15
 """The first step, relative to max(1, |x|), near which truncation and rounding balance; and how many are tried."""
 FLOOR = 0.03
 """A derivative is judged on its own scale, or on this share of its input's largest one."""
+COMPLEX_STEP = 2.0**-100
 TINY = 1e-7
 """A kink within this distance, relative to max(1, |x|), is where x stands."""
 SAMPLE, DIRECTIONS = 64, 2
 """All elements of an input are checked if there are no more; else so many, and so many random directions."""
 SEVERITY = ("pass", "unresolved", "fail")
-METHODS = {
-    "auto": "by central differences, and the complex step where they leave doubt",
-    "central": "by central differences",
-    "complex": "by the complex step, with central differences along random directions",
-}
-FORMATS = {"x": ".6g", "analytic": ".9g", "numeric": ".9g", "rel. error": ".1e", "estimated": ".1e"}
+NUMBERS = {"x": ".6g", "analytic": ".9g", "numeric": ".9g", "rel. error": ".1e", "estimated": ".1e"}
+"""The columns of the table that hold numbers, and their formats."""
 
 
 class GradcheckError(AssertionError):
@@ -96,7 +93,7 @@ class Element(NamedTuple):
             "numeric": self.numeric,
             "rel. error": abs(self.analytic - self.numeric) / (self.scale or 1.0),
             "estimated": self.estimate / (self.scale or 1.0),
-            "verdict": self.verdict,
+            "verdict": self.verdict + (f", kink: [{self.kink[0]:.6g}, {self.kink[1]:.6g}]" if self.kink else ""),
         }
 
     def badness(self) -> tuple[int, float]:
@@ -156,16 +153,13 @@ class Report:
     __repr__ = __str__
 
     def _texts(self) -> list[str]:
-        texts = [("gradcheck", f"{self.verdict}, {self.summary}")]
-        texts += [("note", text) for text in self.notes] + [("problem", text) for text in self.problems]
-        return [f"{kind}: {text}" for kind, text in texts]
+        problems = [f"problem: {text}" for text in self.problems]
+        return [f"gradcheck: {self.verdict}; {self.summary}", *(f"note: {text}" for text in self.notes), *problems]
 
     def _repr_html_(self) -> str:
-        head, *body = [[html.escape(cell) for cell in row] for row in _cells(self.rows)]
-        rows = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in body)
-        heads = "".join(f"<th>{cell}</th>" for cell in head)
-        texts = "".join(f"<p>{html.escape(text)}</p>" for text in self._texts())
-        return f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>{texts}"
+        return self.to_dataframe().to_html(index=False) + "".join(
+            f"<p>{html.escape(text)}</p>" for text in self._texts()
+        )
 
     def to_dataframe(self) -> pandas.DataFrame:
         """Return the table as a DataFrame: a row for each input, with numbers as numbers."""
@@ -179,7 +173,6 @@ def gradcheck(
     inputs: Any,
     *,
     gradient: Callable[..., Any] | None = None,
-    method: str = "auto",
     rtol: float = 1e-9,
     sample: int = SAMPLE,
     seed: int = 0,
@@ -195,10 +188,9 @@ def gradcheck(
         gradient: a backward pass written by hand, to be checked without any Tensor: ``f`` and ``gradient`` get plain
             arrays. ``gradient(*inputs)`` returns one gradient for each input of a scalar ``f``; for an ``f`` that
             returns an array it is ``gradient(upstream, *inputs)``.
-        method: "auto": differences judge, with the complex step where they leave doubt. "central": differences alone.
-            "complex": the complex step, exact to 1e-15, with differences along random directions as proof that ``f``
-            is analytic.
         rtol: the relative error that may pass; ten times as much is noticed, or else the verdict is "unresolved".
+            What differences cannot resolve is left to the complex step, if ``f`` computes with complex numbers and
+            the differences confirm it as far as they reach; so where all ops are analytic, 1e-13 can be asked for.
         sample: how many elements of each input to check; in a larger input they are random ones and that of the
             largest gradient, and directions that involve all elements are checked besides.
         seed: of the random upstream gradient, elements and directions.
@@ -214,7 +206,7 @@ def gradcheck(
             another shape or dtype than their inputs.
         DtypeError: an input is not of a float dtype.
         TypeError: ``f`` does not return one Tensor.
-        ValueError: an option is out of range, ``f`` is not finite at the inputs, or not analytic for "complex".
+        ValueError: an option is out of range, or ``f`` is not finite at the inputs.
 
     A derivative passes where ``|analytic - numeric| <= rtol * scale + 10 * estimate``, if the right side is below
     ``10 * rtol * scale``: ``scale`` is the larger of the two derivatives, or 3 % of the largest one of its input.
@@ -226,45 +218,52 @@ def gradcheck(
     >>> gradcheck(lambda x: np.sin(x).sum(), x, gradient=lambda x: -np.cos(x), raise_on_fail=False).problems
     ['x: every derivative is -1 times the numeric one: the sign is wrong']
     """
-    _check_options(method, rtol, sample, order, gradient)
+    _check_options(rtol, sample, order, gradient)
     begin, rng = time.perf_counter(), np.random.default_rng(seed)
     s = _Subject(f, inputs, gradient)
     elements: list[Element] = []
     problems: list[str] = []
     try:
-        with no_grad(), np.errstate(all="ignore"):
-            while True:
+        with np.errstate(all="ignore"), _mode(grad_enabled=False, observer=None):
+            while s.order <= order and not problems:
                 gradients = _try_laws(s, rng, problems)
-                with _watching(s):
+                with _mode(observer=s.watcher()):
                     for i, g in enumerate(gradients):
-                        found = _check_input(s, i, g, rng, method, rtol, sample)
+                        found = _check_input(s, i, g, rng, rtol, sample)
                         problems += _diagnose(s, i, g, found)
                         elements += found
-                if s.order == order or problems:
-                    break
                 s.differentiate()
     finally:
         s.restore()
-    effort = f"{s.evaluations} evaluations, {time.perf_counter() - begin:.2f} s, seed {seed}"
-    options = {"gradient": gradient, "method": method, "rtol": rtol, "sample": sample, "seed": seed, "order": order}
-    summary = f"{len(elements)} derivatives {METHODS[method]}; {effort}"
-    report = Report(elements, problems, s.notes + _kinks(elements), summary, _call(f, options))
+    kinks, complex_steps = sum(e.kink is not None for e in elements), sum(e.step == COMPLEX_STEP for e in elements)
+    summary = (
+        f"{len(elements)} derivatives, {complex_steps} of them by the complex step, {kinks} on kinks; "
+        f"{s.evaluations} evaluations, {time.perf_counter() - begin:.2f} s, seed {seed}"
+    )
+    options = {"gradient": gradient, "rtol": rtol, "sample": sample, "seed": seed, "order": order}
+    report = Report(elements, problems, s.notes, summary, _call(f, options))
     if raise_on_fail and not report:
         raise GradcheckError(report)
     return report
 
 
-def _check_options(method: str, rtol: float, sample: int, order: int, gradient: Any) -> None:
-    if method not in METHODS:
-        raise ValueError(f"unknown method {method!r}; {nearest(method, METHODS)}")
+def _check_options(rtol: float, sample: int, order: int, gradient: Any) -> None:
     if not 1e-13 <= rtol <= 0.01:
         raise out_of_range("rtol", rtol, "between 1e-13 and 0.01")
     if not sample >= 1:
         raise out_of_range("sample", sample, "an integer >= 1")
-    if order not in (1, 2):
-        raise out_of_range("order", order, "1 or 2")
-    if order == 2 and (gradient is not None or method == "complex"):
-        raise ValueError("order=2 takes differences of recorded gradients; leave out gradient= and method='complex'")
+    if order not in (1, 2) or (order == 2 and gradient is not None):
+        raise out_of_range("order", order, "1 or 2, and 1 for a gradient written by hand")
+
+
+@contextmanager
+def _mode(**settings: Any) -> Iterator[None]:
+    before = {name: getattr(mode, name) for name in settings}
+    vars(mode).update(settings)
+    try:
+        yield
+    finally:
+        vars(mode).update(before)
 
 
 class _Subject:
@@ -303,11 +302,16 @@ class _Subject:
             self.leaves |= {prefix + n: p for n, p in a.named_parameters() if p.requires_grad}
             self.buffers += [(b._data, b._data.copy()) for _, b in a.named_buffers()]
             return
-        name, data = getattr(a, "name", None) or name, a._data if isinstance(a, Value) else np.asarray(a)
+        name, data = getattr(a, "name", None) or name, a._data if isinstance(a, Value) else as_numbers(a)
         if data.dtype.kind != "f":
             raise DtypeError(f"{name} is {describe(data)}, which has no gradient; pass float64, or let f close over it")
         self.args.append(Tensor(data, requires_grad=True, name=name))
         self.leaves[name] = self.args[-1]
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the inputs."""
+        return list(self.leaves)
 
     def restore(self) -> None:
         """Give modules their own parameters and buffers back."""
@@ -317,14 +321,14 @@ class _Subject:
             buffer[...] = data
 
     def differentiate(self) -> None:
-        """Turn to the next order: the function becomes its own gradient, and the upstream gradient one more input."""
+        """Turn to the next order: the function becomes its gradient, and the upstream gradient one more input."""
         self.order += 1
         f, inputs = self.f, list(self.leaves.values())
         upstream = Tensor(self.upstream, requires_grad=True)
 
         def gradient(*args: Any) -> Any:
             create_graph = mode.grad_enabled
-            with _recording():
+            with _mode(grad_enabled=True):
                 y = f(*args)
                 found = grad(y, inputs, upstream, None, create_graph, allow_unused=True) if y.requires_grad else ()
                 return np.concatenate([Tensor(np.zeros(0)), *(np.ravel(g) for g in found if g is not None)])
@@ -354,26 +358,27 @@ class _Subject:
 
     def record(self) -> Callable[[Array], list[Array]]:
         """Return the backward pass: from the upstream gradient to the gradient of each input."""
-        by_hand = self.gradient
-        if by_hand is not None:
+        leaves = list(self.leaves.values())
+        if self.gradient is None:
+            with _mode(grad_enabled=True):
+                y = self._call(self.x)
 
-            def pull(upstream: Array) -> list[Array]:
-                found = by_hand(*([upstream] if self.y.ndim else []), *self._hand_over(self.x))
+        def pull(upstream: Array) -> list[Array]:
+            if self.gradient is not None:
+                found = self.gradient(*([upstream] if self.y.ndim else []), *self._hand_over(self.x))
                 found = found if isinstance(found, (tuple, list)) else [found]
-                if len(found) != len(self.x):
-                    raise ValueError(f"{_name(by_hand)} returned {len(found)} gradients for {len(self.x)} inputs")
-                return [np.asarray(g) for g in found]
+            else:
+                found = (
+                    grad(y, leaves, Tensor(upstream), True, allow_unused=True)
+                    if y.requires_grad
+                    else [None] * len(leaves)
+                )
+                found = [np.zeros_like(a) if g is None else g._data for g, a in zip(found, self.x, strict=True)]
+            if len(found) != len(leaves):
+                raise ValueError(f"{_name(self.gradient)} returned {len(found)} gradients for {len(leaves)} inputs")
+            return [np.asarray(g) for g in found]
 
-            return pull
-        with _recording():
-            y = self._call(self.x)
-
-        def backward(upstream: Array) -> list[Array]:
-            leaves = list(self.leaves.values())
-            found = grad(y, leaves, Tensor(upstream), True, allow_unused=True) if y.requires_grad else [None] * len(leaves)
-            return [np.zeros_like(a) if g is None else g._data for g, a in zip(found, self.x, strict=True)]
-
-        return backward
+        return pull
 
     def changed(self) -> list[str]:
         """Return the names of the inputs whose data the last call has changed; after that, give it copies."""
@@ -382,8 +387,15 @@ class _Subject:
             self.copies, self.x = True, [a.copy(order="K") for a in self.start]
         return names
 
+    def watcher(self) -> Observer | None:
+        """Return the observer that tells branches apart, or None if the function has none."""
+        with _mode(observer=self.observe):
+            self.value(self.x)
+        self.base = self.branch
+        return self.observe if self.base else None
+
     def observe(self, function: Any, inputs: Sequence[Any], keywords: Any, result: Any) -> None:
-        """Take down which branch an op has taken: the observer of every evaluation."""
+        """Take down which branch an op has taken."""
         signature = BRANCHES.get(function)
         if signature is not None:
             taken = signature(result._data, *(a._data if isinstance(a, Value) else a for a in inputs), **keywords)
@@ -392,29 +404,6 @@ class _Subject:
         else:
             return
         self.branch = hash((self.branch, np.asarray(taken).tobytes()))
-
-
-@contextmanager
-def _recording() -> Iterator[None]:
-    before, mode.grad_enabled = mode.grad_enabled, True
-    try:
-        yield
-    finally:
-        mode.grad_enabled = before
-
-
-@contextmanager
-def _watching(s: _Subject) -> Iterator[None]:
-    """Let the subject observe its ops, if any of them branches."""
-    before, mode.observer = mode.observer, s.observe
-    try:
-        s.value(s.x)
-        s.base = s.branch
-        if not s.base:
-            mode.observer = None
-        yield
-    finally:
-        mode.observer = before
 
 
 def _try_laws(s: _Subject, rng: np.random.Generator, problems: list[str]) -> list[Array]:
@@ -427,7 +416,9 @@ def _try_laws(s: _Subject, rng: np.random.Generator, problems: list[str]) -> lis
 
     s.y = s.value(s.x).copy()
     if s.y.dtype.kind != "f" or not np.isfinite(s.y).all():
-        raise ValueError(f"{name} returned {describe(s.y)}, not finite floats, at these inputs; it has no derivative there")
+        raise ValueError(
+            f"{name} returned {describe(s.y)}, not finite floats, at these inputs; it has no derivative there"
+        )
     named(f"{name} changes {{}} in place; let it compute on a copy", s.changed())
     if not _same(s.value(s.x), s.y):
         problems.append(f"{name} is random: two calls with equal inputs differ; fix the seed inside it")
@@ -445,7 +436,10 @@ def _try_laws(s: _Subject, rng: np.random.Generator, problems: list[str]) -> lis
     else:
         named(f"{backward} changes {{}} in place; let it compute on a copy", s.changed())
     named(f"{backward} changes {{}} in place", [] if _same(u, s.upstream) else ["the upstream gradient"])
-    named("the gradient is not float64, as the input is: {}", [n for n, g in zip(s.leaves, gradients, strict=True) if g.dtype != np.float64])
+    named(
+        "the gradient is not float64, as the input is: {}",
+        [n for n, g in zip(s.leaves, gradients, strict=True) if g.dtype != np.float64],
+    )
 
     def differ(upstream: Array, expected: list[Array], room: float = 0.0) -> list[str]:
         pairs = zip(s.leaves, pull(upstream), expected, strict=True)
@@ -540,7 +534,7 @@ class _Line:
 
     def complex_slope(self) -> _Slope | None:
         """Return the derivative by the complex step, or None where the function gives no complex result."""
-        s, h, x = self.s, 2.0**-100, [a.astype(complex) for a in self.s.start]
+        s, h, x = self.s, COMPLEX_STEP, [a.astype(complex) for a in self.s.start]
         x[self.i][self.where] += 1j * h * self.direction
         try:
             with warnings.catch_warnings():
@@ -574,11 +568,10 @@ def _differences(d: Array, h: float, noise: float) -> _Slope:
 
 
 class _Judge(NamedTuple):
-    """How derivatives are judged: within which tolerance, on which scale, and whether the complex step is heard."""
+    """How derivatives are judged: within which tolerance, and on which scale."""
 
     rtol: float
     largest: float
-    complex: bool
 
     def scale(self, analytic: float, slope: _Slope) -> float:
         return max(abs(slope.numeric), abs(analytic), FLOOR * self.largest)
@@ -627,8 +620,8 @@ def _refine(line: _Line, judge: _Judge, start: int) -> tuple[_Slope, str]:
 
 
 def _second_opinion(line: _Line, slope: _Slope, judge: _Judge) -> _Slope | None:
-    """Return the derivative by the complex step, if it may be heard and the differences confirm it."""
-    opinion = line.complex_slope() if judge.complex else None
+    """Return the derivative by the complex step, if the differences confirm it."""
+    opinion = line.complex_slope()
     room = 10 * slope.estimate + judge.rtol * judge.scale(line.analytic, slope)
     return opinion if opinion is not None and abs(opinion.numeric - slope.numeric) <= room else None
 
@@ -646,7 +639,7 @@ def _on_kink(line: _Line) -> bool:
     slopes = [_differences(line.samples(h)[0], h, line.rounding) for h in (1e-9 * line.unit, 1e-10 * line.unit)]
     breaks = [slope.right - slope.left for slope in slopes]
     clear = all(abs(b) > 10 * slope.side for b, slope in zip(breaks, slopes, strict=True))
-    return clear and bool(np.isclose(*breaks, rtol=0.2, atol=0))
+    return clear and math.isclose(*breaks, rel_tol=0.2)
 
 
 def _bracket(line: _Line, judge: _Judge) -> tuple[_Slope, str]:
@@ -666,17 +659,17 @@ def _bracket(line: _Line, judge: _Judge) -> tuple[_Slope, str]:
 
 
 def _check_input(
-    s: _Subject, i: int, gradient: Array, rng: np.random.Generator, method: str, rtol: float, sample: int
+    s: _Subject, i: int, gradient: Array, rng: np.random.Generator, rtol: float, sample: int
 ) -> list[Element]:
     """Check the derivatives by one input: the first step for all of them, then for each whatever it takes."""
-    lines = _choose_lines(s, i, gradient, rng, method, sample)
-    first = [_proven(line) if method == "complex" else line.slope(line.step) for line in lines]
+    lines = _choose_lines(s, i, gradient, rng, sample)
+    first = [line.slope(line.step) for line in lines]
     sharp = [abs(slope.numeric) for slope in first if slope and slope.estimate <= 1e-3 * abs(slope.numeric)]
-    judge = _Judge(rtol, max(sharp, default=0.0), method == "auto")
+    judge = _Judge(rtol, max(sharp, default=0.0))
     elements = []
     for line, slope in zip(lines, first, strict=True):
         verdict = judge.verdict(line.analytic, slope or UNKNOWN)
-        if verdict != "pass" and method != "complex" and math.isfinite(line.analytic):
+        if verdict != "pass" and math.isfinite(line.analytic):
             slope, verdict = _settle(line, slope, judge)
         elements.append(_element(line, slope or UNKNOWN, verdict, judge))
     failed = [line for line, e in zip(lines, elements, strict=True) if e.verdict == "fail"]
@@ -686,34 +679,16 @@ def _check_input(
     return elements
 
 
-def _choose_lines(
-    s: _Subject, i: int, gradient: Array, rng: np.random.Generator, method: str, sample: int
-) -> list[_Line]:
+def _choose_lines(s: _Subject, i: int, gradient: Array, rng: np.random.Generator, sample: int) -> list[_Line]:
     """Return all elements of an input, or that of the largest gradient, random ones and random directions."""
-    x, name = s.start[i], list(s.leaves)[i]
-    picks, directions = np.arange(x.size), DIRECTIONS if x.size and method == "complex" else 0
+    x, picks, directions = s.start[i], np.arange(s.start[i].size), []
     if x.size > sample:
         largest = int(np.argmax(np.abs(gradient))) if gradient.shape == x.shape else 0
-        picks, directions = np.unique([largest, *rng.choice(x.size, sample, replace=False)]), DIRECTIONS
-        s.notes.append(f"{name}: {len(picks)} of {x.size} elements, and {directions} random directions")
+        picks = np.unique([largest, *rng.choice(x.size, sample, replace=False)])
+        directions = [_Line(s, i, None, rng.choice([-1.0, 1.0], x.shape), gradient) for _ in range(DIRECTIONS)]
+        s.notes.append(f"{s.names[i]}: {len(picks)} of {x.size} elements, and {DIRECTIONS} random directions")
     places = np.stack(np.unravel_index(picks, x.shape), axis=-1) if x.ndim else np.zeros((1, 0), int)
-    lines = [_Line(s, i, tuple(at.tolist()), 1.0, gradient) for at in places]
-    return lines + [_Line(s, i, None, rng.choice([-1.0, 1.0], x.shape), gradient) for _ in range(directions)]
-
-
-def _proven(line: _Line) -> _Slope:
-    """Return the derivative by the complex step, if the function is analytic: along directions, differences decide."""
-    slope, name = line.complex_slope(), _name(line.s.f)
-    if slope is None:
-        raise ValueError(f"{name} is not analytic: on complex inputs it gives no complex result; use method='auto'")
-    if line.at is None:
-        numeric, estimate, *_ = _refine(line, _Judge(1e-9, 0.0, False), 0)[0]
-        if not abs(slope.numeric - numeric) <= 10 * estimate + 1e-9 * abs(numeric):
-            raise ValueError(
-                f"{name} is not analytic: along a random direction of {list(line.s.leaves)[line.i]} the complex step "
-                f"gives {slope.numeric:.6g} where differences give {numeric:.6g}; use method='auto'"
-            )
-    return slope
+    return [_Line(s, i, tuple(at.tolist()), 1.0, gradient) for at in places] + directions
 
 
 def _find_culprit(line: _Line, gradient: Array, judge: _Judge) -> _Line:
@@ -735,18 +710,7 @@ def _element(line: _Line, slope: _Slope, verdict: str, judge: _Judge) -> Element
     start, kink = line.s.start[line.i], (slope.left, slope.right) if slope.kink else None
     x = float(start[line.at]) if line.at is not None else math.nan
     numbers = line.analytic, slope.numeric, slope.estimate, judge.scale(line.analytic, slope), slope.step
-    return Element(list(line.s.leaves)[line.i], start.shape, line.at, x, *numbers, kink, verdict)
-
-
-def _kinks(elements: list[Element]) -> list[str]:
-    """Return a note for each input with elements on a kink, and the first of them."""
-    notes = []
-    for name, group in itertools.groupby((e for e in elements if e.kink), key=lambda e: e.input):
-        first, *others = group
-        low, high = sorted(first.kink or ())
-        place = f"{name}{list(first.at or ())}"
-        notes.append(f"kink: {place}: analytic {first.analytic:.6g} in [{low:.6g}, {high:.6g}], and {len(others)} more")
-    return notes
+    return Element(line.s.names[line.i], start.shape, line.at, x, *numbers, kink, verdict)
 
 
 def _diagnose(s: _Subject, i: int, gradient: Array, elements: list[Element]) -> list[str]:
@@ -754,7 +718,7 @@ def _diagnose(s: _Subject, i: int, gradient: Array, elements: list[Element]) -> 
     points = [e for e in elements if e.at is not None]
     if not any(e.verdict == "fail" for e in elements):
         return []
-    x, name, at = s.start[i], list(s.leaves)[i], tuple(np.array([e.at for e in points]).T)
+    x, name, at = s.start[i], s.names[i], tuple(np.array([e.at for e in points]).T)
     numeric, wrong = np.array([e.numeric for e in points]), np.array([e.verdict == "fail" for e in points])
 
     def agrees(a: Array, rtol: float = 1e-6) -> bool:
@@ -855,13 +819,16 @@ def _call(f: Any, options: dict[str, Any]) -> str:
 
 def _cells(elements: Sequence[Element]) -> list[list[str]]:
     """Return a table of elements as texts, its head first."""
-    head = ["input", "shape", "element", *FORMATS, "verdict"]
-    return [head, *([format(v, FORMATS[k]) if k in FORMATS else str(v) for k, v in e.columns().items()] for e in elements)]
+    head = ["input", "shape", "element", *NUMBERS, "verdict"]
+    return [
+        head,
+        *([format(v, NUMBERS[k]) if k in NUMBERS else str(v) for k, v in e.columns().items()] for e in elements),
+    ]
 
 
 def _aligned(elements: Sequence[Element]) -> list[str]:
     """Return a table of elements as lines, texts to the left and numbers to the right."""
     rows = _cells(elements)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    signs = [">" if name in FORMATS else "<" for name in rows[0]]
+    signs = [">" if name in NUMBERS else "<" for name in rows[0]]
     return ["  ".join(map("{:{}{}}".format, row, signs, widths)).rstrip() for row in rows]

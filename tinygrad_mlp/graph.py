@@ -19,8 +19,20 @@ from .errors import DtypeError, GraphError, NoRuleError, attempt
 from .rules.shapes import astype, sum_to
 from .rules.table import Rule, constant_operand, find
 
-Observer = Callable[[Any, Sequence[Any], Mapping[str, Any], Any], None]
 _age = itertools.count().__next__
+
+
+class Observer:
+    """What can watch the ops of a thread. Each method does nothing unless it is overridden."""
+
+    def __call__(self, function: Callable[..., Any], inputs: Sequence[Any], keywords: Any, result: Any) -> None:
+        """See an op that has been computed."""
+
+    def differentiates(self, t: Any) -> None:
+        """See that the rules of the op that made ``t`` come next."""
+
+    def gradient_of(self, t: Any, g: Any) -> None:
+        """See what a rule gives for the gradient of ``t``."""
 
 
 class Mode(threading.local):
@@ -189,8 +201,8 @@ def backpropagate(
             if wanted is not None and t in wanted:
                 results[t] = g if t in own else g.copy()
             node = t._node
-            if mode.recorder is not None:
-                mode.recorder.differentiates(t)
+            if mode.observer is not None:
+                mode.observer.differentiates(t)
             inputs, keywords, vjps = node.inputs, node.keywords, node.rule.vjps
             values = inputs if lifted else [a._data if isinstance(a, Value) else a for a in inputs]
             out, used = t if lifted else t._data, False
@@ -199,8 +211,8 @@ def backpropagate(
                     rule, used = vjps[i], True
                     if rule is not None:
                         c = fit(rule(g, out, *values, **keywords), a._data)
-                        if mode.recorder is not None:
-                            mode.recorder.gradient_of(a, c)
+                        if mode.observer is not None:
+                            mode.observer.gradient_of(a, c)
                         _accumulate(sums, own, a, c, c is not g, lifted)
             if used and not (retain_graph or create_graph):
                 node.inputs = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from common import THREADS
+
 from . import Contestant, Problem
 
 
@@ -19,7 +21,7 @@ def _contestant(problem: Problem, maybe_compile) -> Contestant:
     import torch
     from torch import nn
 
-    torch.set_num_threads(2)
+    torch.set_num_threads(THREADS)
     layers = []
     for W, b in problem.weights():
         linear = nn.Linear(*W.shape)

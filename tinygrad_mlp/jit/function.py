@@ -97,7 +97,7 @@ class Jitted:
         self.last: Compiled | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if mode.recorder is not None:
+        if mode.observer is not None:  # recorded by an outer function, or watched op by op
             return self.function(*args, **kwargs)
         arrays: list[Any] = []
         key: list[Any] = [mode.grad_enabled]

@@ -89,8 +89,6 @@ def _needed(plan: Plan, calls: list[Call]) -> list[Call]:
             written.add(call.inputs[0])
         elif call.function not in EFFECTS and call.output not in needed:
             continue
-        if call.function in CHECKS and call.output not in needed:
-            call.output = None
         kept.append(call)
         needed.update(a for a in call.inputs if isinstance(a, Slot))
     plan.dropped = len(calls) - len(kept)

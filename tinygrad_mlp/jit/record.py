@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,14 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import RecordingError, attempt
-from ..graph import Value, assign, mode, wrap
+from ..errors import RecordingError, attempt, user_line
+from ..graph import Observer, Value, assign, mode, wrap
 from ..rules import elementwise, linalg, reductions, shapes
 from ..rules.table import RULES
 
 Array = np.ndarray[Any, Any]
 REFERENCES = 2  # the slot's own, and that of the argument of getrefcount
-HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 OPENED = {
     elementwise.relu, elementwise.leaky_relu, elementwise.sigmoid, elementwise.softplus, elementwise.bce,
     elementwise.bce_with_logits, linalg.linear, shapes.sum_to, reductions.softmax, reductions.log_softmax,
@@ -104,12 +102,12 @@ class Record:
     outputs: Any = None
 
 
-class Recorder:
+class Recorder(Observer):
     """The observer that writes a `Record`, and the undo list for a step that cannot be recorded."""
 
     def __init__(self) -> None:
         self.record = Record()
-        self.slots: dict[Any, Slot] = {}
+        self.slots: dict[int, Slot] = {}
         self.constants: dict[int, Slot] = {}
         self.found_grads: dict[Any, Any] = {}
         self.undo: list[Callable[[], None]] = []
@@ -117,7 +115,6 @@ class Recorder:
         self.lines: dict[Slot, str] = {}
         self._section = "forward"
         self.opened: Any = None
-        self.states: dict[int, Slot] = {}
         self.seen_generators: set[Any] = set()
         self.seen_guards: set[Any] = set()
         self.written: set[Any] = set()
@@ -135,7 +132,7 @@ class Recorder:
 
     def differentiates(self, t: Any) -> None:
         """Note that the rules of the op that made ``t`` come next: their calls belong to the line of that op."""
-        self.op, self.line = t._node.rule.name, self.lines.get(self.slots[t], "")
+        self.op, self.line = t._node.rule.name, self.lines.get(self.slot(t), "")
 
     @contextmanager
     def running(self) -> Any:
@@ -157,10 +154,15 @@ class Recorder:
 
     def input(self, array: Array, name: str) -> Any:
         """Return the Tensor that stands for an argument."""
-        t = wrap(array)
-        self.slots[t] = Slot(array, "input", name)
-        self.record.inputs.append(self.slots[t])
+        t = wrap(array.view())  # a new object, so that the same array in a Tensor from outside is told apart
+        self.record.inputs.append(self._know(t, Slot(array, "input", name)))
         return t
+
+    def _know(self, t: Any, slot: Slot) -> Slot:
+        """Note the slot of all Tensors over the array that this Tensor is over."""
+        self.alive.append(t._data)
+        self.slots[id(t._data)] = slot
+        return slot
 
     def compute(self, function: Any, rule: Any, inputs: Sequence[Any], keywords: Any) -> Any:
         """Compute an op as eager does, looking inside those that are made of others."""
@@ -183,21 +185,21 @@ class Recorder:
         return result._data
 
     def _lift(self, array: Array) -> Any:
-        t = wrap(array)
-        self.slots[t] = self._constant(array)
+        t = wrap(array.view())
+        self._know(t, self._constant(array))
         return t
 
     def __call__(self, function: Any, inputs: Sequence[Any], keywords: Mapping[str, Any], result: Any) -> None:
         if self.opened is not None and self.opened._data is result._data:
-            self.slots[result] = self.slot(self.opened)
             self.opened = None
             return
         operands = [self._operand(a) for a in inputs]
         slots = [a for a in operands if isinstance(a, Slot)]
         if slots and all(a.kind == "frozen" for a in slots):
-            self.slots[result] = Slot(result._data, "frozen")
+            self.frozen(result)
             return
-        output = self.slots[result] = Slot(result._data, "result")
+        same = id(result._data) in self.slots  # a check gives what it got
+        output = None if same else self._know(result, Slot(result._data, "result"))
         is_view = function in VIEWS and np.may_share_memory(result._data, _plain(inputs[0]))
         self._add(function, operands, dict(keywords), output, is_view)
 
@@ -224,15 +226,15 @@ class Recorder:
 
     def slot(self, t: Any) -> Slot:
         """Return the slot of a Tensor; one that no op has made is state from outside."""
-        if t in self.slots:
-            return self.slots[t]
+        known = self.slots.get(id(t._data))
+        if known is not None and known.kind != "state":
+            return known
         self.guard(t, "_data", t._data)
-        self.alive.append(t)
-        return self.states.setdefault(id(t._data), Slot(t._data, "state", t.name or "", memory_of(t._data)))
+        return known or self._know(t, Slot(t._data, "state", t.name or "", memory_of(t._data)))
 
     def frozen(self, t: Any) -> None:
         """Note that a Tensor made inside of the step never changes."""
-        self.slots[t] = Slot(t._data, "frozen")
+        self._know(t, Slot(t._data, "frozen"))
 
     def guard(self, owner: Any, attribute: str, value: Any) -> None:
         """Make the record valid only while an attribute is what it is now."""
@@ -250,7 +252,7 @@ class Recorder:
     def after_assign(self, target: Any, value: Any) -> None:
         """Write down an assignment; from here on the target has another slot in the same memory."""
         old = self.slot(target)
-        new = self.states[id(target._data)] = Slot(target._data, "state", old.name, old.source)
+        new = self._know(target, Slot(target._data, "state", old.name, old.source))
         self._add(assign, [old, self._operand(value if isinstance(value, Value) else np.asarray(value))], {}, new)
         self.record.changed[target] = None
 
@@ -260,8 +262,8 @@ class Recorder:
             return
         found = self._remember_grad(t)
         self.guard(t, "grad_is_none", found is None)
-        if found is not None and found not in self.slots:
-            self.slots[found] = Slot(found._data, "grad", f"found_grad_{t.name or ''}", t)
+        if found is not None and id(found._data) not in self.slots:
+            self._know(found, Slot(found._data, "grad", f"found_grad_{t.name or ''}", t))
 
     def writes_grad(self, t: Any, value: Any) -> None:
         """Write down that ``t.grad`` becomes a Tensor or None."""
@@ -344,11 +346,3 @@ def memory_of(array: Array) -> Array:
 def set_grad(t: Any, value: Any) -> None:
     """Set a Tensor's gradient: in a record, the mark of an effect."""
     t._grad = value
-
-
-def user_line() -> str:
-    """Return the file and line, outside of this package, that is being executed."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(HOME):
-        frame = frame.f_back
-    return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"

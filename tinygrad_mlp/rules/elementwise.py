@@ -178,7 +178,8 @@ vjp(np.fmin, lambda g, out, x, y: _to_greater(g, -x, -y, y != y), lambda g, out,
 def _where_call(condition: Any, *branches: Any) -> tuple[Any, dict[str, Any]]:
     if len(branches) != 2:
         raise TypeError("where of a Tensor needs both branches: where(condition, x, y); for positions use np.nonzero")
-    return (condition if np.result_type(condition) == bool else condition != 0, *branches), {}
+    condition = condition if hasattr(condition, "dtype") else np.asarray(condition)
+    return (condition if condition.dtype == bool else condition != 0, *branches), {}
 
 
 vjp(

@@ -242,11 +242,16 @@ def _corrcoef(x: Any, rowvar: bool = True) -> Any:
     return np.squeeze(c / scale[:, None] / scale)
 
 
+def _cumsum_call(a: Any, axis: int | None = None, dtype: Any = None, out: Any = None) -> tuple[Any, dict[str, Any]]:
+    given = {"dtype": dtype, "out": out}
+    return ((np.ravel(a),), {"axis": 0, **given}) if axis is None else ((a,), {"axis": axis, **given})
+
+
 vjp(
     np.cumsum,
     lambda g, out, x, *, axis: np.flip(np.cumsum(np.flip(g, axis), axis), axis).reshape(x.shape),
     forward=lambda x, axis: np.cumsum(x, axis),
-    bind=lambda a, axis=None: ((a,), {"axis": axis}) if axis is not None else ((np.ravel(a),), {"axis": 0}),
+    bind=_cumsum_call,
     linear=True,
 )
 composite(np.linalg.norm, _norm)

@@ -110,10 +110,12 @@ vjp(sum_to, lambda g, out, x, shape: spread(g, x.shape, _stretched(x.shape, shap
 vjp(spread, lambda g, out, x, shape, axis=None: g.sum(axis=axis).reshape(x.shape), linear=True)
 
 
-def _join_call(arrays: Sequence[Any], axis: int | None = 0, **keywords: Any) -> tuple[Sequence[Any], dict[str, Any]]:
+def _join_call(
+    arrays: Sequence[Any], axis: int | None = 0, out: Any = None, **keywords: Any
+) -> tuple[Sequence[Any], dict[str, Any]]:
     arrays = [np.ravel(a) for a in arrays] if axis is None else list(arrays)
     lengths = [a.shape[axis or 0] if np.ndim(a) else 0 for a in map(_with_shape, arrays)]
-    return arrays, {"axis": axis or 0, "ends": tuple(itertools.accumulate(lengths)), **keywords}
+    return arrays, {"axis": axis or 0, "ends": tuple(itertools.accumulate(lengths)), "out": out, **keywords}
 
 
 def _with_shape(a: Any) -> Any:

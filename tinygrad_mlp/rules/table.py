@@ -225,7 +225,7 @@ def _refusing(function: Function, known: frozenset[str], bind: Binder) -> Binder
             for key in kwargs:
                 if key not in known:
                     allowed = f"it takes {', '.join(sorted(known))}" if known else "it takes no keywords"
-                    raise TypeError(f"{function.__name__}: keyword {key!r} is not supported on a Tensor; {allowed}")
+                    raise NoRuleError(f"{function.__name__}: keyword {key!r} is not supported on a Tensor; {allowed}")
         return args, kwargs
 
     return checked
@@ -238,7 +238,7 @@ def _without_out(function: Function) -> Binder:
         given = {**dict(zip(_defaults(function), args, strict=False)), **kwargs}
         for key in ("out", "where"):
             if key in given and not _is_default(function, key, given[key]):
-                raise TypeError(f"{function.__name__}: keyword {key!r} is not supported on a Tensor; assign the result")
+                raise NoRuleError(f"{function.__name__}: keyword {key!r} is not supported on a Tensor; assign the result")
         return args, kwargs
 
     return checked

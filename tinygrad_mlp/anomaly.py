@@ -1,0 +1,125 @@
+"""`detect_anomaly`: find the op that made the first NaN or infinity, or whose data somebody has changed."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from .errors import GraphError, user_line
+from .graph import Node, Observer, Value, mode
+
+_HINTS = {
+    "log": "the logarithm of 0 is -inf and of a negative number NaN: np.log(np.maximum(x, eps)), or a loss on logits",
+    "log_softmax": "the logits are infinite or NaN already: look at what made them",
+    "sqrt": "the root of a negative number is NaN, and at 0 its slope is infinite: add a small constant inside",
+    "divide": "a denominator is 0: np.where(y == 0, 1, y) before the division, or add a small constant",
+    "exp": "exp overflows beyond 709 in float64 and 88 in float32: subtract the maximum, or use functional.log_softmax",
+    "power": "a root or negative power of 0, or a fractional one of a negative number: add a small constant to the base",
+    "linear": "weights or inputs have grown too large: lower the learning rate, scale the inputs",
+    "matmul": "the factors have grown too large: lower the learning rate, scale the inputs",
+    "arccos": "its slope is infinite at -1 and 1: clip the argument a little inside",
+    "arcsin": "its slope is infinite at -1 and 1: clip the argument a little inside",
+}
+
+
+@contextmanager
+def detect_anomaly() -> Iterator[None]:
+    """Context manager inside which the first value that is not finite raises, in a forward or a backward pass.
+
+    The error names the op, its inputs with their ranges, where the bad entries are, and the user's line. Data that
+    was changed between forward and backward, through an array that shares its memory, raises as well. Several times
+    slower than normal: for finding what is wrong. Jitted functions run eagerly inside.
+
+    Raises:
+        FloatingPointError: an op, or the derivative of one, gave NaN or infinity.
+        GraphError: what an op has read is not what it was; or an observer is active already.
+
+    >>> import tinygrad_mlp as tg
+    >>> x = tg.Tensor([0.0, 4.0], requires_grad=True)
+    >>> with detect_anomaly():
+    ...     np.sqrt(x).sum().backward()  # doctest: +ELLIPSIS, +NORMALIZE_WHITESPACE
+    Traceback (most recent call last):
+    FloatingPointError: the gradient of sqrt by its input 0, float64(2,) in [0, 4], has 1 of 2 entries not finite,
+    the first inf at (0,); sqrt was called at ...: the root of a negative number is NaN, ...
+    """
+    if mode.observer is not None:
+        raise GraphError("detect_anomaly: this thread's ops are being watched already; leave that context first")
+    mode.observer = _Detective()
+    try:
+        with np.errstate(all="ignore"):
+            yield
+    finally:
+        mode.observer = None
+
+
+class _Detective(Observer):
+    """The observer: it looks at each result, and at each gradient that a rule gives."""
+
+    def __init__(self) -> None:
+        self.suspects: dict[Node, tuple[str, list[int]]] = {}
+        self.node: Node | None = None
+        self.line = ""
+
+    def __call__(self, function: Any, inputs: Sequence[Any], keywords: Any, result: Any) -> None:
+        if self.node is not None:  # inside of a rule, infinities may come and go
+            return
+        name, line = getattr(function, "__name__", str(function)), user_line()
+        if result._node is not None:
+            self.suspects[result._node] = line, [_checksum(a) for a in inputs]
+        bad = _not_finite(result._data)
+        if bad:
+            described = ", ".join(_range(a) for a in inputs if isinstance(a, (Value, np.ndarray)))
+            raise FloatingPointError(f"{name} of {described} has {bad}; called at {line}: {_hint(name)}")
+
+    def differentiates(self, t: Any) -> None:
+        self.node = t._node
+        self.line, before = self.suspects.pop(t._node, ("an unwatched line", []))
+        for i, (a, checksum) in enumerate(zip(t._node.inputs, before, strict=False)):
+            if _checksum(a) != checksum:
+                raise GraphError(
+                    f"input {i} of {t._node.rule.name}, {_range(a)}, was changed after the op had read it at {self.line}, "
+                    "through an array that shares its memory; call backward() before changing it, or copy the array first"
+                )
+
+    def gradient_of(self, t: Any, g: Any) -> None:
+        node, self.node = self.node, None
+        bad = _not_finite(g._data)
+        if bad and node is not None:
+            name, i = node.rule.name, next(k for k, a in enumerate(node.inputs) if a is t)
+            raise FloatingPointError(
+                f"the gradient of {name} by its input {i}, {_range(t)}, has {bad}; "
+                f"{name} was called at {self.line}: {_hint(name)}"
+            )
+        self.node = node
+
+
+def _checksum(a: Any) -> int:
+    array = a._data if isinstance(a, Value) else a
+    return zlib.crc32(np.ascontiguousarray(array).data) if isinstance(array, np.ndarray) else 0
+
+
+def _not_finite(array: np.ndarray[Any, Any]) -> str:
+    """Return in words how many entries are not finite and where the first is; nothing if all are."""
+    bad = ~np.isfinite(array)
+    if not bad.any():
+        return ""
+    first = tuple(int(k) for k in np.unravel_index(bad.argmax(), bad.shape))
+    return f"{bad.sum()} of {bad.size} entries not finite, the first {array[first]} at {first}"
+
+
+def _range(a: Any) -> str:
+    """Return an input's dtype, shape and range, and its name if it has one."""
+    array = a._data if isinstance(a, Value) else a
+    finite = array[np.isfinite(array)]
+    extent = f" in [{finite.min():.6g}, {finite.max():.6g}]" if finite.size else ""
+    lost = f" with {array.size - finite.size} entries not finite" if finite.size < array.size else ""
+    name = f"{a.name} " if isinstance(a, Value) and a.name else ""
+    return f"{name}{array.dtype}{array.shape}{extent}{lost}"
+
+
+def _hint(name: str) -> str:
+    return _HINTS.get(name, "look at the ranges of its inputs")
