@@ -125,7 +125,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=0.5, metavar="S", help="of timing in each process (0.5)")
     options = parser.parse_args()
     print(common.machine())
-    print(common.versions(["autograd", "mygrad", "torch"]))
+    print(common.versions(["numpy", "autograd", "mygrad", "torch"]))
     answers = {name: [] for name in CONTESTANTS}
     for _ in range(options.rounds):
         for name, list_of_answers in answers.items():

@@ -34,7 +34,7 @@ CHECK_RATE = 0.02
 TIMING_RATE = 1e-8  # the weights stay as they are: units that die would leave denormal momenta, which are slow
 
 
-def measure(name, batch, widths, momentum, dropout, seconds):
+def measure(name, batch, widths, momentum, dropout, read_loss, seconds):
     """In a child: check a contestant, and return the microseconds of its step."""
     problem = Problem(batch, tuple(widths), momentum, dropout, TIMING_RATE)
     try:
@@ -48,6 +48,8 @@ def measure(name, batch, widths, momentum, dropout, seconds):
     def run(steps):
         for i in range(steps):
             loss = step(*batches[i % len(batches)])
+            if read_loss:
+                read(loss)
         read(loss)
 
     return {"us": 1e6 * common.seconds_per_call(run, seconds)}
@@ -70,7 +72,7 @@ def run_case(names, options, batch, widths):
     times, notes = {name: [] for name in names}, {}
     for _ in range(options.rounds):
         for name in [name for name in names if name not in notes]:
-            request = {"momentum": options.momentum, "dropout": options.dropout, "seconds": options.seconds}
+            request = {key: getattr(options, key) for key in ("momentum", "dropout", "read_loss", "seconds")}
             answer = common.in_child(__file__, name=name, batch=batch, widths=widths, **request)
             if "us" in answer:
                 times[name].append(answer["us"])
@@ -112,6 +114,7 @@ def parse_options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--momentum", type=float, default=0.0, metavar="X", help="of the update (0)")
     parser.add_argument("--dropout", type=float, default=0.0, metavar="P", help="after each hidden layer (0)")
+    parser.add_argument("--read-loss", action="store_true", help="read the loss after every step")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="processes for each contestant (5)")
     parser.add_argument("--seconds", type=float, default=0.5, metavar="S", help="of timing in each process (0.5)")
     parser.add_argument("--only", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS), metavar="NAME")
@@ -125,7 +128,8 @@ def main():
     options = parse_options()
     names = [name for name in CONTESTANTS if name in options.only]
     facts = [common.machine(), common.versions(CONTESTANTS[name][1] for name in names)]
-    facts.append(f"momentum {options.momentum}, dropout {options.dropout}, {options.rounds} rounds")
+    when = "step" if options.read_loss else "sample"
+    facts.append(f"momentum {options.momentum}, dropout {options.dropout}, loss read after every {when}")
     print("\n".join(facts))
     results, lines, seen = {}, [], set()
     for number in options.cases:

@@ -3,8 +3,9 @@
     python examples/from_nan.py
     python examples/from_nan.py --images 10000 --epochs 2
 
-The network and its four faults are in `notebook_pieces.py`. It learns as in the notebook: batches of 200, ten epochs,
-learning rate 0.001, pixels 0 to 255 as they stand in the file. Three things are worth watching:
+The network and its four faults, a reconstruction, are in `notebook_pieces.py`. It learns with the notebook's settings,
+batches of 200, ten epochs and a learning rate of 0.001, from the pixels as they stand in the file, 0 to 255. Three
+things are worth watching:
 
 * 9.80 % is what NaN looks like. `argmax` takes a NaN for the largest score, so ten of them make every image a 0, and
   980 of the 10 000 test images are zeros.

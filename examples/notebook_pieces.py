@@ -31,7 +31,7 @@ def relu_backward_before(grad, z):
 
 def relu_backward(grad, z):
     """Return the gradient with respect to z, from the gradient with respect to relu(z)."""
-    return np.where(z < 0, 0, grad)
+    return np.where(z < 0, 0, grad)  # the mask z > 0 would forgive a ReLU in place; this one needs z as it was
 
 
 def cost_gradient_before(a, y):

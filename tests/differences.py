@@ -33,7 +33,7 @@ def slope(f: Callable[[list[Array]], Array], point: Sequence[Array], direction: 
     """
 
     def at(step: float) -> Array:
-        return np.asarray(f([p + step * d for p, d in zip(point, direction, strict=True)]))
+        return np.asarray(f([np.asarray(p + step * d) for p, d in zip(point, direction, strict=True)]))
 
     fans = [(at(h), at(-h)) for h in STEPS]
     halves = [up - down for up, down in fans]

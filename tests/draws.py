@@ -152,7 +152,8 @@ def name_of(function: Callable[..., Any]) -> str:
     ('trace', 'linalg.trace')
     """
     module = getattr(function, "__module__", None) or "numpy"
-    prefix = "" if module == "numpy" else "linalg." if module.startswith("numpy.linalg") else "rules."
+    prefix = "rules" if module.startswith("tinygrad_mlp") else module.removeprefix("numpy").removeprefix(".")
+    prefix += "." if prefix else ""
     return prefix + function.__name__
 
 

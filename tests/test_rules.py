@@ -168,18 +168,55 @@ def test_has_samples_for_every_argument_and_keyword(function: Function) -> None:
     if rule.kind == "vjp" and isinstance(rule.vjps, tuple):
         untried = {i for i, r in enumerate(rule.vjps) if r is not None}
         for call in calls:
-            untried -= {i for i, a in enumerate(positional(call)) if isinstance(a, np.ndarray) and a.dtype.kind == "f"}
+            untried -= {i for i, a in enumerate(bound(call)[0]) if isinstance(a, np.ndarray) and a.dtype.kind == "f"}
         assert not untried, f"no sample of {name_of(function)} has a float array as argument {sorted(untried)}"
+    untried_options = options_of(function).keys() - {name for call in calls for name in given_names(call)}
+    assert not untried_options, f"no sample of {name_of(function)} gives {sorted(untried_options)}"
     if isinstance(function, np.ufunc) and function.signature is None and rule.kind != "constant":
         assert any(a.ndim == 0 for call in calls for a in call.arrays), "a 0-d input is missing"
         if function.nin == 2:
             assert any(len({np.shape(a) for a in call.args}) > 1 for call in calls), "broadcasting is missing"
 
 
-def positional(call: Call) -> Sequence[Any]:
-    """The positional arguments of a call as the rule gets them."""
+def options_of(function: Function) -> dict[str, Any]:
+    """The keywords that a function of the table takes, with their defaults."""
+    rule = RULES[function]
+    if rule.kind == "constant":
+        return {}
+    known = rule.forward if rule.kind == "composite" else next(filter(None, map(rule.vjps.__getitem__, range(9))))
+    return {name: p.default for name, p in inspect.signature(known).parameters.items() if p.default is not p.empty}
+
+
+def bound(call: Call) -> tuple[Sequence[Any], dict[str, Any]]:
+    """The positional arguments and keywords of a call as the rule gets them."""
     rule = RULES[call.function]
-    return rule.bind(*call.args, **call.kwargs)[0] if rule.bind and (rule.binds or call.kwargs) else call.args
+    return rule.bind(*call.args, **call.kwargs) if rule.bind and (rule.binds or call.kwargs) else (call.args, call.kwargs)
+
+
+def given_names(call: Call) -> set[str]:
+    """The names of the arguments in a call."""
+    rule = RULES[call.function]
+    known = rule.forward if rule.kind == "composite" else call.function
+    try:
+        names = set(inspect.signature(known).bind(*call.args, **call.kwargs).arguments)
+    except (TypeError, ValueError):
+        names = set()
+    return names | set(call.kwargs) | (set(bound(call)[1]) if rule.kind == "vjp" else set())
+
+
+@every_function
+def test_options_have_the_names_and_defaults_of_numpy(function: Function) -> None:
+    if name_of(function).startswith("rules.") or not callable(getattr(np, function.__name__, None)):
+        return
+    try:
+        theirs = inspect.signature(function).parameters
+    except ValueError:
+        return
+    for name, default in options_of(function).items():
+        if name not in ("ends", "shape") and not isinstance(function, np.ufunc):
+            assert name in theirs or "kwargs" in theirs, name
+            if name in theirs and theirs[name].default is not np._NoValue:
+                assert default == theirs[name].default, name
 
 
 @every_function
@@ -449,7 +486,7 @@ KEYWORDS: dict[str, Any] = {
     "dx": [0.5], "y": lambda shape, out: [np.ones(shape)], "fweights": [np.arange(1, 6)], "aweights": [np.arange(1, 6)],
     "offset": [1], "axis1": [1], "axis2": [0], "axisa": [0], "axisb": [0], "axisc": [0], "k": [1], "mode": ["wrap", "same", "edge"],
     "indexing": ["ij"], "fill_value": [2.0], "shape": [(1, 2)], "device": ["cpu"], "num": [3], "start": [1], "default": [1.5],
-    "ord": [1, np.inf], "decimals": [1], "nan": [2.5], "posinf": [9.0], "neginf": [-9.0], "min": [0.0], "max": [0.5],
+    "bias": [True], "ord": [1, np.inf], "decimals": [1], "nan": [2.5], "posinf": [9.0], "neginf": [-9.0], "min": [0.0], "max": [0.5],
     "a_min": [0.0], "a_max": [0.5], "side": ["right"], "sorter": [[1, 0, 2]], "rtol": [0.5], "atol": [0.5], "tol": [1e3],
     "newshape": [-1], "optimize": ["greedy"], "like": [np.ones(1)], "copy": [False], "indices": [0], "max_work": [1],
 }  # fmt: skip
@@ -498,3 +535,31 @@ def assert_obeyed_or_refused(call: Call, name: str) -> None:
         assert a.shape == b.shape, call
         assert a.dtype == b.dtype, call
         assert_near(a, b, 32 * EPS, call)
+
+
+NUMBERS = set(
+    "weights dx x y to_end to_begin prepend append initial fill_value default nan posinf neginf min max a_min a_max "
+    "rtol atol tol ddof correction mean aweights fweights bias".split()
+)
+
+
+@every_function
+def test_a_tensor_as_keyword_keeps_its_gradient_or_is_refused(function: Function) -> None:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:
+        return
+    names = NUMBERS & {p.name for p in parameters if p.default is not p.empty}
+    for call in calls_of(function)[:3]:
+        for name in sorted(names - call.kwargs.keys()):
+            with_number = call._replace(kwargs={**call.kwargs, name: np.array(0.75)})
+            with_tensor = call._replace(kwargs={**call.kwargs, name: (t := Tensor(0.75, requires_grad=True))})
+            try:
+                plain(with_number)
+                ours = floats(results(with_tensor.on([Tensor(a) for a in call.arrays])))
+            except (TypeError, ValueError, IndexError, RuntimeError):
+                continue
+            p = Problem(with_number)
+            numeric = slope(p.value, p.inputs, list(unit_vectors(p.inputs))[-1])
+            (analytic,) = gradients(ours, [t], p.weights)
+            assert_slope(np.zeros(()) if analytic is None else analytic.numpy(), numeric, repr(with_number))

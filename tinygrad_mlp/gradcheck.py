@@ -20,7 +20,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -41,13 +41,13 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 EPS = float(np.finfo(np.float64).eps)
-STEP, LEVELS = 2.0**-7, 15
+STEP, LEVELS = 2.0**-8, 15
 """The first step, relative to max(1, |x|), near which truncation and rounding balance; and how many are tried."""
 FLOOR = 0.03
 """A derivative is judged on its own scale, or on this share of its input's largest one."""
 COMPLEX_STEP = 2.0**-100
-TINY = 1e-7
-"""A kink within this distance, relative to max(1, |x|), is where x stands."""
+TINY, NEIGHBOURS = 1e-7, 16
+"""A kink within this distance, relative to max(1, |x|), is where x stands; how many points nearby are looked at."""
 SAMPLE, DIRECTIONS = 64, 2
 """All elements of an input are checked if there are no more; else so many, and so many random directions."""
 SEVERITY = ("pass", "unresolved", "fail")
@@ -225,13 +225,15 @@ def gradcheck(
     problems: list[str] = []
     try:
         with np.errstate(all="ignore"), _mode(grad_enabled=False, observer=None):
-            while s.order <= order and not problems:
+            while True:
                 gradients = _try_laws(s, rng, problems)
                 with _mode(observer=s.watcher()):
                     for i, g in enumerate(gradients):
                         found = _check_input(s, i, g, rng, rtol, sample)
                         problems += _diagnose(s, i, g, found)
                         elements += found
+                if s.order == order or problems:
+                    break
                 s.differentiate()
     finally:
         s.restore()
@@ -258,12 +260,29 @@ def _check_options(rtol: float, sample: int, order: int, gradient: Any) -> None:
 
 @contextmanager
 def _mode(**settings: Any) -> Iterator[None]:
+    """Set what `graph.mode` says, for a while."""
     before = {name: getattr(mode, name) for name in settings}
     vars(mode).update(settings)
     try:
         yield
     finally:
         vars(mode).update(before)
+
+
+class _Branches(Observer):
+    """The observer that tells branches apart: ``taken`` is another number if an op has taken another branch."""
+
+    taken = 0
+
+    def __call__(self, function: Any, inputs: Sequence[Any], keywords: Any, result: Any) -> None:
+        signature = BRANCHES.get(function)
+        if signature is not None:
+            branch = signature(result._data, *(a._data if isinstance(a, Value) else a for a in inputs), **keywords)
+        elif find(function).kind == "constant":
+            branch = result._data
+        else:
+            return
+        self.taken = hash((self.taken, np.asarray(branch).tobytes()))
 
 
 class _Subject:
@@ -275,56 +294,54 @@ class _Subject:
 
     y: Array
     upstream: Array
+    rounding: float
     jitter: float
 
     def __init__(self, f: Callable[..., Any], inputs: Any, gradient: Callable[..., Any] | None) -> None:
         self.f, self.gradient, self.copies, self.order = f, gradient, gradient is not None, 1
-        self.evaluations = self.branch = self.base = 0
-        self.notes: list[str] = []
+        self.branches, self.base, self.evaluations = _Branches(), 0, 0
         self.args: list[Any] = []
-        self.leaves: dict[str, Any] = {}
+        self.leaves: list[Any] = []
+        self.names: list[str] = []
         self.buffers: list[tuple[Array, Array]] = []
         several = list(inputs) if isinstance(inputs, (tuple, list)) else [inputs]
         for name, a in zip(_argument_names(f, len(several)), several, strict=True):
             self._open(name, a, f"{name}." if len(several) > 1 else "")
-        self.kept = [leaf._data for leaf in self.leaves.values()]
+        self.kept = [leaf._data for leaf in self.leaves]
         self.start = [np.array(a, np.float64, order="K") for a in self.kept]
         self.x = [a.copy(order="K") for a in self.start]
-        if lifted := [f"{n} ({t.dtype})" for n, t in self.leaves.items() if t.dtype != np.float64]:
-            self.notes.append(f"checked in float64: {', '.join(lifted)}")
+        lifted = [f"{n} ({a.dtype})" for n, a in zip(self.names, self.kept, strict=True) if a.dtype != np.float64]
+        self.notes = [f"checked in float64: {', '.join(lifted)}"] if lifted else []
         if not any(a.size for a in self.x):
             raise ValueError("gradcheck has nothing to check: no input has an element that requires grad")
 
     def _open(self, name: str, a: Any, prefix: str) -> None:
         """Add an input: a new leaf for an array or a Tensor, and for a module its parameters."""
         if hasattr(a, "named_parameters"):
-            self.args.append(a)
-            self.leaves |= {prefix + n: p for n, p in a.named_parameters() if p.requires_grad}
+            own = {prefix + n: p for n, p in a.named_parameters() if p.requires_grad}
             self.buffers += [(b._data, b._data.copy()) for _, b in a.named_buffers()]
-            return
-        name, data = getattr(a, "name", None) or name, a._data if isinstance(a, Value) else as_numbers(a)
-        if data.dtype.kind != "f":
-            raise DtypeError(f"{name} is {describe(data)}, which has no gradient; pass float64, or let f close over it")
-        self.args.append(Tensor(data, requires_grad=True, name=name))
-        self.leaves[name] = self.args[-1]
-
-    @property
-    def names(self) -> list[str]:
-        """The names of the inputs."""
-        return list(self.leaves)
+        else:
+            name, data = getattr(a, "name", None) or name, a._data if isinstance(a, Value) else as_numbers(a)
+            if data.dtype.kind != "f":
+                raise DtypeError(
+                    f"{name} is {describe(data)} and has no gradient; pass float64, or let f close over it"
+                )
+            a = Tensor(data, requires_grad=True, name=name)
+            own = {name: a}
+        self.args.append(a)
+        self.names += own
+        self.leaves += own.values()
 
     def restore(self) -> None:
         """Give modules their own parameters and buffers back."""
-        for leaf, data in zip(self.leaves.values(), self.kept, strict=True):
+        for leaf, data in zip(self.leaves, self.kept, strict=True):
             leaf._data = data
         for buffer, data in self.buffers:
             buffer[...] = data
 
     def differentiate(self) -> None:
-        """Turn to the next order: the function becomes its gradient, and the upstream gradient one more input."""
-        self.order += 1
-        f, inputs = self.f, list(self.leaves.values())
-        upstream = Tensor(self.upstream, requires_grad=True)
+        """Turn to the second order: the function becomes its gradient, and the upstream gradient one more input."""
+        f, inputs, upstream = self.f, list(self.leaves), Tensor(self.upstream, requires_grad=True)
 
         def gradient(*args: Any) -> Any:
             create_graph = mode.grad_enabled
@@ -333,15 +350,15 @@ class _Subject:
                 found = grad(y, inputs, upstream, None, create_graph, allow_unused=True) if y.requires_grad else ()
                 return np.concatenate([Tensor(np.zeros(0)), *(np.ravel(g) for g in found if g is not None)])
 
-        self.f = gradient
-        self.leaves = {f"{name}, order 2": leaf for name, leaf in (*self.leaves.items(), ("upstream", upstream))}
+        self.f, self.order = gradient, 2
+        self.leaves.append(upstream)
+        self.names = [f"{name}, order 2" for name in (*self.names, "upstream")]
         for arrays in (self.kept, self.start, self.x):
             arrays.append(self.upstream.copy())
 
     def value(self, x: Sequence[Array]) -> Array:
-        """Return the result on arrays; ``branch`` tells which branches the observed ops took."""
-        self.evaluations += 1
-        self.branch = 0
+        """Return the result on arrays, and start to count branches anew."""
+        self.evaluations, self.branches.taken = self.evaluations + 1, 0
         return self._call(x)._data if self.gradient is None else np.asarray(self.f(*self._hand_over(x)))
 
     def _hand_over(self, x: Sequence[Array]) -> Sequence[Array]:
@@ -349,7 +366,7 @@ class _Subject:
         return self.given
 
     def _call(self, x: Sequence[Array]) -> Any:
-        for leaf, data in zip(self.leaves.values(), self._hand_over(x), strict=True):
+        for leaf, data in zip(self.leaves, self._hand_over(x), strict=True):
             leaf._data = data
         y = self.f(*self.args)
         if not isinstance(y, Value):
@@ -358,101 +375,80 @@ class _Subject:
 
     def record(self) -> Callable[[Array], list[Array]]:
         """Return the backward pass: from the upstream gradient to the gradient of each input."""
-        leaves = list(self.leaves.values())
-        if self.gradient is None:
-            with _mode(grad_enabled=True):
-                y = self._call(self.x)
+        with _mode(grad_enabled=True):
+            y = self._call(self.x) if self.gradient is None else None
 
         def pull(upstream: Array) -> list[Array]:
             if self.gradient is not None:
                 found = self.gradient(*([upstream] if self.y.ndim else []), *self._hand_over(self.x))
-                found = found if isinstance(found, (tuple, list)) else [found]
-            else:
-                found = (
-                    grad(y, leaves, Tensor(upstream), True, allow_unused=True)
-                    if y.requires_grad
-                    else [None] * len(leaves)
-                )
-                found = [np.zeros_like(a) if g is None else g._data for g, a in zip(found, self.x, strict=True)]
-            if len(found) != len(leaves):
-                raise ValueError(f"{_name(self.gradient)} returned {len(found)} gradients for {len(leaves)} inputs")
-            return [np.asarray(g) for g in found]
+                gradients = [np.asarray(g) for g in (found if isinstance(found, (tuple, list)) else [found])]
+                if len(gradients) != len(self.x):
+                    raise ValueError(f"{_name(self.gradient)} returned {len(gradients)} gradients, not {len(self.x)}")
+                return gradients
+            found = grad(y, self.leaves, Tensor(upstream), True, allow_unused=True) if y.requires_grad else None
+            return [np.zeros_like(a) if g is None else g._data for g, a in zip(found or [None] * len(self.x), self.x)]
 
         return pull
 
     def changed(self) -> list[str]:
         """Return the names of the inputs whose data the last call has changed; after that, give it copies."""
-        names = [n for n, a, b in zip(self.leaves, self.given, self.start, strict=True) if not _same(a, b)]
+        names = [n for n, a, b in zip(self.names, self.given, self.start, strict=True) if not _same(a, b)]
         if names:
             self.copies, self.x = True, [a.copy(order="K") for a in self.start]
         return names
 
     def watcher(self) -> Observer | None:
         """Return the observer that tells branches apart, or None if the function has none."""
-        with _mode(observer=self.observe):
+        with _mode(observer=self.branches):
             self.value(self.x)
-        self.base = self.branch
-        return self.observe if self.base else None
-
-    def observe(self, function: Any, inputs: Sequence[Any], keywords: Any, result: Any) -> None:
-        """Take down which branch an op has taken."""
-        signature = BRANCHES.get(function)
-        if signature is not None:
-            taken = signature(result._data, *(a._data if isinstance(a, Value) else a for a in inputs), **keywords)
-        elif find(function).kind == "constant":
-            taken = result._data
-        else:
-            return
-        self.branch = hash((self.branch, np.asarray(taken).tobytes()))
+        self.base = self.branches.taken
+        return self.branches if self.base else None
 
 
 def _try_laws(s: _Subject, rng: np.random.Generator, problems: list[str]) -> list[Array]:
     """Return the gradients, or none if the function is random; add what is wrong with how they behave."""
     name, backward = _name(s.f), _name(s.gradient) if s.gradient else "the backward pass"
 
-    def named(text: str, names: Sequence[str]) -> None:
-        if names:
-            problems.append(text.format(", ".join(names)))
+    def law(text: str, breakers: list[str]) -> None:
+        problems.extend([f"{text}: {', '.join(breakers)}"] if breakers else [])
 
     s.y = s.value(s.x).copy()
     if s.y.dtype.kind != "f" or not np.isfinite(s.y).all():
         raise ValueError(
-            f"{name} returned {describe(s.y)}, not finite floats, at these inputs; it has no derivative there"
+            f"{name} gives {describe(s.y)}, not finite floats, at these inputs: it has no derivative there"
         )
-    named(f"{name} changes {{}} in place; let it compute on a copy", s.changed())
+    law(f"{name} changes its inputs in place; let it compute on copies", s.changed())
     if not _same(s.value(s.x), s.y):
         problems.append(f"{name} is random: two calls with equal inputs differ; fix the seed inside it")
         return []
     signs, sizes = rng.choice([-1.0, 1.0], (2, *s.y.shape)), rng.uniform(0.5, 1.5, (2, *s.y.shape))
     s.upstream, other = (np.ones(s.y.shape), sizes[1]) if s.y.size == 1 else signs * sizes
+    s.rounding = EPS * float(np.sqrt(np.square(s.upstream * s.y).sum()))
     s.jitter = int(rng.integers(1024, 2048)) / 1536
 
     pull, u = s.record(), s.upstream.copy()
     gradients = pull(u)
+    changed = s.changed() + ["upstream gradient"] * (not _same(u, s.upstream))
+    law(f"{backward} changes in place what it is given; let it compute on copies", changed)
+    named = list(zip(s.names, gradients, strict=True))
+    law("the gradient is not float64, as its input is", [n for n, g in named if g.dtype != np.float64])
     if s.gradient is None:
-        owners = [*zip(s.leaves, gradients, strict=True), ("the upstream", u), *zip(s.leaves, s.x, strict=True)]
-        pairs = [(a, b) for k, a in enumerate(owners[: len(gradients)]) for b in owners[k + 1 :]]
-        named("the gradient shares memory: {}", [f"{n} with {m}" for (n, g), (m, h) in pairs if np.shares_memory(g, h)])
-    else:
-        named(f"{backward} changes {{}} in place; let it compute on a copy", s.changed())
-    named(f"{backward} changes {{}} in place", [] if _same(u, s.upstream) else ["the upstream gradient"])
-    named(
-        "the gradient is not float64, as the input is: {}",
-        [n for n, g in zip(s.leaves, gradients, strict=True) if g.dtype != np.float64],
-    )
+        others = [*named, ("the upstream gradient", u), *zip(s.names, s.x, strict=True)]
+        pairs = [(a, b) for k, a in enumerate(named, 1) for b in others[k:]]
+        law("the gradient shares memory", [f"{n} with {m}" for (n, g), (m, h) in pairs if np.shares_memory(g, h)])
 
     def differ(upstream: Array, expected: list[Array], room: float = 0.0) -> list[str]:
-        pairs = zip(s.leaves, pull(upstream), expected, strict=True)
+        pairs = zip(s.names, pull(upstream), expected, strict=True)
         return [n for n, a, b in pairs if not (_same(a, b) or (a.shape == b.shape and np.abs(a - b).max() <= room))]
 
     first, u = [g.copy() for g in gradients], s.upstream
-    named("a second backward pass gives another gradient: {}", differ(u.copy(), first))
-    if s.gradient is None or s.y.ndim:
-        named("a zero upstream gradient does not give a zero gradient: {}", differ(0 * u, [0 * g for g in first]))
+    law("a second backward pass gives another gradient", differ(u.copy(), first))
+    if (s.gradient is None or s.y.ndim) and all(np.isfinite(g).all() for g in first):
+        law("a zero upstream gradient does not give a zero gradient", differ(0 * u, [0 * g for g in first]))
         both = [g + h for g, h in zip(first, pull(other.copy()), strict=True)]
-        room = 1e-9 * max(np.abs(g).max(initial=0.0) for g in both)
+        room = 1e-9 * max(np.abs(g).max(initial=0.0) for g in both) + 1e6 * s.rounding
         curved = differ(-2 * u, [-2 * g for g in first]) or differ(u + other, both, room)
-        named("the gradient is not linear in the upstream gradient: {}", curved)
+        law("the gradient is not linear in the upstream gradient", curved)
     return first
 
 
@@ -483,30 +479,29 @@ class _Line:
         self.analytic = float((gradient[self.where] * direction).sum()) if fits else math.nan
 
     def move(self, t: float) -> float:
-        """Return by how much a step ``t`` changes the contracted result, noting which outputs changed."""
+        """Return by how much a step ``t`` changes the result; the difference comes before the contraction."""
         s, x, start = self.s, self.s.x[self.i], self.s.start[self.i]
         x[self.where] = start[self.where] + t * self.direction
         try:
             y = s.value(s.x)
+            if y.shape != s.y.shape:
+                return math.nan
+            return float((s.upstream * (y - s.y)).sum())
         finally:
             x[self.where] = start[self.where]
-        if y.shape != s.y.shape:
-            return math.nan
-        change = y - s.y
-        self.moved |= change != 0
-        return float((s.upstream * change).sum())
 
     def samples(self, h: float) -> tuple[Array, tuple[set[int], set[int]]]:
         """Return ``d[side, k]``, the changes by steps +-h / 2**k for k = 0, 1, 2, and the branches on each side."""
         s, d, branches = self.s, np.empty((2, 3)), (set[int](), set[int]())
-        self.moved = np.zeros(s.y.shape, bool)
         for side, step in enumerate((h, -h)):
             for k in range(3):
                 d[side, k] = self.move(step / 2**k)
-                branches[side].add(s.branch)
-        seen = s.upstream * s.y * (self.moved if self.moved.any() else self.analytic != 0)
-        self.rounding = EPS * float(np.sqrt(np.square(seen).sum()))
+                branches[side].add(s.branches.taken)
         return d, branches
+
+    def rounding(self, d: Array) -> float:
+        """Return the rounding of the contracted result, which does not matter where zero meets an unchanged result."""
+        return self.s.rounding if self.analytic or d.any() else 0.0
 
     def noise(self, h: float) -> float:
         """Return the noise of the function, from the sixth differences of its values at 9 points h apart."""
@@ -519,17 +514,17 @@ class _Line:
         The noise of the function is taken to be the rounding of its result and inputs; if a judge does not let the
         derivative pass with that, it is measured.
         """
-        d, (right, left) = self.samples(h)
-        if not np.isfinite(d).all() or right | left != {self.s.base}:
+        s, (d, (right, left)) = self.s, self.samples(h)
+        if not np.isfinite(d).all() or right | left != {s.base}:
             return None
-        noise = max(self.rounding, EPS * self.x * abs(d[0, 1] - d[1, 1]) / h)
+        noise = max(self.rounding(d), EPS * float(np.abs(d).max()), EPS * self.x * abs(d[0, 1] - d[1, 1]) / h)
         slope = _differences(d, h, noise)
         if abs(slope.right - slope.left) > 10 * slope.side:
             return None
         if judge is None or judge.verdict(self.analytic, slope) == "pass":
             return slope
         measured = self.noise(h / 32)
-        rough = not measured <= 1e-6 * max(self.rounding / EPS, np.abs(d).max())
+        rough = not measured <= 1e-9 * max(self.s.rounding / EPS, np.abs(d).max())
         return None if rough else _differences(d, h, max(noise, measured))
 
     def complex_slope(self) -> _Slope | None:
@@ -546,14 +541,14 @@ class _Line:
             return None
         near = np.allclose(y.real, s.y, rtol=1e-9, atol=1e-9 * np.abs(s.y).max(initial=0.0))
         slope = float((s.upstream * y.imag).sum() / h)
-        return _Slope(slope, 8 * EPS * abs(slope), h) if near else None
+        return _Slope(slope, 8 * EPS * abs(slope) + s.rounding / self.unit, h) if near else None
 
 
 def _differences(d: Array, h: float, noise: float) -> _Slope:
     """Return the slopes that follow from `_Line.samples`.
 
-    Extrapolation of the central differences gives sixth order, and its distance from fourth order the estimate of the
-    error. An error of ``noise`` in each ``d`` becomes one of 4 noise / h.
+    Extrapolation of the central differences gives sixth order; by how much those of fourth order differ is the
+    estimate of the error. An error of ``noise`` in each ``d`` becomes one of 4 noise / h.
     """
     steps = h / np.array([1, 2, 4])
     second = (d[0] - d[1]) / (2 * steps)
@@ -564,7 +559,7 @@ def _differences(d: Array, h: float, noise: float) -> _Slope:
     right, left = (4 * once[:, 1] - once[:, 0]) / 3
     rounding = 4 * noise / h
     side = max(abs(right - once[0, 1]), abs(left - once[1, 1])) + 4 * rounding
-    return _Slope(float(sixth), float(abs(sixth - fourth[1]) + rounding), h, float(right), float(left), float(side))
+    return _Slope(float(sixth), float(abs(fourth[1] - fourth[0]) + rounding), h, float(right), float(left), float(side))
 
 
 class _Judge(NamedTuple):
@@ -581,11 +576,14 @@ class _Judge(NamedTuple):
         tolerance = self.rtol * scale + 10 * slope.estimate
         if not abs(analytic - slope.numeric) <= tolerance:
             return "fail" if math.isfinite(slope.estimate) else "unresolved"
-        return "pass" if tolerance <= (1e-5 if slope.kink else 9 * self.rtol) * scale else "unresolved"
+        return "pass" if tolerance <= (1e-2 if slope.kink else 9 * self.rtol) * scale else "unresolved"
 
 
 def _settle(line: _Line, first: _Slope | None, judge: _Judge) -> tuple[_Slope, str]:
-    """Return the best derivative that can be had and its verdict, where the first step has not made it pass."""
+    """Return the best derivative that can be had and its verdict, where the first step has not made it pass.
+
+    Where a step of an eighth of x moves the result by no more than its rounding, the derivative is zero.
+    """
     if first is None and _on_kink(line):
         return _bracket(line, judge)
     if first is not None and first.estimate <= 1e-3 * abs(first.numeric):
@@ -593,9 +591,10 @@ def _settle(line: _Line, first: _Slope | None, judge: _Judge) -> tuple[_Slope, s
         if opinion is not None:
             return opinion, judge.verdict(line.analytic, opinion)
     best, verdict = _refine(line, judge, -1 if first else 1)
-    if verdict == "unresolved" and _is_flat(line):
-        best = _Slope(0.0, 100 * line.rounding / line.unit, line.unit)
-        return best, "pass" if abs(line.analytic) <= best.estimate else "fail"
+    far = line.unit / 8
+    if verdict == "unresolved" and np.abs(line.samples(far)[0]).max() <= 100 * line.s.rounding:
+        flat = _Slope(0.0, 100 * line.s.rounding / far, far)
+        return flat, "pass" if abs(line.analytic) <= flat.estimate else "fail"
     opinion = _second_opinion(line, best, judge) if verdict == "unresolved" else None
     return (best, verdict) if opinion is None else (opinion, judge.verdict(line.analytic, opinion))
 
@@ -626,36 +625,32 @@ def _second_opinion(line: _Line, slope: _Slope, judge: _Judge) -> _Slope | None:
     return opinion if opinion is not None and abs(opinion.numeric - slope.numeric) <= room else None
 
 
-def _is_flat(line: _Line) -> bool:
-    """Return whether steps of the size of x move the result by no more than its rounding: the derivative is zero."""
-    return bool(np.abs(line.samples(line.unit)[0]).max() <= 100 * line.rounding)
-
-
 def _on_kink(line: _Line) -> bool:
     """Return whether a tiny step changes the branch, or tiny steps of two sizes show the same break of the slope."""
     right, left = line.samples(TINY * line.unit)[1]
     if right | left != {line.s.base}:
         return True
-    slopes = [_differences(line.samples(h)[0], h, line.rounding) for h in (1e-9 * line.unit, 1e-10 * line.unit)]
+    slopes = [_differences(line.samples(h)[0], h, line.s.rounding) for h in (1e-9 * line.unit, 1e-10 * line.unit)]
     breaks = [slope.right - slope.left for slope in slopes]
     clear = all(abs(b) > 10 * slope.side for b, slope in zip(breaks, slopes, strict=True))
     return clear and math.isclose(*breaks, rel_tol=0.2)
 
 
 def _bracket(line: _Line, judge: _Judge) -> tuple[_Slope, str]:
-    """Return what is nearest to the analytic slope between the one-sided slopes at a kink, and the verdict."""
-    best = UNKNOWN
-    for level in range(LEVELS // 2):
-        h = line.step / 8.0**level
-        d, (right, left) = line.samples(h)
-        slope = _differences(d, h, line.rounding)
-        if len(right) == len(left) == 1 and slope.side < best.side:
-            low, high = sorted((slope.left, slope.right))
-            kink = right | left != {line.s.base} or high - low > 10 * slope.side
-            best = slope._replace(numeric=min(max(line.analytic, low), high), estimate=slope.side, kink=kink)
-        if judge.verdict(line.analytic, best) == "pass":
-            break
-    return best, judge.verdict(line.analytic, best)
+    """Return what is nearest to the analytic slope between the slopes at random points nearby, and the verdict."""
+    s, slopes, h = line.s, [], TINY * line.unit
+    rng = np.random.default_rng(0)
+    for _ in range(NEIGHBOURS):
+        near = [np.asarray(a + 1e3 * TINY * np.maximum(1, np.abs(a)) * rng.uniform(-1, 1, a.shape)) for a in s.start]
+        values = []
+        for step in (h, -h):
+            x = [a.copy(order="K") for a in near]
+            x[line.i][line.where] += step * line.direction
+            values.append(s.value(x))
+        slopes.append(float((s.upstream * (values[0] - values[1])).sum()) / (2 * h))
+    low, high = min(slopes), max(slopes)
+    slope = _Slope(min(max(line.analytic, low), high), 1e-4 * max(abs(low), abs(high)), h, low, high, kink=True)
+    return slope, judge.verdict(line.analytic, slope)
 
 
 def _check_input(
@@ -715,57 +710,49 @@ def _element(line: _Line, slope: _Slope, verdict: str, judge: _Judge) -> Element
 
 def _diagnose(s: _Subject, i: int, gradient: Array, elements: list[Element]) -> list[str]:
     """Return what the pattern of the wrong derivatives of one input suggests, if any are wrong."""
-    points = [e for e in elements if e.at is not None]
     if not any(e.verdict == "fail" for e in elements):
         return []
-    x, name, at = s.start[i], s.names[i], tuple(np.array([e.at for e in points]).T)
+    points = [e for e in elements if e.at is not None]
+    x, at = s.start[i], tuple(np.array([e.at for e in points]).T)
     numeric, wrong = np.array([e.numeric for e in points]), np.array([e.verdict == "fail" for e in points])
+    size = np.abs(numeric).max(initial=0.0)
 
     def agrees(a: Array, rtol: float = 1e-6) -> bool:
-        return a.shape == x.shape and bool(np.all(np.abs(a[at] - numeric) <= rtol * np.abs(numeric).max(initial=0.0)))
+        return a.shape == x.shape and bool(np.all(np.abs(a[at] - numeric) <= rtol * size))
 
     if gradient.shape != x.shape:
-        text = f"{name}: its gradient has shape {gradient.shape}, the input {x.shape}"
-        for axes in _reductions(gradient.shape, x.shape):
+        with suppress(ValueError):
             if agrees(sum_to(gradient, x.shape)):
-                return [f"{text}: it is right after a sum over axis {axes}, along which the input was broadcast"]
-        return [text + (": it is transposed" if agrees(gradient.T) else "")]
-    analytic = gradient[at]
-    large = np.abs(numeric) > 1e-3 * np.abs(numeric).max(initial=0.0)
+                added = gradient.ndim - x.ndim
+                axes = [k for k, n in enumerate(gradient.shape) if k < added or n != x.shape[k - added]]
+                return [f"{s.names[i]}: it was broadcast, and its gradient is not summed over axis {str(axes)[1:-1]}"]
+        hint = ": it is transposed" if agrees(gradient.T) else ""
+        return [f"{s.names[i]} has shape {x.shape}, its gradient {gradient.shape}{hint}"]
+    analytic, large = np.atleast_1d(gradient[at]), np.abs(numeric) > 1e-3 * size
     ratios = analytic[large] / numeric[large]
     ratio = float(np.median(ratios)) if large.any() else math.nan
+    constant = np.all(wrong[large]) and np.all(np.abs(ratios - ratio) <= 0.01 * abs(ratio - 1))
     share = f"{wrong.sum()} of {len(points)} derivatives are wrong"
-    patterns = {
-        "the gradient is not finite": not np.isfinite(gradient).all(),
-        "the gradient is zero: the result is not connected to this input": not gradient.any(),
-        f"every derivative is {_number(ratio)} times the numeric one: {_meaning(ratio, s)}": bool(
-            np.all(wrong[large]) and np.all(np.abs(ratios - ratio) <= 0.01 * abs(ratio - 1))
-        ),
-        "the gradient is transposed": agrees(gradient.T),
-        f"{share}, where the function does not change: a mask is missing, or another one": not numeric[wrong].any(),
-        f"{share}, they are zero: elements are cut off, or repeated ones are not added up": not analytic[wrong].any(),
-        f"{share}, by a little: something is rounded, to float32 perhaps": agrees(gradient, 1e-5),
-        share: True,
-    }
-    return [f"{name}: {next(text for text, seen in patterns.items() if seen)}"]
-
-
-def _reductions(shape: tuple[int, ...], origin: tuple[int, ...]) -> Iterator[str]:
-    """Yield the axes over which a gradient must be summed if its input was broadcast to its shape from ``origin``."""
-    added = len(shape) - len(origin)
-    if added >= 0 and all(n in (1, m) for n, m in zip(origin, shape[added:], strict=True)):
-        axes = [k for k in range(len(shape)) if k < added or origin[k - added] != shape[k]]
-        yield ", ".join(map(str, axes))
+    patterns = [
+        (not np.isfinite(gradient).all(), "the gradient is not finite"),
+        (not gradient.any(), "the gradient is zero: the result is not connected to this input"),
+        (constant, f"every derivative is {_number(ratio)} times the numeric one: {_meaning(ratio, s)}"),
+        (agrees(gradient.T), "the gradient is transposed"),
+        (not numeric[wrong].any(), f"{share}, where the function does not change: a mask is missing, or another one"),
+        (not analytic[wrong].any(), f"{share}, they are zero: elements are cut off, or repeated ones not added up"),
+        (agrees(gradient, 1e-5), f"{share}, by a little: something is rounded, to float32 perhaps"),
+        (True, share),
+    ]
+    return [f"{s.names[i]}: {next(text for seen, text in patterns if seen)}"]
 
 
 def _meaning(ratio: float, s: _Subject) -> str:
     """Return what a constant factor usually means."""
-    lengths = sorted({n for a in (*s.start, s.y) for n in (*a.shape, a.size) if n > 1})
-    sign = "the sign is wrong, and " if ratio < 0 else ""
-    for n in lengths:
-        if math.isclose(abs(ratio), n, rel_tol=1e-6):
+    size, sign = abs(ratio), "the sign is wrong, and " if ratio < 0 else ""
+    for n in sorted({n for a in (*s.start, s.y) for n in (*a.shape, a.size) if n > 1}):
+        if math.isclose(size, n, rel_tol=1e-6):
             return f"{sign}the 1/N of a mean over {n} may be missing"
-        if math.isclose(abs(ratio) * n, 1, rel_tol=1e-6):
+        if math.isclose(size * n, 1, rel_tol=1e-6):
             return f"{sign}it may be a mean over {n} where a sum belongs"
     return "the sign is wrong" if math.isclose(ratio, -1, rel_tol=1e-6) else f"{sign}a factor is wrong"
 

@@ -246,7 +246,8 @@ class Program:
         if function is np.transpose and not keywords:
             return f"{arguments[0]}.T"
         if function is indexing.getitem:
-            return f"{arguments[0]}[{', '.join(arguments[1:])}]"
+            items = [_index(a, text) for a, text in zip(call.inputs[1:], arguments[1:], strict=True)]
+            return f"{arguments[0]}[{', '.join(items)}]"
         if function is np.reshape:
             return f"{arguments[0]}.reshape({self.text(call.keywords['shape'])})"
         forward = RULES[function].forward if function in RULES else function
@@ -255,6 +256,14 @@ class Program:
             path = "np.linalg." if "linalg" in module else "np."
             return f"{path}{function.__name__}({', '.join([*arguments, *keywords])})"
         return f"{self._object(forward, function.__name__)}({', '.join([*arguments, *keywords])})"
+
+
+def _index(item: Any, text: str) -> str:
+    """Return an index as it stands between brackets."""
+    if not isinstance(item, slice):
+        return text
+    start, stop = ("" if bound is None else repr(bound) for bound in (item.start, item.stop))
+    return f"{start}:{stop}" + ("" if item.step is None else f":{item.step}")
 
 
 def _wish(call: Call) -> str:
@@ -331,11 +340,6 @@ def _rows(p: Program, slot: Any) -> str:
         p.taken.add(name)
         p.setup.append(f"{name} = np.arange({n})")
     return name
-
-
-def _where(p: Program, call: Call, out: str, arguments: list[str]) -> list[str]:
-    condition, x, y = arguments
-    return [f"{out}[...] = np.where({condition}, {x}, {y})"]
 
 
 def _astype(p: Program, call: Call, out: str, arguments: list[str]) -> list[str]:

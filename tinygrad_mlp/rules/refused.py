@@ -50,14 +50,17 @@ _ADVICE = {
     "use sliding slices, as in np.stack([t[i : i + n] for i in range(len(t) - n + 1)])": "sliding_window_view",
     "use np.linalg.norm": "vector_norm",
     "use np.clip": "clip",
+    "use np.isin": "in1d",
     "use np.ones_like": "_ones_like",
     "use np.cumsum": "cumulative_sum",
     "use np.cumprod": "cumulative_prod",
 }  # fmt: skip
 _BY_NAME = {name: advice for advice, names in _ADVICE.items() for name in names.split()}
+_COMPLEX = "its result may turn complex; use the function of the same name in numpy"
 _BY_MODULE = {
     "numpy.lib.recfunctions": "it works on structured arrays; Tensors hold plain numbers",
-    "numpy.lib.scimath": "its result may turn complex; use the function of the same name in numpy",
+    "numpy.lib.scimath": _COMPLEX,
+    "numpy.lib._scimath_impl": _COMPLEX,  # as NumPy 2.0 calls it
 }
 
 

@@ -112,6 +112,7 @@ def composite(function: Function, implementation: Function) -> None:
     starred = isinstance(function, np.ufunc) or bool(code.co_flags & inspect.CO_VARARGS)
     bind = _refusing(function, known, _by_name(function, None if starred else count))
 
+    @functools.wraps(implementation)
     def forward(*args: Any, **kwargs: Any) -> Any:
         args, kwargs = bind(*args, **kwargs)  # type: ignore[assignment]
         return implementation(*args, **kwargs)

@@ -135,6 +135,7 @@ samples(
     calls=lambda f, x: [
         f(x(4)),
         f(x(2, 4), dx=0.5),
+        f(x(2, 4), dx=x.positive()),
         f(x(2, 4), x.distinct(4)),
         f(x(3, 4), x=x.distinct(3), axis=0),
         f(x(2, 4), x=x.distinct(2, 4)),
