@@ -55,11 +55,11 @@ def by_example(recipe):
     import tinygrad_mlp as tg
 
     X, y = recipe.data[:2]
-    model = recipe.built[0]
+    model, step, _, schedule = recipe.built
 
     def epoch():
         batches = tg.minibatches(X, y, recipe.options.batch_size, rng=recipe.rng)
-        recipe.example.train(*recipe.built, batches)
+        recipe.example.train(step, schedule, batches)
 
     return epoch, partial(recipe.example.evaluate, model)
 

@@ -75,10 +75,10 @@ def train_with_framework(data, epochs, seed):
     options = mnist.parse_options(["--seed", str(seed)])
     options.epochs = epochs or options.epochs
     init_rng, order_rng = np.random.default_rng(seed).spawn(2)
-    model, loss_of, optimizer, schedule = mnist.build(options, -(-len(X_train) // options.batch_size), init_rng)
+    model, step, _, schedule = mnist.build(options, -(-len(X_train) // options.batch_size), init_rng)
     for _ in range(options.epochs):
         batches = tg.minibatches(X_train, y_train, options.batch_size, rng=order_rng)
-        loss, _ = mnist.train(model, loss_of, optimizer, schedule, batches)
+        loss, _ = mnist.train(step, schedule, batches)
     return None, loss, mnist.evaluate(model, X_test, y_test)
 
 

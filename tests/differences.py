@@ -9,7 +9,7 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 EPS = float(np.finfo(np.float64).eps)
-STEPS = [2.0**-k for k in range(7, 13)]
+STEPS = [2.0**-k for k in range(7, 14)]
 
 
 class Slope(NamedTuple):
@@ -24,8 +24,8 @@ def slope(f: Callable[[list[Array]], Array], point: Sequence[Array], direction: 
     """Return the derivative of a vector of results along a direction, by central differences of fourth order.
 
     ``(8 (f(h) - f(-h)) - (f(2h) - f(-2h))) / 12h`` for one step after the other, each half of the one before. What
-    the result changes by as the step is halved estimates its error, to which the rounding of ``f`` is added; of each
-    element the step of the least error is kept.
+    the result changes by as the step is halved before and after estimates its error, to which the rounding of ``f``
+    is added; of each element the step of the least error is kept.
 
     >>> d = slope(lambda x: np.sin(x[0]), [np.array([1.0])], [np.array([1.0])])
     >>> bool(abs(d.value[0] - np.cos(1)) < 10 * d.error[0] < 1e-10)
@@ -39,8 +39,9 @@ def slope(f: Callable[[list[Array]], Array], point: Sequence[Array], direction: 
     halves = [up - down for up, down in fans]
     size = max((float(np.nanmax(np.abs(v), initial=0.0)) for fan in fans for v in fan), default=0.0)
     rows = [(8 * near - far) / (12 * h) for far, near, h in zip(halves, halves[1:], STEPS[1:], strict=False)]
-    slopes = np.stack(rows[1:])
-    errors = np.abs(np.diff(rows, axis=0)) + 2 * EPS * size / np.reshape(STEPS[2:], (-1,) + (1,) * rows[0].ndim)
+    slopes, changes = np.stack(rows[1:-1]), np.abs(np.diff(rows, axis=0))
+    noise = 2 * EPS * size / np.reshape(STEPS[2:-1], (-1,) + (1,) * rows[0].ndim)
+    errors = np.maximum(changes[:-1], changes[1:]) + noise
     best = np.argmin(errors, axis=0, keepdims=True)
     return Slope(np.take_along_axis(slopes, best, 0)[0], np.take_along_axis(errors, best, 0)[0], size)
 

@@ -537,6 +537,45 @@ def assert_obeyed_or_refused(call: Call, name: str) -> None:
         assert_near(a, b, 32 * EPS, call)
 
 
+nan, inf = np.nan, np.inf
+EDGES: dict[str, tuple[Function, Any, Any, Any]] = {
+    "norm_3_of_zeros": (lambda x: np.linalg.norm(x, 3), [0.0, 0.0], 0.0, [0.0, 0.0]),
+    "norm_1_of_zeros": (lambda x: np.linalg.norm(x, 1), [0.0, 0.0], 0.0, [0.0, 0.0]),
+    "norm_0": (lambda x: np.linalg.norm(x, 0), [0.0, 2.0], 1.0, None),
+    "nanstd_of_equal": (np.nanstd, [2.0, nan, 2.0], 0.0, [0.0, 0.0, 0.0]),
+    "nanvar_of_too_few": (lambda x: np.nanvar(x, ddof=2), [1.0, nan, 2.0], nan, [nan, 0.0, nan]),
+    "nanmin_of_infinity": (np.nanmin, [inf, nan], inf, [1.0, 0.0]),
+    "median_of_nan": (np.median, [1.0, nan, 3.0], nan, [0.0, 1.0, 0.0]),
+    "percentile_of_nan": (lambda x: np.percentile(x, [0, 100]), [1.0, nan], [nan, nan], [0.0, 2.0]),
+    "prod_of_nothing": (np.prod, [], 1.0, []),
+    "cumprod_of_zeros": (np.cumprod, [0.0, 0.0, 3.0], [0.0, 0.0, 0.0], [1.0, 0.0, 0.0]),
+    "heaviside_at_0": (lambda x: np.heaviside(0, x), [0.25], [0.25], [1.0]),
+    "where_hides_infinity": (lambda x: np.where(x > 0, 1 / np.where(x > 0, x, 1), 0), [0.0, 2.0], [0.0, 0.5], [0.0, -0.25]),
+    "slogdet_by_name": (lambda x: np.linalg.slogdet(x).logabsdet, [[2.0]], np.log(2.0), [[0.5]]),
+    "take_twice": (lambda x: np.take(x, [1, 1, -1]), [1.0, 2.0], [2.0, 2.0, 2.0], [0.0, 3.0]),
+    "sort_of_ties": (lambda x: np.sort(x)[0], [1.0, 1.0], 1.0, [1.0, 0.0]),
+}
+
+
+@pytest.mark.parametrize("name", EDGES)
+def test_edges(name: str) -> None:
+    function, x, value, slope_at = EDGES[name]
+    t = Tensor(np.array(x, np.float64), requires_grad=True)
+    out = function(t)
+    np.testing.assert_array_equal(out.detach().numpy(), value)
+    assert out.requires_grad == (slope_at is not None)
+    if out.requires_grad:
+        np.testing.assert_array_equal(tg.grad(out, t, np.ones(out.shape))[0].numpy(), slope_at)
+
+
+def test_nanmax_of_nothing_warns_like_numpy() -> None:
+    t = Tensor(np.array([[nan, nan], [1.0, nan]]), requires_grad=True)
+    with pytest.warns(RuntimeWarning, match="All-NaN"):
+        out = np.nanmax(t, axis=1)
+    np.testing.assert_array_equal(out.detach().numpy(), [nan, 1.0])
+    np.testing.assert_array_equal(tg.grad(out, t, np.ones(2))[0].numpy(), [[0.0, 0.0], [1.0, 0.0]])
+
+
 NUMBERS = set(
     "weights dx x y to_end to_begin prepend append initial fill_value default nan posinf neginf min max a_min a_max "
     "rtol atol tol ddof correction mean aweights fweights bias".split()

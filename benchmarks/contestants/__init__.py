@@ -24,10 +24,11 @@ class Problem:
     momentum: float
     dropout: float
     lr: float
+    seed: int = 0
 
     def weights(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """Return the initial ``(W, b)`` of each layer, the same at each call; W has shape (in, out)."""
-        rng = np.random.default_rng(0)
+        rng = np.random.default_rng(self.seed)
         layers = []
         for fan_in, fan_out in pairwise(self.widths):
             W = rng.normal(0, (2 / fan_in) ** 0.5, (fan_in, fan_out))
@@ -36,7 +37,7 @@ class Problem:
 
     def batches(self, count: int = 8) -> list[tuple[np.ndarray, np.ndarray]]:
         """Return batches of float32 inputs and integer labels, the same at each call."""
-        rng = np.random.default_rng(1)
+        rng = np.random.default_rng(self.seed + 1)
         shape, classes = (self.batch, self.widths[0]), self.widths[-1]
         return [(rng.standard_normal(shape, np.float32), rng.integers(0, classes, self.batch)) for _ in range(count)]
 

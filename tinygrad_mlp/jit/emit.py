@@ -9,6 +9,7 @@ import keyword
 import linecache
 import re
 import textwrap
+import unicodedata
 from collections.abc import Callable
 from typing import Any
 
@@ -23,7 +24,7 @@ from .record import Call, Slot
 
 _REDUCTIONS = {np.sum: "np.add.reduce", np.max: "np.maximum.reduce", np.min: "np.minimum.reduce"}
 _INTEGERS = {np.dtype(np.float32): "np.int32", np.dtype(np.float64): "np.int64"}
-RESERVED = {"np", "step", "array", *keyword.kwlist}
+RESERVED = {"np", "step", "array", "arrays", "Path", "slice", "bool", "__debug__", *keyword.kwlist}
 
 
 class Program:
@@ -46,17 +47,19 @@ class Program:
         self.objects: dict[str, Any] = {}
         self.number_names: dict[int, list[str]] = {}
         self.readers: set[str] = set()
-        self.inputs = [self._name(slot, slot.name) for slot in plan.record.inputs]
+        self.inputs = [self._name(slot, slot.name) for slot in [*plan.record.inputs, *plan.found]]
+        self.helpers: dict[Any, str] = {}
         for storage in plan.storages:
-            storage.name = self._unique(storage.name)
+            storage.name = self.unique(storage.name)
             self.setup.append(f"{storage.name} = np.empty({storage.nbytes}, np.uint8)")
         body = self._body()
         self.source = "\n".join([f"def step({', '.join(self.inputs)}):", *(f"    {line}" if line else "" for line in body)])
 
-    def _unique(self, name: str) -> str:
-        name = re.sub(r"\W", "_", name) or "value"
+    def unique(self, name: str) -> str:
+        """Return an identifier that nothing else is called by, as near to a name as can be."""
+        name = re.sub(r"\W", "_", unicodedata.normalize("NFKC", name)) or "value"
         if not name.isidentifier():
-            name = f"layer{name}"
+            name = f"layer{name}" if f"layer{name}".isidentifier() else "value"
         candidate, n = name, 1
         while candidate in self.taken:
             n += 1
@@ -65,7 +68,7 @@ class Program:
         return candidate
 
     def _name(self, slot: Slot, wish: str) -> str:
-        self.names[slot] = self._unique(wish)
+        self.names[slot] = self.unique(wish)
         return self.names[slot]
 
     def name(self, slot: Slot) -> str:
@@ -109,8 +112,7 @@ class Program:
             return self.names[slot]
         place = self.plan.place[slot]
         name = self._name(slot, wish)
-        order = ', order="F"' if slot.wide else ""
-        self.setup.append(f"{name} = np.ndarray({slot.shape}, {_dtype(slot)}, {place.name}{order})")  # type: ignore[union-attr]
+        self.setup.append(f"{name} = np.ndarray({slot.shape}, {_dtype(slot)}, {place.name}{slot.layout})")  # type: ignore[union-attr]
         return name
 
     def _view(self, slot: Slot) -> str:
@@ -131,9 +133,9 @@ class Program:
         if isinstance(a, Slot):
             return self.name(a)
         if isinstance(a, float):
-            return repr(a) if np.isfinite(a) else f"np.{a!r}" if a > 0 or a != a else "-np.inf"
+            return _literal(a) if np.isfinite(a) else "np.nan" if a != a else "np.inf" if a > 0 else "-np.inf"
         if a is None or isinstance(a, (bool, int, str)):
-            return repr(a)
+            return _literal(a)
         if isinstance(a, slice):
             return "slice(" + ", ".join(self.text(x) for x in (a.start, a.stop, a.step)) + ")"
         if isinstance(a, (tuple, list)):
@@ -151,7 +153,7 @@ class Program:
         for name, known in self.objects.items():
             if known is a:
                 return name
-        name = self._unique(wish)
+        name = self.unique(wish)
         self.objects[name] = a
         return name
 
@@ -186,7 +188,9 @@ class Program:
         return [*self.lines, f"return ({kept}{',' if kept else ''})"]
 
     def _returned(self, slot: Slot) -> str:
-        return self.name(slot) if slot in self.plan.fresh else f"{self.name(slot)}.copy()"
+        if slot in self.plan.fresh:
+            return self.name(slot)
+        return f"{self.name(slot)}.copy(" + ('order="K")' if slot.layout else ")")
 
     def _read_numbers(self, index: int, entry: Any) -> None:
         _, slots, _ = entry
@@ -194,7 +198,7 @@ class Program:
         names = [n for n, s in slots.items() if s in used]
         self.number_names[index] = names
         targets = [self._name(slots[n], n) for n in names]
-        reader = self._unique("read")
+        reader = self.unique("read")
         self.objects[reader] = index
         self.readers.add(reader)
         if targets:
@@ -227,8 +231,8 @@ class Program:
         return [*lines, f"np.{function.__name__}({', '.join(arguments)}, out={name})"]
 
     def _empty(self, slot: Slot) -> str:
-        order = ', order="F"' if slot.wide else ""
-        return f"{self.name(slot)} = np.empty({slot.shape}, {_dtype(slot)}{order})"
+        make = "np.ndarray" if "strides" in slot.layout else "np.empty"
+        return f"{self.name(slot)} = {make}({slot.shape}, {_dtype(slot)}{slot.layout})"
 
     def _generic(self, call: Call, arguments: list[str]) -> list[str]:
         """Return a call of a function that takes no ``out``: its result is copied into place, or dropped."""
@@ -237,6 +241,8 @@ class Program:
             return [expression]
         if call.output in self.plan.fresh:
             return [f"{self.name(call.output)} = np.asarray({expression})"]
+        if _selects_by_mask(call):  # so many elements as when it was recorded, or an error
+            expression += f".reshape({call.output.shape})"
         return [f"{self.name(call.output)}[...] = {expression}"]
 
     def _expression(self, call: Call, arguments: list[str] | None = None) -> str:
@@ -247,7 +253,7 @@ class Program:
             return f"{arguments[0]}.T"
         if function is indexing.getitem:
             items = [_index(a, text) for a, text in zip(call.inputs[1:], arguments[1:], strict=True)]
-            return f"{arguments[0]}[{', '.join(items)}]"
+            return f"{arguments[0]}[{', '.join(items) or '()'}]"
         if function is np.reshape:
             return f"{arguments[0]}.reshape({self.text(call.keywords['shape'])})"
         forward = RULES[function].forward if function in RULES else function
@@ -258,12 +264,22 @@ class Program:
         return f"{self._object(forward, function.__name__)}({', '.join([*arguments, *keywords])})"
 
 
+def _selects_by_mask(call: Call) -> bool:
+    return call.function is indexing.getitem and any(getattr(a, "dtype", None) == bool for a in call.inputs[1:])
+
+
 def _index(item: Any, text: str) -> str:
     """Return an index as it stands between brackets."""
     if not isinstance(item, slice):
         return text
-    start, stop = ("" if bound is None else repr(bound) for bound in (item.start, item.stop))
-    return f"{start}:{stop}" + ("" if item.step is None else f":{item.step}")
+    start, stop, step = ("" if bound is None else str(int(bound)) for bound in (item.start, item.stop, item.step))
+    return f"{start}:{stop}" + (f":{step}" if step else "")
+
+
+def _literal(a: Any) -> str:
+    """Return a constant as text, by the repr of its plain type, whatever a subclass such as IntEnum makes of it."""
+    plain = next((kind for kind in (bool, int, float, str) if isinstance(a, kind)), None)
+    return "None" if plain is None else plain.__repr__(a)
 
 
 def _wish(call: Call) -> str:
@@ -278,7 +294,8 @@ def _dtype(slot: Slot) -> str:
 
 
 def _with_comment(line: str, call: Call) -> str:
-    comment = f"# {call.op}, {call.line}".replace("\n", " ").replace("\r", " ")
+    comment = f"# {call.op}, {call.line}".replace("\n", " ").replace("\r", " ").replace("\0", " ")
+    comment = comment.encode("utf-8", "backslashreplace").decode("utf-8")
     return f"{line:<76}  {comment}"
 
 
@@ -305,15 +322,14 @@ def _bits(p: Program, slot: Any, integer: str) -> str:
     """Return the name of a view of a slot as integers."""
     name = p.name(slot)
     root = base_of(p.plan, slot)
-    bits = f"{name}_bits"
-    if bits not in p.taken:
-        p.taken.add(bits)
+    if ("bits", slot) not in p.helpers:
+        bits = p.helpers["bits", slot] = p.unique(f"{name}_bits")
         line = f"{bits} = {name}.view({integer})"
         if root.kind in ("input", "grad") or root in p.plan.fresh:
             p.lines.append(line)
         else:
             p.setup.append(line)
-    return bits
+    return p.helpers["bits", slot]
 
 
 def _spread(p: Program, call: Call, out: str, arguments: list[str]) -> list[str]:
@@ -335,11 +351,10 @@ def _gather(p: Program, call: Call, out: str, arguments: list[str]) -> list[str]
 def _rows(p: Program, slot: Any) -> str:
     """Return the name of the numbers of a slot's rows."""
     n = slot.shape[0]
-    name = f"rows{n}"
-    if name not in p.taken:
-        p.taken.add(name)
+    if ("rows", n) not in p.helpers:
+        name = p.helpers["rows", n] = p.unique(f"rows{n}")
         p.setup.append(f"{name} = np.arange({n})")
-    return name
+    return p.helpers["rows", n]
 
 
 def _astype(p: Program, call: Call, out: str, arguments: list[str]) -> list[str]:
@@ -351,7 +366,7 @@ def _copy(p: Program, call: Call, out: str, arguments: list[str]) -> list[str]:
 
 
 def _uniform(p: Program, call: Call, out: str, arguments: list[str]) -> list[str]:
-    target = f"{out}.T" if call.output.wide else out  # type: ignore[union-attr]
+    target = f"{out}.T" if call.output.layout else out  # type: ignore[union-attr]
     return [f"{arguments[0]}.random(dtype=np.float32, out={target})"]
 
 
@@ -378,10 +393,10 @@ def execute(source: str, namespace: dict[str, Any], name: str) -> None:
     exec(compile(source, filename, "exec"), namespace)  # noqa: S102
 
 
-def module_source(program: Program, name: str) -> str:
+def module_source(program: Program) -> str:
     """Return the text of a module that runs the program with NumPy alone, its arrays in an npz file beside it."""
     lines = [
-        f'"""{name}: one step as a NumPy program, written by tinygrad_mlp. The arrays are in the npz file beside it."""',
+        '"""One step as a NumPy program, written by tinygrad_mlp. The arrays are in the npz file beside it."""',
         "",
         "from pathlib import Path",
         "",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import html
+import types
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -11,11 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import GraphError, RecordingError, out_of_range
+from ..errors import GraphError, RecordingError, describe, out_of_range
 from ..graph import Value, mode, wrap
+from ..nn.module import Module
+from ..optim import Optimizer
 from .emit import Program, execute, module_source
 from .plan import Plan, make_plan
-from .record import Record, Recorder, Slot, inline_arrays, memory_of
+from .record import Record, Recorder, Slot, difference, memory_of
 
 PROGRAM_LIMIT = 64
 """Records of one function; more means that something changes at each call that should be an argument."""
@@ -31,12 +34,13 @@ class _Leaf:
 
 
 class Compiled:
-    """A record, and from its second use on the program made of it."""
+    """A record, and the program made of it once a second run has shown that the step does the same again."""
 
     def __init__(self, record: Record, results: list[Any], structure: Any, name: str) -> None:
         self.record, self.results, self.structure, self.name = record, results, structure, name
         self.fits = _guard_function(record)
-        self.inline = inline_arrays(record)
+        self.outline = [(call.function, len(call.inputs)) for call in record.calls]
+        self.confirmed = False
         self.plan: Plan | None = None
         self.program: Program | None = None
 
@@ -51,8 +55,8 @@ class Compiled:
         self.step = namespace.pop("step")  # a namespace that holds its function would only die by the collector
         self.grads = [(t, None if s is None else wrap(namespace[program.name(s)])) for t, s in plan.grads.items()]
         self.versions = [t._version for t in self.record.changed]
-        own = [namespace[s.name] for s in plan.storages] + [memory_of(t._data) for t in self.record.changed]
-        self.own = {id(a) for a in own}
+        self.own = {id(namespace[s.name]) for s in plan.storages}
+        self.changed = {id(memory_of(t._data)) for t in self.record.changed}
         self.program = program
 
     def _reader(self, program: Program, index: int) -> Callable[[], tuple[float, ...]]:
@@ -64,17 +68,29 @@ class Compiled:
 
         return reader
 
+    def changes(self, arrays: list[Any]) -> bool:
+        """Return whether the step writes into one of its own arguments."""
+        return any(id(memory_of(a)) in self.changed for a in arrays)
+
     def run(self, arrays: list[Any]) -> Any:
         """Run the program, and leave changed what the eager step leaves changed."""
+        copies: dict[int, Any] = {}
         for i, a in enumerate(arrays):
             if id(memory_of(a)) in self.own:
-                arrays[i] = a.copy(order="K")
-        values = iter(self.step(*arrays))
+                arrays[i] = copies.setdefault(id(a), a.copy(order="K"))
+        values = iter(self.step(*arrays, *map(self._found, self.plan.found)))  # type: ignore[union-attr]
         for t, g in self.grads:
             t._grad = g
         for version in self.versions:
             version[0] += 1
         return _rebuild(self.structure, [wrap(next(values)) if isinstance(r, Slot) else r for r in self.results])
+
+
+    def _found(self, slot: Slot) -> Any:
+        """Return a gradient from before, in memory that the program does not write to before it has read it."""
+        array = slot.source._grad._data
+        in_place = self.plan.found[slot] and any(t is slot.source and g is t._grad for t, g in self.grads)  # type: ignore[union-attr]
+        return array if in_place or id(memory_of(array)) not in self.own else array.copy(order="K")
 
 
 class Jitted:
@@ -90,7 +106,8 @@ class Jitted:
     def __init__(self, function: Callable[..., Any], check: int | None = None) -> None:
         if check is not None and check < 1:
             raise out_of_range("check", check, "a number of calls >= 1, or None")
-        functools.update_wrapper(self, function)
+        functools.update_wrapper(self, function, updated=())
+        self.__name__ = getattr(function, "__name__", type(function).__name__)
         self.function, self.check, self.calls = function, check, 0
         self.cache: dict[Any, list[Compiled]] = {}
         self.lock = threading.RLock()
@@ -115,10 +132,12 @@ class Jitted:
             return self._record(known, structure, arrays)
 
     def _run(self, compiled: Compiled, structure: Any, arrays: list[Any]) -> Any:
+        if not compiled.confirmed:
+            return self._confirm(compiled, structure, arrays)
         if compiled.program is None:
-            if compiled.inline:
-                self._check_inline(compiled, structure, arrays)
             compiled.compile()
+        if compiled.changes(arrays):
+            return self._eagerly(structure, arrays)
         if self.check is not None and self.calls % self.check == 0:
             return self._checked(compiled, structure, arrays)
         return compiled.run(arrays)
@@ -135,8 +154,12 @@ class Jitted:
         self.last = compiled
         return result
 
-    def _trace(self, recorder: Recorder, structure: Any, arrays: list[Any]) -> tuple[Compiled, Any]:
-        """Run the function as it is, recorded; return the record and the results."""
+    def _trace(
+        self, recorder: Recorder, structure: Any, arrays: list[Any], first: Compiled | None = None
+    ) -> tuple[Compiled, Any]:
+        """Run the function as it is, recorded; return the record and the results. Raise if it differs from a first one."""
+        for owner, attribute, value in _surroundings(self.function):
+            recorder.guard(owner, attribute, value)
         with recorder.running():
             names = _argument_names(self.function, len(arrays))
             tensors = [recorder.input(a, name) for a, name in zip(arrays, names, strict=True)]
@@ -144,20 +167,32 @@ class Jitted:
             leaves: list[Any] = []
             shape = _flatten_result(self.function(*args, **kwargs), leaves)
             slots = [recorder.slot(t) if isinstance(t, Value) else t for t in leaves]
-        compiled = Compiled(recorder.record, slots, shape, self.__name__)
-        return compiled, _rebuild(shape, [wrap(t._data) if isinstance(t, Value) else t for t in leaves])
+            compiled = Compiled(recorder.record, slots, shape, self.__name__)
+            if first is not None and first.outline == compiled.outline:
+                self._compare(first.record, compiled.record)
+                compiled.confirmed = True
+        return compiled, _rebuild(shape, _own_copies(leaves))
 
-    def _check_inline(self, compiled: Compiled, structure: Any, arrays: list[Any]) -> None:
-        """Raise if arrays that the step makes by itself, and that would be frozen, differ from those of the record."""
-        recorder = Recorder()
-        again, _ = self._trace(recorder, structure, arrays)
-        recorder.roll_back()
-        same = len(again.inline) == len(compiled.inline) and all(map(_equal_bits, _sorted(again.inline), _sorted(compiled.inline)))
-        if not same:
+    def _confirm(self, compiled: Compiled, structure: Any, arrays: list[Any]) -> Any:
+        """Run the step as it is a second time: only one that does the same again can be a program."""
+        again, result = self._trace(Recorder(), structure, arrays, compiled)
+        known = next(k for k in self.cache.values() if compiled in k)
+        known[known.index(compiled)] = self.last = again
+        return result
+
+    def _compare(self, first: Record, second: Record) -> None:
+        call = difference(first, second)
+        if call is not None:
             raise RecordingError(
-                f"{self.__name__} makes an array that differs from call to call, and would be frozen; "
-                "pass it as an argument, or draw random numbers through functional.dropout"
+                f"{self.__name__}: {call.op} at {call.line} gets a number or an array that the step makes anew, differently at "
+                "each call, and that would be frozen; pass it as an argument, or draw random numbers through functional.dropout"
             )
+
+    def _eagerly(self, structure: Any, arrays: list[Any]) -> Any:
+        args, kwargs = _rebuild(structure, [wrap(a) for a in arrays])
+        leaves: list[Any] = []
+        shape = _flatten_result(self.function(*args, **kwargs), leaves)
+        return _rebuild(shape, _own_copies(leaves))
 
     def _checked(self, compiled: Compiled, structure: Any, arrays: list[Any]) -> Any:
         """Run the step eagerly, put everything back, run the program, and raise if any bit differs."""
@@ -203,7 +238,7 @@ class Jitted:
         """
         path = Path(path)
         program = self._latest().program
-        path.write_text(module_source(program, self.__name__), encoding="utf-8")  # type: ignore[arg-type]
+        path.write_text(module_source(program), encoding="utf-8")  # type: ignore[arg-type]
         with path.with_suffix(".npz").open("wb") as file:
             np.savez(file, allow_pickle=False, **program.arrays)  # type: ignore[union-attr]
 
@@ -219,8 +254,8 @@ class Jitted:
 def jit(function: Callable[..., Any] | None = None, *, check: int | None = None) -> Any:
     """Make a function of Tensor ops run as a NumPy program, with the same bits as before, and faster.
 
-    Also a decorator, ``@jit`` or ``@jit(check=100)``. The first call with a kind of input runs as always and is
-    recorded; from the second on, a straight program of NumPy calls on buffers of its own does the same: forward,
+    Also a decorator, ``@jit`` or ``@jit(check=100)``. The first two calls with a kind of input run as always and
+    are recorded; from the third on, a straight program of NumPy calls on buffers of its own does the same: forward,
     ``loss.backward()``, ``optimizer.step()``, ``.grad``, running statistics and random draws. ``print(step.source)``
     shows it, ``step.export("step.py")`` writes it as a module.
 
@@ -263,7 +298,7 @@ def _guard_function(record: Record) -> Callable[[], bool]:
     tests = []
     for i, (owner, attribute, value) in enumerate(record.guards):
         namespace[f"owner{i}"], namespace[f"value{i}"] = owner, value
-        found = f"(owner{i}._grad is None)" if attribute == "grad_is_none" else f"owner{i}.{attribute}"
+        found = f"(owner{i}._grad is None)" if attribute == "grad_is_none" else f"owner{i}{attribute}"
         tests.append(f"{found} is value{i}")
     for i, (read, value) in enumerate(record.conditions):
         namespace[f"read{i}"], namespace[f"was{i}"] = read, value
@@ -287,17 +322,19 @@ def _flatten(a: Any, arrays: list[Any], key: list[Any]) -> Any:
         return _Leaf(len(arrays) - 1)
     if isinstance(a, (list, tuple)):
         key.append((type(a), len(a)))
-        return type(a)([_flatten(x, arrays, key) for x in a])
+        return _like(a, [_flatten(x, arrays, key) for x in a])
     if isinstance(a, dict):
         key.append((dict, *a))
         return {k: _flatten(v, arrays, key) for k, v in a.items()}
-    key.append((type(a), a))
+    key.append((type(a), repr(a) if isinstance(a, (float, complex, np.generic)) else a))  # tells -0.0 from 0.0
+    if type(a).__hash__ is None:
+        raise TypeError(f"a jitted function takes arrays, and constants that can be hashed, got {describe(a)}")
     return a
 
 
 def _flatten_result(r: Any, leaves: list[Any]) -> Any:
     if isinstance(r, (list, tuple)):
-        return type(r)([_flatten_result(x, leaves) for x in r])
+        return _like(r, [_flatten_result(x, leaves) for x in r])
     if isinstance(r, dict):
         return {k: _flatten_result(v, leaves) for k, v in r.items()}
     if isinstance(r, np.ndarray):
@@ -306,11 +343,32 @@ def _flatten_result(r: Any, leaves: list[Any]) -> Any:
     return _Leaf(len(leaves) - 1)
 
 
+def _like(a: Any, parts: list[Any]) -> Any:
+    """Return a list or tuple, a named one too, of the same type as another one."""
+    return type(a)(*parts) if hasattr(a, "_fields") else type(a)(parts)
+
+
+def _own_copies(leaves: list[Any]) -> list[Any]:
+    return [wrap(t._data.copy(order="K")) if isinstance(t, Value) else t for t in leaves]
+
+
+def _surroundings(function: Any) -> list[tuple[Any, str, Any]]:
+    """Return the models, optimisers, Tensors and arrays that a function finds around it, and where."""
+    function = getattr(function, "__func__", function)
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return []
+    found = [(cell, ".cell_contents", cell.cell_contents) for cell in function.__closure__ or () if cell != types.CellType()]
+    names = [name for name in code.co_names if name in function.__globals__]
+    found += [(function.__globals__, f".get({name!r})", function.__globals__[name]) for name in names]
+    return [entry for entry in found if isinstance(entry[2], (Value, np.ndarray, Module, Optimizer))]
+
+
 def _rebuild(structure: Any, leaves: list[Any]) -> Any:
     if structure.__class__ is _Leaf:
         return leaves[structure.index]
     if isinstance(structure, (list, tuple)):
-        return type(structure)([_rebuild(s, leaves) for s in structure])
+        return _like(structure, [_rebuild(s, leaves) for s in structure])
     if isinstance(structure, dict):
         return {k: _rebuild(v, leaves) for k, v in structure.items()}
     return structure

@@ -37,6 +37,7 @@ class Plan:
         place: the storage of each slot, or the slot in whose memory it is put.
         replaced: for results computed in an operand's memory, that operand.
         fresh: slots for which each call makes new memory, because the caller keeps them.
+        found: the gradients from before that are read, and whether the new one can be computed in their memory.
         storages: all temporary memory.
         merged: how many calls were equal to earlier ones.
         dropped: how many calls nothing needed.
@@ -50,6 +51,7 @@ class Plan:
     replaced: dict[Slot, Slot] = field(default_factory=dict)
     fresh: set[Slot] = field(default_factory=set)
     grads: dict[Any, Slot | None] = field(default_factory=dict)
+    found: dict[Slot, bool] = field(default_factory=dict)
     storages: list[Storage] = field(default_factory=list)
     merged: int = 0
     dropped: int = 0
@@ -70,11 +72,10 @@ def make_plan(record: Record, outputs: list[Slot]) -> Plan:
     """Return the plan of a record whose caller gets ``outputs``."""
     plan = Plan(record, outputs)
     calls = _merged(plan, _needed(plan, record.calls))
-    plan.views = {c.output: c for c in calls if c.is_view and c.output is not None}
+    plan.views = _views(calls)
+    plan.grads = {c.inputs[0]: c.inputs[1] for c in calls if c.function is set_grad}
+    plan.found = _found(plan, calls)
     plan.calls = [c for c in calls if c.function is not set_grad and c.output not in plan.views]
-    for call in calls:
-        if call.function is set_grad:
-            plan.grads[call.inputs[0]] = call.inputs[1]
     _place(plan)
     return plan
 
@@ -100,8 +101,9 @@ def _merged(plan: Plan, calls: list[Call]) -> list[Call]:
 
     What a product of matrices reads stays separate: BLAS takes another path for ``a.T @ a`` than for equal copies.
     """
-    factors = {a for c in calls if c.function in MATMULS for a in c.inputs if isinstance(a, Slot)}
-    first: dict[Any, Slot] = {}
+    plan.views = _views(calls)
+    factors = {x for c in calls if c.function in MATMULS for a in c.inputs if isinstance(a, Slot) for x in (a, base_of(plan, a))}
+    first: dict[Any, Call] = {}
     same: dict[Slot, Slot] = {}
     kept = []
     for call in calls:
@@ -111,16 +113,23 @@ def _merged(plan: Plan, calls: list[Call]) -> list[Call]:
         if output is None or call.function in EFFECTS or output in factors or output in plan.outputs:
             kept.append(call)
         elif key in first:
-            same[output] = first[key]
+            same[output] = first[key].output  # type: ignore[assignment]
             plan.merged += 1
         else:
-            first[key] = output
+            first[key] = call
             kept.append(call)
+        if call.function is assign:
+            written = _memory(plan, call.inputs[0])
+            first = {k: c for k, c in first.items() if not any(_memory(plan, a) is written for a in c.inputs if isinstance(a, Slot))}
     return kept
 
 
 def _key(a: Any) -> Any:
     return id(a) if isinstance(a, (Slot, np.random.Generator)) else (type(a).__name__, repr(a))
+
+
+def _views(calls: list[Call]) -> dict[Slot, Call]:
+    return {c.output: c for c in calls if c.is_view and c.output is not None}
 
 
 def base_of(plan: Plan, slot: Slot) -> Slot:
@@ -133,6 +142,22 @@ def base_of(plan: Plan, slot: Slot) -> Slot:
 def is_elementwise(call: Call) -> bool:
     """Return whether each element of the result is made of the elements at its own place, so that it can replace one."""
     return isinstance(call.function, np.ufunc) and call.function.signature is None
+
+
+def _found(plan: Plan, calls: list[Call]) -> dict[Slot, bool]:
+    """Return the gradients from before that the step reads, and whether they are only added to, once."""
+    readers: dict[Slot, list[Call]] = defaultdict(list)
+    for call in calls:
+        for base in {base_of(plan, a) for a in call.inputs if isinstance(a, Slot)}:
+            if base.kind == "grad" and not call.is_view:
+                readers[base].append(call)
+    for slot in plan.outputs:
+        if base_of(plan, slot).kind == "grad":
+            readers[base_of(plan, slot)] += [calls[0], calls[0]]
+    return {
+        slot: len(used) == 1 and is_elementwise(used[0]) and slot in used[0].inputs and used[0].output is plan.grads.get(slot.source)
+        for slot, used in readers.items()
+    }
 
 
 def _place(plan: Plan) -> None:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-import sys
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ..errors import RecordingError, attempt, user_line
 from ..graph import Observer, Value, assign, mode, wrap
-from ..rules import elementwise, linalg, reductions, shapes
+from ..nn.module import Module
+from ..rules import elementwise, indexing, linalg, reductions, shapes
 from ..rules.table import RULES
 
 Array = np.ndarray[Any, Any]
-REFERENCES = 2  # the slot's own, and that of the argument of getrefcount
 OPENED = {
     elementwise.relu, elementwise.leaky_relu, elementwise.sigmoid, elementwise.softplus, elementwise.bce,
     elementwise.bce_with_logits, linalg.linear, shapes.sum_to, reductions.softmax, reductions.log_softmax,
@@ -26,6 +28,7 @@ OPENED = {
 """Functions whose bodies are made of ops: the recorder looks inside, and sees NumPy's own functions."""
 
 VIEWS = {function for function, rule in RULES.items() if rule.view}
+SHAPED_BY_VALUES = {np.nonzero, np.flatnonzero, np.argwhere}
 
 
 class Slot:
@@ -44,9 +47,13 @@ class Slot:
         self.kind, self.name, self.source = kind, name, source
 
     @property
-    def wide(self) -> bool:
-        """Whether the columns of a matrix are what is contiguous."""
-        return len(self.shape) > 1 and self.strides[0] < self.strides[-1]
+    def layout(self) -> str:
+        """The keyword with which NumPy makes an array of this memory layout, as text; nothing for rows in order."""
+        if 0 in self.shape or self.strides == _packed(self.shape, self.dtype.itemsize):
+            return ""
+        if self.strides == _packed(self.shape[::-1], self.dtype.itemsize)[::-1]:
+            return ', order="F"'
+        return f", strides={self.strides}"
 
     @property
     def nbytes(self) -> int:
@@ -56,6 +63,12 @@ class Slot:
     def is_like(self, other: Slot) -> bool:
         """Return whether another slot has the same shape, dtype and memory layout."""
         return (self.shape, self.dtype, self.strides) == (other.shape, other.dtype, other.strides)
+
+
+def _packed(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    """Return the strides of an array whose rows stand one after another."""
+    sizes = [itemsize, *reversed(shape)]
+    return tuple(itertools.accumulate(sizes, operator.mul))[-2::-1] if shape else ()
 
 
 @dataclass(eq=False, slots=True)
@@ -169,9 +182,15 @@ class Recorder(Observer):
         for a in inputs:
             if isinstance(a, np.random.Generator):
                 self._remember_generator(a)
+        if function in SHAPED_BY_VALUES or (function is indexing.getitem and any(map(self._is_drawn_mask, inputs[1:]))):
+            self.refuse(f"the shape of what {rule.name} gives", "use np.where(mask, x, 0)")
         if function in OPENED:
             return self._open(function, rule, inputs, keywords)
         return attempt(rule.name, rule.forward, [_plain(a) for a in inputs], keywords)
+
+    def _is_drawn_mask(self, a: Any) -> bool:
+        """Return whether an index is a mask that may select another number of elements at the next call."""
+        return isinstance(a, Value) and a._data.dtype == bool and self.slot(a).kind not in ("state", "frozen")
 
     def _open(self, function: Any, rule: Any, inputs: Sequence[Any], keywords: Any) -> Any:
         outer, before = self.op, mode.grad_enabled
@@ -229,8 +248,9 @@ class Recorder(Observer):
         known = self.slots.get(id(t._data))
         if known is not None and known.kind != "state":
             return known
-        self.guard(t, "_data", t._data)
-        return known or self._know(t, Slot(t._data, "state", t.name or "", memory_of(t._data)))
+        self.guard(t, "._data", t._data)
+        self.guard(t, "._requires_grad", t._requires_grad)
+        return known or self._know(t, Slot(t._data, "state", t.name or "", t._data))
 
     def frozen(self, t: Any) -> None:
         """Note that a Tensor made inside of the step never changes."""
@@ -262,13 +282,20 @@ class Recorder(Observer):
             return
         found = self._remember_grad(t)
         self.guard(t, "grad_is_none", found is None)
+        if found is not None:
+            self.condition(partial(_layout_of_grad, t))
         if found is not None and id(found._data) not in self.slots:
             self._know(found, Slot(found._data, "grad", f"found_grad_{t.name or ''}", t))
 
     def writes_grad(self, t: Any, value: Any) -> None:
         """Write down that ``t.grad`` becomes a Tensor or None."""
         self._remember_grad(t)
-        self._add(set_grad, [t, None if value is None else self.slot(value)], {}, None)
+        slot = None if value is None else self.slot(value)
+        if slot is not None and (slot.kind in ("input", "grad") or value._data.base is not None):
+            copy = Slot(value._data.copy(order="K"), "result")
+            self._add(np.copy, [slot], {}, copy)
+            slot = copy
+        self._add(set_grad, [t, slot], {}, None)
 
     def _remember_grad(self, t: Any) -> Any:
         if t not in self.found_grads:
@@ -283,12 +310,12 @@ class Recorder(Observer):
             self.undo.append(lambda: setattr(rng.bit_generator, "state", state))
 
     def live(self, read: Callable[[], Mapping[str, Any]], values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return numbers as the program will read them at each call, by ``read``; what is 0 or no float is frozen."""
+        """Return numbers as the program will read them at each call, by ``read``; what is no number is frozen."""
         slots: dict[str, Slot] = {}
         result = dict(values)
         index = len(self.record.numbers)
         for name, value in values.items():
-            if isinstance(value, float) and value:
+            if isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
                 number = result[name] = Live(value)
                 number.slot = slots[name] = Slot(np.asarray(value), "number", name, index)
         self.record.numbers.append((read, slots, len(self.record.calls)))
@@ -311,25 +338,39 @@ class Recorder(Observer):
         self.undo.append(lambda: vars(optimizer).update(state=state, _shape_of_state=version))
 
     def module(self, module: Any) -> None:
-        """Note that a module's mode, training or evaluation, may decide what the step does."""
-        self.guard(module, "training", module.training)
+        """Note that a module's mode, its parts and its numbers may decide what the step does."""
+        self.guard(module, ".training", module.training)
+        for name, value in vars(module).items():
+            if value is None or isinstance(value, (float, Value, Module, np.random.Generator)):
+                self.guard(vars(module), f".get({name!r})", value)
 
     def condition(self, read: Callable[[], Any]) -> None:
         """Make the record valid only while ``read()`` returns what it returns now."""
         self.record.conditions.append((read, read()))
 
-    def refuse(self, what: str) -> None:
+    def refuse(self, what: str, instead: str = "return the Tensor and read it outside of the jitted function") -> None:
         """Raise because a value was asked for that a recorded program would freeze."""
         raise RecordingError(
-            f"{what} at {user_line()} needs a value while the step is being recorded, which would be frozen; "
-            "return the Tensor and read it outside of the jitted function"
+            f"{what} at {user_line()} needs a value while the step is being recorded, which would be frozen; {instead}"
         )
 
 
-def inline_arrays(record: Record) -> list[Array]:
-    """Return the constant arrays that nothing outside of the record refers to: the step has made them itself."""
-    slots = {a for call in record.calls for a in call.inputs if isinstance(a, Slot) and a.kind == "constant"}
-    return [slot.array for slot in slots if sys.getrefcount(slot.array) <= REFERENCES]  # type: ignore[misc]
+def difference(first: Record, second: Record) -> Call | None:
+    """Return the first call in which two records of the same ops use other numbers or arrays: they would be frozen."""
+    for a, b in zip(first.calls, second.calls, strict=True):
+        if a.function is assign and a.inputs[0].array is not b.inputs[0].array:
+            return b  # written to in place, and made by the step
+        if not all(map(_is_same, a.inputs, b.inputs)) or repr(a.keywords) != repr(b.keywords):
+            return b
+    return None
+
+
+def _is_same(a: Any, b: Any) -> bool:
+    if not isinstance(a, Slot) or a.array is None:
+        return isinstance(a, (Slot, Value)) or repr(a) == repr(b)
+    if a.kind in ("grad", "number") or a.array is b.array:
+        return True
+    return a.array.dtype == b.array.dtype and a.array.tobytes() == b.array.tobytes()
 
 
 def _plain(a: Any) -> Any:
@@ -341,6 +382,11 @@ def memory_of(array: Array) -> Array:
     while isinstance(array.base, np.ndarray):
         array = array.base
     return array
+
+
+def _layout_of_grad(t: Any) -> Any:
+    data = t._grad._data
+    return data.shape, data.strides, data.dtype
 
 
 def set_grad(t: Any, value: Any) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import nearest
 from .shapes import kept_shape, reduced_axes
 from .table import composite, primitive, vjp
 
@@ -53,9 +54,11 @@ vjp(scatter, lambda g, out, x, labels, classes: gather(g, labels), None, linear=
 def _take(x: Any, indices: Any, axis: int | None = None, mode: str = "raise") -> Any:
     if axis is None:
         x, axis = np.ravel(x), 0
-    if mode != "raise":
-        n = x.shape[axis]
-        indices = np.clip(indices, 0, n - 1) if mode == "clip" else np.mod(indices, n)
+    n = x.shape[axis]
+    choices = {"raise": lambda: indices, "clip": lambda: np.clip(indices, 0, n - 1), "wrap": lambda: np.mod(indices, n)}
+    if mode not in choices:
+        raise ValueError(f"unknown mode {mode!r}; {nearest(mode, choices)}")
+    indices = choices[mode]()
     return x[(slice(None),) * reduced_axes(x.ndim, axis)[0] + (indices,)]
 
 

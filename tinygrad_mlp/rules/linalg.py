@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 import string
 from typing import Any
 
@@ -12,6 +13,9 @@ import numpy as np
 from ..errors import ShapeError, nearest
 from .shapes import reduced_axes
 from .table import composite, constant, primitive, vjp
+
+
+SlogdetResult: Any = type(np.linalg.slogdet(np.ones((1, 1))))
 
 
 @primitive
@@ -209,6 +213,7 @@ def _middle(a: Any, v: Any, mode: str, start: int) -> Any:
 
 
 def _matrix_power(x: Any, n: int) -> Any:
+    n = operator.index(n)
     if n < 0:
         x, n = np.linalg.inv(x), -n
     result = np.zeros_like(x) + np.eye(x.shape[-1], dtype=x.dtype)
@@ -269,7 +274,7 @@ vjp(
     forward=lambda x: np.linalg.cholesky(0.5 * (x + _transposed(x))),
 )
 constant(signdet)
-composite(np.linalg.slogdet, lambda x: (signdet(x), logabsdet(x)))
+composite(np.linalg.slogdet, lambda x: SlogdetResult(signdet(x), logabsdet(x)))
 composite(np.linalg.matrix_power, _matrix_power)
 composite(np.linalg.multi_dot, lambda arrays: functools.reduce(np.matmul, arrays))
 

@@ -44,7 +44,7 @@ def _std(x: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> An
 
 
 def _to_equals(g: Any, out: Any, x: Any, axis: Axis, keepdims: bool) -> Any:
-    """Spread the gradient of a maximum or minimum evenly among the elements that equal it."""
+    """Spread the gradient of a maximum or minimum evenly among the elements that equal it, which NaN never does."""
     hit = x == spread(out, x.shape, axis)
     ties = hit.sum(axis=axis, keepdims=keepdims, dtype=x.dtype)
     return select(hit, spread(g / np.maximum(ties, 1), x.shape, axis))
@@ -72,7 +72,7 @@ vjp(
     ),
     forward=_std,
 )
-for _max in (np.max, np.amax, np.min, np.amin):
+for _max in (np.max, np.amax, np.nanmax, np.min, np.amin, np.nanmin):
     vjp(_max, lambda g, out, x, *, axis=None, keepdims=False: _to_equals(g, out, x, axis, keepdims))
 
 
@@ -108,7 +108,8 @@ def _norm(x: Any, ord: Any = None, axis: Axis = None, keepdims: bool = False) ->
     if ord == 0:
         return (x != 0).sum(axis=axis, dtype=x.dtype, keepdims=keepdims)
     total = np.power(np.abs(x), ord).sum(axis=axis, keepdims=keepdims)
-    return np.power(np.where(total == 0, 0.0, total), 1 / ord)
+    zero = (total == 0) & (ord > 0)
+    return np.where(zero, 0.0, np.power(np.where(zero, 1.0, total), 1 / ord))
 
 
 def _gathered(x: Any, axis: Axis) -> Any:
@@ -179,31 +180,20 @@ def _without_nan(x: Any, fill: float = 0.0) -> Any:
     return np.where(np.isnan(x), fill, x)
 
 
-def _extreme_but_nan(function: Any, fill: float) -> Any:
-    """Return a maximum or minimum that passes over NaN, unless there is nothing else."""
-
-    def extreme(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-        nothing = np.all(np.isnan(x), axis=axis, keepdims=keepdims)
-        return np.where(nothing, np.nan, function(_without_nan(x, fill), axis=axis, keepdims=keepdims))
-
-    return extreme
-
-
-def _nanmean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+def _freedom(x: Any, axis: Axis, ddof: int, keepdims: bool) -> Any:
+    """Return how many numbers each result comes from, less ``ddof``; NaN where none is left."""
     count = (~np.isnan(x)).sum(axis=axis, dtype=x.dtype, keepdims=keepdims)
-    return np.nansum(x, axis=axis, keepdims=keepdims) / count
+    return np.where(count > ddof, count - ddof, np.nan)
 
 
 def _nanvar(x: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Any:
     deviation = _without_nan(x - np.nanmean(x, axis=axis, keepdims=True))
-    count = (~np.isnan(x)).sum(axis=axis, dtype=x.dtype, keepdims=keepdims)
-    return np.square(deviation).sum(axis=axis, keepdims=keepdims) / (count - ddof)
+    return np.square(deviation).sum(axis=axis, keepdims=keepdims) / _freedom(x, axis, ddof, keepdims)
 
 
 def _nanstd(x: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Any:
     deviation = _without_nan(x - np.nanmean(x, axis=axis, keepdims=True))
-    count = (~np.isnan(x)).sum(axis=axis, dtype=x.dtype, keepdims=keepdims)
-    return euclidean_norm(deviation, axis, keepdims) / np.sqrt(count - ddof)
+    return euclidean_norm(deviation, axis, keepdims) / np.sqrt(_freedom(x, axis, ddof, keepdims))
 
 
 def _lexsort(keys: Any, axis: int = -1) -> Any:
@@ -233,7 +223,8 @@ def _cov(m: Any, rowvar: bool = True, bias: bool = False, ddof: int | None = Non
     m = np.atleast_2d(m)
     m = m if rowvar or len(m) == 1 else m.T
     deviation = m - m.mean(axis=1, keepdims=True)
-    return np.squeeze(deviation @ deviation.T / (m.shape[1] - ((0 if bias else 1) if ddof is None else ddof)))
+    freedom = m.shape[1] - ((0 if bias else 1) if ddof is None else ddof)
+    return np.squeeze(deviation @ deviation.T / max(freedom, 0))
 
 
 def _corrcoef(x: Any, rowvar: bool = True) -> Any:
@@ -266,8 +257,6 @@ composite(np.percentile, lambda x, q, axis=None, keepdims=False: _quantile(x, np
 composite(np.median, lambda x, axis=None, keepdims=False: _quantile(x, 0.5, axis, keepdims))
 composite(np.nansum, lambda x, axis=None, keepdims=False: np.sum(_without_nan(x), axis, keepdims=keepdims))
 composite(np.nanprod, lambda x, axis=None, keepdims=False: np.prod(_without_nan(x, 1.0), axis, keepdims=keepdims))
-composite(np.nanmax, _extreme_but_nan(np.max, -np.inf))
-composite(np.nanmin, _extreme_but_nan(np.min, np.inf))
 composite(np.nancumsum, lambda x, axis=None: np.cumsum(_without_nan(x), axis))
 composite(np.nancumprod, lambda x, axis=None: np.cumprod(_without_nan(x, 1.0), axis))
 composite(np.nanmean, _nanmean)
@@ -329,4 +318,4 @@ constant(
 )  # fmt: skip
 composite(np.shape, lambda a: a.shape)
 composite(np.ndim, lambda a: a.ndim)
-composite(np.size, lambda a: a.size)
+composite(np.size, lambda a, axis=None: a.size if axis is None else a.shape[axis])

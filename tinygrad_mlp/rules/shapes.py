@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from ..errors import ShapeError
+from ..errors import ShapeError, nearest
 from .table import composite, primitive, vjp
 
 Shape = tuple[int, ...]
@@ -178,8 +178,9 @@ def _tile(x: Any, reps: Any) -> Any:
 
 
 def _rot90(x: Any, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Any:
+    first, second = reduced_axes(x.ndim, axes)
     for _ in range(k % 4):
-        x = np.flip(np.swapaxes(x, *axes), axes[0])
+        x = np.flip(np.swapaxes(x, first, second), first)
     return x
 
 
@@ -245,6 +246,8 @@ def _broadcast_arrays(*arrays: Any) -> tuple[Any, ...]:
 
 
 def _meshgrid(*arrays: Any, indexing: str = "xy") -> tuple[Any, ...]:
+    if indexing not in ("xy", "ij"):
+        raise ValueError(f"unknown indexing {indexing!r}; {nearest(indexing, ('xy', 'ij'))}")
     order = [1, 0, *range(2, len(arrays))] if indexing == "xy" and len(arrays) > 1 else list(range(len(arrays)))
     columns = [
         np.reshape(a, [-1 if i == axis else 1 for i in range(len(arrays))])

@@ -68,6 +68,7 @@ samples(
         f(x(2, 4), [7, -3, 0], axis=-1, mode="clip"),
     ],
 )
+raises(ValueError, "unknown mode 'warp'; did you mean 'wrap'", np.take, calls=lambda f, x: [f(x(3), 5, mode="warp")])
 raises(IndexError, "out of bounds", np.take, calls=lambda f, x: [f(x(3), 3), f(x(2, 3), [0, 5], axis=1)])
 samples(
     np.take_along_axis,

@@ -62,6 +62,11 @@ samples(np.linalg.outer, calls=lambda f, x: [f(x(2), x(3))])
 samples(np.vdot, calls=lambda f, x: [f(x(3), x(3)), f(x(2, 3), x(2, 3)), f(x(2, 3), x(6)), f(x(), x())])
 samples(np.vecdot, np.linalg.vecdot, calls=lambda f, x: [f(x(3), x(3)), f(x(2, 3), x(3)), f(x(2, 1, 3), x(4, 3))])
 samples(np.vecdot, np.linalg.vecdot, calls=lambda f, x: [f(x(3, 2), x(3, 2), axis=0)])
+raises(
+    ShapeError, "equal sizes", np.tensordot,
+    calls=lambda f, x: [f(x(2, 3, 4), x(4, 3), axes=([1, 2], [0, 1])), f(x(2, 3), x(6, 2), axes=1)],
+)  # fmt: skip
+raises(ValueError, "out of bounds", np.tensordot, calls=lambda f, x: [f(x(2, 3), x(3, 2), axes=(5, 0))])
 samples(
     np.tensordot, np.linalg.tensordot,
     calls=lambda f, x: [
@@ -132,6 +137,7 @@ raises(np.linalg.LinAlgError, "[Ss]ingular", np.linalg.solve, calls=lambda f, x:
 raises(np.linalg.LinAlgError, "positive definite", np.linalg.cholesky, calls=lambda f, x: [f(-np.eye(2))])
 raises(ValueError, "square", np.linalg.inv, np.linalg.det, np.linalg.cholesky, np.linalg.slogdet, calls=lambda f, x: [f(x(2, 3))])
 samples(np.linalg.matrix_power, calls=lambda f, x: [*(f(x.invertible(3, 3), n) for n in (-2, -1, 0, 1, 2, 3, 5)), f(x(2, 2, 2), 3)])
+raises(TypeError, "integer", np.linalg.matrix_power, calls=lambda f, x: [f(x(2, 2), 2.0)])
 samples(np.linalg.multi_dot, calls=lambda f, x: [f([x(2, 3), x(3, 4), x(4, 2)]), f([x(3), x(3, 2), x(2)]), f((x(2, 3), x(3, 2)))])
 samples(np.polyval, calls=lambda f, x: [f(x(3), x(4)), f(x(2), x()), f([1.0, 2.0, 3.0], x(2, 2)), f(x(3), 1.5)])
 if hasattr(np, "matvec"):

@@ -194,3 +194,4 @@ samples(np.linalg.matrix_rank, calls=lambda f, x: [f(x.invertible(3, 3)), f(x(2,
 samples(np.zeros_like, np.ones_like, calls=lambda f, x: [f(x(2, 3)), f(x())])
 samples(np.empty_like, calls=lambda f, x: [f(x(0, 3))])
 samples(np.shape, np.ndim, np.size, calls=lambda f, x: [f(x(2, 3)), f(x())])
+samples(np.size, calls=lambda f, x: [f(x(2, 3), axis=-1), f(x(2, 3), 0)])

@@ -114,6 +114,8 @@ samples(np.dsplit, calls=lambda f, x: [f(x(2, 3, 4), 2), f(x(2, 3, 4), [1])])
 samples(np.atleast_1d, np.atleast_2d, np.atleast_3d, calls=lambda f, x: [*(f(x(*s)) for s in [(), (2,), (2, 3), (2, 3, 4), (1, 2, 1, 2)]), f(x(), x(2))])
 samples(np.broadcast_arrays, calls=lambda f, x: [f(x(3), x(2, 1)), f(x(2, 3)), f(x(), x(2), x(3, 1))])
 samples(np.meshgrid, calls=lambda f, x: [f(x(2), x(3)), f(x(2), x(3), indexing="ij"), f(x(2), x(3), x(2)), f(x(2)), f(x(), x(2))])
+raises(ValueError, "unknown indexing 'yx'", np.meshgrid, calls=lambda f, x: [f(x(2), x(3), indexing="yx")])
+raises(ValueError, "repeated axis", np.rot90, calls=lambda f, x: [f(x(2, 3), 1, (0, -2))])
 raises(TypeError, "'sparse'", np.meshgrid, calls=lambda f, x: [f(x(2), x(3), sparse=True)])
 samples(
     np.select,
