@@ -20,7 +20,7 @@ from recipe import CONTESTANTS, load_recipe
 
 def measure(name, seed):
     """In a child: train, and return the seconds that it took and the accuracy on the test images."""
-    recipe = load_recipe(seed)
+    recipe = load_recipe(seed, eager=name != "tinygrad_mlp jit")
     epoch, evaluate = CONTESTANTS[name](recipe)
     start = perf_counter()
     for _ in range(recipe.options.epochs):
@@ -45,7 +45,7 @@ def main():
     parser.add_argument("--seeds", nargs="+", type=int, default=range(5), metavar="N", help="(0 1 2 3 4)")
     parser.add_argument("--peers", action="store_true", help="PyTorch, too")
     options = parser.parse_args()
-    names = list(CONTESTANTS) if options.peers else ["tinygrad_mlp", "NumPy"]
+    names = [name for name in CONTESTANTS if name != "PyTorch" or options.peers]
     print(common.machine())
     if options.peers:
         print(common.versions(["torch"]))
@@ -60,7 +60,7 @@ def main():
                 continue
             run = answer["seconds"], perf_counter() - start, answer["accuracy"]
             runs[name].append(run)
-            print(f"seed {seed}  {name:14} {run[0]:6.2f} s  {run[1]:6.2f} s  {run[2]:7.2%}", flush=True)
+            print(f"seed {seed}  {name:16} {run[0]:6.2f} s  {run[1]:6.2f} s  {run[2]:7.2%}", flush=True)
     report({name: list(zip(*of_name, strict=True)) for name, of_name in runs.items()})
 
 

@@ -97,7 +97,7 @@ CONTESTANTS = {
     "tinygrad_mlp, x.sin()": method,
     "tinygrad_mlp, np.sin(x)": function,
     "autograd": hips_autograd,
-    "MyGrad": mygrad,
+    "MyGrad unguarded": mygrad,
     "PyTorch": pytorch,
 }
 

@@ -1,6 +1,6 @@
 """The recipe of `examples/mnist.py`: trained by the example itself, by a loop in plain NumPy, and by PyTorch.
 
-Each of the three takes what `load_recipe` returns, and returns two functions: one that trains for an epoch, one that
+Each of them takes what `load_recipe` returns, and returns two functions: one that trains for an epoch, one that
 returns the accuracy on images and labels.
 """
 
@@ -17,30 +17,29 @@ from common import THREADS
 EXAMPLE = Path(__file__).parents[1] / "examples" / "mnist.py"
 
 
-def load_recipe(seed):
+def load_recipe(seed, eager=True):
     """Return the example, its data and all that it trains with."""
     import tinygrad_mlp as tg
 
     spec = importlib.util.spec_from_file_location("example", EXAMPLE)
     example = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(example)
-    options = example.parse_options(["--seed", str(seed)])
+    options = example.parse_options(["--seed", str(seed), *["--eager"] * eager])
     data = tg.load_mnist(example.PACKED)
     steps = -(-len(data[0]) // options.batch_size)
     init_rng, order_rng = np.random.default_rng(seed).spawn(2)
-    built = example.build(options, steps, init_rng)
-    return SimpleNamespace(example=example, options=options, data=data, steps=steps, built=built, rng=order_rng)
+    parts = dict(zip(("model", "step", "optimizer", "schedule"), example.build(options, steps, init_rng), strict=True))
+    return SimpleNamespace(example=example, options=options, data=data, steps=steps, rng=order_rng, **parts)
 
 
 def hyperparameters(recipe):
     """Return the initial (W, b) of the two layers, the rate of each step, and the other numbers of the optimizer."""
-    model, _, optimizer, schedule = recipe.built
-    arrays = [p.detach().numpy().copy() for p in model.parameters()]
+    arrays = [p.detach().numpy().copy() for p in recipe.model.parameters()]
     rates = []
     for _ in range(recipe.options.epochs * recipe.steps):
-        rates.append(schedule.get_last_lr()[0])
-        schedule.step()
-    group = optimizer.param_groups[0]
+        rates.append(recipe.schedule.get_last_lr()[0])
+        recipe.schedule.step()
+    group = recipe.optimizer.param_groups[0]
     if len(arrays) != 4 or not group["nesterov"]:
         raise NotImplementedError("the loops here have one hidden layer and Nesterov momentum; the example has not")
     return arrays, iter(rates), group["momentum"], group["weight_decay"]
@@ -55,13 +54,12 @@ def by_example(recipe):
     import tinygrad_mlp as tg
 
     X, y = recipe.data[:2]
-    model, step, _, schedule = recipe.built
 
     def epoch():
         batches = tg.minibatches(X, y, recipe.options.batch_size, rng=recipe.rng)
-        recipe.example.train(step, schedule, batches)
+        recipe.example.train(recipe.step, recipe.schedule, batches)
 
-    return epoch, partial(recipe.example.evaluate, model)
+    return epoch, partial(recipe.example.evaluate, recipe.model)
 
 
 def numpy_loop(recipe):
@@ -136,4 +134,9 @@ def pytorch(recipe):
     return epoch, evaluate
 
 
-CONTESTANTS = {"tinygrad_mlp": by_example, "NumPy": numpy_loop, "PyTorch": pytorch}
+CONTESTANTS = {
+    "tinygrad_mlp": by_example,  # with --eager
+    "tinygrad_mlp jit": by_example,
+    "NumPy": numpy_loop,
+    "PyTorch": pytorch,
+}

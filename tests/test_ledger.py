@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -41,7 +43,9 @@ def message_of_refusal(function: Function) -> str:
     """What is said to one who gives a function Tensors for all that it needs, or as what its result shall be like."""
     t = Tensor(np.ones((2, 2)), requires_grad=True)
     ways = [((t,) * count, {}) for count in range(1, 6)]
-    ways += [(args, {"like": t}) for args in ([2], [2, 2.0], [lambda i: i, (2,)], [iter([1.0]), float], [["1"]], [b"1"])]
+    ways += [
+        (args, {"like": t}) for args in ([2], [2, 2.0], [lambda i: i, (2,)], [iter([1.0]), float], [["1"]], [b"1"])
+    ]
     for args, kwargs in ways:
         try:
             function(*args, **kwargs)
@@ -120,6 +124,11 @@ def test_a_keyword_of_a_constant_function_takes_no_tensor() -> None:
     t = Tensor(np.ones(2), requires_grad=True)
     with pytest.raises(NoRuleError, match="would lose its gradient"):
         np.isclose(t, t, rtol=t)
+
+
+def test_samples_are_not_loaded_by_the_package() -> None:
+    code = "import sys, tinygrad_mlp; sys.exit('tinygrad_mlp.rules.samples' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_the_table_of_our_own_functions_is_complete() -> None:

@@ -234,7 +234,9 @@ def sums_and_products_are_exact(program: Program) -> None:
             hypothesis.assume(all(abs(n.value) < 2**40 for n in numbers))
             total = Dual(0) + np.sum(program.run(duals))
             assert Fraction(float(slopes[i][place])) == total.slope
-    assert Fraction(float(np.sum(program.run(inputs)))) == Fraction(program.run([Tensor(x) for x in inputs]).sum().item())
+    assert Fraction(float(np.sum(program.run(inputs)))) == Fraction(
+        program.run([Tensor(x) for x in inputs]).sum().item()
+    )
 
 
 def a_scale_of_two_scales_the_gradient_exactly(program: Program) -> None:
@@ -273,8 +275,9 @@ def a_batch_is_the_sum_of_its_parts(data: Any) -> None:
         return tuple(g.numpy() for g in tg.grad(loss, (t, w)))
 
     (whole_x, whole_w), parts = slopes(x), [slopes(x[:split]), slopes(x[split:])]
-    assert_near([whole_x], [np.concatenate([p[0] for p in parts])], 16 * EPS)
-    assert_near([whole_w], [parts[0][1] + parts[1][1]], 32 * EPS)
+    rounding = 16 * EPS * max(np.abs(w.data).sum(), np.abs(x).sum())  # of the terms that the products add up
+    assert np.abs(whole_x - np.concatenate([p[0] for p in parts])).max(initial=0) <= rounding
+    assert np.abs(whole_w - parts[0][1] - parts[1][1]).max(initial=0) <= rounding
 
 
 def pytorch_agrees(program: Program) -> None:
@@ -317,7 +320,7 @@ def check(holds: Callable[[Any], None], examples: int) -> None:
 
 @every_property
 def test_property(holds: Callable[[Any], None]) -> None:
-    check(holds, 100)
+    check(holds, 200)
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ lines make new ones, which are then assigned.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -30,6 +30,7 @@ class Optimizer:
     """
 
     buffers: tuple[str, ...] = ()
+    formula: Callable[..., tuple[Any, ...]]
     counts_steps: bool = False
 
     def __init__(self, params: Iterable[Any], defaults: Mapping[str, Any]) -> None:
@@ -39,10 +40,6 @@ class Optimizer:
         self._shape_of_state = 0
         for group in _as_groups(params):
             self.add_param_group(group)
-
-    def formula(self, p: Any, g: Any, *buffers: Any, **scalars: Any) -> tuple[Any, ...]:
-        """Return the new values of ``p`` and its buffers; a buffer that is None has not been used yet."""
-        raise NotImplementedError
 
     def check(self, group: Group) -> None:
         """Raise ValueError if an option of a group is out of range."""
@@ -80,17 +77,18 @@ class Optimizer:
         Raises:
             GraphError: no parameter has one: ``backward()`` was not called.
         """
-        if all(p.grad is None for p in self._all_params()):
+        if all(p.grad is None for group in self.param_groups for p in group["params"]):
             raise GraphError("step(): no parameter has a gradient; call loss.backward() first")
         if mode.recorder is not None:
             mode.recorder.optimizer(self)
+        update = self._update if mode.observer is None else self._update_watched
         for group in self.param_groups:
             for params in self._in_step(group):
                 scalars = self._advance(group, params)
                 if mode.recorder is not None:
                     scalars = mode.recorder.live(partial(self._advance, group, params), scalars)
                 for p in params:
-                    self._update(p, self.state[p], scalars)
+                    update(p, self.used_buffers(scalars), scalars)
         if mode.recorder is not None:
             mode.recorder.section = "forward"
 
@@ -117,25 +115,35 @@ class Optimizer:
         options = tuple(bool(v) for group in self.param_groups for k, v in group.items() if k != "params")
         return (self._shape_of_state, *options)
 
-    def _update(self, p: Any, state: dict[str, Any], scalars: dict[str, Any]) -> None:
-        names = self._used_buffers(scalars)
-        old = [state.get(name) for name in names]
-        if any(o is None for o in old):
-            state.update((name, _like(0.0, p, name)) for name in names)
-            self._shape_of_state += 1
-        targets = [p, *[state[name] for name in names]]
-        if mode.observer is not None:
-            with no_grad():
-                for target, value in zip(targets, self.formula(p.detach(), p.grad, *old, **scalars), strict=True):
-                    assign(target, value)
-            return
-        arrays = [None if o is None else o._data for o in old]
-        for target, value in zip(targets, self.formula(p._data, p.grad._data, *arrays, **scalars), strict=True):
+    def _update(self, p: Any, names: tuple[str, ...], scalars: dict[str, Any]) -> None:
+        """Compute on arrays, in place where the formula does."""
+        old, new = self._buffers(p, names)
+        values = self.formula(p._data, p._grad._data, *[None if b is None else b._data for b in old], **scalars)
+        for target, value in zip((p, *new), values, strict=True):
             if value is not target._data:
                 np.copyto(target._data, value)
             changed(target)
 
-    def _used_buffers(self, scalars: Mapping[str, Any]) -> tuple[str, ...]:
+    def _update_watched(self, p: Any, names: tuple[str, ...], scalars: dict[str, Any]) -> None:
+        """Compute on Tensors, so that the observer sees every op."""
+        old, new = self._buffers(p, names)
+        with no_grad():
+            for target, value in zip((p, *new), self.formula(p.detach(), p.grad, *old, **scalars), strict=True):
+                assign(target, value)
+
+    def _buffers(self, p: Any, names: tuple[str, ...]) -> tuple[Sequence[Any], Sequence[Any]]:
+        """Return a parameter's buffers as the formula gets them, None at the first step, and as it fills them."""
+        if not names:
+            return (), ()
+        state = self.state[p]
+        old = [state.get(name) for name in names]
+        if old[0] is None:
+            state.update((name, _like(0.0, p, name)) for name in names)
+            self._shape_of_state += 1
+        return old, [state[name] for name in names]
+
+    def used_buffers(self, scalars: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return which buffers a step uses."""
         return self.buffers
 
     def state_dict(self) -> dict[str, Any]:
@@ -169,6 +177,30 @@ class Optimizer:
             self.state[p] = {k: _like(v, p, k) if k in self.buffers else v for k, v in entries.items()}
 
 
+def _sgd(
+    p: Any,
+    g: Any,
+    buf: Any = None,
+    *,
+    lr: float,
+    momentum: float,
+    undamped: float,
+    weight_decay: float,
+    nesterov: bool,
+) -> tuple[Any, ...]:
+    if weight_decay:
+        g = g + weight_decay * p
+    if momentum:
+        if buf is None:
+            buf = g.copy()
+        else:
+            buf *= momentum
+            buf += undamped * g if undamped != 1 else g
+        g = g + momentum * buf if nesterov else buf
+    p -= lr * g
+    return (p, buf) if momentum else (p,)
+
+
 class SGD(Optimizer):
     """Stochastic gradient descent with momentum (Sutskever and others, ICML 2013), in PyTorch's form.
 
@@ -198,6 +230,7 @@ class SGD(Optimizer):
     """
 
     buffers = ("momentum_buffer",)
+    formula = staticmethod(_sgd)
 
     def __init__(
         self,
@@ -228,91 +261,8 @@ class SGD(Optimizer):
             "nesterov": group["nesterov"],
         }
 
-    def _used_buffers(self, scalars: Mapping[str, Any]) -> tuple[str, ...]:
+    def used_buffers(self, scalars: Mapping[str, Any]) -> tuple[str, ...]:
         return self.buffers if scalars["momentum"] else ()
-
-    def formula(self, p: Any, g: Any, *buffers: Any, **scalars: Any) -> tuple[Any, ...]:
-        return _sgd(p, g, *buffers, **scalars)
-
-
-def _sgd(
-    p: Any,
-    g: Any,
-    buf: Any = None,
-    *,
-    lr: float,
-    momentum: float,
-    undamped: float,
-    weight_decay: float,
-    nesterov: bool,
-) -> tuple[Any, ...]:
-    if weight_decay:
-        g = g + weight_decay * p
-    if momentum:
-        if buf is None:
-            buf = g.copy()
-        else:
-            buf *= momentum
-            buf += undamped * g if undamped != 1 else g
-        g = g + momentum * buf if nesterov else buf
-    p -= lr * g
-    return (p, buf) if momentum else (p,)
-
-
-class Adam(Optimizer):
-    """Adam (Kingma and Ba, arXiv:1412.6980), in PyTorch's form: weight decay is added to the gradient.
-
-    ``m = b1 m + (1 - b1) g``, ``v = b2 v + (1 - b2) g**2``, and with m and v divided by ``1 - b**t``,
-    ``p -= lr * m / (sqrt(v) + eps)``.
-
-    Args:
-        params: the parameters, or dicts of them with options of their own.
-        lr: the learning rate, finite, >= 0.
-        betas: the decay of the two averages, each in [0, 1).
-        eps: > 0.
-        weight_decay: >= 0.
-
-    Raises:
-        ValueError, TypeError: an option out of range, or parameters that cannot be optimised.
-    """
-
-    buffers = ("exp_avg", "exp_avg_sq")
-    counts_steps = True
-    decoupled = False
-
-    def __init__(
-        self,
-        params: Iterable[Any],
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
-    ) -> None:
-        super().__init__(params, dict(lr=lr, betas=tuple(betas), eps=eps, weight_decay=weight_decay))
-
-    def check(self, group: Group) -> None:
-        super().check(group)
-        for beta in group["betas"]:
-            check_number("each of betas", beta, 0, 1, "in [0, 1)")
-        check_number("eps", group["eps"], 1e-300, math.inf, "a finite number > 0")
-
-    def scalars(self, group: Group, step: int) -> dict[str, Any]:
-        b1, b2 = group["betas"]
-        decay = group["weight_decay"]
-        return {
-            "b1": b1,
-            "share1": 1 - b1,
-            "b2": b2,
-            "share2": 1 - b2,
-            "lr": group["lr"] / (1 - b1**step),
-            "root": math.sqrt(1 - b2**step),
-            "eps": group["eps"],
-            "weight_decay": 0.0 if self.decoupled else decay,
-            "shrink": 1 - group["lr"] * decay if self.decoupled else 1.0,
-        }
-
-    def formula(self, p: Any, g: Any, *buffers: Any, **scalars: Any) -> tuple[Any, ...]:
-        return _adam(p, g, *buffers, **scalars)
 
 
 def _adam(
@@ -347,6 +297,60 @@ def _adam(
     scale += eps
     p -= lr * (m / scale)
     return p, m, v
+
+
+class Adam(Optimizer):
+    """Adam (Kingma and Ba, arXiv:1412.6980), in PyTorch's form: weight decay is added to the gradient.
+
+    ``m = b1 m + (1 - b1) g``, ``v = b2 v + (1 - b2) g**2``, and with m and v divided by ``1 - b**t``,
+    ``p -= lr * m / (sqrt(v) + eps)``.
+
+    Args:
+        params: the parameters, or dicts of them with options of their own.
+        lr: the learning rate, finite, >= 0.
+        betas: the decay of the two averages, each in [0, 1).
+        eps: > 0.
+        weight_decay: >= 0.
+
+    Raises:
+        ValueError, TypeError: an option out of range, or parameters that cannot be optimised.
+    """
+
+    buffers = ("exp_avg", "exp_avg_sq")
+    formula = staticmethod(_adam)
+    counts_steps = True
+    decoupled = False
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(params, dict(lr=lr, betas=tuple(betas), eps=eps, weight_decay=weight_decay))
+
+    def check(self, group: Group) -> None:
+        super().check(group)
+        for beta in group["betas"]:
+            check_number("each of betas", beta, 0, 1, "in [0, 1)")
+        check_number("eps", group["eps"], 1e-300, math.inf, "a finite number > 0")
+
+    def scalars(self, group: Group, step: int) -> dict[str, Any]:
+        b1, b2 = group["betas"]
+        decay = group["weight_decay"]
+        return {
+            "b1": b1,
+            "share1": 1 - b1,
+            "b2": b2,
+            "share2": 1 - b2,
+            "lr": group["lr"] / (1 - b1**step),
+            "root": math.sqrt(1 - b2**step),
+            "eps": group["eps"],
+            "weight_decay": 0.0 if self.decoupled else decay,
+            "shrink": 1 - group["lr"] * decay if self.decoupled else 1.0,
+        }
 
 
 class AdamW(Adam):

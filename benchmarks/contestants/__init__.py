@@ -65,6 +65,7 @@ CONTESTANTS = {
     "JAX jit": ("xla.jitted", "jax"),
     "autograd": ("tapes.hips_autograd", "autograd"),
     "MyGrad": ("tapes.mygrad", "mygrad"),
+    "MyGrad unguarded": ("tapes.unguarded_mygrad", "mygrad"),
     "scikit-learn": ("sklearn_mlp.partial_fit", "scikit-learn"),
     "tinygrad jit": ("tinygrad_cpu.jitted", "tinygrad"),
 }

@@ -225,10 +225,11 @@ class Program:
         if native is None and not (isinstance(function, np.ufunc) and function.nout == 1):
             return self._generic(call, arguments)
         name = self.name(out)  # type: ignore[arg-type]
-        lines = [self._empty(out)] if out in self.plan.fresh else []  # type: ignore[arg-type]
+        if out in self.plan.fresh:  # at once, so that views of it can be made
+            self.lines.append(self._empty(out))  # type: ignore[arg-type]
         if native is not None:
-            return lines + native(self, call, name, arguments)
-        return [*lines, f"np.{function.__name__}({', '.join(arguments)}, out={name})"]
+            return native(self, call, name, arguments)
+        return [f"np.{function.__name__}({', '.join(arguments)}, out={name})"]
 
     def _empty(self, slot: Slot) -> str:
         make = "np.ndarray" if "strides" in slot.layout else "np.empty"
@@ -265,7 +266,7 @@ class Program:
 
 
 def _selects_by_mask(call: Call) -> bool:
-    return call.function is indexing.getitem and any(getattr(a, "dtype", None) == bool for a in call.inputs[1:])
+    return call.function is indexing.getitem and any(getattr(a, "dtype", None) == np.bool_ for a in call.inputs[1:])
 
 
 def _index(item: Any, text: str) -> str:
@@ -344,6 +345,14 @@ def _scatter(p: Program, call: Call, out: str, arguments: list[str]) -> list[str
     return [f"{out}.fill(0)", f"{out}[{_rows(p, call.output)}, {arguments[1]}] = {arguments[0]}"]
 
 
+def _put(p: Program, call: Call, out: str, arguments: list[str]) -> list[str]:
+    items = call.inputs[1:]
+    if all(isinstance(i, indexing.BASIC) or getattr(i, "dtype", None) == np.bool_ for i in items):
+        index = ", ".join(_index(a, text) for a, text in zip(items, arguments[1:], strict=True)) or "()"
+        return [f"{out}.fill(0)", f"{out}[{index}] = {arguments[0]}"]
+    return [f"{out}.fill(0)", f"np.add.at({out}, ({', '.join(arguments[1:])},), {arguments[0]})"]
+
+
 def _gather(p: Program, call: Call, out: str, arguments: list[str]) -> list[str]:
     return [f"{out}[...] = {arguments[0]}[{_rows(p, call.output)}, {arguments[1]}]"]
 
@@ -354,6 +363,7 @@ def _rows(p: Program, slot: Any) -> str:
     if ("rows", n) not in p.helpers:
         name = p.helpers["rows", n] = p.unique(f"rows{n}")
         p.setup.append(f"{name} = np.arange({n})")
+        p.plan.helper_bytes += np.arange(n).nbytes
     return p.helpers["rows", n]
 
 
@@ -379,7 +389,7 @@ _NATIVE: dict[Any, Callable[[Program, Call, str, list[str]], list[str]]] = {
     np.matmul: _matmul, linalg.matmul: _matmul,
     elementwise.select: _select, elementwise.uniform: _uniform,
     shapes.spread: _spread, shapes.astype: _astype, np.copy: _copy,
-    indexing.scatter: _scatter, indexing.gather: _gather, np.concatenate: _concatenate,
+    indexing.put: _put, indexing.scatter: _scatter, indexing.gather: _gather, np.concatenate: _concatenate,
 }  # fmt: skip
 
 
@@ -411,6 +421,13 @@ def module_source(program: Program) -> str:
     return "\n".join([*lines, "", "", program.source, ""])
 
 
+def _plain(state: Any) -> Any:
+    """Return the state of a generator with lists in place of arrays."""
+    if isinstance(state, dict):
+        return {key: _plain(value) for key, value in state.items()}
+    return state.tolist() if isinstance(state, np.ndarray) else state
+
+
 def _object_source(program: Program, name: str, value: Any) -> str:
     """Return the text that makes an object of a program anew."""
     if name in program.readers:
@@ -419,7 +436,7 @@ def _object_source(program: Program, name: str, value: Any) -> str:
         return f"def {name}():  # the numbers as they were when this was recorded\n    return ({values})"
     if isinstance(value, np.random.Generator):
         kind, state = type(value.bit_generator).__name__, value.bit_generator.state
-        return f"{name} = np.random.Generator(np.random.{kind}())\n{name}.bit_generator.state = {state!r}"
+        return f"{name} = np.random.Generator(np.random.{kind}())\n{name}.bit_generator.state = {_plain(state)!r}"
     unknown = set(value.__code__.co_names) - {"np"} - set(dir(np)) - set(dir(np.ndarray)) - set(dir(builtins))
     if unknown:
         raise RecordingError(f"{value.__name__} cannot be exported: it needs {', '.join(sorted(unknown))}")

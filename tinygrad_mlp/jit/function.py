@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import html
-import types
 import threading
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -53,8 +53,8 @@ class Compiled:
         execute("\n".join(program.setup), namespace, f"setup of {self.name}")
         execute(program.source, namespace, self.name)
         self.step = namespace.pop("step")  # a namespace that holds its function would only die by the collector
-        self.grads = [(t, None if s is None else wrap(namespace[program.name(s)])) for t, s in plan.grads.items()]
-        self.versions = [t._version for t in self.record.changed]
+        self.grads = [(t, None if s is None else wrap(namespace[program.name(s)], [0])) for t, s in plan.grads.items()]
+        self.versions = [t._version for t in (*self.record.changed, *(g for _, g in self.grads if g is not None))]
         self.own = {id(namespace[s.name]) for s in plan.storages}
         self.changed = {id(memory_of(t._data)) for t in self.record.changed}
         self.program = program
@@ -89,7 +89,8 @@ class Compiled:
     def _found(self, slot: Slot) -> Any:
         """Return a gradient from before, in memory that the program does not write to before it has read it."""
         array = slot.source._grad._data
-        in_place = self.plan.found[slot] and any(t is slot.source and g is t._grad for t, g in self.grads)  # type: ignore[union-attr]
+        own = any(t is slot.source and g is t._grad for t, g in self.grads)
+        in_place = own and self.plan.found[slot]  # type: ignore[union-attr]
         return array if in_place or id(memory_of(array)) not in self.own else array.copy(order="K")
 
 
@@ -131,6 +132,9 @@ class Jitted:
                     return self._run(compiled, structure, arrays)
             return self._record(known, structure, arrays)
 
+    def __get__(self, instance: Any, owner: type) -> Any:
+        return self if instance is None else types.MethodType(self, instance)
+
     def _run(self, compiled: Compiled, structure: Any, arrays: list[Any]) -> Any:
         if not compiled.confirmed:
             return self._confirm(compiled, structure, arrays)
@@ -157,9 +161,14 @@ class Jitted:
     def _trace(
         self, recorder: Recorder, structure: Any, arrays: list[Any], first: Compiled | None = None
     ) -> tuple[Compiled, Any]:
-        """Run the function as it is, recorded; return the record and the results. Raise if it differs from a first one."""
+        """Run the function as it is, recorded, and return the record and the results.
+
+        Raise, with everything put back, if it does the same as the first record but for what would be frozen.
+        """
         for owner, attribute, value in _surroundings(self.function):
             recorder.guard(owner, attribute, value)
+        optimizers = [] if first is None else first.record.optimizers
+        options = [(group, dict(group)) for optimizer in optimizers for group in optimizer.param_groups]
         with recorder.running():
             names = _argument_names(self.function, len(arrays))
             tensors = [recorder.input(a, name) for a, name in zip(arrays, names, strict=True)]
@@ -168,8 +177,9 @@ class Jitted:
             shape = _flatten_result(self.function(*args, **kwargs), leaves)
             slots = [recorder.slot(t) if isinstance(t, Value) else t for t in leaves]
             compiled = Compiled(recorder.record, slots, shape, self.__name__)
+            self._compare_options(options)
             if first is not None and first.outline == compiled.outline:
-                self._compare(first.record, compiled.record)
+                self._compare_calls(first.record, compiled.record)
                 compiled.confirmed = True
         return compiled, _rebuild(shape, _own_copies(leaves))
 
@@ -180,13 +190,23 @@ class Jitted:
         known[known.index(compiled)] = self.last = again
         return result
 
-    def _compare(self, first: Record, second: Record) -> None:
+    def _compare_calls(self, first: Record, second: Record) -> None:
         call = difference(first, second)
         if call is not None:
             raise RecordingError(
-                f"{self.__name__}: {call.op} at {call.line} gets a number or an array that the step makes anew, differently at "
-                "each call, and that would be frozen; pass it as an argument, or draw random numbers through functional.dropout"
+                f"{self.__name__}: {call.op} at {call.line} gets a number or an array that the step makes anew, "
+                "differently at each call, and that would be frozen; pass it as an argument, or draw by functional.dropout"
             )
+
+    def _compare_options(self, options: list[tuple[dict[str, Any], dict[str, Any]]]) -> None:
+        for group, before in options:
+            changed = [key for key in before if key != "params" and group[key] != before[key]]
+            if changed:
+                group.update(before)
+                raise RecordingError(
+                    f"{self.__name__} changes {changed[0]} of an optimizer, which its program would not do; "
+                    "do that outside of it, and call a schedule's step() there"
+                )
 
     def _eagerly(self, structure: Any, arrays: list[Any]) -> Any:
         args, kwargs = _rebuild(structure, [wrap(a) for a in arrays])
@@ -358,7 +378,8 @@ def _surroundings(function: Any) -> list[tuple[Any, str, Any]]:
     code = getattr(function, "__code__", None)
     if code is None:
         return []
-    found = [(cell, ".cell_contents", cell.cell_contents) for cell in function.__closure__ or () if cell != types.CellType()]
+    cells = [cell for cell in function.__closure__ or () if cell != types.CellType()]
+    found = [(cell, ".cell_contents", cell.cell_contents) for cell in cells]
     names = [name for name in code.co_names if name in function.__globals__]
     found += [(function.__globals__, f".get({name!r})", function.__globals__[name]) for name in names]
     return [entry for entry in found if isinstance(entry[2], (Value, np.ndarray, Module, Optimizer))]

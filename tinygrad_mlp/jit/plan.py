@@ -39,6 +39,7 @@ class Plan:
         fresh: slots for which each call makes new memory, because the caller keeps them.
         found: the gradients from before that are read, and whether the new one can be computed in their memory.
         storages: all temporary memory.
+        helper_bytes: the size of the numbers of rows, by which labels pick.
         merged: how many calls were equal to earlier ones.
         dropped: how many calls nothing needed.
     """
@@ -53,13 +54,14 @@ class Plan:
     grads: dict[Any, Slot | None] = field(default_factory=dict)
     found: dict[Slot, bool] = field(default_factory=dict)
     storages: list[Storage] = field(default_factory=list)
+    helper_bytes: int = 0
     merged: int = 0
     dropped: int = 0
 
     @property
     def bytes(self) -> int:
         """The size of all buffers that the program holds, gradients included."""
-        return sum(s.nbytes for s in self.storages)
+        return sum(s.nbytes for s in self.storages) + self.helper_bytes
 
     def __repr__(self) -> str:
         return (
@@ -102,7 +104,8 @@ def _merged(plan: Plan, calls: list[Call]) -> list[Call]:
     What a product of matrices reads stays separate: BLAS takes another path for ``a.T @ a`` than for equal copies.
     """
     plan.views = _views(calls)
-    factors = {x for c in calls if c.function in MATMULS for a in c.inputs if isinstance(a, Slot) for x in (a, base_of(plan, a))}
+    operands = {a for c in calls if c.function in MATMULS for a in c.inputs if isinstance(a, Slot)}
+    factors = operands | {base_of(plan, a) for a in operands}
     first: dict[Any, Call] = {}
     same: dict[Slot, Slot] = {}
     kept = []
@@ -119,9 +122,13 @@ def _merged(plan: Plan, calls: list[Call]) -> list[Call]:
             first[key] = call
             kept.append(call)
         if call.function is assign:
-            written = _memory(plan, call.inputs[0])
-            first = {k: c for k, c in first.items() if not any(_memory(plan, a) is written for a in c.inputs if isinstance(a, Slot))}
+            first = {k: c for k, c in first.items() if not _reads_memory_of(plan, call.inputs[0], c)}
     return kept
+
+
+def _reads_memory_of(plan: Plan, target: Slot, call: Call) -> bool:
+    """Return whether a call gives something else once ``target``, or what shares its memory, has been assigned to."""
+    return any(_memory(plan, a) is _memory(plan, target) for a in call.inputs if isinstance(a, Slot))
 
 
 def _key(a: Any) -> Any:
@@ -153,11 +160,12 @@ def _found(plan: Plan, calls: list[Call]) -> dict[Slot, bool]:
                 readers[base].append(call)
     for slot in plan.outputs:
         if base_of(plan, slot).kind == "grad":
-            readers[base_of(plan, slot)] += [calls[0], calls[0]]
-    return {
-        slot: len(used) == 1 and is_elementwise(used[0]) and slot in used[0].inputs and used[0].output is plan.grads.get(slot.source)
-        for slot, used in readers.items()
-    }
+            readers[base_of(plan, slot)] = []
+    return {slot: len(used) == 1 and _only_adds(plan, slot, used[0]) for slot, used in readers.items()}
+
+
+def _only_adds(plan: Plan, slot: Slot, call: Call) -> bool:
+    return is_elementwise(call) and slot in call.inputs and call.output is plan.grads.get(slot.source)
 
 
 def _place(plan: Plan) -> None:

@@ -112,6 +112,7 @@ class Record:
     guards: list[tuple[Any, str, Any]] = field(default_factory=list)
     conditions: list[tuple[Callable[[], Any], Any]] = field(default_factory=list)
     changed: dict[Any, None] = field(default_factory=dict)
+    optimizers: list[Any] = field(default_factory=list)
     outputs: Any = None
 
 
@@ -278,7 +279,7 @@ class Recorder(Observer):
 
     def reads_grad(self, t: Any) -> None:
         """Note that the step depends on the gradient that it finds, or on there being none."""
-        if t in self.found_grads:
+        if t in self.found_grads or self._is_made_by_the_step(t):
             return
         found = self._remember_grad(t)
         self.guard(t, "grad_is_none", found is None)
@@ -289,6 +290,8 @@ class Recorder(Observer):
 
     def writes_grad(self, t: Any, value: Any) -> None:
         """Write down that ``t.grad`` becomes a Tensor or None."""
+        if self._is_made_by_the_step(t):
+            return
         self._remember_grad(t)
         slot = None if value is None else self.slot(value)
         if slot is not None and (slot.kind in ("input", "grad") or value._data.base is not None):
@@ -296,6 +299,11 @@ class Recorder(Observer):
             self._add(np.copy, [slot], {}, copy)
             slot = copy
         self._add(set_grad, [t, slot], {}, None)
+
+    def _is_made_by_the_step(self, t: Any) -> bool:
+        """Return whether a Tensor is over an argument or a result: nobody sees its gradient after the step."""
+        known = self.slots.get(id(t._data))
+        return known is not None and known.kind not in ("state", "grad")
 
     def _remember_grad(self, t: Any) -> Any:
         if t not in self.found_grads:
@@ -333,6 +341,7 @@ class Recorder(Observer):
         if optimizer in self.seen_optimizers:
             return
         self.seen_optimizers.add(optimizer)
+        self.record.optimizers.append(optimizer)
         self.condition(optimizer.signature)
         state, version = {p: dict(s) for p, s in optimizer.state.items()}, optimizer._shape_of_state
         self.undo.append(lambda: vars(optimizer).update(state=state, _shape_of_state=version))

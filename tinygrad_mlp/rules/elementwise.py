@@ -188,7 +188,6 @@ vjp(
     lambda g, out, c, x, y: select(c, g),
     lambda g, out, c, x, y: select(np.logical_not(c), g),
     bind=_where_call,
-    linear=True,
 )
 
 

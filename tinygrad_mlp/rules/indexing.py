@@ -108,7 +108,7 @@ def _diag(x: Any, k: int = 0) -> Any:
 
 def _below(x: Any, k: int) -> Any:
     """Return a mask of what is on or below the k-th diagonal of the last two axes."""
-    return np.tri(*x.shape[-2:], k=k, dtype=bool)
+    return np.tri(*x.shape[-2:], k=k, dtype=bool)  # type: ignore[call-overload]
 
 
 def _compress(condition: Any, x: Any, axis: int | None = None) -> Any:

@@ -14,7 +14,6 @@ from ..errors import ShapeError, nearest
 from .shapes import reduced_axes
 from .table import composite, constant, primitive, vjp
 
-
 SlogdetResult: Any = type(np.linalg.slogdet(np.ones((1, 1))))
 
 
@@ -25,7 +24,8 @@ def matmul(x: Any, y: Any) -> Any:
     BLAS splits the contiguous axis of the result's columns among threads, so the larger one is laid out for it: a
     wide result is F-ordered. That depends on the shape alone, so an activation and its gradient are laid out alike.
     """
-    if np.ndim(x) == np.ndim(y) == 2 and y.shape[1] > x.shape[0] and x.dtype == y.dtype:
+    plain = type(x) is type(y) is np.ndarray and x.dtype == y.dtype
+    if plain and x.ndim == y.ndim == 2 and y.shape[1] > x.shape[0]:
         return np.matmul(x, y, out=np.empty((x.shape[0], y.shape[1]), x.dtype, order="F"))
     return np.matmul(x, y)
 
@@ -237,6 +237,13 @@ def _half_diagonal(x: Any) -> Any:
     return np.tril(x) - 0.5 * (x * np.eye(x.shape[-1], dtype=x.dtype))
 
 
+def _cholesky(x: Any) -> Any:
+    """Return the Cholesky factor of the symmetric part, so that the gradient is symmetric, as in PyTorch and JAX."""
+    if x.shape[-1:] != x.shape[-2:-1]:
+        raise ShapeError(f"cholesky takes square matrices, got shape {x.shape}")
+    return np.linalg.cholesky(0.5 * (x + _transposed(x)))
+
+
 def _cholesky_x(g: Any, out: Any) -> Any:
     """Return the gradient of a Cholesky factor (Murray, arXiv:1602.07527, equation 8), as a symmetric matrix."""
     inverse = np.linalg.inv(out)
@@ -268,11 +275,7 @@ vjp(
 )
 vjp(np.linalg.det, lambda g, out, x: (g * out)[..., None, None] * _transposed(np.linalg.inv(x)))
 vjp(logabsdet, lambda g, out, x: g[..., None, None] * _transposed(np.linalg.inv(x)))
-vjp(
-    np.linalg.cholesky,
-    lambda g, out, x: _cholesky_x(g, out),
-    forward=lambda x: np.linalg.cholesky(0.5 * (x + _transposed(x))),
-)
+vjp(np.linalg.cholesky, lambda g, out, x: _cholesky_x(g, out), forward=_cholesky)
 constant(signdet)
 composite(np.linalg.slogdet, lambda x: SlogdetResult(signdet(x), logabsdet(x)))
 composite(np.linalg.matrix_power, _matrix_power)

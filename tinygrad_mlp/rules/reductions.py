@@ -153,7 +153,9 @@ def _average(x: Any, axis: Axis = None, weights: Any = None, keepdims: bool = Fa
     if np.shape(weights) != x.shape:
         reduced = reduced_axes(x.ndim, axis)
         if axis is None or np.shape(weights) != tuple(x.shape[i] for i in reduced):
-            raise ShapeError(f"average: weights of shape {np.shape(weights)} are not one for each element or along axis")
+            raise ShapeError(
+                f"average: weights of shape {np.shape(weights)} are not one for each element or along axis"
+            )
         shape = [n if i in reduced else 1 for i, n in enumerate(x.shape)]
         weights = np.reshape(np.transpose(weights, np.argsort(reduced)), shape)
     weights = weights * np.ones(x.shape, x.dtype)
@@ -178,6 +180,11 @@ def _quantile(x: Any, q: Any, axis: Axis = None, keepdims: bool = False) -> Any:
 
 def _without_nan(x: Any, fill: float = 0.0) -> Any:
     return np.where(np.isnan(x), fill, x)
+
+
+def _nanmean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    count = (~np.isnan(x)).sum(axis=axis, dtype=x.dtype, keepdims=keepdims)
+    return np.nansum(x, axis=axis, keepdims=keepdims) / count
 
 
 def _freedom(x: Any, axis: Axis, ddof: int, keepdims: bool) -> Any:
@@ -305,7 +312,9 @@ def log_softmax(x: Any, axis: int = -1) -> Any:
 
 vjp(
     logsumexp,
-    lambda g, out, x, axis=None, keepdims=False: spread(g, x.shape, axis) * _weights(spread(out, x.shape, axis), x, axis),
+    lambda g, out, x, axis=None, keepdims=False: (
+        spread(g, x.shape, axis) * _weights(spread(out, x.shape, axis), x, axis)
+    ),
 )
 vjp(softmax, lambda g, out, x, axis=-1: out * (g - (g * out).sum(axis=axis, keepdims=True)))
 vjp(log_softmax, lambda g, out, x, axis=-1: g - np.exp(out) * g.sum(axis=axis, keepdims=True))

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_tuple
 
 from ..errors import ShapeError, nearest
 from .table import composite, primitive, vjp
@@ -144,12 +143,12 @@ def _pad(
     x: Any, pad_width: Any, mode: str = "constant", *, constant_values: Any = None, reflect_type: str | None = None
 ) -> Any:
     """Pad with constants by joining, and in all other modes by taking elements from where NumPy would pad an index."""
-    options = {"constant_values": constant_values, "reflect_type": reflect_type}
+    options: Any = {"constant_values": constant_values, "reflect_type": reflect_type}
     options = {key: value for key, value in options.items() if value is not None}
     if mode not in ("constant", "edge", "reflect", "symmetric", "wrap") or reflect_type == "odd":
         odd = f" with reflect_type={reflect_type!r}" if reflect_type == "odd" else ""
         raise ValueError(f"pad: mode {mode!r}{odd} has no rule; use constant, edge, reflect, symmetric or wrap")
-    np.pad(np.zeros((1,) * x.ndim), 0, mode, **options)  # raises for an option that the mode does not have
+    np.pad(np.zeros((1,) * x.ndim), 0, mode, **options)  # type: ignore[call-overload]  # raises for an option that the mode does not have
     widths = np.broadcast_to(np.asarray(pad_width), (x.ndim, 2)).tolist()
     values = np.broadcast_to(np.asarray(options.get("constant_values", 0)), (x.ndim, 2)).tolist()
     for axis, (low, high) in enumerate(widths):
@@ -206,7 +205,8 @@ def _plain(indices: Any) -> Any:
 
 def _slices(x: Any, parts: Sequence[Any], axis: int) -> list[Any]:
     before = (slice(None),) * (axis % x.ndim)
-    return [x[before + (slice(p[0], p[-1] + 1) if len(p) else slice(0, 0),)] for p in parts]
+    places = [(*before, slice(p[0], p[-1] + 1) if len(p) else slice(0, 0)) for p in parts]
+    return [x[place] for place in places]
 
 
 def _block(arrays: Any) -> Any:

@@ -33,8 +33,9 @@ class Rule:
     """One entry of the table: how a function is computed and differentiated.
 
     ``vjps[i]`` is the rule of positional argument i, or None where the function is constant in it. ``linear`` says
-    that the rules read no values of what they differentiate, only shapes; ``view`` that the result may share memory with the first argument;
-    ``binds`` that a call needs ``bind`` even without keywords; ``own`` that the function is one of this package.
+    that the rules read no values of what they differentiate, only shapes; ``view`` that the result may share memory
+    with the first argument; ``binds`` that a call needs ``bind`` even without keywords; ``own`` that the function is
+    one of this package.
     """
 
     __slots__ = ("bind", "binds", "forward", "kind", "linear", "name", "own", "view", "vjps")
@@ -222,7 +223,9 @@ def _refusing(function: Function, known: frozenset[str], bind: Binder) -> Binder
     def checked(*args: Any, **kwargs: Any) -> tuple[Sequence[Any], dict[str, Any]]:
         args, kwargs = bind(*args, **kwargs)  # type: ignore[assignment]
         if kwargs and not known.issuperset(kwargs):
-            kwargs = {key: value for key, value in kwargs.items() if key in known or not _is_default(function, key, value)}
+            kwargs = {
+                key: value for key, value in kwargs.items() if key in known or not _is_default(function, key, value)
+            }
             for key in kwargs:
                 if key not in known:
                     allowed = f"it takes {', '.join(sorted(known))}" if known else "it takes no keywords"
@@ -239,7 +242,9 @@ def _without_out(function: Function) -> Binder:
         given = {**dict(zip(_defaults(function), args, strict=False)), **kwargs}
         for key in ("out", "where"):
             if key in given and not _is_default(function, key, given[key]):
-                raise NoRuleError(f"{function.__name__}: keyword {key!r} is not supported on a Tensor; assign the result")
+                raise NoRuleError(
+                    f"{function.__name__}: keyword {key!r} is not supported on a Tensor; assign the result"
+                )
         return args, kwargs
 
     return checked

@@ -8,7 +8,13 @@ import numpy as np
 
 from ...errors import ShapeError
 from ..elementwise import (
-    bce, bce_with_logits, leaky_relu, relu, select, sigmoid, softplus,
+    bce,
+    bce_with_logits,
+    leaky_relu,
+    relu,
+    select,
+    sigmoid,
+    softplus,
 )  # fmt: skip
 from ..table import raises, samples
 
@@ -89,7 +95,9 @@ samples(
     calls=lambda f, x: one(f, x),
 )  # fmt: skip
 samples(np.sqrt, np.log, np.log2, np.log10, calls=lambda f, x: one(f, x.positive))
-samples(np.log1p, np.arcsin, np.arccos, np.arctanh, np.tan, calls=lambda f, x: one(f, lambda *s: x.between(-0.7, 0.7, *s)))
+samples(
+    np.log1p, np.arcsin, np.arccos, np.arctanh, np.tan, calls=lambda f, x: one(f, lambda *s: x.between(-0.7, 0.7, *s))
+)
 samples(np.arccosh, calls=lambda f, x: one(f, lambda *s: 1 + x.positive(*s)))
 samples(np.reciprocal, np.cbrt, np.absolute, np.fabs, calls=lambda f, x: one(f, x.nonzero))
 samples(np.expm1, np.log1p, calls=lambda f, x: [f(np.array([1e-20, -1e-9]))])
@@ -105,7 +113,15 @@ samples(np.modf, calls=lambda f, x: [*one(f, lambda *s: x.between(1.2, 1.8, *s))
 samples(np.iscomplexobj, np.isrealobj, calls=lambda f, x: [f(x(2, 3))])
 
 samples(relu, calls=lambda f, x: [*one(f, x.nonzero), f(np.array([-inf, -0.5, 0.5]))])
-samples(leaky_relu, calls=lambda f, x: [*one(f, x.nonzero), f(x.nonzero(3), 0.2), f(x.nonzero(3), negative_slope=0.3), f(x.nonzero(2, 3), x(3))])
+samples(
+    leaky_relu,
+    calls=lambda f, x: [
+        *one(f, x.nonzero),
+        f(x.nonzero(3), 0.2),
+        f(x.nonzero(3), negative_slope=0.3),
+        f(x.nonzero(2, 3), x(3)),
+    ],
+)
 samples(sigmoid, softplus, calls=lambda f, x: [*one(f, x), f(np.array([-800.0, -40.0, 40.0, 800.0]))])
 samples(
     select,

@@ -80,27 +80,62 @@ samples(
         f(x(2, 3), np.array([[0, 0]]), 1),
     ],
 )
-samples(np.sort, calls=lambda f, x: [f(x.distinct(2, 3)), f(x.distinct(2, 3), 0), f(x.distinct(2, 3), axis=None), f(x.distinct(5), axis=-1)])
+samples(
+    np.sort,
+    calls=lambda f, x: [
+        f(x.distinct(2, 3)),
+        f(x.distinct(2, 3), 0),
+        f(x.distinct(2, 3), axis=None),
+        f(x.distinct(5), axis=-1),
+    ],
+)
 raises(TypeError, "'kind'", np.sort, calls=lambda f, x: [f(x(3), -1, "heapsort"), f(x(3), kind="stable")])
 samples(
     np.repeat,
-    calls=lambda f, x: [f(x(2, 3), 2), f(x(3), [0, 1, 2]), f(x(2, 3), 2, axis=1), f(x(2, 3), np.array([2, 1]), 0), f(x(), 3), f(x(2, 3), [2], -1)],
+    calls=lambda f, x: [
+        f(x(2, 3), 2),
+        f(x(3), [0, 1, 2]),
+        f(x(2, 3), 2, axis=1),
+        f(x(2, 3), np.array([2, 1]), 0),
+        f(x(), 3),
+        f(x(2, 3), [2], -1),
+    ],
 )
 samples(
     np.delete,
-    calls=lambda f, x: [f(x(4), 1), f(x(2, 3), 0, axis=1), f(x(2, 3), [0, 4]), f(x(5), slice(1, 3)), f(x(3), np.array([True, False, True])), f(x(2, 3), -1, 0)],
+    calls=lambda f, x: [
+        f(x(4), 1),
+        f(x(2, 3), 0, axis=1),
+        f(x(2, 3), [0, 4]),
+        f(x(5), slice(1, 3)),
+        f(x(3), np.array([True, False, True])),
+        f(x(2, 3), -1, 0),
+    ],
 )
-samples(np.compress, calls=lambda f, x: [f([True, False, True], x(3, 2), axis=0), f(x.booleans(2), x(3, 2), 1), f([0, 1, 1], x(2, 3))])
+samples(
+    np.compress,
+    calls=lambda f, x: [f([True, False, True], x(3, 2), axis=0), f(x.booleans(2), x(3, 2), 1), f([0, 1, 1], x(2, 3))],
+)
 samples(np.extract, calls=lambda f, x: [f(x.booleans(2, 3), x(2, 3)), f([0, 1, 1], x(3))])
 samples(np.resize, calls=lambda f, x: [f(x(2, 3), (4, 2)), f(x(2, 3), 4), f(x(2, 3), (2, 1))])
 samples(
     np.diagonal,
-    calls=lambda f, x: [f(x(3, 3)), f(x(2, 4), 1), f(x(4, 2), offset=-1), f(x(2, 3, 4)), f(x(2, 3, 4), 1, 1, 2), f(x(2, 3, 4), axis1=-1, axis2=0), f(x(2, 3), 5)],
+    calls=lambda f, x: [
+        f(x(3, 3)),
+        f(x(2, 4), 1),
+        f(x(4, 2), offset=-1),
+        f(x(2, 3, 4)),
+        f(x(2, 3, 4), 1, 1, 2),
+        f(x(2, 3, 4), axis1=-1, axis2=0),
+        f(x(2, 3), 5),
+    ],
 )
 samples(np.linalg.diagonal, calls=lambda f, x: [f(x(3, 3)), f(x(2, 3, 4), offset=1), f(x(2, 3, 4), offset=-1)])
 samples(np.diag, calls=lambda f, x: [f(x(3)), f(x(2), 1), f(x(2), k=-2), f(x(3, 3)), f(x(2, 4), 1), f(x(4, 2), k=-1)])
 samples(np.diagflat, calls=lambda f, x: [f(x(3)), f(x(2, 2), 1), f(x(2), k=-1), f(x())])
-samples(np.trace, calls=lambda f, x: [f(x(3, 3)), f(x(2, 4), 1), f(x(2, 3, 4), offset=-1, axis1=1, axis2=2), f(x(2, 3, 4))])
+samples(
+    np.trace, calls=lambda f, x: [f(x(3, 3)), f(x(2, 4), 1), f(x(2, 3, 4), offset=-1, axis1=1, axis2=2), f(x(2, 3, 4))]
+)
 samples(np.linalg.trace, calls=lambda f, x: [f(x(3, 3)), f(x(2, 3, 4)), f(x(2, 3, 4), offset=1)])
 samples(np.tril, np.triu, calls=lambda f, x: [f(x(3, 3)), f(x(2, 4), 1), f(x(4, 2), k=-1), f(x(2, 3, 3)), f(x(3))])
 samples(np.tril, calls=lambda f, x: [f(np.array([[1.5, np.inf], [0.5, 2.0]]))])

@@ -37,7 +37,14 @@ def batches(f: Any, x: Any) -> list[Any]:
 
 
 samples(np.matmul, matmul, np.linalg.matmul, calls=lambda f, x: [*products(f, x), *batches(f, x)])
-raises(ShapeError, r"cannot multiply \(2, 3\) by \(4, 2\): the inner sizes 3 and 4 differ", np.matmul, matmul, np.dot, calls=lambda f, x: [f(x(2, 3), x(4, 2))])
+raises(
+    ShapeError,
+    r"cannot multiply \(2, 3\) by \(4, 2\): the inner sizes 3 and 4 differ",
+    np.matmul,
+    matmul,
+    np.dot,
+    calls=lambda f, x: [f(x(2, 3), x(4, 2))],
+)
 samples(
     linear,
     calls=lambda f, x: [
@@ -55,7 +62,14 @@ samples(
 )
 samples(
     np.inner,
-    calls=lambda f, x: [f(x(3), x(3)), f(x(2, 3), x(4, 3)), f(x(3), x(2, 3)), f(x(2, 2, 3), x(3)), f(x(), x(2, 3)), f(x(), x())],
+    calls=lambda f, x: [
+        f(x(3), x(3)),
+        f(x(2, 3), x(4, 3)),
+        f(x(3), x(2, 3)),
+        f(x(2, 2, 3), x(3)),
+        f(x(), x(2, 3)),
+        f(x(), x()),
+    ],
 )
 samples(np.outer, calls=lambda f, x: [f(x(2), x(3)), f(x(2, 2), x(3)), f(x(), x(3))])
 samples(np.linalg.outer, calls=lambda f, x: [f(x(2), x(3))])
@@ -110,13 +124,34 @@ samples(
 )
 raises(TypeError, "as a string", np.einsum, calls=lambda f, x: [f(x(2, 3), [0, 1], x(3, 2), [1, 2])])
 raises(ShapeError, "einsum", np.einsum, calls=lambda f, x: [f("ij,jk", x(2, 3), x(2, 3)), f("ijk", x(2, 3))])
-samples(np.kron, calls=lambda f, x: [f(x(2), x(3)), f(x(2, 2), x(2, 3)), f(x(2, 2), x(3)), f(x(), x(2)), f(x(2, 1, 2), x(2, 2))])
-samples(np.cross, np.linalg.cross, calls=lambda f, x: [f(x(3), x(3)), f(x(2, 3), x(2, 3)), f(x(2, 3), x(3)), f(x(3, 2), x(3, 2), axis=0)])
+samples(
+    np.kron,
+    calls=lambda f, x: [f(x(2), x(3)), f(x(2, 2), x(2, 3)), f(x(2, 2), x(3)), f(x(), x(2)), f(x(2, 1, 2), x(2, 2))],
+)
+samples(
+    np.cross,
+    np.linalg.cross,
+    calls=lambda f, x: [f(x(3), x(3)), f(x(2, 3), x(2, 3)), f(x(2, 3), x(3)), f(x(3, 2), x(3, 2), axis=0)],
+)
 raises(ValueError, "3", np.cross, np.linalg.cross, calls=lambda f, x: [f(x(4), x(4))])
-samples(np.convolve, np.correlate, calls=lambda f, x: [
-    f(x(5), x(3)), f(x(3), x(5)), f(x(5), x(2), "same"), f(x(5), x(3), mode="valid"), f(x(4), x(4), "same"), f(x(5), x(2), "full"),
-    f(x(2), x(5), "same"), f(x(1), x(1)), f(x(2), x(5), "full"), f(x(2), x(5), "valid"), f(x(3), x(4), "same"), f(x(3), x(6), "same"),
-])
+samples(
+    np.convolve,
+    np.correlate,
+    calls=lambda f, x: [
+        f(x(5), x(3)),
+        f(x(3), x(5)),
+        f(x(5), x(2), "same"),
+        f(x(5), x(3), mode="valid"),
+        f(x(4), x(4), "same"),
+        f(x(5), x(2), "full"),
+        f(x(2), x(5), "same"),
+        f(x(1), x(1)),
+        f(x(2), x(5), "full"),
+        f(x(2), x(5), "valid"),
+        f(x(3), x(4), "same"),
+        f(x(3), x(6), "same"),
+    ],
+)
 raises(ValueError, "empty|mode", np.convolve, np.correlate, calls=lambda f, x: [f(x(3), x(0)), f(x(3), x(2), "other")])
 samples(np.linalg.inv, calls=lambda f, x: [f(x.invertible(3, 3)), f(x.invertible(2, 2, 2)), f(x.nonzero(1, 1))])
 samples(
@@ -130,15 +165,35 @@ samples(
         f(x.invertible(2, 3, 3), x(3)),
     ],
 )
-samples(np.linalg.det, logabsdet, np.linalg.slogdet, signdet, calls=lambda f, x: [f(x.invertible(3, 3)), f(x.invertible(2, 2, 2)), f(-x.positive(1, 1))])
+samples(
+    np.linalg.det,
+    logabsdet,
+    np.linalg.slogdet,
+    signdet,
+    calls=lambda f, x: [f(x.invertible(3, 3)), f(x.invertible(2, 2, 2)), f(-x.positive(1, 1))],
+)
 samples(np.linalg.cholesky, calls=lambda f, x: [f(x.definite(3, 3)), f(x.definite(2, 2, 2)), f(x.positive(1, 1))])
 raises(np.linalg.LinAlgError, "[Ss]ingular", np.linalg.inv, calls=lambda f, x: [f(np.zeros((2, 2)))])
 raises(np.linalg.LinAlgError, "[Ss]ingular", np.linalg.solve, calls=lambda f, x: [f(np.zeros((2, 2)), x(2))])
 raises(np.linalg.LinAlgError, "positive definite", np.linalg.cholesky, calls=lambda f, x: [f(-np.eye(2))])
-raises(ValueError, "square", np.linalg.inv, np.linalg.det, np.linalg.cholesky, np.linalg.slogdet, calls=lambda f, x: [f(x(2, 3))])
-samples(np.linalg.matrix_power, calls=lambda f, x: [*(f(x.invertible(3, 3), n) for n in (-2, -1, 0, 1, 2, 3, 5)), f(x(2, 2, 2), 3)])
+raises(
+    ValueError,
+    "square",
+    np.linalg.inv,
+    np.linalg.det,
+    np.linalg.cholesky,
+    np.linalg.slogdet,
+    calls=lambda f, x: [f(x(2, 3))],
+)
+samples(
+    np.linalg.matrix_power,
+    calls=lambda f, x: [*(f(x.invertible(3, 3), n) for n in (-2, -1, 0, 1, 2, 3, 5)), f(x(2, 2, 2), 3)],
+)
 raises(TypeError, "integer", np.linalg.matrix_power, calls=lambda f, x: [f(x(2, 2), 2.0)])
-samples(np.linalg.multi_dot, calls=lambda f, x: [f([x(2, 3), x(3, 4), x(4, 2)]), f([x(3), x(3, 2), x(2)]), f((x(2, 3), x(3, 2)))])
+samples(
+    np.linalg.multi_dot,
+    calls=lambda f, x: [f([x(2, 3), x(3, 4), x(4, 2)]), f([x(3), x(3, 2), x(2)]), f((x(2, 3), x(3, 2)))],
+)
 samples(np.polyval, calls=lambda f, x: [f(x(3), x(4)), f(x(2), x()), f([1.0, 2.0, 3.0], x(2, 2)), f(x(3), 1.5)])
 if hasattr(np, "matvec"):
     samples(np.matvec, calls=lambda f, x: [f(x(2, 3), x(3)), f(x(4, 2, 3), x(3)), f(x(2, 3), x(4, 3))])

@@ -52,7 +52,9 @@ samples(
     np.max, np.amax, np.min, np.amin, np.ptp,
     calls=lambda f, x: [*axes(f, x.distinct), f(x.distinct(2, 3, 4), axis=(0, -1))],
 )  # fmt: skip
-samples(np.max, np.amax, np.min, np.amin, calls=lambda f, x: [f(x()), f(x.distinct(2, 3, 4), axis=(1, 2), keepdims=True)])
+samples(
+    np.max, np.amax, np.min, np.amin, calls=lambda f, x: [f(x()), f(x.distinct(2, 3, 4), axis=(1, 2), keepdims=True)]
+)
 raises(ShapeError, "axis 2 is out of bounds", np.sum, np.max, np.min, calls=lambda f, x: [f(x(2, 3), axis=2)])
 raises(ShapeError, "duplicate", np.sum, np.max, calls=lambda f, x: [f(x(2, 3), axis=(0, 0))])
 raises(ValueError, "out of bounds", np.mean, np.prod, np.var, np.std, calls=lambda f, x: [f(x(2, 3), axis=2)])
@@ -84,8 +86,8 @@ samples(
 samples(
     np.nanvar, np.nanstd,
     calls=lambda f, x: [
-        f(x.gaps(3, 4)), f(x.gaps(3, 4), 0), f(x.gaps(3, 4), axis=1, ddof=1), f(x.gaps(3, 4), keepdims=True), f(x.distinct(4)),
-        f(x.gaps(2, 3, 4), axis=(0, -1)),
+        f(x.gaps(3, 4)), f(x.gaps(3, 4), 0), f(x.gaps(3, 4), axis=1, ddof=1), f(x.gaps(3, 4), keepdims=True),
+        f(x.distinct(4)), f(x.gaps(2, 3, 4), axis=(0, -1)),
     ],
 )  # fmt: skip
 
@@ -127,7 +129,14 @@ raises(TypeError, "'method'", np.quantile, np.percentile, calls=lambda f, x: [f(
 
 samples(
     np.diff,
-    calls=lambda f, x: [f(x(4)), f(x(2, 3)), f(x(4, 3), 2), f(x(4, 3), n=3, axis=0), f(x(2, 3), n=0), f(x(2, 3), axis=-2)],
+    calls=lambda f, x: [
+        f(x(4)),
+        f(x(2, 3)),
+        f(x(4, 3), 2),
+        f(x(4, 3), n=3, axis=0),
+        f(x(2, 3), n=0),
+        f(x(2, 3), axis=-2),
+    ],
 )
 samples(np.ediff1d, calls=lambda f, x: [f(x(4)), f(x(2, 3))])
 samples(
@@ -186,7 +195,10 @@ samples(
 samples(np.nanargmax, np.nanargmin, calls=lambda f, x: [f(x.gaps(2, 3)), f(x.gaps(2, 3), axis=-1)])
 samples(np.argsort, calls=lambda f, x: [f(x.distinct(2, 3)), f(x.distinct(2, 3), axis=None), f(x.distinct(4), 0)])
 samples(np.argpartition, calls=lambda f, x: [f(x.distinct(5), 2)])
-samples(np.lexsort, calls=lambda f, x: [f((x.distinct(4), x.distinct(4))), f(x.distinct(2, 4)), f(x.distinct(2, 4, 3), axis=0)])
+samples(
+    np.lexsort,
+    calls=lambda f, x: [f((x.distinct(4), x.distinct(4))), f(x.distinct(2, 4)), f(x.distinct(2, 4, 3), axis=0)],
+)
 samples(np.argwhere, np.flatnonzero, np.nonzero, calls=lambda f, x: [f(x.distinct(2, 3))])
 samples(np.array_equal, np.array_equiv, np.isin, calls=lambda f, x: [f(*x.apart((2, 3), (2, 3)))])
 samples(np.searchsorted, np.digitize, calls=lambda f, x: [f(np.array([0.1, 0.6, 1.2]), np.array([0.2, 0.7]))])
