@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 
 import tinygrad_mlp as tg
-from tinygrad_mlp import nn, optim
 from tinygrad_mlp import functional as F
+from tinygrad_mlp import nn, optim
 
 PACKED = Path(__file__).parent / "data" / "mnist.npz"
 DEFAULTS = {
@@ -94,7 +94,9 @@ def parse_options(arguments=None):
     parser.add_argument("--epochs", type=int, metavar="N", help="passes through the training images (7; notebook: 10)")
     parser.add_argument("--batch-size", type=int, metavar="N", help="images a step (128; notebook: 200)")
     parser.add_argument("--lr", type=float, metavar="X", help="highest learning rate (0.15; notebook: 1.0)")
-    parser.add_argument("--eager", action="store_true", help="run the training step op by op, not as a program: same digits")
+    parser.add_argument(
+        "--eager", action="store_true", help="run the training step op by op, not as a program: same digits"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the weights and the order of the images (0)")
     options = parser.parse_args(arguments)
     for name, value in DEFAULTS[options.model].items():

@@ -17,7 +17,11 @@ FORWARD = [
     (lambda x: x**-0.5, [0.0, 1.0], r"power of .*inf at \(0,\)"),
 ]
 BACKWARD = [
-    (lambda x: np.sqrt(x).sum(), [0.0, 4.0], r"gradient of sqrt by its input 0.*1 of 2 .*inf at \(0,\).*small constant"),
+    (
+        lambda x: np.sqrt(x).sum(),
+        [0.0, 4.0],
+        r"gradient of sqrt by its input 0.*1 of 2 .*inf at \(0,\).*small constant",
+    ),
     (lambda x: np.sqrt(F.relu(x)).sum(), [-1.0, 4.0], r"gradient of sqrt by its input 0"),
     (lambda x: np.arccos(x).sum(), [1.0, 0.0], r"gradient of arccos by its input 0.*clip"),
 ]
@@ -53,7 +57,9 @@ def test_trap_83_data_changed_through_an_alias():
     with tg.detect_anomaly():
         y = (x * x).sum()
         data[0] = 10.0
-        with pytest.raises(tg.GraphError, match=r"input 0 of multiply, x float64\(2,\).*changed after.*test_anomaly.py:\d+"):
+        with pytest.raises(
+            tg.GraphError, match=r"input 0 of multiply, x float64\(2,\).*changed after.*test_anomaly.py:\d+"
+        ):
             y.backward()
     assert x.grad is None
 
@@ -93,5 +99,3 @@ def test_jitted_functions_are_watched_too():
     step(np.array([1.0, 2.0]))
     with pytest.raises(FloatingPointError, match="log"), tg.detect_anomaly():
         step(np.array([0.0, 2.0]))
-
-

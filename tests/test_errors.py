@@ -305,7 +305,9 @@ MISUSES = [
     Misuse("add_none", lambda s: s.w + None, TypeError, r"add.*None"),
     Misuse("add_text", lambda s: s.w + "abc", TypeError, r"add.*abc"),
     Misuse("multiply_dict", lambda s: s.w * {}, TypeError, r"multiply.*\{\}"),
-    Misuse("ragged_list", lambda s: np.add(s.w, [[1.0, 2.0], [3.0]]), ShapeError, r"\[\[1\.0, 2\.0\], \[3\.0\]\].*rows"),
+    Misuse(
+        "ragged_list", lambda s: np.add(s.w, [[1.0, 2.0], [3.0]]), ShapeError, r"\[\[1\.0, 2\.0\], \[3\.0\]\].*rows"
+    ),
     Misuse("complex_operand", lambda s: s.w * 1j, TypeError, r"multiply.*complex128.*use float32/float64"),
     Misuse("invert", lambda s: ~s.w, TypeError, r"invert.*float64\(2, 3\)"),
     Misuse("no_rule", lambda s: np.fft.fft(s.w), NoRuleError, r"fft.*(build|use)"),

@@ -5,22 +5,28 @@
 >>> x = tg.Tensor([1.0, 2.0], requires_grad=True)
 >>> np.sum(np.tanh(x) * x).backward()
 >>> x.grad.numpy().round(6)
-array([1.181568, 1.10533 ])
+array([1.181568, 1.105329])
 """
+
+from typing import TYPE_CHECKING, Any
 
 from . import data, functional, nn, optim
 from .anomaly import detect_anomaly
 from .autograd import grad, hessian, hvp, jacobian, no_grad
-from .checkpoint import load, save
 from .data import accuracy, load_mnist, minibatches, one_hot, scale_pixels
 from .errors import CheckpointError, DataError, DtypeError, GraphError, NoRuleError, RecordingError, ShapeError
+from .gradcheck import GradcheckError, gradcheck
 from .jit import jit
 from .tensor import Tensor
+
+if TYPE_CHECKING:
+    from .checkpoint import load, save
 
 __all__ = [
     "CheckpointError",
     "DataError",
     "DtypeError",
+    "GradcheckError",
     "GraphError",
     "NoRuleError",
     "RecordingError",
@@ -31,6 +37,7 @@ __all__ = [
     "detect_anomaly",
     "functional",
     "grad",
+    "gradcheck",
     "hessian",
     "hvp",
     "jacobian",
@@ -45,3 +52,12 @@ __all__ = [
     "save",
     "scale_pixels",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the room of files when it is first used: it needs many modules, and most programs never do."""
+    if name in ("load", "save"):
+        from . import checkpoint
+
+        return getattr(checkpoint, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

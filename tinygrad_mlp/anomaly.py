@@ -18,7 +18,7 @@ _HINTS = {
     "sqrt": "the root of a negative number is NaN, and at 0 its slope is infinite: add a small constant inside",
     "divide": "a denominator is 0: np.where(y == 0, 1, y) before the division, or add a small constant",
     "exp": "exp overflows beyond 709 in float64 and 88 in float32: subtract the maximum, or use functional.log_softmax",
-    "power": "a root or negative power of 0, or a fractional one of a negative number: add a small constant to the base",
+    "power": "a root or negative power of 0, or a fractional one of a negative number: add a small constant",
     "linear": "weights or inputs have grown too large: lower the learning rate, scale the inputs",
     "matmul": "the factors have grown too large: lower the learning rate, scale the inputs",
     "arccos": "its slope is infinite at -1 and 1: clip the argument a little inside",
@@ -81,8 +81,8 @@ class _Detective(Observer):
         for i, (a, checksum) in enumerate(zip(t._node.inputs, before, strict=False)):
             if _checksum(a) != checksum:
                 raise GraphError(
-                    f"input {i} of {t._node.rule.name}, {_range(a)}, was changed after the op had read it at {self.line}, "
-                    "through an array that shares its memory; call backward() before changing it, or copy the array first"
+                    f"input {i} of {t._node.rule.name}, {_range(a)}, was changed after the op read it at {self.line}, "
+                    "through an array that shares its memory; call backward() before changing it, or copy the array"
                 )
 
     def gradient_of(self, t: Any, g: Any) -> None:

@@ -90,9 +90,13 @@ def grad(
     used = ancestors(outputs)[0]
     for i, t in enumerate(inputs):
         if t not in used and not allow_unused:
-            raise GraphError(f"{_called('inputs', i, t)} was not used for the outputs; pass allow_unused=True to get None")
-    results = backpropagate(outputs, seeds, set(inputs), create_graph if retain_graph is None else retain_graph, create_graph)
-    found = [results[t] if t in results else None for t in inputs]
+            raise GraphError(
+                f"{_called('inputs', i, t)} was not used for the outputs; pass allow_unused=True to get None"
+            )
+    results = backpropagate(
+        outputs, seeds, set(inputs), create_graph if retain_graph is None else retain_graph, create_graph
+    )
+    found: list[Any] = [results.get(t) for t in inputs]
     for i, t in enumerate(inputs):
         if found[i] is not None and any(t is other for other in inputs[:i]):
             found[i] = found[i].copy()
@@ -120,7 +124,11 @@ def _as_tensors(what: str, values: Any) -> tuple[Any, ...]:
 def _seed(root: Any, gradient: Any) -> Any:
     """Return the upstream gradient of a root as a Tensor, in its shape and dtype."""
     if not root._requires_grad:
-        why = f"the result comes through {root._cut}, which is constant" if root._cut else "it was detached or made under no_grad"
+        why = (
+            f"the result comes through {root._cut}, which is constant"
+            if root._cut
+            else "it was detached or made under no_grad"
+        )
         raise GraphError(f"no tensor in this graph requires grad: {why}, or no leaf has requires_grad=True; set it")
     data = root._data
     if gradient is None:
@@ -138,7 +146,7 @@ def _seed(root: Any, gradient: Any) -> Any:
         raise DtypeError(f"the upstream gradient has dtype {seed._data.dtype}; use {data.dtype}, as the result")
     if seed._data.shape != data.shape:
         raise ShapeError(
-            f"the upstream gradient has shape {seed._data.shape}, the result {data.shape}; they must be equal, reshape one"
+            f"the upstream gradient has shape {seed._data.shape}, the result {data.shape}; make them equal"
         )
     return seed if seed._data.dtype == data.dtype else astype(seed, data.dtype)
 

@@ -14,19 +14,21 @@ from __future__ import annotations
 
 import os
 import re
-import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from io import StringIO
 from itertools import islice
-from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from .errors import DataError, DtypeError, ShapeError, describe, out_of_range
+
+if TYPE_CHECKING:  # loaded where they are used: importing them takes longer than all the rest
+    import zipfile
+    from pathlib import Path
 
 TRAIN_ROWS, ROWS, PIXELS, CLASSES = 60_000, 70_000, 784, 10
 COLUMNS = [f"pixel{i}" for i in range(1, PIXELS + 1)] + ["class"]
@@ -77,6 +79,8 @@ def read_mnist(path: str | os.PathLike[str]) -> tuple[Array, Array]:
     >>> X.shape, X.dtype.name, y.dtype.name
     ((70000, 784), 'uint8', 'int64')
     """
+    from pathlib import Path
+
     path = Path(path)
     reader = {".csv": _read_csv, ".npz": _read_npz}.get(path.suffix.lower())
     if reader is None:
@@ -185,6 +189,8 @@ def _foreign(text: str) -> bytes:
 
 
 def _read_npz(path: Path) -> tuple[Array, Array]:
+    import zipfile
+
     with path.open("rb") as file:
         try:
             with zipfile.ZipFile(file) as archive:

@@ -6,7 +6,6 @@ so that ``except ValueError`` keeps working.
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,6 +24,10 @@ class RecordingError(GraphError):
 
 class ShapeError(ValueError):
     """Shapes, axes or sizes do not fit together."""
+
+
+class OptionError(ValueError):
+    """An option is out of range or unknown."""
 
 
 class DataError(ValueError):
@@ -49,6 +52,8 @@ def nearest(name: object, valid: Iterable[str]) -> str:
     >>> nearest("rleu", ["relu", "tanh"])
     "did you mean 'relu'? Valid: relu, tanh"
     """
+    import difflib
+
     names = sorted(valid)
     close = difflib.get_close_matches(str(name), names, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
@@ -66,13 +71,13 @@ def user_line() -> str:
 _HOME = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
-def out_of_range(name: str, value: object, expected: str) -> ValueError:
+def out_of_range(name: str, value: object, expected: str) -> OptionError:
     """Return the error for an option outside its range.
 
     >>> out_of_range("lr", -0.1, "a finite number >= 0")
-    ValueError('lr must be a finite number >= 0, got -0.1')
+    OptionError('lr must be a finite number >= 0, got -0.1')
     """
-    return ValueError(f"{name} must be {expected}, got {value!r}")
+    return OptionError(f"{name} must be {expected}, got {value!r}")
 
 
 def describe(value: Any) -> str:
@@ -82,6 +87,8 @@ def describe(value: Any) -> str:
     >>> describe(np.zeros((2, 3), np.float32)), describe(slice(1, 2)), describe(object())
     ('float32(2, 3)', 'slice(1, 2, None)', 'object')
     """
+    if isinstance(value, type):
+        return value.__name__
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return f"{value.dtype}{tuple(value.shape)}"
     text = repr(value)
@@ -107,7 +114,7 @@ def as_numbers(data: Any) -> np.ndarray[Any, Any]:
 
 
 def attempt(name: str, function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
-    """Call a function; raise what it raises with the op, its operands, what clashes, and what to do."""
+    """Call a function; raise what NumPy raises with the op, its operands, what clashes, and what to do."""
     try:
         return function(*args, **keywords)
     except Exception as error:
@@ -122,18 +129,28 @@ def _explained(
 ) -> Exception:
     """Return an error of NumPy in words of this package."""
     call = ", ".join([*map(describe, args), *(f"{k}={describe(v)}" for k, v in keywords.items() if k != "ends")])
+    shapes = [tuple(a.shape) for a in args if isinstance(getattr(a, "shape", None), tuple)]
+    clash = _clash(name, shapes, str(error)) if kind is ValueError else ""
     reason, hint = str(error).strip() or type(error).__name__, _HINTS.get(kind, "check its operands")
-    clash = _clash(name, [tuple(a.shape) for a in args if hasattr(a, "shape")], reason) if kind is ValueError else ""
     exception: type[Exception] = ShapeError if kind is ValueError else kind
     return exception(f"{name}({call}): {clash or f'{reason}; {hint}'}")
 
 
 _HINTS: dict[type[Exception], str] = {
+    np.linalg.LinAlgError: "check the matrix, or add a small multiple of the identity",
     ValueError: "check shapes and axes",
     TypeError: "use numbers, arrays or Tensors",
     IndexError: "use indices within the shape",
 }
-_KINDS = (ValueError, TypeError, IndexError, ZeroDivisionError, OverflowError, FloatingPointError)
+_KINDS = (
+    np.linalg.LinAlgError,
+    ValueError,
+    TypeError,
+    IndexError,
+    ZeroDivisionError,
+    OverflowError,
+    FloatingPointError,
+)
 
 
 def _clash(name: str, shapes: list[tuple[int, ...]], reason: str) -> str:
@@ -162,7 +179,7 @@ def check_number(name: str, value: Any, low: float, high: float, expected: str) 
 
     >>> check_number("momentum", 1.5, 0, 1, "in [0, 1)")
     Traceback (most recent call last):
-    ValueError: momentum must be in [0, 1), got 1.5
+    tinygrad_mlp.errors.OptionError: momentum must be in [0, 1), got 1.5
     """
     if isinstance(value, (str, bytes)) or not hasattr(value, "__float__") or not low <= value < high:
         raise out_of_range(name, value, expected)

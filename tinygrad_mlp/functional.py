@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from .errors import DtypeError, ShapeError, nearest, out_of_range
 from .autograd import no_grad
+from .errors import DtypeError, ShapeError, nearest, out_of_range
 from .graph import Value, assign
 from .rules.elementwise import bce, bce_with_logits, leaky_relu, relu, select, sigmoid, softplus, uniform
 from .rules.indexing import gather
@@ -298,7 +298,9 @@ def _as_labels_or_distribution(scores: Any, target: Any) -> Any:
     if target.ndim != 1:
         raise ShapeError(f"target has shape {target.shape}; expected labels ({n},) or probabilities ({n}, {classes})")
     if len(target) != n:
-        raise ShapeError(f"scores of shape {scores.shape} are for {n} samples, the target for {len(target)}; pass one label for each")
+        raise ShapeError(
+            f"scores of shape {scores.shape} are for {n} samples, the target for {len(target)}; pass one label for each"
+        )
     if target.dtype.kind not in "biuf":
         raise DtypeError(f"labels have dtype {target.dtype}; convert them to integers 0..{classes - 1}")
     if target.dtype.kind not in "iu":

@@ -13,7 +13,6 @@ difference table (More and Wild, SIAM J. Sci. Comput. 33, 2011); the complex ste
 
 from __future__ import annotations
 
-import html
 import inspect
 import itertools
 import math
@@ -150,6 +149,8 @@ class Report:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
+        import html
+
         texts = (f"<p>{html.escape(text)}</p>" for text in self._texts())
         return self.to_dataframe().to_html(index=False) + "".join(texts)
 

@@ -47,7 +47,7 @@ class Optimizer:
             check_number(name, group[name], 0, math.inf, "a finite number >= 0")
 
     def scalars(self, group: Group, step: int) -> dict[str, Any]:
-        """Return the numbers that `formula` needs, all computed: it uses them in array ops only. The first step is 1."""
+        """Return the numbers that `formula` needs, all computed: it uses them in array ops only. Steps count from 1."""
         raise NotImplementedError
 
     def add_param_group(self, group: Mapping[str, Any]) -> None:
@@ -112,8 +112,9 @@ class Optimizer:
 
     def signature(self) -> tuple[Any, ...]:
         """Return what decides which ops a step consists of: the options that are set, and the buffers that exist."""
-        options = tuple(bool(v) for group in self.param_groups for k, v in group.items() if k != "params")
-        return (self._shape_of_state, *options)
+        options = [bool(v) for group in self.param_groups for k, v in group.items() if k != "params"]
+        buffers = [id(v) for state in self.state.values() for v in state.values() if isinstance(v, Value)]
+        return (self._shape_of_state, *map(id, self.param_groups), *options, *buffers)
 
     def _update(self, p: Any, names: tuple[str, ...], scalars: dict[str, Any]) -> None:
         """Compute on arrays, in place where the formula does."""
@@ -162,7 +163,9 @@ class Optimizer:
         """
         absent = {"param_groups", "state"} - set(state_dict)
         if absent:
-            raise CheckpointError(f"not the state of an optimizer: it has no {sorted(absent)}; pass what state_dict() gave")
+            raise CheckpointError(
+                f"not the state of an optimizer: it has no {sorted(absent)}; pass what state_dict() gave"
+            )
         groups, state = state_dict["param_groups"], {int(k): v for k, v in state_dict["state"].items()}
         params = self._all_params()
         wrong = _differences(self.param_groups, groups, params, state, self.buffers)
@@ -254,10 +257,10 @@ class SGD(Optimizer):
 
     def scalars(self, group: Group, step: int) -> dict[str, Any]:
         return {
-            "lr": group["lr"],
-            "momentum": group["momentum"],
+            "lr": float(group["lr"]),
+            "momentum": float(group["momentum"]),
             "undamped": 1.0 - group["dampening"],
-            "weight_decay": group["weight_decay"],
+            "weight_decay": float(group["weight_decay"]),
             "nesterov": group["nesterov"],
         }
 
@@ -279,11 +282,11 @@ def _adam(
     root: float,
     eps: float,
     weight_decay: float,
-    shrink: float,
+    shrink: float | None,
 ) -> tuple[Any, ...]:
     if weight_decay:
         g = g + weight_decay * p
-    if shrink != 1:
+    if shrink is not None:
         p *= shrink
     if m is None:
         m, v = share1 * g, share2 * (g * g)
@@ -338,18 +341,18 @@ class Adam(Optimizer):
         check_number("eps", group["eps"], 1e-300, math.inf, "a finite number > 0")
 
     def scalars(self, group: Group, step: int) -> dict[str, Any]:
-        b1, b2 = group["betas"]
-        decay = group["weight_decay"]
+        b1, b2 = map(float, group["betas"])
+        lr, decay = float(group["lr"]), float(group["weight_decay"])
         return {
             "b1": b1,
             "share1": 1 - b1,
             "b2": b2,
             "share2": 1 - b2,
-            "lr": group["lr"] / (1 - b1**step),
+            "lr": lr / (1 - b1**step),
             "root": math.sqrt(1 - b2**step),
-            "eps": group["eps"],
+            "eps": float(group["eps"]),
             "weight_decay": 0.0 if self.decoupled else decay,
-            "shrink": 1 - group["lr"] * decay if self.decoupled else 1.0,
+            "shrink": 1 - lr * decay if self.decoupled and decay else None,
         }
 
 
@@ -435,7 +438,7 @@ class CosineAnnealingLR(LRScheduler):
     [1.0, 0.854, 0.5, 0.146, 0.0]
     """
 
-    def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, warmup: int = 0) -> None:  # noqa: N803
+    def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, warmup: int = 0) -> None:
         if not 0 <= warmup < T_max:
             raise out_of_range("warmup", warmup, f"from 0 to T_max - 1 = {T_max - 1}")
         self.T_max, self.eta_min, self.warmup = T_max, eta_min, warmup

@@ -16,7 +16,12 @@ from .rules.shapes import Axis, astype
 from .rules.table import constant_operand
 
 _NONE: dict[str, Any] = {}
-_REDUCTIONS: dict[np.ufunc, Callable[..., Any]] = {np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min}
+_REDUCTIONS: dict[np.ufunc, Callable[..., Any]] = {
+    np.add: np.sum,
+    np.multiply: np.prod,
+    np.maximum: np.max,
+    np.minimum: np.min,
+}
 _POWERS: dict[float, np.ufunc] = {2: np.square, 0.5: np.sqrt, -1: np.reciprocal}
 
 
@@ -61,7 +66,9 @@ class Tensor(Value):
     @data.setter
     def data(self, value: ArrayLike) -> None:
         if self._node is not None or self._version is None:
-            raise GraphError("only the data of a leaf can be replaced, this Tensor is the result of an op; make a new one")
+            raise GraphError(
+                "only the data of a leaf can be replaced, this Tensor is the result of an op; make a new one"
+            )
         array = as_numbers(value)
         if self._requires_grad and array.dtype.kind != "f":
             raise DtypeError(f"a Tensor of {array.dtype} cannot require grad; use float32/float64")

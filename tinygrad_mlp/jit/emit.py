@@ -53,7 +53,9 @@ class Program:
             storage.name = self.unique(storage.name)
             self.setup.append(f"{storage.name} = np.empty({storage.nbytes}, np.uint8)")
         body = self._body()
-        self.source = "\n".join([f"def step({', '.join(self.inputs)}):", *(f"    {line}" if line else "" for line in body)])
+        self.source = "\n".join(
+            [f"def step({', '.join(self.inputs)}):", *(f"    {line}" if line else "" for line in body)]
+        )
 
     def unique(self, name: str) -> str:
         """Return an identifier that nothing else is called by, as near to a name as can be."""
@@ -112,7 +114,7 @@ class Program:
             return self.names[slot]
         place = self.plan.place[slot]
         name = self._name(slot, wish)
-        self.setup.append(f"{name} = np.ndarray({slot.shape}, {_dtype(slot)}, {place.name}{slot.layout})")  # type: ignore[union-attr]
+        self.setup.append(f"{name} = np.ndarray({slot.shape}, {_dtype(slot)}, {place.name}{slot.layout})")
         return name
 
     def _view(self, slot: Slot) -> str:
@@ -159,7 +161,7 @@ class Program:
 
     def _body(self) -> list[str]:
         self.lines: list[str] = []
-        section, errors = "", None
+        section = ""
         ambient = np.geterr()
         numbers = iter(enumerate(self.plan.record.numbers))
         upcoming = next(numbers, None)
@@ -174,10 +176,14 @@ class Program:
             start = len(self.lines)
             self.lines += [_with_comment(line, call) for line in self._statements(call)]
             if call.errors != ambient:
-                changed = ", ".join(f'{k}="{v}"' for k, v in call.errors.items() if v != ambient[k])
+                changed = ", ".join(f'{k}="{v}"' for k, v in call.errors.items() if v != dict(ambient)[k])
                 new = self.lines[start:]
                 views = [line for line in new if "#" not in line]
-                self.lines[start:] = [*views, f"with np.errstate({changed}):", *(f"    {x}" for x in new if x not in views)]
+                self.lines[start:] = [
+                    *views,
+                    f"with np.errstate({changed}):",
+                    *(f"    {x}" for x in new if x not in views),
+                ]
         while upcoming is not None:
             self._read_numbers(*upcoming)
             upcoming = next(numbers, None)
@@ -202,7 +208,9 @@ class Program:
         self.objects[reader] = index
         self.readers.add(reader)
         if targets:
-            self.lines.append(f"({', '.join(targets)},) = {reader}()" if len(targets) == 1 else f"{', '.join(targets)} = {reader}()")
+            self.lines.append(
+                f"({', '.join(targets)},) = {reader}()" if len(targets) == 1 else f"{', '.join(targets)} = {reader}()"
+            )
         else:
             self.lines.append(f"{reader}()")
 
@@ -211,22 +219,21 @@ class Program:
         function, out = call.function, call.output
         if function is assign:
             target, value = call.inputs
+            self.names[call.result] = self.name(target)
             if isinstance(value, Slot) and self.plan.place.get(value) is target:
-                self.names[out] = self.name(target)  # type: ignore[index]
                 return []
-            self.names[out] = self.name(target)  # type: ignore[index]
             return [f"np.copyto({self.name(target)}, {self.text(value)})"]
         arguments = [self.text(a) for a in call.inputs]
         if out in self.plan.fresh:
-            self._name(out, out.name or _wish(call))  # type: ignore[arg-type,union-attr]
+            self._name(call.result, call.result.name or _wish(call))
         elif out is not None and not out.name:
             out.name = _wish(call)
         native = _NATIVE.get(function)
         if native is None and not (isinstance(function, np.ufunc) and function.nout == 1):
             return self._generic(call, arguments)
-        name = self.name(out)  # type: ignore[arg-type]
+        name = self.name(call.result)
         if out in self.plan.fresh:  # at once, so that views of it can be made
-            self.lines.append(self._empty(out))  # type: ignore[arg-type]
+            self.lines.append(self._empty(call.result))
         if native is not None:
             return native(self, call, name, arguments)
         return [f"np.{function.__name__}({', '.join(arguments)}, out={name})"]
@@ -316,7 +323,11 @@ def _select(p: Program, call: Call, out: str, arguments: list[str]) -> list[str]
     if integer is None:
         return [f"{out}[...] = 0", f"np.copyto({out}, {x}, where={mask})"]
     bits, x_bits = _bits(p, call.output, integer), _bits(p, call.inputs[1], integer)
-    return [f"{bits}[...] = {mask}", f"np.negative({bits}, out={bits})", f"np.bitwise_and({bits}, {x_bits}, out={bits})"]
+    return [
+        f"{bits}[...] = {mask}",
+        f"np.negative({bits}, out={bits})",
+        f"np.bitwise_and({bits}, {x_bits}, out={bits})",
+    ]
 
 
 def _bits(p: Program, slot: Any, integer: str) -> str:
@@ -400,7 +411,7 @@ def execute(source: str, namespace: dict[str, Any], name: str) -> None:
     """Run a program's text in a namespace: the only dynamic code of the package. Tracebacks show its lines."""
     filename = f"<jit {name} {next(_numbers)}>"
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
-    exec(compile(source, filename, "exec"), namespace)  # noqa: S102
+    exec(compile(source, filename, "exec"), namespace)
 
 
 def module_source(program: Program) -> str:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import functools
-import html
+import os
 import threading
 import types
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -81,10 +80,11 @@ class Compiled:
         values = iter(self.step(*arrays, *map(self._found, self.plan.found)))  # type: ignore[union-attr]
         for t, g in self.grads:
             t._grad = g
+        for module, training in self.record.modes.items():
+            module.training = training
         for version in self.versions:
             version[0] += 1
         return _rebuild(self.structure, [wrap(next(values)) if isinstance(r, Slot) else r for r in self.results])
-
 
     def _found(self, slot: Slot) -> Any:
         """Return a gradient from before, in memory that the program does not write to before it has read it."""
@@ -149,8 +149,8 @@ class Jitted:
     def _record(self, known: list[Compiled], structure: Any, arrays: list[Any]) -> Any:
         if sum(map(len, self.cache.values())) >= PROGRAM_LIMIT:
             raise RecordingError(
-                f"{self.__name__} has been recorded {PROGRAM_LIMIT} times: something that it depends on changes at every "
-                "call; pass it as an array, or keep it as it is"
+                f"{self.__name__} has been recorded {PROGRAM_LIMIT} times: what it depends on changes at every call; "
+                "pass it as an array, or keep it as it is"
             )
         recorder = Recorder()
         compiled, result = self._trace(recorder, structure, arrays)
@@ -195,7 +195,7 @@ class Jitted:
         if call is not None:
             raise RecordingError(
                 f"{self.__name__}: {call.op} at {call.line} gets a number or an array that the step makes anew, "
-                "differently at each call, and that would be frozen; pass it as an argument, or draw by functional.dropout"
+                "differently at each call, and that would be frozen; pass it as an argument, or use functional.dropout"
             )
 
     def _compare_options(self, options: list[tuple[dict[str, Any], dict[str, Any]]]) -> None:
@@ -217,10 +217,14 @@ class Jitted:
     def _checked(self, compiled: Compiled, structure: Any, arrays: list[Any]) -> Any:
         """Run the step eagerly, put everything back, run the program, and raise if any bit differs."""
         recorder = Recorder()
-        traced, result = self._trace(recorder, structure, arrays)
+        _, result = self._trace(recorder, structure, arrays)
         changed = list(recorder.record.changed)
         grads = [t for t, _ in compiled.grads]
-        expected = [*_arrays(result), *(t._data.copy() for t in changed), *(t._grad._data.copy() for t in grads if t._grad is not None)]
+        expected = [
+            *_arrays(result),
+            *(t._data.copy() for t in changed),
+            *(t._grad._data.copy() for t in grads if t._grad is not None),
+        ]
         recorder.roll_back()
         result = compiled.run(arrays)
         actual = [*_arrays(result), *(t._data for t in changed), *(t._grad._data for t in grads if t._grad is not None)]
@@ -245,7 +249,7 @@ class Jitted:
         """The plan of the program that ran last: calls, buffers, bytes, what was merged or dropped."""
         return self._latest().plan  # type: ignore[return-value]
 
-    def export(self, path: str | Path) -> None:
+    def export(self, path: str | os.PathLike[str]) -> None:
         """Write the program that ran last as a module that needs only NumPy, and its arrays as an npz file beside it.
 
         The module's ``step`` takes the arrays that the function takes and returns its results as arrays. It updates
@@ -256,6 +260,8 @@ class Jitted:
             GraphError: the function has not run yet.
             RecordingError: the program calls something that does not run without this package.
         """
+        from pathlib import Path
+
         path = Path(path)
         program = self._latest().program
         path.write_text(module_source(program), encoding="utf-8")  # type: ignore[arg-type]
@@ -266,6 +272,8 @@ class Jitted:
         return f"jit({self.__name__}): {self.plan!r}" if self.last else f"jit({self.__name__}): has not run yet"
 
     def _repr_html_(self) -> str:
+        import html
+
         if self.last is None:
             return html.escape(repr(self))
         return f"<p>{html.escape(repr(self))}</p><pre>{html.escape(self.source)}</pre>"

@@ -147,7 +147,7 @@ def base_of(plan: Plan, slot: Slot) -> Slot:
 
 
 def is_elementwise(call: Call) -> bool:
-    """Return whether each element of the result is made of the elements at its own place, so that it can replace one."""
+    """Return whether each element of the result is made of those at its own place, so that it can replace one."""
     return isinstance(call.function, np.ufunc) and call.function.signature is None
 
 
@@ -188,7 +188,11 @@ def _place(plan: Plan) -> None:
                 plan.place[out] = _take(plan, free, out.nbytes, out in kept)
         for slot in dying[i]:
             place = plan.place.get(slot)
-            if isinstance(place, Storage) and slot not in kept and not (out is not None and plan.place.get(out) is place):
+            if (
+                isinstance(place, Storage)
+                and slot not in kept
+                and not (out is not None and plan.place.get(out) is place)
+            ):
                 free.append(place)
 
 
@@ -212,7 +216,12 @@ def _donor(plan: Plan, call: Call, dying: list[Slot]) -> Slot | None:
         return None
     for slot in dying:
         others = [a for a in call.inputs if isinstance(a, Slot) and a is not slot and base_of(plan, a) is slot]
-        if slot in call.inputs and not others and slot.is_like(call.output) and isinstance(plan.place.get(slot), Storage):  # type: ignore[arg-type]
+        if (
+            slot in call.inputs
+            and not others
+            and slot.is_like(call.result)
+            and isinstance(plan.place.get(slot), Storage)
+        ):
             return slot
     return None
 
@@ -241,7 +250,8 @@ def _place_assigned(plan: Plan, last: dict[Slot, int], kept: set[Slot]) -> None:
             limit = made[value]
             maker = plan.calls[limit]
             value = next(
-                (a for a in maker.inputs if isinstance(a, Slot) and last.get(a) == limit and a not in plan.outputs), None
+                (a for a in maker.inputs if isinstance(a, Slot) and last.get(a) == limit and a not in plan.outputs),
+                None,
             )
 
 

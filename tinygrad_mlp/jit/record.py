@@ -85,6 +85,13 @@ class Call:
     op: str
     errors: dict[str, str]
 
+    @property
+    def result(self) -> Slot:
+        """The output, of a call that has one."""
+        if self.output is None:
+            raise ValueError(f"{self.op} at {self.line} has no result")
+        return self.output
+
 
 class Live(float):
     """A number that the program reads anew at each call, such as the learning rate."""
@@ -94,7 +101,7 @@ class Live(float):
     def _refuse(self, *_: Any) -> Any:
         raise RecordingError("a live number takes part in array ops only; compute it in Optimizer.scalars")
 
-    __add__ = __radd__ = __sub__ = __rsub__ = __truediv__ = __rtruediv__ = __pow__ = __neg__ = _refuse  # type: ignore[assignment]
+    __add__ = __radd__ = __sub__ = __rsub__ = __truediv__ = __rtruediv__ = __pow__ = __neg__ = _refuse
 
     def __mul__(self, other: Any) -> Any:
         return NotImplemented if isinstance(other, Value) else self._refuse()
@@ -112,6 +119,7 @@ class Record:
     guards: list[tuple[Any, str, Any]] = field(default_factory=list)
     conditions: list[tuple[Callable[[], Any], Any]] = field(default_factory=list)
     changed: dict[Any, None] = field(default_factory=dict)
+    modes: dict[Any, bool] = field(default_factory=dict)
     optimizers: list[Any] = field(default_factory=list)
     outputs: Any = None
 
@@ -229,7 +237,17 @@ class Recorder(Observer):
         op, line = self.op or getattr(function, "__name__", ""), self.line or user_line()
         if output is not None:
             self.lines[output] = line
-        call = Call(function, inputs, keywords, output, is_view, self.section, line, op, dict(np.geterr()))
+        call = Call(
+            function,
+            inputs,
+            keywords,
+            output,
+            is_view,
+            self.section,
+            line,
+            op,
+            {k: str(v) for k, v in np.geterr().items()},
+        )
         self.record.calls.append(call)
 
     def _operand(self, a: Any) -> Any:
@@ -345,6 +363,13 @@ class Recorder(Observer):
         self.condition(optimizer.signature)
         state, version = {p: dict(s) for p, s in optimizer.state.items()}, optimizer._shape_of_state
         self.undo.append(lambda: vars(optimizer).update(state=state, _shape_of_state=version))
+
+    def sets_mode(self, module: Any, training: bool) -> None:
+        """Note that the step switches a module to training or evaluation; the program leaves it as the step does."""
+        self.module(module)
+        before = module.training
+        self.undo.append(lambda: setattr(module, "training", before))
+        self.record.modes[module] = training
 
     def module(self, module: Any) -> None:
         """Note that a module's mode, its parts and its numbers may decide what the step does."""

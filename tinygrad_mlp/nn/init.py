@@ -8,6 +8,7 @@ dtypes.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from ..errors import ShapeError, nearest
 from ..graph import assign
 from ..tensor import Tensor
 
-Rng = np.random.Generator | int | None
+Rng = Any  # a numpy.random.Generator, a seed or None; not spelled out, since that alone would load numpy.random
 GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "leaky_relu": math.sqrt(2)}
 
 

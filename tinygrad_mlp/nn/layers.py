@@ -176,7 +176,7 @@ class Dropout(Module):
 
     >>> layer = Dropout(0.5, rng=0)
     >>> layer(np.ones(8))
-    Tensor([0., 0., 0., 2., 2., 2., 2., 2.], dtype=float64)
+    Tensor([2., 2., 2., 0., 0., 0., 0., 0.], dtype=float64)
     >>> layer.eval()(np.ones(8))
     Tensor([1., 1., 1., 1., 1., 1., 1., 1.], dtype=float64)
     """

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import CheckpointError, describe, out_of_range
-from ..graph import Value, assign, mode
+from ..graph import Value, assign
+from ..graph import mode as graph_mode
 from ..tensor import Tensor
 
 T = TypeVar("T")
@@ -75,8 +76,8 @@ class Module:
             if type(x) is not Tensor:
                 inputs = tuple(map(_as_input, inputs))
                 break
-        if mode.recorder is not None:
-            mode.recorder.module(self)
+        if graph_mode.recorder is not None:
+            graph_mode.recorder.module(self)
         return self.forward(*inputs, **keywords)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -226,6 +227,8 @@ class Module:
         """
         if not isinstance(mode, bool):
             raise out_of_range("mode of train()", describe(mode), "True or False")
+        if graph_mode.recorder is not None:
+            graph_mode.recorder.sets_mode(self, mode)
         self.training = mode
         for child in self.children():
             child.train(mode)

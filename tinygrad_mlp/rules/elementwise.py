@@ -188,6 +188,7 @@ vjp(
     lambda g, out, c, x, y: select(c, g),
     lambda g, out, c, x, y: select(np.logical_not(c), g),
     bind=_where_call,
+    linear=True,
 )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import nearest
+from ..errors import OptionError, nearest
 from .shapes import kept_shape, reduced_axes
 from .table import composite, primitive, vjp
 
@@ -57,7 +57,7 @@ def _take(x: Any, indices: Any, axis: int | None = None, mode: str = "raise") ->
     n = x.shape[axis]
     choices = {"raise": lambda: indices, "clip": lambda: np.clip(indices, 0, n - 1), "wrap": lambda: np.mod(indices, n)}
     if mode not in choices:
-        raise ValueError(f"unknown mode {mode!r}; {nearest(mode, choices)}")
+        raise OptionError(f"unknown mode {mode!r}; {nearest(mode, choices)}")
     indices = choices[mode]()
     return x[(slice(None),) * reduced_axes(x.ndim, axis)[0] + (indices,)]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ShapeError, nearest
+from ..errors import OptionError, ShapeError, nearest
 from .shapes import reduced_axes
 from .table import composite, constant, primitive, vjp
 
@@ -204,10 +204,10 @@ def _middle(a: Any, v: Any, mode: str, start: int) -> Any:
     a, v = (a, v) if len(a) >= len(v) else (v, a)
     n, m = len(a), len(v)
     if m == 0:
-        raise ValueError("convolve and correlate need vectors that are not empty")
+        raise OptionError("convolve and correlate need vectors that are not empty")
     parts = {"full": slice(None), "same": slice(start, start + n), "valid": slice(m - 1, n)}
     if mode not in parts:
-        raise ValueError(f"unknown mode {mode!r}; {nearest(mode, parts)}")
+        raise OptionError(f"unknown mode {mode!r}; {nearest(mode, parts)}")
     windows = np.pad(a, m - 1)[np.arange(n + m - 1)[:, None] + np.arange(m)]
     return (windows @ np.flip(v))[parts[mode]]
 

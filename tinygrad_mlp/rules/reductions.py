@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import NoRuleError, ShapeError, out_of_range
+from ..errors import NoRuleError, OptionError, ShapeError, out_of_range
 from .elementwise import nonzero, select
 from .shapes import Axis, Shape, kept_shape, reduced_axes, spread
 from .table import composite, constant, primitive, vjp
@@ -167,7 +167,7 @@ def _quantile(x: Any, q: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     shape, x = kept_shape(x.shape, axis), np.sort(_gathered(x, axis), axis=0)
     q = np.asarray(q)
     if not ((q >= 0) & (q <= 1)).all():
-        raise ValueError(f"quantiles must be in the range [0, 1], and percentiles in [0, 100]; got {q}")
+        raise OptionError(f"quantiles must be in the range [0, 1], and percentiles in [0, 100]; got {q}")
     if len(x) == 0:
         raise ValueError("the quantile of no elements is undefined; check for empty input first")
     place = q * (len(x) - 1)

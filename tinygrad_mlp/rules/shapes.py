@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ShapeError, nearest
+from ..errors import OptionError, ShapeError, nearest
 from .table import composite, primitive, vjp
 
 Shape = tuple[int, ...]
@@ -147,7 +147,7 @@ def _pad(
     options = {key: value for key, value in options.items() if value is not None}
     if mode not in ("constant", "edge", "reflect", "symmetric", "wrap") or reflect_type == "odd":
         odd = f" with reflect_type={reflect_type!r}" if reflect_type == "odd" else ""
-        raise ValueError(f"pad: mode {mode!r}{odd} has no rule; use constant, edge, reflect, symmetric or wrap")
+        raise OptionError(f"pad: mode {mode!r}{odd} has no rule; use constant, edge, reflect, symmetric or wrap")
     np.pad(np.zeros((1,) * x.ndim), 0, mode, **options)  # type: ignore[call-overload]  # raises for an option that the mode does not have
     widths = np.broadcast_to(np.asarray(pad_width), (x.ndim, 2)).tolist()
     values = np.broadcast_to(np.asarray(options.get("constant_values", 0)), (x.ndim, 2)).tolist()
@@ -247,7 +247,7 @@ def _broadcast_arrays(*arrays: Any) -> tuple[Any, ...]:
 
 def _meshgrid(*arrays: Any, indexing: str = "xy") -> tuple[Any, ...]:
     if indexing not in ("xy", "ij"):
-        raise ValueError(f"unknown indexing {indexing!r}; {nearest(indexing, ('xy', 'ij'))}")
+        raise OptionError(f"unknown indexing {indexing!r}; {nearest(indexing, ('xy', 'ij'))}")
     order = [1, 0, *range(2, len(arrays))] if indexing == "xy" and len(arrays) > 1 else list(range(len(arrays)))
     columns = [
         np.reshape(a, [-1 if i == axis else 1 for i in range(len(arrays))])
