@@ -57,21 +57,40 @@ def is_defined(call: Call) -> bool:
         return False
     outs = results(call.on([Tensor(a, requires_grad=True) for a in arrays]))
     floats = [out for out in outs if isinstance(out, Tensor) and out.dtype.kind == "f"]
-    return bool(floats) and all(np.isfinite(out.numpy()).all() for out in floats)
+    return bool(floats) and all(np.isfinite(out.detach().numpy()).all() for out in floats)
 
 
 def check_call(call: Call) -> Report:
     return gradcheck(as_one_tensor(call), call.arrays, raise_on_fail=False)
 
 
+MANY = 9
+"""Of functions that take any number of arguments, so many are looked at."""
+
+
+def rules_of(function: Callable[..., Any]) -> list[Any]:
+    vjps = RULES[function].vjps
+    return [vjps[i] for i in range(min(len(vjps), MANY))]
+
+
+def marked(rule: Callable[..., Any], i: int, used: set[int]) -> Callable[..., Any]:
+    return lambda *args, **kwargs: (used.add(i), rule(*args, **kwargs))[1]
+
+
 def scaled(rule: Callable[..., Any]) -> Callable[..., Any]:
     return lambda *args, **kwargs: FACTOR * rule(*args, **kwargs)
 
 
-def arguments_of(function: Callable[..., Any]) -> Sequence[int]:
-    """The arguments of a function that have a rule; the first two of a function that takes any number."""
-    vjps = RULES[function].vjps
-    return [i for i in range(min(len(vjps), 2 if len(vjps) > 100 else len(vjps))) if vjps[i] is not None]
+def arguments_of(function: Callable[..., Any]) -> list[int]:
+    """The arguments that have a rule: of functions that take any number, those that the samples use."""
+    rules, used = rules_of(function), set()
+    if len(RULES[function].vjps) <= MANY:
+        return [i for i, rule in enumerate(rules) if rule is not None]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RULES[function], "vjps", [marked(rule, i, used) for i, rule in enumerate(rules)])
+        for call in filter(is_defined, calls_of(function)):
+            check_call(call)
+    return sorted(used)
 
 
 DIFFERENTIATED = sorted((f for f in RULES if RULES[f].kind == "vjp"), key=name_of)
@@ -82,10 +101,8 @@ ARGUMENTS = [(f, i) for f in DIFFERENTIATED for i in arguments_of(f)]
 def test_each_rule_scaled_by_a_millionth_is_caught(
     function: Callable[..., Any], i: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    vjps = RULES[function].vjps
-    count = len(vjps) if len(vjps) < 100 else 9
-    rules = [scaled(vjps[k]) if k == i else vjps[k] for k in range(count)]
-    calls = [call for call in calls_of(function) if is_defined(call)]
+    calls, rules = list(filter(is_defined, calls_of(function))), rules_of(function)
+    rules[i] = scaled(rules[i])
     monkeypatch.setattr(RULES[function], "vjps", rules)
     assert any(check_call(call).verdict == "fail" for call in calls)
 
@@ -97,7 +114,7 @@ def registry_cases(seed: int) -> list[Call]:
         if sample.error is None and RULES[sample.function].kind != "constant":
             x = Draws(f"{name_of(sample.function)} {seed}")
             calls += sample.make(lambda *args, f=sample.function, **kwargs: Call(f, args, kwargs), x)
-    return [call for call in calls if is_defined(call)]
+    return list(filter(is_defined, calls))
 
 
 def random_program(seed: int) -> tuple[Callable[..., Any], list[Array]]:
