@@ -840,7 +840,7 @@ class TestSequential:
 
     @pytest.mark.parametrize(("layers", "got"), [
         (([nn.ReLU()],), r"\[ReLU\(\)\] at position 0"),
-        ((nn.ReLU(), nn.Tanh), "Tanh'> at position 1"),
+        ((nn.ReLU(), nn.Tanh), "Tanh at position 1"),
         ((nn.ReLU(), np.tanh), "tanh'> at position 1"),
         ((None,), "None at position 0"),
     ])  # fmt: skip
