@@ -65,6 +65,7 @@ def by_example(recipe):
 def numpy_loop(recipe):
     X, y = recipe.data[:2]
     (W1, b1, W2, b2), rates, momentum, weight_decay = hyperparameters(recipe)
+    smoothing = recipe.example.SMOOTHING
     parameters = [W1, b1, W2, b2] = [np.ascontiguousarray(W1.T), b1, np.ascontiguousarray(W2.T), b2]
     velocities = [np.zeros_like(parameter) for parameter in parameters]
 
@@ -77,10 +78,11 @@ def numpy_loop(recipe):
             z -= z.max(axis=1, keepdims=True)
             exps = np.exp(z)
             sums = exps.sum(axis=1, keepdims=True)
-            losses += (np.log(sums[:, 0]) - z[samples, labels]).sum()
+            losses += (np.log(sums[:, 0]) - (1 - smoothing) * z[samples, labels] - smoothing * z.mean(axis=1)).sum()
             hits += (z.argmax(axis=1) == labels).sum()
             g = exps / sums
-            g[samples, labels] -= 1
+            g -= np.float32(smoothing / z.shape[1])
+            g[samples, labels] -= np.float32(1 - smoothing)
             g /= len(rows)
             g1 = (g @ W2.T) * (h > 0)
             lr = next(rates)
@@ -117,7 +119,7 @@ def pytorch(recipe):
         for rows in map(torch.from_numpy, batches_of_rows(recipe)):
             labels = y[rows]
             logits = model(X[rows].float().div_(255))
-            loss = nn.functional.cross_entropy(logits, labels)
+            loss = nn.functional.cross_entropy(logits, labels, label_smoothing=recipe.example.SMOOTHING)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.param_groups[0]["lr"] = next(rates)

@@ -31,12 +31,16 @@ class Case(NamedTuple):
 
 
 class Bug(NamedTuple):
-    """A function with a gradient of which one is wrong, and where it is tried."""
+    """A function with a gradient of which one is wrong, and where it is tried. ``case`` names the correct ones."""
 
     name: str
+    case: str
     f: Function
     gradient: Function
     inputs: Sequence[Array]
+
+
+NOISE = np.random.default_rng(0)
 
 
 def normal(*shape: int, seed: int = 0) -> Array:
@@ -127,9 +131,13 @@ def of_norm_one(a: Array) -> Array:
     return a / max(1.0, float(np.sqrt((a * a).sum())))
 
 
-def one_wrong(a: Array) -> Array:
+def one_wrong(factor: float) -> Function:
+    return lambda a: np.where(np.arange(a.size) == 7777, factor * a, a)
+
+
+def two_swapped(a: Array) -> Array:
     a = a.copy()
-    a[7777] *= 1.1
+    a[[1009, 7777]] = a[[7777, 1009]]
     return a
 
 
@@ -293,7 +301,7 @@ CASES: dict[str, Case] = {
             "accumulates between calls": accumulating(),
             "overwrites its input": overwrites_input,
             "overwrites the upstream gradient": overwrites_upstream,
-            "noise": lambda g, x: g * np.cos(x) + 1e-6 * np.random.default_rng().normal(size=x.shape),
+            "noise": lambda g, x: g * np.cos(x) + 1e-6 * NOISE.normal(size=x.shape),
             "flattened": mapped(sin_gradient, np.ravel),
         },
         {"forward overwrites its input": sine_in_place},
@@ -326,13 +334,20 @@ CASES: dict[str, Case] = {
         lambda x: np.sin(x).sum(),
         sin_gradient,
         [normal(10_000)],
-        {"one of 10 000 wrong by 10 %": mapped(sin_gradient, one_wrong)},
+        {
+            "one of 10 000 wrong by 10 %": mapped(sin_gradient, one_wrong(1.1)),
+            "one of 10 000 wrong by 0.01 %": mapped(sin_gradient, one_wrong(1.0001)),
+            "two of 10 000 swapped": mapped(sin_gradient, two_swapped),
+        },
     ),
     "tanh": Case(
         np.tanh,
         lambda g, x: g * (1 - np.tanh(x) ** 2),
         [normal(2, 3)],
-        {"tanh' = 1 - x * x": lambda g, x: g * (1 - x * x), "tanh' without the square": lambda g, x: g * (1 - np.tanh(x))},
+        {
+            "tanh' = 1 - x * x": lambda g, x: g * (1 - x * x),
+            "tanh' without the square": lambda g, x: g * (1 - np.tanh(x)),
+        },
     ),
     "sigmoid": Case(
         sigmoid,
@@ -340,7 +355,9 @@ CASES: dict[str, Case] = {
         [normal(2, 3)],
         {"sigmoid' of the pre-activation": lambda g, x: g * x * (1 - x)},
     ),
-    "log10": Case(np.log10, lambda g, x: g / (x * np.log(10)), [positive(4)], {"log of the wrong base": lambda g, x: g / x}),
+    "log10": Case(
+        np.log10, lambda g, x: g / (x * np.log(10)), [positive(4)], {"log of the wrong base": lambda g, x: g / x}
+    ),
     "1 / x": Case(
         lambda x: 1 / x,
         lambda g, x: -g / x**2,
@@ -516,6 +533,45 @@ CASES: dict[str, Case] = {
         {"leak forgotten": lambda g, x: g * (x > 0)},
     ),
     "abs": Case(np.abs, lambda g, x: g * np.sign(x), [apart(2, 3)], {"sign of abs missing": lambda g, x: g}),
+    "relu at 0": Case(
+        lambda x: np.maximum(x, 0),
+        lambda g, x: g * (x > 0),
+        [np.array([-1.0, 0.0, 1.0])],
+        {"relu: 2 at the kink": lambda g, x: g * np.where(x == 0, 2, x > 0)},
+    ),
+    "max with a tie": Case(
+        np.max,
+        lambda g, x: g * (x == x.max()) / (x == x.max()).sum(),
+        [np.array([1.0, 2.0, 2.0])],
+        {
+            "ties of max not counted": lambda g, x: g * (x == x.max()),
+            "max: the smallest": lambda g, x: g * (x == x.min()),
+        },
+    ),
+    "sin(200 x)": Case(
+        lambda x: np.sin(200 * x),
+        lambda g, x: 200 * g * np.cos(200 * x),
+        [normal(5)],
+        {"200 forgotten": lambda g, x: g * np.cos(200 * x)},
+    ),
+    "tanh(x / 1e-8)": Case(
+        lambda x: np.tanh(x / 1e-8),
+        lambda g, x: g * (1 - np.tanh(x / 1e-8) ** 2) / 1e-8,
+        [1e-8 * normal(5)],
+        {"1e-8 forgotten": lambda g, x: g * (1 - np.tanh(x / 1e-8) ** 2)},
+    ),
+    "1 / x near 0.001": Case(
+        lambda x: 1 / x,
+        lambda g, x: -g / x**2,
+        [1e-3 * positive(5)],
+        {"x cut off below at 0.001": lambda g, x: -g / np.maximum(x, 1e-3) ** 2},
+    ),
+    "loss + 1e6": Case(
+        lambda x: cross_entropy(x) + 1e6,
+        lambda g, x: g * (softmax(x) - ONE_HOT) / 5,
+        [normal(5, 4)],
+        {"loss + 1e6: one-hot not subtracted": lambda g, x: g * softmax(x) / 5},
+    ),
     "clip": Case(
         lambda x: np.clip(x, -0.9, 0.9),
         lambda g, x: g * (np.abs(x) < 0.9),
@@ -533,7 +589,7 @@ CASES: dict[str, Case] = {
         lambda g, x: g * MASK / 0.6,
         [normal(6)],
         {"not scaled by what is kept": lambda g, x: g * MASK, "other mask": lambda g, x: g * np.roll(MASK, 1) / 0.6},
-        {"forward draws a new mask": lambda x: x * (np.random.default_rng().random(6) < 0.6) / 0.6},
+        {"forward is random": lambda x: x * MASK / 0.6 + 0.1 * NOISE.normal(size=x.shape)},
     ),
     "softmax": Case(
         softmax,
@@ -574,7 +630,10 @@ CASES: dict[str, Case] = {
         np.linalg.inv,
         inverse_gradient,
         [normal(3, 3) + 3 * np.eye(3)],
-        {"inverse: minus missing": times(inverse_gradient, -1), "inverse: transposed": mapped(inverse_gradient, np.transpose)},
+        {
+            "inverse: minus missing": times(inverse_gradient, -1),
+            "inverse: transposed": mapped(inverse_gradient, np.transpose),
+        },
     ),
     "determinant": Case(
         np.linalg.det,
@@ -610,18 +669,20 @@ CASES: dict[str, Case] = {
 }
 
 
-
 def fresh(bug: Bug) -> list[Array]:
     """Return copies of the inputs, as some bugs write into them."""
     return [a.copy() for a in bug.inputs]
 
 
-CORRECT = [Bug(name, case.f, case.gradient, case.inputs) for name, case in CASES.items()]
+UNRESOLVED = {"loss + 1e6"}
+"""Where a correct gradient cannot be told from a wrong one to 9 digits, and the checker may say so."""
+
+CORRECT = [Bug(name, name, case.f, case.gradient, case.inputs) for name, case in CASES.items()]
 BUGS = [
     bug
-    for case in CASES.values()
+    for name, case in CASES.items()
     for bug in (
-        *(Bug(name, case.f, wrong, case.inputs) for name, wrong in case.bugs.items()),
-        *(Bug(name, wrong, case.gradient, case.inputs) for name, wrong in case.forwards.items()),
+        *(Bug(what, name, case.f, wrong, case.inputs) for what, wrong in case.bugs.items()),
+        *(Bug(what, name, wrong, case.gradient, case.inputs) for what, wrong in case.forwards.items()),
     )
 ]

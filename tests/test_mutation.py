@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 from draws import Call, Draws, calls_of, name_of, results
-from mutations import BUGS, CORRECT, Array, Bug, fresh
+from mutations import BUGS, CORRECT, UNRESOLVED, Array, Bug, fresh
 
 from tinygrad_mlp import Tensor
 from tinygrad_mlp.gradcheck import Report, gradcheck
@@ -33,7 +33,7 @@ def test_a_planted_bug_is_caught(bug: Bug) -> None:
 @pytest.mark.parametrize("correct", CORRECT, ids=lambda bug: bug.name)
 def test_the_correct_gradient_passes(correct: Bug) -> None:
     report = check(correct)
-    assert report.ok, report
+    assert report.verdict == ("unresolved" if correct.name in UNRESOLVED else "pass"), report
 
 
 def test_there_are_bugs_of_many_kinds() -> None:
@@ -118,7 +118,10 @@ def registry_cases(seed: int) -> list[Call]:
 
 
 def random_program(seed: int) -> tuple[Callable[..., Any], list[Array]]:
-    """A program of up to eight ops, as those of the property tests, on inputs of at most nine elements."""
+    """A program of up to eight ops, as those of the property tests, on inputs of at most nine elements.
+
+    Every other one gets inputs that are multiples of 1/2, so that many stand on kinks and have ties.
+    """
     pytest.importorskip("hypothesis")
     from test_properties import KINKED, Program
 
@@ -130,7 +133,8 @@ def random_program(seed: int) -> tuple[Callable[..., Any], list[Array]]:
     steps = [(names[rng.integers(len(names))], *rng.integers(0, 12, 3).tolist()) for _ in range(rng.integers(1, 9))]
     chosen = tuple(shapes[k] for k in rng.integers(0, len(shapes), rng.integers(1, 4)))
     program = Program(KINKED, chosen, int(rng.integers(2**16)), steps)
-    return lambda *inputs: program.run(inputs), program.draw()
+    inputs = [np.asarray(np.round(2 * a) / 2) if seed % 2 else a for a in program.draw()]
+    return lambda *inputs: program.run(inputs), inputs
 
 
 def alarms(registry_seeds: range, share: int, program_seeds: range) -> tuple[int, list[str]]:
