@@ -674,6 +674,9 @@ def _check_input(
         if verdict != "pass" and math.isfinite(line.analytic):
             slope, verdict = _settle(line, slope, judge)
         elements.append(_element(line, slope or UNKNOWN, verdict, judge))
+    if sum(e.kink is not None for e in elements) > 1:  # what each may take at a tie, not all may
+        lines.append(_Line(s, i, None, np.ones(gradient.shape), gradient))
+        elements.append(_element(lines[-1], *_settle(lines[-1], lines[-1].slope(lines[-1].step), judge), judge))
     failed = [line for line, e in zip(lines, elements, strict=True) if e.verdict == "fail"]
     if failed and all(line.at is None for line in failed):
         culprit = _find_culprit(failed[0], gradient, judge)
@@ -687,7 +690,9 @@ def _choose_lines(s: _Subject, i: int, gradient: Array, rng: np.random.Generator
     if x.size > max(sample, ALL):
         largest = int(np.argmax(np.abs(gradient))) if gradient.shape == x.shape else 0
         picks = np.unique([largest, *rng.choice(x.size, sample, replace=False)])
-        directions = [_Line(s, i, None, rng.choice([-1.0, 1.0], x.shape), gradient) for _ in range(DIRECTIONS)]
+        # Of unequal sizes, so that two elements that are exchanged do not cancel.
+        signs, sizes = rng.choice([-1.0, 1.0], (DIRECTIONS, *x.shape)), rng.uniform(0.5, 1.5, (DIRECTIONS, *x.shape))
+        directions = [_Line(s, i, None, direction, gradient) for direction in signs * sizes]
         s.notes.append(f"{s.names[i]}: {len(picks)} of {x.size} elements, and {DIRECTIONS} random directions")
     places = np.stack(np.unravel_index(picks, x.shape), axis=-1) if x.ndim else np.zeros((1, 0), int)
     return [_Line(s, i, tuple(at.tolist()), 1.0, gradient) for at in places] + directions
