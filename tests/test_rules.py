@@ -477,7 +477,7 @@ def keyword_values(name: str, default: Any, call: Call) -> list[Any]:
 
 
 KEYWORDS: dict[str, Any] = {
-    "descending": True,
+    "descending": [True],
     "out": lambda shape, out: [np.empty_like(out), Tensor(np.empty_like(out))],
     "where": lambda shape, out: [np.zeros(shape, bool), np.arange(np.prod(shape)).reshape(shape) % 2 == 0],
     "weights": lambda shape, out: [np.arange(1.0, 1 + np.prod(shape)).reshape(shape)],
