@@ -35,7 +35,7 @@ class Program:
         setup: the lines that make its buffers and views.
         arrays: the arrays that it is given: parameters, other state and constants, by name.
         inputs: the names of its arguments.
-        numbers: for each group of live numbers, how they are read and which of them are used.
+        number_names: for each group of live numbers, which of them are used.
     """
 
     def __init__(self, plan: Plan) -> None:

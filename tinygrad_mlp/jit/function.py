@@ -416,9 +416,5 @@ def _arrays(result: Any) -> list[Any]:
     return [t._data for t in leaves if isinstance(t, Value)]
 
 
-def _sorted(arrays: list[Any]) -> list[Any]:
-    return sorted(arrays, key=lambda a: (a.shape, a.tobytes()))
-
-
 def _equal_bits(a: Any, b: Any) -> bool:
     return (a.shape, a.dtype) == (b.shape, b.dtype) and a.tobytes() == b.tobytes()

@@ -121,7 +121,6 @@ class Record:
     changed: dict[Any, None] = field(default_factory=dict)
     modes: dict[Any, bool] = field(default_factory=dict)
     optimizers: list[Any] = field(default_factory=list)
-    outputs: Any = None
 
 
 class Recorder(Observer):
