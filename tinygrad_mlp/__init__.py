@@ -8,6 +8,7 @@
 array([1.181568, 1.105329])
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from . import data, functional, nn, optim
@@ -54,10 +55,14 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Load the room of files when it is first used: it needs many modules, and most programs never do."""
-    if name in ("load", "save"):
-        from . import checkpoint
+_ROOMS = {"load": "checkpoint", "save": "checkpoint"}
+"""Names whose rooms are loaded when they are first used: they need many modules, and most programs never do."""
 
-        return getattr(checkpoint, name)
+
+def __getattr__(name: str) -> Any:
+    """Load a room when a name of it, or the room itself, is first used."""
+    if name in _ROOMS:
+        return getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
+    if name in _ROOMS.values():
+        return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,6 +6,7 @@ so that ``except ValueError`` keeps working.
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -78,6 +79,26 @@ def out_of_range(name: str, value: object, expected: str) -> OptionError:
     OptionError('lr must be a finite number >= 0, got -0.1')
     """
     return OptionError(f"{name} must be {expected}, got {value!r}")
+
+
+def need(module: str, extra: str) -> Any:
+    """Return a module of an optional extra, imported when it is used.
+
+    Raises:
+        ImportError: it is not installed; the message has the command.
+
+    >>> need("no_such_module", "plot")
+    Traceback (most recent call last):
+    ImportError: this needs no_such_module, which is not installed: pip install 'tinygrad_mlp[plot]'
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        name = module.partition(".")[0]
+        if error.name != name:
+            raise
+        command = f"pip install 'tinygrad_mlp[{extra}]'"
+        raise ImportError(f"this needs {name}, which is not installed: {command}", name=name) from error
 
 
 def describe(value: Any) -> str:
