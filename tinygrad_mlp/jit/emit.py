@@ -19,7 +19,7 @@ from ..errors import RecordingError
 from ..graph import assign
 from ..rules import elementwise, indexing, linalg, shapes
 from ..rules.table import RULES
-from .plan import CHECKS, Plan, base_of
+from .plan import CHECKS, Plan, base_of, is_elementwise
 from .record import Call, Slot
 
 _REDUCTIONS = {np.sum: "np.add.reduce", np.max: "np.maximum.reduce", np.min: "np.minimum.reduce"}
@@ -35,7 +35,7 @@ class Program:
         setup: the lines that make its buffers and views.
         arrays: the arrays that it is given: parameters, other state and constants, by name.
         inputs: the names of its arguments.
-        number_names: for each group of live numbers, which of them are used.
+        number_names: for each group of live numbers, which of them are used, and as arrays of what dtype.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -45,7 +45,8 @@ class Program:
         self.setup: list[str] = []
         self.arrays: dict[str, Any] = {}
         self.objects: dict[str, Any] = {}
-        self.number_names: dict[int, list[str]] = {}
+        self.number_names: dict[int, list[tuple[str, Any]]] = {}
+        self.live: dict[tuple[Slot, Any], str] = {}
         self.readers: set[str] = set()
         self.inputs = [self._name(slot, slot.name) for slot in [*plan.record.inputs, *plan.found]]
         self.helpers: dict[Any, str] = {}
@@ -133,7 +134,7 @@ class Program:
     def text(self, a: Any) -> str:
         """Return an operand as the program writes it."""
         if isinstance(a, Slot):
-            return self.name(a)
+            return self.live[a, None] if a.kind == "number" else self.name(a)
         if isinstance(a, float):
             return _literal(a) if np.isfinite(a) else "np.nan" if a != a else "np.inf" if a > 0 else "-np.inf"
         if a is None or isinstance(a, (bool, int, str)):
@@ -200,10 +201,13 @@ class Program:
 
     def _read_numbers(self, index: int, entry: Any) -> None:
         _, slots, _ = entry
-        used = {a for c in self.plan.calls for a in c.inputs if isinstance(a, Slot) and a.kind == "number"}
-        names = [n for n, s in slots.items() if s in used]
-        self.number_names[index] = names
-        targets = [self._name(slots[n], n) for n in names]
+        numbers = {slot: name for name, slot in slots.items()}
+        uses = dict.fromkeys(
+            (a, _dtype_of_numbers(c)) for c in self.plan.calls for a in c.inputs if isinstance(a, Slot) and a in numbers
+        )
+        self.number_names[index] = [(numbers[slot], dtype) for slot, dtype in uses]
+        targets = [self.unique(name) for name, _ in self.number_names[index]]
+        self.live.update(zip(uses, targets, strict=True))
         reader = self.unique("read")
         self.objects[reader] = index
         self.readers.add(reader)
@@ -223,7 +227,7 @@ class Program:
             if isinstance(value, Slot) and self.plan.place.get(value) is target:
                 return []
             return [f"np.copyto({self.name(target)}, {self.text(value)})"]
-        arguments = [self.text(a) for a in call.inputs]
+        arguments = self._operands(call)
         if out in self.plan.fresh:
             self._name(call.result, call.result.name or _wish(call))
         elif out is not None and not out.name:
@@ -237,6 +241,37 @@ class Program:
         if native is not None:
             return native(self, call, name, arguments)
         return [f"np.{function.__name__}({', '.join(arguments)}, out={name})"]
+
+    def _operands(self, call: Call) -> list[str]:
+        """Return the operands as text; numbers among the arrays of a ufunc as arrays, which NumPy takes up faster."""
+        dtype = _dtype_of_numbers(call)
+        if dtype is None:
+            return [self.text(a) for a in call.inputs]
+        if call.function in (np.maximum, np.minimum):
+            return [self._filled(call, a, dtype) if _is_number(a) else self.text(a) for a in call.inputs]
+        return [self._number(a, dtype) if _is_number(a) else self.text(a) for a in call.inputs]
+
+    def _number(self, a: Any, dtype: Any) -> str:
+        """Return the name of a number as an array without axes."""
+        if isinstance(a, Slot):
+            return self.live[a, dtype]
+        key = ("number", repr(a), dtype)
+        if key not in self.helpers:
+            name = self.helpers[key] = self.unique(f"n{a!r}".replace("-", "minus_"))
+            self.setup.append(f"{name} = np.array({self.text(a)}, np.{dtype.name})")
+            self.plan.helper_bytes += dtype.itemsize
+        return self.helpers[key]
+
+    def _filled(self, call: Call, a: Any, dtype: Any) -> str:
+        """Return the name of an array full of a number: NumPy has no fast path for `maximum` with a single one."""
+        slot = call.result
+        key = ("filled", repr(a), slot.shape, slot.strides, dtype)
+        if key not in self.helpers:
+            name = self.helpers[key] = self.unique("zeros" if a == 0 else "limit")
+            self.setup.append(f"{name} = np.ndarray({slot.shape}, {_dtype(slot)}{slot.layout})")
+            self.setup.append(f"{name}.fill({self.text(a)})")
+            self.plan.helper_bytes += slot.nbytes
+        return self.helpers[key]
 
     def _empty(self, slot: Slot) -> str:
         make = "np.ndarray" if "strides" in slot.layout else "np.empty"
@@ -270,6 +305,17 @@ class Program:
             path = "np.linalg." if "linalg" in module else "np."
             return f"{path}{function.__name__}({', '.join([*arguments, *keywords])})"
         return f"{self._object(forward, function.__name__)}({', '.join([*arguments, *keywords])})"
+
+
+def _is_number(a: Any) -> bool:
+    return a.kind == "number" if isinstance(a, Slot) else isinstance(a, (int, float)) and not isinstance(a, bool)
+
+
+def _dtype_of_numbers(call: Call) -> Any:
+    """Return the dtype that numbers take in an elementwise call on float arrays of one dtype, or None."""
+    dtypes = {a.dtype for a in call.inputs if isinstance(a, Slot) and a.kind != "number"}
+    dtype = dtypes.pop() if len(dtypes) == 1 and is_elementwise(call) else None
+    return dtype if dtype in _INTEGERS else None
 
 
 def _selects_by_mask(call: Call) -> bool:
@@ -309,12 +355,16 @@ def _with_comment(line: str, call: Call) -> str:
 
 def _reduction(p: Program, call: Call, out: str, arguments: list[str]) -> list[str]:
     keywords = {k: v for k, v in call.keywords.items() if v not in (None, False) or k == "axis"}
+    if isinstance(keywords.get("axis"), tuple) and len(keywords["axis"]) == 1:
+        (keywords["axis"],) = keywords["axis"]
     text = ", ".join(f"{k}={p.text(v)}" for k, v in {"axis": None, **keywords}.items())
     return [f"{_REDUCTIONS[call.function]}({arguments[0]}, {text}, out={out})"]
 
 
 def _matmul(p: Program, call: Call, out: str, arguments: list[str]) -> list[str]:
-    return [f"np.matmul({', '.join(arguments)}, out={out})"]
+    matrices = all(isinstance(a, Slot) and len(a.shape) == 2 and a.dtype == call.result.dtype for a in call.inputs)
+    name = "np.dot" if matrices and not call.result.layout else "np.matmul"  # as `linalg.matmul` does
+    return [f"{name}({', '.join(arguments)}, out={out})"]
 
 
 def _select(p: Program, call: Call, out: str, arguments: list[str]) -> list[str]:
@@ -325,8 +375,7 @@ def _select(p: Program, call: Call, out: str, arguments: list[str]) -> list[str]
     bits, x_bits = _bits(p, call.output, integer), _bits(p, call.inputs[1], integer)
     return [
         f"{bits}[...] = {mask}",
-        f"np.negative({bits}, out={bits})",
-        f"np.bitwise_and({bits}, {x_bits}, out={bits})",
+        f"np.multiply({bits}, {x_bits}, out={bits})",
     ]
 
 
@@ -443,7 +492,10 @@ def _object_source(program: Program, name: str, value: Any) -> str:
     """Return the text that makes an object of a program anew."""
     if name in program.readers:
         slots = program.plan.record.numbers[value][1]
-        values = "".join(f"{float(slots[n].array)!r}, " for n in program.number_names[value])
+        values = "".join(
+            f"{float(slots[n].array)!r}, " if dtype is None else f"np.array({float(slots[n].array)!r}, np.{dtype.name}), "
+            for n, dtype in program.number_names[value]
+        )
         return f"def {name}():  # the numbers as they were when this was recorded\n    return ({values})"
     if isinstance(value, np.random.Generator):
         kind, state = type(value.bit_generator).__name__, value.bit_generator.state

@@ -58,12 +58,19 @@ class Compiled:
         self.changed = {id(memory_of(t._data)) for t in self.record.changed}
         self.program = program
 
-    def _reader(self, program: Program, index: int) -> Callable[[], tuple[float, ...]]:
+    def _reader(self, program: Program, index: int) -> Callable[[], tuple[Any, ...]]:
+        """Return a function that reads live numbers and gives them as the program takes them up."""
         read, names = self.record.numbers[index][0], program.number_names[index]
+        before: Any = None
+        given: tuple[Any, ...] = ()
 
-        def reader() -> tuple[float, ...]:
+        def reader() -> tuple[Any, ...]:
+            nonlocal before, given
             values = read()
-            return tuple([values[n] for n in names])
+            if values != before:
+                given = tuple(values[n] if dtype is None else np.array(values[n], dtype) for n, dtype in names)
+                before = values
+            return given
 
         return reader
 

@@ -23,11 +23,13 @@ def matmul(x: Any, y: Any) -> Any:
 
     BLAS splits the contiguous axis of the result's columns among threads, so the larger one is laid out for it: a
     wide result is F-ordered. That depends on the shape alone, so an activation and its gradient are laid out alike.
+    For a narrow one, ``dot`` calls the same BLAS as ``np.matmul`` does, in less time for small matrices.
     """
-    plain = type(x) is type(y) is np.ndarray and x.dtype == y.dtype
-    if plain and x.ndim == y.ndim == 2 and y.shape[1] > x.shape[0]:
+    if not (type(x) is type(y) is np.ndarray and x.dtype == y.dtype and x.ndim == y.ndim == 2):
+        return np.matmul(x, y)
+    if y.shape[1] > x.shape[0]:
         return np.matmul(x, y, out=np.empty((x.shape[0], y.shape[1]), x.dtype, order="F"))
-    return np.matmul(x, y)
+    return x.dot(y)
 
 
 @primitive
