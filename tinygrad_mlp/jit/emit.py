@@ -492,10 +492,8 @@ def _object_source(program: Program, name: str, value: Any) -> str:
     """Return the text that makes an object of a program anew."""
     if name in program.readers:
         slots = program.plan.record.numbers[value][1]
-        values = "".join(
-            f"{float(slots[n].array)!r}, " if dtype is None else f"np.array({float(slots[n].array)!r}, np.{dtype.name}), "
-            for n, dtype in program.number_names[value]
-        )
+        numbers = [(repr(float(slots[n].array)), dtype) for n, dtype in program.number_names[value]]
+        values = "".join(f"{x}, " if dtype is None else f"np.array({x}, np.{dtype.name}), " for x, dtype in numbers)
         return f"def {name}():  # the numbers as they were when this was recorded\n    return ({values})"
     if isinstance(value, np.random.Generator):
         kind, state = type(value.bit_generator).__name__, value.bit_generator.state
