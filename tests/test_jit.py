@@ -211,6 +211,15 @@ def test_batch_norm_of_three_axes(momentum: float | None) -> None:
     assert_same_bits(trainer(make), lambda i: (X[i % 8], np.arange(6) % 5), 10)
 
 
+def test_gradients_of_different_memory_layouts_add_up_alike() -> None:
+    """The output of a wide layer is F-ordered, what a mean spreads back is C-ordered, and sums depend on the order."""
+
+    def make() -> Any:
+        return nn.Sequential(nn.Linear(12, 40, rng=0), nn.BatchNorm1d(40), nn.Linear(40, 5, rng=1))
+
+    assert_same_bits(trainer(make), data(), 12)
+
+
 def one_hot(y: Array, dtype: Any = np.float32) -> Array:
     return np.eye(5, dtype=dtype)[y]
 

@@ -227,13 +227,13 @@ def _accumulate(sums: dict[Any, Any], own: set[Any], t: Any, g: Any, fresh: bool
     """Add a contribution to the gradient of ``t``; ``own`` says which sums nothing else refers to.
 
     The first contribution is borrowed unless it is fresh, a second one makes a new array, and an array of our own
-    is added to in place.
+    is added to in place, where that gives the memory layout that a new array would have: sums depend on it.
     """
     if t not in sums:
         sums[t] = g
         if fresh and (g._data if lifted else g).base is None:
             own.add(t)
-    elif t in own and not lifted:
+    elif t in own and not lifted and g.strides == sums[t].strides:
         sums[t] += g
     else:
         sums[t] = fit(sums[t] + g, t._data)

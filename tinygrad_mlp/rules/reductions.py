@@ -50,6 +50,11 @@ def _to_equals(g: Any, out: Any, x: Any, axis: Axis, keepdims: bool) -> Any:
     return select(hit, spread(g / np.maximum(ties, 1), x.shape, axis))
 
 
+def _kept(g: Any, x: Any, axis: Axis) -> Any:
+    """Return the gradient of a reduction of ``x`` in a shape that broadcasts with ``x``."""
+    return g.reshape(kept_shape(x.shape, axis))
+
+
 vjp(np.sum, lambda g, out, x, *, axis=None, dtype=None, keepdims=False: spread(g, x.shape, axis), linear=True)
 vjp(
     np.mean,
@@ -60,14 +65,14 @@ vjp(
 vjp(
     np.var,
     lambda g, out, x, *, axis=None, ddof=0, keepdims=False: (
-        spread(g * (2 / (reduced_size(x.shape, axis) - ddof)), x.shape, axis) * (x - x.mean(axis=axis, keepdims=True))
+        _kept(g * (2 / (reduced_size(x.shape, axis) - ddof)), x, axis) * (x - x.mean(axis=axis, keepdims=True))
     ),
     forward=_var,
 )
 vjp(
     np.std,
     lambda g, out, x, *, axis=None, ddof=0, keepdims=False: (
-        spread(g / (nonzero(out) * (reduced_size(x.shape, axis) - ddof)), x.shape, axis)
+        _kept(g / (nonzero(out) * (reduced_size(x.shape, axis) - ddof)), x, axis)
         * (x - x.mean(axis=axis, keepdims=True))
     ),
     forward=_std,
@@ -90,7 +95,7 @@ def euclidean_norm(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
 
 vjp(
     euclidean_norm,
-    lambda g, out, x, axis=None, keepdims=False: spread(g / nonzero(out), x.shape, axis) * x,
+    lambda g, out, x, axis=None, keepdims=False: _kept(g / nonzero(out), x, axis) * x,
 )
 
 
@@ -312,9 +317,7 @@ def log_softmax(x: Any, axis: int = -1) -> Any:
 
 vjp(
     logsumexp,
-    lambda g, out, x, axis=None, keepdims=False: (
-        spread(g, x.shape, axis) * _weights(spread(out, x.shape, axis), x, axis)
-    ),
+    lambda g, out, x, axis=None, keepdims=False: _kept(g, x, axis) * _weights(_kept(out, x, axis), x, axis),
 )
 vjp(softmax, lambda g, out, x, axis=-1: out * (g - (g * out).sum(axis=axis, keepdims=True)))
 vjp(log_softmax, lambda g, out, x, axis=-1: g - np.exp(out) * g.sum(axis=axis, keepdims=True))
