@@ -11,13 +11,14 @@ array([1.181568, 1.105329])
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from . import data, functional, nn, optim
+from . import data, functional, metrics, nn, optim
 from .anomaly import detect_anomaly
 from .autograd import grad, hessian, hvp, jacobian, no_grad
-from .data import accuracy, load_mnist, minibatches, one_hot, scale_pixels
+from .data import load_mnist, minibatches, one_hot, scale_pixels
 from .errors import CheckpointError, DataError, DtypeError, GraphError, NoRuleError, RecordingError, ShapeError
 from .gradcheck import GradcheckError, gradcheck
 from .jit import jit
+from .metrics import accuracy
 from .tensor import Tensor
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ __all__ = [
     "jit",
     "load",
     "load_mnist",
+    "metrics",
     "minibatches",
     "nn",
     "no_grad",
