@@ -22,6 +22,7 @@ from .metrics import accuracy
 from .tensor import Tensor
 
 if TYPE_CHECKING:
+    from . import plot
     from .checkpoint import load, save
 
 __all__ = [
@@ -52,19 +53,20 @@ __all__ = [
     "no_grad",
     "one_hot",
     "optim",
+    "plot",
     "save",
     "scale_pixels",
 ]
 
 
-_ROOMS = {"load": "checkpoint", "save": "checkpoint"}
+_ROOMS = {"load": "checkpoint", "save": "checkpoint", "plot": "plot"}
 """Names whose rooms are loaded when they are first used: they need many modules, and most programs never do."""
 
 
 def __getattr__(name: str) -> Any:
     """Load a room when a name of it, or the room itself, is first used."""
-    if name in _ROOMS:
-        return getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
     if name in _ROOMS.values():
         return import_module(f"{__name__}.{name}")
+    if name in _ROOMS:
+        return getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -33,7 +33,7 @@ def accuracy(predictions: Any, labels: Any) -> float:
     >>> accuracy([[0.1, 0.9], [0.8, 0.2]], [1, 1])
     0.5
     """
-    predicted, true, _ = _classes(predictions, labels)
+    predicted, true, _ = predicted_and_true(predictions, labels)
     return float(np.mean(predicted == true))
 
 
@@ -50,7 +50,7 @@ def top_k_accuracy(scores: Any, labels: Any, k: int = 5) -> float:
     scores = as_array(scores)
     if scores.ndim != 2:
         raise ShapeError(f"scores has shape {scores.shape}, expected (N, C): a score for each class")
-    _, true, num_classes = _classes(scores, labels)
+    _, true, num_classes = predicted_and_true(scores, labels)
     if not 1 <= as_whole("k", k) <= num_classes:
         raise out_of_range("k", k, f"in 1..{num_classes}, the number of classes")
     own = scores[np.arange(len(scores)), true][:, None]
@@ -71,7 +71,7 @@ def confusion_matrix(predictions: Any, labels: Any, num_classes: int | None = No
            [0, 2, 0],
            [0, 0, 0]])
     """
-    predicted, true, num_classes = _classes(predictions, labels, num_classes)
+    predicted, true, num_classes = predicted_and_true(predictions, labels, num_classes)
     counts = np.zeros((num_classes, num_classes), np.int64)
     np.add.at(counts, (true, predicted), 1)
     return counts
@@ -98,7 +98,7 @@ def classification_report(predictions: Any, labels: Any) -> pd.DataFrame:
     """
     import pandas as pd
 
-    predicted, true, num_classes = _classes(predictions, labels)
+    predicted, true, num_classes = predicted_and_true(predictions, labels)
     support, found, hits = (np.bincount(c, minlength=num_classes) for c in (true, predicted, true[predicted == true]))
     columns = {
         "precision": hits / np.maximum(found, 1),
@@ -109,7 +109,7 @@ def classification_report(predictions: Any, labels: Any) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def _classes(predictions: Any, labels: Any, num_classes: int | None = None) -> tuple[Array, Array, int]:
+def predicted_and_true(predictions: Any, labels: Any, num_classes: int | None = None) -> tuple[Array, Array, int]:
     """Return the predicted and the true classes, both int64 (N,), and the number of classes that there are."""
     predictions, labels = as_array(predictions), as_array(labels)
     shapes = f"predictions {predictions.shape} and labels {labels.shape}"
