@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import metrics
-from .data import Array, as_array
+from .data import Array, as_array, check_features
 from .errors import DataError, GraphError, ShapeError, describe, need
 from .nn import Linear, Module
 from .nn.layers import check_size
@@ -67,7 +67,7 @@ def training_curves(history: Any) -> Figure:
 
 def _numbers(history: Any) -> pd.DataFrame:
     """Return the numeric columns of a history, having checked that there is something to draw."""
-    frame = getattr(history, "frame", history)
+    frame: Any = history if hasattr(history, "select_dtypes") else getattr(history, "frame", None)
     if not hasattr(frame, "select_dtypes"):
         raise TypeError(f"history is {describe(history)}, expected a History or a DataFrame with a row an epoch")
     numbers: pd.DataFrame = frame.select_dtypes("number").dropna(axis="columns", how="all")
@@ -84,12 +84,13 @@ def _draw_curves(axes: Axes, frame: pd.DataFrame, name: str) -> None:
     curves = [(name, "training", BLUE, "-"), (f"validation_{name}", "validation", VERMILLION, "--")]
     if name == "lr":
         curves = [(name, "learning rate", GREEN, "-")]
-        axes.set_ylim(0, 1.05 * frame[name].max() or 1)
     for column, label, color, style in curves:
         if column in frame:
             known = frame[column].notna()  # validation may take place in some of the epochs only
             axes.plot(epochs[known], frame[column][known], style, marker=".", color=color, label=label)
     axes.set(title="learning rate" if name == "lr" else name.replace("_", " "), xlabel="epoch")
+    if name == "lr":
+        axes.set_ylim(bottom=0)
     axes.locator_params(axis="x", integer=True, min_n_ticks=1)
     axes.ticklabel_format(axis="y", scilimits=(-3, 4), useOffset=False)
     axes.grid(alpha=0.3)
@@ -143,34 +144,34 @@ def mistakes(
     X: Any,
     probabilities: Any,
     labels: Any,
-    shape: tuple[int, ...] = (28, 28),
+    shape: tuple[int, int] = (28, 28),
     count: int = 25,
     class_names: Sequence[Any] | None = None,
 ) -> Figure:
     """Draw the mistakes that the model was surest of, each under a title such as "4 read as 9 (98 %)".
 
     Args:
-        X: the images, N rows of ``prod(shape)`` numbers each.
+        X: the images, shape (N, height * width), in any scale of brightness.
         probabilities: of each class, shape (N, C), as `predict_proba` returns them.
         labels: classes (N,) or one-hot rows (N, C).
-        shape: height and width of an image; (height, width, 3) for one in colour.
+        shape: height and width of an image.
         count: how many mistakes to draw at most.
         class_names: a name for each class; its number by default.
 
-    Raises what `accuracy` does, ShapeError for images or names that do not fit, DataError for a probability outside
-    0..1, and ValueError for a count that is no integer >= 1.
+    Raises what `accuracy` and `check_features` do, ShapeError for images or names that do not fit, DataError for a
+    probability outside 0..1, and ValueError for a count that is no integer >= 1.
 
     >>> figure = mistakes(np.eye(3, 4), [[0.1, 0.9], [0.4, 0.6], [0.2, 0.8]], [0, 0, 1], shape=(2, 2))
     >>> [axes.get_title() for axes in figure.axes]
     ['0 read as 1 (90 %)', '0 read as 1 (60 %)']
     """
     check_size("count", count)
-    X, probabilities = as_array(X), as_array(probabilities)
+    X, probabilities = check_features(X), as_array(probabilities)
     predicted, true, num_classes = metrics.predicted_and_true(probabilities, labels)
     _check_probabilities(probabilities)
     if len(X) != len(true):
         raise ShapeError(f"X has {len(X)} rows, and probabilities and labels have {len(true)}; pass the same samples")
-    _check_shape(shape, prod(X.shape[1:]), "a row of X")
+    _check_shape(shape, X.shape[1], "a row of X")
     names = _names(class_names, num_classes)
     confidence = probabilities.max(axis=1)
     wrong = np.flatnonzero(predicted != true)
@@ -222,6 +223,7 @@ def first_layer(model: Module, shape: tuple[int, int] = (28, 28), count: int = 3
         TypeError: ``model`` is no Module.
         ValueError: it has no Linear layer, or ``count`` is no integer >= 1.
         ShapeError: ``shape`` has another number of pixels than the layer has inputs.
+        DataError: weights are NaN or infinite.
 
     >>> from tinygrad_mlp import nn
     >>> figure = first_layer(nn.MLP([4, 3, 2], rng=0), shape=(2, 2))
@@ -234,13 +236,15 @@ def first_layer(model: Module, shape: tuple[int, int] = (28, 28), count: int = 3
     if linear is None:
         raise ValueError(f"{type(model).__name__} has no Linear layer, whose weights could be drawn")
     _check_shape(shape, linear.in_features, f"a unit of {linear!r}")
-    weights = as_array(linear.weight)[:count]
+    name, weights = linear.weight.name, as_array(linear.weight)[:count]
+    if not np.isfinite(weights).all():
+        raise DataError(f"{name} has values that are not finite; detect_anomaly finds the op that made them")
     figure, panels, _ = _grid(len(weights), height=0.9)
     limit = np.quantile(np.abs(weights), 0.995) or 1.0  # not the largest, beside which all others would look pale
     for axes, unit in zip(panels, weights, strict=True):
         image = axes.imshow(unit.reshape(shape), cmap="RdBu", vmin=-limit, vmax=limit)
     figure.colorbar(image, ax=panels, shrink=0.6, extend="both", label="weight")
-    figure.suptitle(f"{linear.weight.name}: units 0 to {len(weights) - 1} of {linear.out_features}")
+    figure.suptitle(f"{name}: units 0 to {len(weights) - 1} of {linear.out_features}")
     return figure
 
 
@@ -299,7 +303,7 @@ def _check_model(model: Any) -> None:
 
 
 def _check_shape(shape: Any, size: int, what: str) -> None:
-    if np.size(shape) < 2 or prod(shape) != size:
+    if np.size(shape) != 2 or prod(shape) != size:
         raise ShapeError(f"{what} has {size} values, which make no image of shape {shape}; pass shape=(height, width)")
 
 
