@@ -20,7 +20,6 @@ import pytest
 
 from tinygrad_mlp import data
 from tinygrad_mlp.data import (
-    accuracy,
     as_array,
     check_features,
     load_mnist,
@@ -642,48 +641,3 @@ def test_a_refused_call_leaves_the_generator_as_it_was() -> None:
     with pytest.raises(ValueError, match="batch_size"):
         minibatches([[1], [2]], [1, 2], 3, rng=rng)
     assert rng.bit_generator.state == before
-
-
-# Accuracy
-
-
-def test_accuracy_takes_scores_classes_and_one_hot_rows() -> None:
-    scores = np.array([[0.1, 2.0, 0.3], [5.0, 1.0, 1.0], [0.0, 0.0, 1.0], [1.0, 3.0, 2.0]], np.float32)
-    labels = np.array([1, 0, 2, 2], np.uint8)
-    classes = scores.argmax(axis=1)
-    for predictions in (scores, scores.tolist(), pd.DataFrame(scores), TensorLike(scores), classes, one_hot(classes)):
-        for truth in (labels, labels.tolist(), pd.Series(labels), TensorLike(labels), one_hot(labels, 3)):
-            result = accuracy(predictions, truth)
-            assert type(result) is float
-            assert result == 0.75
-    assert accuracy(labels, labels) == 1.0
-    assert accuracy([0, 0], [1, 1]) == 0.0
-    assert accuracy([[1.0, 1.0]], [0]) == 1.0
-    assert accuracy([[-np.inf, 0.0]], [1]) == 1.0
-
-
-@pytest.mark.parametrize(
-    ("predictions", "labels", "error", "fragment"),
-    [
-        (np.zeros((4, 3)), [0, 1, 2], ShapeError, "predictions (4, 3) and labels (3,)"),
-        (np.zeros((2, 1)), [0, 1], ShapeError, "predictions (2, 1) and labels (2,)"),
-        ([0, 1], [[0], [1]], ShapeError, "predictions (2,) and labels (2, 1)"),
-        (np.zeros((2, 3)), np.zeros((2, 4)), ShapeError, "predictions (2, 3) and labels (2, 4)"),
-        (np.zeros((2, 3)), np.zeros((2, 1)), ShapeError, "labels (2, 1)"),
-        (np.zeros((2, 3, 4)), [0, 1], ShapeError, "predictions has shape (2, 3, 4)"),
-        (np.zeros((0, 3)), [], DataError, "predictions is empty"),
-        (np.zeros((2, 0)), [0, 1], DataError, "predictions is empty"),
-        ([], [], DataError, "predictions is empty"),
-        (1, 1, ShapeError, "shape ()"),
-        (np.zeros((2, 3)), [0, 3], DataError, "labels[1] is 3, expected a whole number in 0..2"),
-        (np.zeros((2, 3)), [0, -1], DataError, "labels[1] is -1"),
-        ([0.2, 0.9], [0, 1], DataError, "predictions[0] is 0.2"),
-        ([[0.0, np.nan], [0.0, 1.0]], [0, 1], DataError, "predictions[0, 1] is nan"),
-        (np.zeros((2, 3)), ["a", "b"], DtypeError, "labels is <U1(2,)"),
-        (np.array([["a", "b"]]), [0], DtypeError, "predictions is <U1(1, 2)"),
-    ],
-)
-def test_accuracy_refuses(predictions: Any, labels: Any, error: type[Exception], fragment: str) -> None:
-    with pytest.raises(error) as caught:
-        accuracy(predictions, labels)
-    assert fragment in str(caught.value)

@@ -11,16 +11,18 @@ array([1.181568, 1.105329])
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from . import data, functional, nn, optim
+from . import data, functional, metrics, nn, optim
 from .anomaly import detect_anomaly
 from .autograd import grad, hessian, hvp, jacobian, no_grad
-from .data import accuracy, load_mnist, minibatches, one_hot, scale_pixels
+from .data import load_mnist, minibatches, one_hot, scale_pixels
 from .errors import CheckpointError, DataError, DtypeError, GraphError, NoRuleError, RecordingError, ShapeError
 from .gradcheck import GradcheckError, gradcheck
 from .jit import jit
+from .metrics import accuracy
 from .tensor import Tensor
 
 if TYPE_CHECKING:
+    from . import plot
     from .checkpoint import load, save
 
 __all__ = [
@@ -45,24 +47,26 @@ __all__ = [
     "jit",
     "load",
     "load_mnist",
+    "metrics",
     "minibatches",
     "nn",
     "no_grad",
     "one_hot",
     "optim",
+    "plot",
     "save",
     "scale_pixels",
 ]
 
 
-_ROOMS = {"load": "checkpoint", "save": "checkpoint"}
+_ROOMS = {"load": "checkpoint", "save": "checkpoint", "plot": "plot"}
 """Names whose rooms are loaded when they are first used: they need many modules, and most programs never do."""
 
 
 def __getattr__(name: str) -> Any:
     """Load a room when a name of it, or the room itself, is first used."""
-    if name in _ROOMS:
-        return getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
     if name in _ROOMS.values():
         return import_module(f"{__name__}.{name}")
+    if name in _ROOMS:
+        return getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -200,7 +200,7 @@ def _read_npz(path: Path) -> tuple[Array, Array]:
                 X, y = _read_member(archive, "X.npy", (PIXELS,)), _read_member(archive, "y.npy", ())
             if len(X) != len(y):
                 raise DataError(f"X has {len(X)} rows and y has {len(y)}")
-            labels = _class_labels(y, CLASSES, "y")
+            labels = as_classes(y, CLASSES, "y")
         except Exception as error:  # a damaged archive raises any of a dozen types, from five modules
             raise DataError(
                 f"{str(path)!r} is damaged or holds something else: {error or type(error).__name__}; "
@@ -306,9 +306,7 @@ def one_hot(labels: Any, num_classes: int | None = None, dtype: DTypeLike = np.f
     array([[0., 0., 1.],
            [1., 0., 0.]], dtype=float32)
     """
-    if num_classes is not None and _whole("num_classes", num_classes) < 1:
-        raise out_of_range("num_classes", num_classes, "at least 1")
-    classes = _class_labels(as_array(labels), num_classes, "labels")
+    classes = as_classes(as_array(labels), num_classes, "labels")
     if num_classes is None:
         num_classes = int(classes.max()) + 1
     rows = np.zeros((len(classes), num_classes), dtype)
@@ -316,7 +314,16 @@ def one_hot(labels: Any, num_classes: int | None = None, dtype: DTypeLike = np.f
     return rows
 
 
-def _class_labels(labels: Array, num_classes: int | None, name: str) -> Array:
+def as_classes(labels: Array, num_classes: int | None, name: str) -> Array:
+    """Return labels (N,) as int64, having checked that each is the number of a class, in 0..num_classes-1.
+
+    Raises what `one_hot` does; the message calls the labels ``name``.
+
+    >>> as_classes(np.array([2.0, 0.0]), 3, "y")
+    array([2, 0])
+    """
+    if num_classes is not None and as_whole("num_classes", num_classes) < 1:
+        raise out_of_range("num_classes", num_classes, "at least 1")
     if labels.ndim != 1:
         raise ShapeError(f"{name} has shape {labels.shape}, expected (N,): the number of a class for each row")
     if labels.dtype.kind not in "iuf":
@@ -331,7 +338,12 @@ def _class_labels(labels: Array, num_classes: int | None, name: str) -> Array:
     return labels.astype(np.int64)
 
 
-def _whole(name: str, value: Any) -> int:
+def as_whole(name: str, value: Any) -> int:
+    """Return a whole number as int, or raise TypeError, in which it is called ``name``.
+
+    >>> as_whole("k", np.int64(5))
+    5
+    """
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise TypeError(f"{name} must be a whole number, got {describe(value)}")
     return int(value)
@@ -356,7 +368,7 @@ def minibatches(
         raise ShapeError(f"X and y must have one row for each sample, got shapes {X.shape} and {y.shape}")
     if len(X) == 0:
         raise DataError(f"X has shape {X.shape}, expected at least one row")
-    batch_size = _whole("batch_size", batch_size)
+    batch_size = as_whole("batch_size", batch_size)
     if not 1 <= batch_size <= len(X):
         raise out_of_range("batch_size", batch_size, f"in 1..{len(X)}, the number of rows")
     if not isinstance(rng, np.random.Generator | None):
@@ -372,40 +384,3 @@ def _sliceable(value: Any) -> Any:
 
 def _take(value: Any, rows: Array) -> Array:
     return as_array(value.iloc[rows] if hasattr(value, "iloc") else value[rows])
-
-
-def accuracy(predictions: Any, labels: Any) -> float:
-    """Return the share of rows whose predicted class is the label, from 0.0 to 1.0.
-
-    Each argument is either classes of shape (N,) or a row of C >= 2 scores for each sample, shape (N, C): logits,
-    probabilities or one-hot rows. The highest score decides, the first of equals.
-
-    Raises ShapeError for any other pair of shapes, and DataError for scores that are NaN, which would otherwise count
-    as a prediction of that class, and for labels that are not whole numbers in 0..C-1.
-
-    >>> accuracy([[0.1, 0.9], [0.8, 0.2]], [1, 1])
-    0.5
-    """
-    predictions, labels = as_array(predictions), as_array(labels)
-    widths = {array.shape[1] for array in (predictions, labels) if array.ndim == 2}
-    if predictions.shape[:1] != labels.shape[:1] or len(widths) > 1 or 1 in widths:
-        raise ShapeError(
-            f"predictions {predictions.shape} and labels {labels.shape} do not fit; expected (N,) classes or (N, C) "
-            "scores, with the same N and the same C >= 2"
-        )
-    num_classes = widths.pop() if widths else None
-    hits = _best_classes(predictions, num_classes, "predictions") == _best_classes(labels, num_classes, "labels")
-    return float(np.mean(hits))
-
-
-def _best_classes(values: Array, num_classes: int | None, name: str) -> Array:
-    if values.ndim != 2:
-        return _class_labels(values, num_classes, name)
-    if values.dtype.kind not in "biuf":
-        raise DtypeError(f"{name} is {describe(values)}, expected real numbers")
-    if values.size == 0:
-        raise DataError(f"{name} is empty: its shape is {values.shape}, expected at least one row of scores")
-    if (bad := np.isnan(values)).any():
-        raise DataError(f"{name}{list(_first(bad))} is nan: these scores decide nothing; look for what made them NaN")
-    best: Array = values.argmax(axis=1)
-    return best
