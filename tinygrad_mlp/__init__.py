@@ -21,6 +21,7 @@ from .jit import jit
 from .tensor import Tensor
 
 if TYPE_CHECKING:
+    from . import augment
     from .checkpoint import load, save
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "ShapeError",
     "Tensor",
     "accuracy",
+    "augment",
     "data",
     "detect_anomaly",
     "functional",
@@ -55,14 +57,14 @@ __all__ = [
 ]
 
 
-_ROOMS = {"load": "checkpoint", "save": "checkpoint"}
+_ROOMS = {"augment": "augment", "load": "checkpoint", "save": "checkpoint"}
 """Names whose rooms are loaded when they are first used: they need many modules, and most programs never do."""
 
 
 def __getattr__(name: str) -> Any:
     """Load a room when a name of it, or the room itself, is first used."""
-    if name in _ROOMS:
-        return getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
     if name in _ROOMS.values():
         return import_module(f"{__name__}.{name}")
+    if name in _ROOMS:
+        return getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from .errors import DataError, DtypeError, ShapeError, describe, out_of_range
+from .errors import DataError, DtypeError, ShapeError, check_generator, describe, out_of_range
 
 if TYPE_CHECKING:  # loaded where they are used: importing them takes longer than all the rest
     import zipfile
@@ -306,7 +306,7 @@ def one_hot(labels: Any, num_classes: int | None = None, dtype: DTypeLike = np.f
     array([[0., 0., 1.],
            [1., 0., 0.]], dtype=float32)
     """
-    if num_classes is not None and _whole("num_classes", num_classes) < 1:
+    if num_classes is not None and as_whole("num_classes", num_classes) < 1:
         raise out_of_range("num_classes", num_classes, "at least 1")
     classes = _class_labels(as_array(labels), num_classes, "labels")
     if num_classes is None:
@@ -331,7 +331,12 @@ def _class_labels(labels: Array, num_classes: int | None, name: str) -> Array:
     return labels.astype(np.int64)
 
 
-def _whole(name: str, value: Any) -> int:
+def as_whole(name: str, value: Any) -> int:
+    """Return a whole number as int, or raise TypeError, in which it is called ``name``.
+
+    >>> as_whole("k", np.int64(5))
+    5
+    """
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise TypeError(f"{name} must be a whole number, got {describe(value)}")
     return int(value)
@@ -356,11 +361,11 @@ def minibatches(
         raise ShapeError(f"X and y must have one row for each sample, got shapes {X.shape} and {y.shape}")
     if len(X) == 0:
         raise DataError(f"X has shape {X.shape}, expected at least one row")
-    batch_size = _whole("batch_size", batch_size)
+    batch_size = as_whole("batch_size", batch_size)
     if not 1 <= batch_size <= len(X):
         raise out_of_range("batch_size", batch_size, f"in 1..{len(X)}, the number of rows")
-    if not isinstance(rng, np.random.Generator | None):
-        raise TypeError(f"rng must be a Generator, such as np.random.default_rng(seed), got {describe(rng)}")
+    if rng is not None:
+        check_generator(rng)
     order = np.arange(len(X)) if rng is None else rng.permutation(len(X))
     parts = (order[start : start + batch_size] for start in range(0, len(X), batch_size))
     return ((_take(X, rows), _take(y, rows)) for rows in parts)
