@@ -148,16 +148,16 @@ def test_scale_enlarges_and_shear_slants():
     assert np.array_equal(slanted.any(axis=1), bar[0].any(axis=1))
 
 
-@pytest.mark.parametrize("smoothness", [1, 5])
-def test_the_elastic_part_is_scipys(smoothness):
-    X, generator = draw(300), Extreme()
-    result = distort(X, generator, **{**STILL, "elastic": 30}, smoothness=smoothness, group=1)
+@pytest.mark.parametrize(("smoothness", "shape"), [(1, SIZE), (5, SIZE), (2.5, (9, 14))])
+def test_the_elastic_part_is_scipys(smoothness, shape):
+    X, generator = draw(300, shape), Extreme()
+    result = distort(X, generator, **{**STILL, "elastic": 30}, smoothness=smoothness, group=1, shape=shape)
     noise = np.concatenate(generator.noise)
-    assert noise.shape == (300, 2, *SIZE)
+    assert noise.shape == (300, 2, *shape)
     for i in (0, 1, 150, 299):
         moves = [30 * ndimage.gaussian_filter(2 * axis - 1, smoothness, mode="constant") for axis in noise[i]]
-        image = X[i].reshape(SIZE)
-        wanted = ndimage.map_coordinates(image, np.indices(SIZE) + moves, order=1, mode="grid-constant")
+        image = X[i].reshape(shape)
+        wanted = ndimage.map_coordinates(image, np.indices(shape) + moves, order=1, mode="grid-constant")
         np.testing.assert_allclose(result[i], wanted.ravel(), atol=2e-5)
 
 
