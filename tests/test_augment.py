@@ -176,6 +176,11 @@ def test_each_group_has_a_deformation_of_its_own():
     assert np.array_equal(same, group[:, None] == group)
 
 
+def test_a_group_larger_than_the_batch_is_the_batch():
+    X = draw(5)
+    assert distort(X, rng(), group=10**12).tobytes() == distort(X, rng(), group=5).tobytes()
+
+
 def test_the_length_of_the_last_group_and_of_blocks_changes_nothing(monkeypatch):
     X = draw(45)
     whole = distort(X, rng(), group=4)

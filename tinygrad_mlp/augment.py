@@ -29,7 +29,7 @@ from .data import Array, as_array, as_whole
 from .errors import DtypeError, ShapeError, check_generator, check_number, describe, need, out_of_range
 
 BLOCK = 1 << 15  # pixels of the deformations that are made at once: so few that they stay in the processor's cache
-LIMITS = {"rotation": 360, "scale": 1, "shear": 10, "shift": 1e6, "elastic": 1e6}
+LIMITS = {"rotation": 360, "scale": 1, "shear": 10, "shift": 1e6, "elastic": 1e6}  # float32 tells pixels apart below
 
 Shape = tuple[int, int]
 
@@ -98,8 +98,7 @@ def distort(
         ValueError, TypeError: an option is out of range or of another type.
         ImportError: SciPy is not installed.
 
-    >>> bar = np.zeros((1, 25), np.float32)
-    >>> bar[0, 2::5] = 1  # the middle column
+    >>> bar = np.tile(np.array([0, 0, 1, 0, 0], np.float32), (1, 5))
     >>> turned = distort(bar, np.random.default_rng(6), rotation=45, scale=0, shear=0, shift=0, elastic=0, shape=(5, 5))
     >>> turned.reshape(5, 5).round(1)
     array([[0. , 0.4, 0.6, 0. , 0. ],
@@ -113,6 +112,7 @@ def distort(
         raise DtypeError(f"X is {describe(X)}, expected float32 or float64; scale_pixels(X) gives float32")
     ranges = {"rotation": rotation, "scale": scale, "shear": shear, "shift": shift, "elastic": elastic}
     _check_options(ranges, smoothness, group)
+    group = min(group, max(1, len(images)))
     result = np.empty((len(images), math.prod(shape)), images.dtype)
     start = 0
     for source in _deformations(-(-len(images) // group), rng, ranges, smoothness, shape):
