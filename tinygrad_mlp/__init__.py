@@ -22,7 +22,7 @@ from .metrics import accuracy
 from .tensor import Tensor
 
 if TYPE_CHECKING:
-    from . import plot
+    from . import augment, plot
     from .checkpoint import load, save
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "ShapeError",
     "Tensor",
     "accuracy",
+    "augment",
     "data",
     "detect_anomaly",
     "functional",
@@ -59,7 +60,7 @@ __all__ = [
 ]
 
 
-_ROOMS = {"load": "checkpoint", "save": "checkpoint", "plot": "plot"}
+_ROOMS = {"augment": "augment", "load": "checkpoint", "plot": "plot", "save": "checkpoint"}
 """Names whose rooms are loaded when they are first used: they need many modules, and most programs never do."""
 
 

@@ -11,6 +11,10 @@ The file is a zip archive that ``np.load`` reads too, of arrays alone and not co
 
 The SHA-256 finds accidents, each flipped bit and each cut. Whoever changes a file on purpose can compute it anew: what
 they can reach by that is other numbers or an error, never code that runs or memory beyond a few times the file's size.
+
+Weights for other programs go into a file whose name ends in ``.safetensors``, through the library of that format
+(https://huggingface.co/docs/safetensors). It holds arrays alone, written as carefully, and no code either, but no
+checksum: a flipped bit among the numbers is found by nobody.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ import os
 import re
 import secrets
 import zipfile
+from collections.abc import Sequence
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
@@ -32,11 +37,12 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from .errors import CheckpointError, DtypeError, describe
+from .errors import CheckpointError, DtypeError, describe, need
 
 VERSION = 1
 STRUCTURE = "structure.json"
 DTYPES = ("|b1", "|i1", "<i2", "<i4", "<i8", "|u1", "<u2", "<u4", "<u8", "<f2", "<f4", "<f8", "<c8", "<c16")
+SAFETENSORS_DTYPES = DTYPES[:-1]
 DIGITS = 2 * hashlib.sha256().digest_size
 MARK = re.compile(rb"tinygrad_mlp checkpoint ([0-9]{1,9}) sha256 ([0-9a-f]{%d})\Z" % DIGITS)
 MEMBER = re.compile(r"([A-Za-z0-9_.~%-]*)\.npy")
@@ -52,7 +58,9 @@ def save(state: Any, path: str | os.PathLike[str]) -> None:
             keys of a dict are strings or integers. Tensors and NumPy scalars are stored as arrays. The arrays are of
             booleans, integers, float16/32/64 or complex64/128.
         path: the file, by its whole name: no suffix is added to it. An old file is replaced, a symbolic link too, and
-            not what it points to.
+            not what it points to. A name that ends in ``.safetensors`` makes it a file of that format, for PyTorch and
+            others: it needs the extra ``safetensors``, and a state that is one dict of arrays by strings, such as
+            ``model.state_dict()``.
 
     The old file stays until the new one is safe on the disk, and is as it was after any error. A process that is
     killed can leave a ``.<name>.<random>.tmp`` beside it. The same state gives the same bytes, of the state alone.
@@ -61,6 +69,7 @@ def save(state: Any, path: str | os.PathLike[str]) -> None:
         TypeError, DtypeError: something in the state is not of these types; the message names its place.
         ValueError: two arrays would have the same name, such as those of ``{"a": {"b": x}, "a.b": x}``.
         OSError: the file cannot be written.
+        ImportError: the library safetensors is needed and not installed.
 
     >>> import tempfile
     >>> state = {"0.weight": np.eye(2, dtype=np.float32), "epoch": 3}
@@ -70,21 +79,27 @@ def save(state: Any, path: str | os.PathLike[str]) -> None:
     ...         print(file["0.weight"].tolist())
     [[1.0, 0.0], [0.0, 1.0]]
     """
+    path = Path(path)
+    if _is_safetensors(path):
+        _replace(path, need("safetensors.numpy", "safetensors").save(_flat(state)))
+        return
     arrays: dict[str, Array] = {STRUCTURE: np.empty(0)}
     text = json.dumps(_encode(state, "", arrays))
     arrays[STRUCTURE] = np.frombuffer(text.encode("ascii"), np.uint8)
-    _replace(Path(path), _pack(arrays))
+    _replace(path, _pack(arrays))
 
 
 def load(path: str | os.PathLike[str]) -> Any:
     """Return the state that `save` wrote: the same dicts, lists, tuples and plain values, with arrays as they were.
 
     Arrays keep dtype, shape, memory order and every bit; what was a Tensor comes back as an array. Nothing in the file
-    is run, and nothing is unpacked to the disk.
+    is run, and nothing is unpacked to the disk. Of a file whose name ends in ``.safetensors``, whoever wrote it, the
+    result is a dict of arrays in C order, keys in the order of the file.
 
     Raises:
         CheckpointError: the file is damaged, was not written by `save`, or is of a newer format.
         OSError: the file cannot be read.
+        ImportError: the library safetensors is needed and not installed.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -93,9 +108,11 @@ def load(path: str | os.PathLike[str]) -> Any:
     >>> state["losses"], state["rng"]["state"]["inc"]
     ([0.5, inf], 87136372517582989555478159403783844777)
     """
-    data = Path(path).read_bytes()
+    path = Path(path)
+    library = need("safetensors.numpy", "safetensors") if _is_safetensors(path) else None
+    data = path.read_bytes()
     try:
-        return _decode(_unpack(data))
+        return _decode(_unpack(data)) if library is None else _unpack_safetensors(data, library)
     except Exception as error:  # zipfile and NumPy raise a dozen kinds on a crafted file
         reason = error if isinstance(error, CheckpointError) else f"damaged: {type(error).__name__}: {error}"
         raise CheckpointError(f"{os.fspath(path)!r}: {reason}") from error
@@ -110,20 +127,27 @@ def _encode(value: Any, place: str, arrays: dict[str, Array]) -> Any:
         return items if isinstance(value, list) else {"tuple": items}
     if isinstance(value, dict):
         return {"dict": [[key, _encode(item, _join(place, key), arrays)] for key, item in value.items()]}
+    array = _array(
+        value, place, DTYPES, "dicts, lists and tuples of Tensors, arrays, numbers, strings, booleans and None"
+    )
+    name = quote(place, safe="")
+    if name in arrays:
+        raise ValueError(f"the state holds two arrays that would be named {name!r} in the file; rename a key")
+    arrays[name] = array
+    return {"array": name}
+
+
+def _array(value: Any, place: str, dtypes: Sequence[str], expected: str) -> Array:
+    """Return a Tensor or an array of the state as an array."""
     if hasattr(value, "detach"):
         value = value.detach().numpy()
     if type(value) is not np.ndarray and not isinstance(value, np.generic):
         raise TypeError(
-            f"the state holds a {type(value).__name__} at {place!r}, {describe(value)}; expected dicts, lists "
-            "and tuples of Tensors, arrays, numbers, strings, booleans and None"
+            f"the state holds a {type(value).__name__} at {place!r}, {describe(value)}; expected {expected}"
         )
-    if value.dtype.str not in DTYPES:
-        raise DtypeError(f"the state holds {value.dtype} at {place!r}; expected one of {' '.join(DTYPES)}")
-    name = quote(place, safe="")
-    if name in arrays:
-        raise ValueError(f"the state holds two arrays that would be named {name!r} in the file; rename a key")
-    arrays[name] = np.asarray(value)
-    return {"array": name}
+    if value.dtype.str not in dtypes:
+        raise DtypeError(f"the state holds {value.dtype} at {place!r}; expected one of {' '.join(dtypes)}")
+    return np.asarray(value)
 
 
 def _join(place: str, key: object) -> str:
@@ -149,7 +173,7 @@ def _digest(data: bytes | memoryview) -> bytes:
     return hashlib.sha256(memoryview(data)[:-DIGITS]).hexdigest().encode("ascii")
 
 
-def _replace(path: Path, data: memoryview) -> None:
+def _replace(path: Path, data: bytes | memoryview) -> None:
     """Write a file in one step: whoever looks, or comes back after a crash, finds the old bytes or the new ones."""
     if path.exists() and not path.is_file():
         raise FileExistsError(f"{str(path)!r} is not a regular file; expected a file to write or to replace")
@@ -238,3 +262,26 @@ def _decode(arrays: dict[str, Array]) -> Any:
     if arrays:
         raise CheckpointError(f"{STRUCTURE}: expected all arrays of the file, found none of {sorted(arrays)}")
     return state
+
+
+def _is_safetensors(path: Path) -> bool:
+    return path.suffix.lower() == ".safetensors"
+
+
+def _flat(state: Any) -> dict[str, Array]:
+    """Return a state as the format safetensors can hold it: one dict of arrays in C order."""
+    expected = "one dict of Tensors and arrays, which is all that .safetensors can hold; save anything else as .npz"
+    if not isinstance(state, dict):
+        raise TypeError(f"the state is {describe(state)}; expected {expected}")
+    if odd := [key for key in state if not isinstance(key, str) or key == "__metadata__"]:
+        raise TypeError(f"the state has the key {describe(odd[0])}; expected a string other than '__metadata__'")
+    arrays = {key: _array(value, key, SAFETENSORS_DTYPES, expected) for key, value in state.items()}
+    return {key: np.asarray(array, order="C") for key, array in arrays.items()}  # the library reads bytes as they lie
+
+
+def _unpack_safetensors(data: bytes, library: Any) -> dict[str, Array]:
+    try:
+        arrays: dict[str, Array] = library.load(data)
+    except KeyError as error:
+        raise CheckpointError(f"it holds arrays of {error}, which NumPy does not have; convert them to F32") from error
+    return arrays

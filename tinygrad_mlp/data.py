@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from .errors import DataError, DtypeError, ShapeError, describe, out_of_range
+from .errors import DataError, DtypeError, ShapeError, check_generator, describe, out_of_range
 
 if TYPE_CHECKING:  # loaded where they are used: importing them takes longer than all the rest
     import zipfile
@@ -371,8 +371,8 @@ def minibatches(
     batch_size = as_whole("batch_size", batch_size)
     if not 1 <= batch_size <= len(X):
         raise out_of_range("batch_size", batch_size, f"in 1..{len(X)}, the number of rows")
-    if not isinstance(rng, np.random.Generator | None):
-        raise TypeError(f"rng must be a Generator, such as np.random.default_rng(seed), got {describe(rng)}")
+    if rng is not None:
+        check_generator(rng)
     order = np.arange(len(X)) if rng is None else rng.permutation(len(X))
     parts = (order[start : start + batch_size] for start in range(0, len(X), batch_size))
     return ((_take(X, rows), _take(y, rows)) for rows in parts)

@@ -195,6 +195,17 @@ def _clash(name: str, shapes: list[tuple[int, ...]], reason: str) -> str:
     return ""
 
 
+def check_generator(rng: Any) -> None:
+    """Raise TypeError unless random numbers come from a Generator.
+
+    >>> check_generator(42)
+    Traceback (most recent call last):
+    TypeError: rng must be a Generator, such as np.random.default_rng(seed), got 42
+    """
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"rng must be a Generator, such as np.random.default_rng(seed), got {describe(rng)}")
+
+
 def check_number(name: str, value: Any, low: float, high: float, expected: str) -> None:
     """Raise ValueError unless a value is a number with low <= value < high.
 
