@@ -442,6 +442,16 @@ REPRS = [
         "  (3): Linear(in_features=256, out_features=10, bias=True)\n"
         ")",
     ),
+    (
+        nn.MLP([4, 3, 2], batch_norm=True, dropout=0.5),
+        "MLP(\n"
+        "  (0): Linear(in_features=4, out_features=3, bias=True)\n"
+        "  (1): BatchNorm1d(3, eps=1e-05, momentum=0.1, affine=True, bias=True, track_running_stats=True)\n"
+        "  (2): ReLU()\n"
+        "  (3): Dropout(p=0.5, inplace=False)\n"
+        "  (4): Linear(in_features=3, out_features=2, bias=True)\n"
+        ")",
+    ),
     (nn.CrossEntropyLoss(), "CrossEntropyLoss()"),
     (nn.HuberLoss(delta=2.0), "HuberLoss()"),
 ]

@@ -364,6 +364,7 @@ class MLP(Sequential):
     Args:
         sizes: how many features the input, each hidden layer and the output have.
         activation: "relu", "leaky_relu", "gelu", "sigmoid", "tanh" or "softplus".
+        batch_norm: whether a `BatchNorm1d` comes before each activation.
         dropout: the probability ``p`` of a `Dropout` after each activation; 0 for none.
         rng: where initial values and dropout masks come from.
         dtype: float32 or float64.
@@ -387,6 +388,7 @@ class MLP(Sequential):
         sizes: Sequence[int],
         activation: str = "relu",
         *,
+        batch_norm: bool = False,
         dropout: float = 0.0,
         rng: Rng = None,
         dtype: DTypeLike = np.float32,
@@ -402,17 +404,18 @@ class MLP(Sequential):
         kind, fill = ACTIVATIONS[activation]
         layers: list[Module] = []
         for size_in, size_out in pairwise(sizes):
+            if layers and batch_norm:
+                layers.append(BatchNorm1d(size_in, dtype=dtype))
             if layers:
                 layers.append(kind())
             if layers and dropout:
                 layers.append(Dropout(dropout, rng=rng))
             layers.append(Linear(size_in, size_out, rng=rng, dtype=dtype))
         super().__init__(*layers)
-        for name, parameter in self.named_parameters():
-            if name.endswith("weight"):
-                fill(parameter, rng=rng)
-            else:
-                assign(parameter, 0.0)
+        for layer in layers:
+            if isinstance(layer, Linear):
+                fill(layer.weight, rng=rng)
+                assign(layer.bias, 0.0)
 
 
 def check_size(name: str, size: Any) -> None:
