@@ -22,6 +22,8 @@ from .tensor import Tensor
 
 if TYPE_CHECKING:
     from .checkpoint import load, save
+    from .drawing import draw
+    from .inspection import summary
 
 __all__ = [
     "CheckpointError",
@@ -36,6 +38,7 @@ __all__ = [
     "accuracy",
     "data",
     "detect_anomaly",
+    "draw",
     "functional",
     "grad",
     "gradcheck",
@@ -52,10 +55,11 @@ __all__ = [
     "optim",
     "save",
     "scale_pixels",
+    "summary",
 ]
 
 
-_ROOMS = {"load": "checkpoint", "save": "checkpoint"}
+_ROOMS = {"draw": "drawing", "load": "checkpoint", "save": "checkpoint", "summary": "inspection"}
 """Names whose rooms are loaded when they are first used: they need many modules, and most programs never do."""
 
 
