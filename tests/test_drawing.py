@@ -315,7 +315,7 @@ def test_folding_keeps_what_leads_to_what(data):
     for i in range(data.draw(st.integers(4, 14))):
         f = data.draw(st.sampled_from([np.transpose, np.multiply, lambda *t: np.einsum(",,->", *t)]))
         count = {np.transpose: 1, np.multiply: 2}.get(f, 3)
-        t = f(*(made[data.draw(st.integers(0, len(made) - 1))] for _ in range(count)))
+        t = f(*(made[data.draw(st.integers(max(0, len(made) - 9), len(made) - 1))] for _ in range(count)))
         t.name = f"t{i}"
         made.append(t)
     output = np.stack(made).sum()
@@ -326,6 +326,16 @@ def test_folding_keeps_what_leads_to_what(data):
     before, after = _reached(whole), _reached(folded)
     for name in outside:
         assert before[name] & outside <= after[name] & outside
+
+
+def test_a_frame_ends_where_the_path_leaves_it():
+    w, b, x = (tg.Tensor(2.0, True, name) for name in ("a.w", "a.b", "x"))
+    first = w * x
+    picture = Picture(tg.draw(np.einsum(",,->", first, np.tanh(first), b), fold=True))
+    assert picture.names() == ["a: multiply", "x", "tanh", "a: einsum(',,->', ·, ·, ·)"]
+    assert is_acyclic(picture.ids)
+    second = first + b
+    assert Picture(tg.draw(np.tanh(second), fold=True)).names() == ["a: multiply, add", "x", "tanh"]
 
 
 def test_views_do_not_close_a_cycle():

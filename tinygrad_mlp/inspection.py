@@ -88,13 +88,13 @@ def summary(model: Module, input_shape: int | Sequence[int]) -> Summary:
 
     There is a row for each module without modules inside, and for each other one that has parameters or products of
     its own. Each row counts what is its own, a parameter shared by several at the first of them, so that the rows add
-    up to the total. Bytes are those of parameters and buffers, in memory and in a saved state.
-
-    The model is called once, in evaluation and under `no_grad`, on one sample of zeros, in the dtype of its first
-    parameter. Afterwards its modes, attributes, buffers and generators are what they were.
+    up to the total. Bytes are those of parameters and buffers.
 
     Multiply-adds are those of products of matrices, where nearly all time goes: a Linear from n to m features takes
     n * m for a sample. What is elementwise, biases too, is not counted.
+
+    The model is called once, in evaluation and under `no_grad`, on one sample of zeros, in the dtype of its first
+    parameter. Afterwards its modes, attributes, buffers and generators are what they were, also if that fails.
 
     Args:
         model: any module.
@@ -132,7 +132,7 @@ class _Meter(Observer):
     """The observer: it counts multiply-adds for the innermost module that runs, and notes the shapes of results."""
 
     def __init__(self, model: Module) -> None:
-        self.running = [model]
+        self.running: list[Module] = []
         self.shapes: dict[Module, tuple[int, ...] | None] = {}
         self.multiply_adds: Counter[Module] = Counter()
         self.known = set(model.modules())
