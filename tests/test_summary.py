@@ -120,7 +120,7 @@ def test_functions_made_of_products_count_too():
 
 
 def test_how_the_model_is_called():
-    """Once, on zeros of its own dtype, in evaluation, without a graph; what runs in a module from outside is its own."""
+    """Once, on zeros of its dtype, in evaluation, without a graph; a module from outside counts as part of it."""
     elsewhere, calls = nn.Linear(3, 2, rng=0, dtype=F64), []
 
     class Caller(nn.Module):
