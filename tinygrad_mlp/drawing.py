@@ -382,7 +382,9 @@ def _write(language: _Language, vertices: list[_Vertex], edges: _Edges) -> str:
 
 def _escape_mermaid(text: str) -> str:
     """Return text for quotes: what Mermaid might read as more than text, such as tags, by its number."""
-    return "".join(c if c.isalnum() or c in " _.,:()=+-/·→" else f"#{ord(c)};" for c in _printable(text))
+    return "".join(
+        c if (c.isascii() and c.isalnum()) or c in " _.,:()=+-/·→" else f"#{ord(c)};" for c in _printable(text)
+    )
 
 
 def _escape_dot(text: str) -> str:
