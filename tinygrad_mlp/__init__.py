@@ -24,6 +24,8 @@ from .tensor import Tensor
 if TYPE_CHECKING:
     from . import augment, plot
     from .checkpoint import load, save
+    from .drawing import draw
+    from .inspection import summary
 
 __all__ = [
     "CheckpointError",
@@ -39,6 +41,7 @@ __all__ = [
     "augment",
     "data",
     "detect_anomaly",
+    "draw",
     "functional",
     "grad",
     "gradcheck",
@@ -57,10 +60,18 @@ __all__ = [
     "plot",
     "save",
     "scale_pixels",
+    "summary",
 ]
 
 
-_ROOMS = {"augment": "augment", "load": "checkpoint", "plot": "plot", "save": "checkpoint"}
+_ROOMS = {
+    "augment": "augment",
+    "draw": "drawing",
+    "load": "checkpoint",
+    "plot": "plot",
+    "save": "checkpoint",
+    "summary": "inspection",
+}
 """Names whose rooms are loaded when they are first used: they need many modules, and most programs never do."""
 
 

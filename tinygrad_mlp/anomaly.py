@@ -46,12 +46,22 @@ def detect_anomaly() -> Iterator[None]:
     FloatingPointError: the gradient of sqrt by its input 0, float64(2,) in [0, 4], has 1 of 2 entries not finite,
     the first inf at (0,); sqrt was called at ...: the root of a negative number is NaN, ...
     """
+    with watched(_Detective(), "detect_anomaly"), np.errstate(all="ignore"):
+        yield
+
+
+@contextmanager
+def watched(observer: Observer, name: str) -> Iterator[None]:
+    """Context manager inside which an observer sees this thread's ops, on behalf of the function of that name.
+
+    Raises:
+        GraphError: another observer does already.
+    """
     if mode.observer is not None:
-        raise GraphError("detect_anomaly: this thread's ops are being watched already; leave that context first")
-    mode.observer = _Detective()
+        raise GraphError(f"{name}: this thread's ops are being watched already; leave that context first")
+    mode.observer = observer
     try:
-        with np.errstate(all="ignore"):
-            yield
+        yield
     finally:
         mode.observer = None
 

@@ -28,6 +28,10 @@ class Observer:
     def __call__(self, function: Callable[..., Any], inputs: Sequence[Any], keywords: Any, result: Any) -> None:
         """See an op that has been computed."""
 
+    def calls(self, module: Any, inputs: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
+        """See a module being called, between the first of its ops and the last: return what its ``forward`` gives."""
+        return module.forward(*inputs, **keywords)
+
     def differentiates(self, t: Any) -> None:
         """See that the rules of the op that made ``t`` come next."""
 

@@ -370,6 +370,11 @@ class Recorder(Observer):
         self.undo.append(lambda: setattr(module, "training", before))
         self.record.modes[module] = training
 
+    def calls(self, module: Any, inputs: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
+        """Call a module, whose attributes the record depends on from here on."""
+        self.module(module)
+        return super().calls(module, inputs, keywords)
+
     def module(self, module: Any) -> None:
         """Note that a module's mode, its parts and its numbers may decide what the step does."""
         self.guard(module, ".training", module.training)

@@ -76,8 +76,8 @@ class Module:
             if type(x) is not Tensor:
                 inputs = tuple(map(_as_input, inputs))
                 break
-        if graph_mode.recorder is not None:
-            graph_mode.recorder.module(self)
+        if graph_mode.observer is not None:
+            return graph_mode.observer.calls(self, inputs, keywords)
         return self.forward(*inputs, **keywords)
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -70,7 +70,7 @@ def _einsum_term(i: int, g: Any, subscripts: str, operands: Any) -> Any:
     An index that only this operand has was summed away: ones bring it back. An index that repeats within it has
     picked a diagonal: an identity matrix puts that back.
     """
-    inputs, output = _explicit(subscripts, [np.ndim(a) for a in operands])
+    inputs, output = explicit_subscripts(subscripts, [np.ndim(a) for a in operands])
     target, terms, arrays = "", [output], [g]
     for j, (letters, array) in enumerate(zip(inputs, operands, strict=True)):
         if j != i:
@@ -91,7 +91,7 @@ def _einsum_term(i: int, g: Any, subscripts: str, operands: Any) -> Any:
     return np.einsum(f"{','.join(terms)}->{target}", *arrays)
 
 
-def _explicit(subscripts: str, ranks: list[int]) -> tuple[list[str], str]:
+def explicit_subscripts(subscripts: str, ranks: list[int]) -> tuple[list[str], str]:
     """Return the letters of each operand and of the output, with implied output and ellipses written out."""
     left, arrow, output = subscripts.replace(" ", "").partition("->")
     inputs = left.split(",")

@@ -1,0 +1,199 @@
+"""`summary`: what a model is made of, layer by layer: shapes, parameters, bytes and multiply-adds."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .anomaly import watched
+from .autograd import no_grad
+from .errors import describe
+from .graph import Observer, Value, assign
+from .nn.layers import check_size
+from .nn.module import Module
+from .rules import linalg
+from .tensor import Tensor
+
+
+class Row(NamedTuple):
+    """One layer in a `Summary`.
+
+    ``output_shape`` is that of its last result for a batch of one, or None if the layer is not called, or returns no
+    Tensor. ``parameters`` is a number of elements, ``bytes`` the size of the parameters and buffers, ``multiply_adds``
+    those for one sample.
+    """
+
+    name: str
+    type: str
+    output_shape: tuple[int, ...] | None
+    parameters: int
+    bytes: int
+    multiply_adds: int
+
+
+@dataclass(frozen=True, repr=False)
+class Summary:
+    """A table made by `summary`. It shows itself as text and, in a notebook, as HTML.
+
+    Attributes:
+        rows: a `Row` for each layer; ``pandas.DataFrame(summary.rows)`` makes a frame of them.
+        total: a `Row` with the sums, and the output shape of the model.
+    """
+
+    rows: tuple[Row, ...]
+    total: Row
+
+    def _cells(self) -> list[list[str]]:
+        """Return the table as text: the names of the columns, the layers, and the sums."""
+        table = [[column.replace("_", " ") for column in Row._fields]]
+        for name, kind, shape, *numbers in (*self.rows, self.total):
+            table.append([name, kind, "-" if shape is None else str(shape), *(f"{n:,}" for n in numbers)])
+        return table
+
+    def __repr__(self) -> str:
+        table = self._cells()
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        lines = []
+        for cells in table:
+            aligned = [c.ljust(w) if i < 3 else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))]
+            lines.append("  ".join(aligned))
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        head, *body, total = self._cells()
+        return (
+            f"<table><thead>{_html_row('th', head)}</thead><tbody>{''.join(_html_row('td', row) for row in body)}"
+            f"</tbody><tfoot>{_html_row('th', total)}</tfoot></table>"
+        )
+
+
+def _html_row(tag: str, cells: list[str]) -> str:
+    sides = ["left"] * 3 + ["right"] * 3
+    inside = (
+        f'<{tag} style="text-align: {side}">{html.escape(cell)}</{tag}>'
+        for side, cell in zip(sides, cells, strict=True)
+    )
+    return f"<tr>{''.join(inside)}</tr>"
+
+
+def summary(model: Module, input_shape: int | Sequence[int]) -> Summary:
+    """Return a table of a model's layers: names, output shapes, parameters, bytes and multiply-adds.
+
+    There is a row for each module without modules inside, and for each other one that has parameters or products of
+    its own. Each row counts what is its own, a parameter shared by several at the first of them, so that the rows add
+    up to the total. Bytes are those of parameters and buffers.
+
+    Multiply-adds are those of products of matrices, where nearly all time goes: a Linear from n to m features takes
+    n * m for a sample. What is elementwise, biases too, is not counted.
+
+    The model is called once, in evaluation and under `no_grad`, on one sample of zeros, in the dtype of its first
+    parameter. Afterwards its modes, attributes, buffers and generators are what they were, also if that fails.
+
+    Args:
+        model: any module.
+        input_shape: the shape of one sample, without the batch: ``(784,)`` or 784.
+
+    Raises:
+        TypeError: ``model`` is no module.
+        ValueError: a length in ``input_shape`` is no integer >= 1.
+        ShapeError: the model does not take samples of this shape; it names the layer.
+        GraphError: the ops are watched already, as they are inside of `detect_anomaly` and while `jit` records.
+
+    >>> from tinygrad_mlp import nn
+    >>> summary(nn.MLP([784, 256, 10], rng=0), (784,))
+    name   type    output shape  parameters    bytes  multiply adds
+    0      Linear  (1, 256)         200,960  803,840        200,704
+    1      ReLU    (1, 256)               0        0              0
+    2      Linear  (1, 10)            2,570   10,280          2,560
+    total          (1, 10)          203,530  814,120        203,264
+    """
+    if not isinstance(model, Module):
+        raise TypeError(f"summary takes a Module, got {describe(model)}; wrap a function in a class with forward()")
+    shape = tuple(input_shape) if isinstance(input_shape, (tuple, list)) else (input_shape,)
+    for size in shape:
+        check_size("each length in input_shape", size)
+    dtype = next((p.dtype for p in model.parameters()), np.dtype(np.float32))
+    meter = _Meter(model)
+    with watched(meter, "summary"), _unchanged(model), no_grad():
+        model.eval()(Tensor(np.zeros((1, *shape), dtype)))
+    rows = tuple(_rows(model, meter))
+    sums = [sum(column) for column in zip(*(row[3:] for row in rows), strict=True)]
+    return Summary(rows, Row("total", "", meter.shapes[model], *sums))
+
+
+class _Meter(Observer):
+    """The observer: it counts multiply-adds for the innermost module that runs, and notes the shapes of results."""
+
+    def __init__(self, model: Module) -> None:
+        self.running: list[Module] = []
+        self.shapes: dict[Module, tuple[int, ...] | None] = {}
+        self.multiply_adds: Counter[Module] = Counter()
+        self.known = set(model.modules())
+
+    def __call__(self, function: Any, inputs: Sequence[Any], keywords: Any, result: Any) -> None:
+        self.multiply_adds[self.running[-1]] += _multiply_adds(function, inputs, result)
+
+    def calls(self, module: Module, inputs: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
+        if module not in self.known:
+            return super().calls(module, inputs, keywords)
+        self.running.append(module)
+        try:
+            result = super().calls(module, inputs, keywords)
+        finally:
+            self.running.pop()
+        self.shapes[module] = result._data.shape if isinstance(result, Value) else None
+        return result
+
+
+def _multiply_adds(function: Callable[..., Any], inputs: Sequence[Any], result: Any) -> int:
+    """Return how many multiply-adds an op takes: those of products, all else counts as nothing."""
+    if function in (linalg.linear, linalg.matmul, np.matmul):
+        return result._data.size * inputs[0].shape[-1]
+    if function is np.einsum:
+        subscripts, *operands = inputs
+        terms, _ = linalg.explicit_subscripts(subscripts, [np.ndim(a) for a in operands])
+        pairs = [pair for term, a in zip(terms, operands, strict=True) for pair in zip(term, np.shape(a), strict=True)]
+        lengths = {letter: max(n for other, n in pairs if other == letter) for letter, _ in pairs}
+        return math.prod(lengths.values()) * (len(operands) - 1)
+    return 0
+
+
+@contextmanager
+def _unchanged(model: Module) -> Iterator[None]:
+    """Context manager that leaves the attributes, buffers and generators of a model as it found them."""
+    attributes = [(vars(module), dict(vars(module))) for module in model.modules()]
+    generators = {
+        v: v.bit_generator.state for _, a in attributes for v in a.values() if isinstance(v, np.random.Generator)
+    }
+    buffers = [(buffer, buffer._data.copy(order="K")) for buffer in model.buffers()]
+    try:
+        yield
+    finally:
+        for now, before in attributes:
+            now.clear()
+            now.update(before)
+        for generator, state in generators.items():
+            generator.bit_generator.state = state
+        for buffer, data in buffers:
+            if buffer._data.tobytes() != data.tobytes():
+                assign(buffer, data)
+
+
+def _rows(model: Module, meter: _Meter) -> Iterator[Row]:
+    """Yield the rows, in the order of the modules."""
+    seen: set[Tensor] = set()
+    for name, module in model.named_modules():
+        parameters = {p for _, p in module._own_parameters()} - seen
+        state = parameters | {b for _, b in module._own_buffers()} - seen
+        seen |= state
+        products = meter.multiply_adds[module]
+        if parameters or products or not any(module.children()):
+            size, nbytes = sum(p.size for p in parameters), sum(t._data.nbytes for t in state)
+            yield Row(name, type(module).__name__, meter.shapes.get(module), size, nbytes, products)
