@@ -15,13 +15,23 @@ from . import data, functional, nn, optim
 from .anomaly import detect_anomaly
 from .autograd import grad, hessian, hvp, jacobian, no_grad
 from .data import accuracy, load_mnist, minibatches, one_hot, scale_pixels
-from .errors import CheckpointError, DataError, DtypeError, GraphError, NoRuleError, RecordingError, ShapeError
+from .errors import (
+    CheckpointError,
+    DataError,
+    DtypeError,
+    GraphError,
+    NonFiniteError,
+    NoRuleError,
+    RecordingError,
+    ShapeError,
+)
 from .gradcheck import GradcheckError, gradcheck
 from .jit import jit
 from .tensor import Tensor
 
 if TYPE_CHECKING:
     from .checkpoint import load, save
+    from .training import History, evaluate, fit, predict, predict_proba
 
 __all__ = [
     "CheckpointError",
@@ -29,13 +39,17 @@ __all__ = [
     "DtypeError",
     "GradcheckError",
     "GraphError",
+    "History",
     "NoRuleError",
+    "NonFiniteError",
     "RecordingError",
     "ShapeError",
     "Tensor",
     "accuracy",
     "data",
     "detect_anomaly",
+    "evaluate",
+    "fit",
     "functional",
     "grad",
     "gradcheck",
@@ -50,12 +64,17 @@ __all__ = [
     "no_grad",
     "one_hot",
     "optim",
+    "predict",
+    "predict_proba",
     "save",
     "scale_pixels",
 ]
 
 
-_ROOMS = {"load": "checkpoint", "save": "checkpoint"}
+_ROOMS = {
+    **dict.fromkeys(("load", "save"), "checkpoint"),
+    **dict.fromkeys(("History", "evaluate", "fit", "predict", "predict_proba"), "training"),
+}
 """Names whose rooms are loaded when they are first used: they need many modules, and most programs never do."""
 
 
