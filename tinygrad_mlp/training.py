@@ -412,7 +412,7 @@ def _rehearsed(task: _Task, metrics: Any, train: Pair, held: Pair | None) -> _Ta
     """Return the task with its metrics, once model, loss and metrics are found to take the data."""
     for name, (X, y) in zip(("y", "validation y"), [pair for pair in (train, held) if pair is not None], strict=False):
         y = as_array(y)
-        outputs = task.outputs(rows(X, 0, EVALUATION_BATCH_SIZE))
+        outputs = task.outputs(rows(X, 0, BATCH_SIZE))
         first = y[: len(outputs)]
         _try_loss(task, outputs, first, name)
         task = task._replace(metrics=_resolved(metrics, outputs, first))
@@ -542,7 +542,8 @@ def _validate(run: Run, task: _Task, X: Any, y: Any) -> dict[str, float]:
     outputs, targets = task.outputs(X), as_array(y)
     loss = task.loss_of(outputs, targets)
     if not math.isfinite(loss):
-        raise _non_finite(run, loss, task.inputs(rows(X, 0, EVALUATION_BATCH_SIZE)), "validation loss")
+        with _in_mode(run.model, training=False):
+            raise _non_finite(run, loss, task.inputs(rows(X, 0, EVALUATION_BATCH_SIZE)), "validation loss")
     scores = {"loss": loss, **task.metrics_of(outputs, targets)}
     return {f"validation_{name}": value for name, value in scores.items()}
 
@@ -576,14 +577,16 @@ def _first_non_finite(model: Module, xb: Array) -> str:
 
         return watched
 
+    before = {module: vars(module).copy() for module in model.modules()}
     for name, module in model.named_modules():
         vars(module)["forward"] = watch(name, module)
     try:
         with no_grad(), np.errstate(all="ignore"):
             model(xb)
     finally:
-        for module in model.modules():
-            del vars(module)["forward"]
+        for module, members in before.items():
+            vars(module).clear()
+            vars(module).update(members)
     return found[0] if found else "every layer's parameters and output are finite, so that the loss itself is to blame"
 
 
