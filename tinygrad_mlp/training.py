@@ -45,15 +45,7 @@ from numpy.typing import NDArray
 from . import functional as F
 from .anomaly import not_finite
 from .autograd import no_grad
-from .callbacks import (
-    Callback,
-    Checkpoint,
-    CSVLogger,
-    EarlyStopping,
-    LearningRateLogger,
-    Run,
-    WeightAveraging,
-)
+from .callbacks import Callback, Checkpoint, CSVLogger, EarlyStopping, LearningRateLogger, Run, WeightAveraging
 from .data import accuracy, as_array, check_rows, minibatches, rows
 from .errors import DataError, NonFiniteError, OptionError, ShapeError, describe, nearest, out_of_range
 from .graph import wrap
@@ -89,18 +81,8 @@ Pair = tuple[Any, Any]
 Called = TypeVar("Called", bound=Function)
 
 BATCH_SIZE, EVALUATION_BATCH_SIZE = 128, 1000
-LOSSES: dict[str, Function] = {
-    function.__name__: function
-    for function in (
-        F.binary_cross_entropy,
-        F.binary_cross_entropy_with_logits,
-        F.cross_entropy,
-        F.huber_loss,
-        F.l1_loss,
-        F.mse_loss,
-        F.nll_loss,
-    )
-}
+ELEMENTWISE_LOSSES = (F.binary_cross_entropy, F.binary_cross_entropy_with_logits, F.huber_loss, F.l1_loss, F.mse_loss)
+LOSSES: dict[str, Function] = {f.__name__: f for f in (F.cross_entropy, F.nll_loss, *ELEMENTWISE_LOSSES)}
 METRICS: dict[str, Function] = {"accuracy": accuracy, **LOSSES}
 RESERVED = ("epoch", "step", "loss", "lr", "seconds", "samples_per_second")
 
@@ -253,7 +235,7 @@ def fit(
     if transform is None:
         _warn_of_pixels(train[0])
     optimizer = _check_optimizer(model, optimizer, schedule)
-    listeners = _check_callbacks(callbacks, augment) + [Progress()] * bool(progress)
+    listeners = _check_callbacks(callbacks) + [Progress()] * bool(progress)
     columns, steps_per_epoch = _columns(task, held), -(-len(train[0]) // batch_size)
     run = Run(model, optimizer, schedule, History(), columns, epochs, steps_per_epoch)
     order = np.random.default_rng(seed)
@@ -263,9 +245,9 @@ def fit(
         while run.epoch < epochs and run.history.stopped is None:
             run.epoch += 1
             batches = _batches(task, *train, batch_size, order, augment, rng)
-            scores, pace = _train_epoch(run, task, batches, steps, _batch_hooks(listeners))
-            validation_scores = {} if held is None else _validate(run, task, *held)
-            run.row = {"epoch": run.epoch, "step": run.step, **scores, **validation_scores, **pace}
+            row = _train_epoch(run, task, batches, steps, listeners)
+            row |= {} if held is None else _validate(run, task, *held)
+            run.row = {name: row[name] for name in columns}
             run.history.rows.append(run.row)
             for listener in listeners:
                 listener.on_epoch_end(run)
@@ -347,8 +329,6 @@ def _named(kind: str, value: Any, known: Mapping[str, Function]) -> Function:
 def _task(model: Module, loss: Any, transform: Function | None) -> _Task:
     if not isinstance(model, Module):
         raise TypeError(f"model must be a Module, got {describe(model)}")
-    if transform is not None and not callable(transform):
-        raise TypeError(f"transform must be a function of a batch, got {describe(transform)}")
     dtype = next((parameter.dtype for parameter in model.parameters()), np.dtype(np.float32))
     return _Task(model, _named("loss", loss, LOSSES), transform, dtype, {})
 
@@ -430,7 +410,8 @@ def _try_loss(task: _Task, outputs: Array, y: Array, name: str) -> None:
     except ShapeError:
         raise
     except ValueError as error:
-        raise DataError(f"{name}: {error}") from error
+        message = str(error) if len(y) > 1 else str(error).replace(" at position 0", "")
+        raise DataError(f"{name}: {message}") from error
 
 
 def _warn_of_pixels(X: Any) -> None:
@@ -458,15 +439,12 @@ def _check_optimizer(model: Module, optimizer: Any, schedule: Any) -> Optimizer:
     return optimizer
 
 
-def _check_callbacks(callbacks: Any, augment: Any) -> list[Any]:
-    if augment is not None and not callable(augment):
-        raise TypeError(f"augment must be a function of (batch, rng), got {describe(augment)}")
-    if not isinstance(callbacks, (list, tuple)):
-        raise TypeError(f"callbacks must be a list, got {describe(callbacks)}")
+def _check_callbacks(callbacks: Iterable[Callback]) -> list[Any]:
+    callbacks = list(callbacks)
     for i, callback in enumerate(callbacks):
         if not isinstance(callback, Callback):
             raise TypeError(f"callbacks[{i}] must be a Callback, got {describe(callback)}; pass an instance of one")
-    return list(callbacks)
+    return callbacks
 
 
 def _columns(task: _Task, held: Pair | None) -> list[str]:
@@ -508,12 +486,11 @@ def _batches(
 
 
 def _train_epoch(
-    run: Run, task: _Task, batches: Iterable[Any], steps: tuple[Function, Function], hooks: Sequence[Function]
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Train for an epoch; return loss and metrics, both measured while learning, and the pace."""
+    run: Run, task: _Task, batches: Iterable[Any], steps: tuple[Function, Function], listeners: Sequence[Any]
+) -> dict[str, Any]:
+    """Train for an epoch, or until somebody stops it; return its row, with loss and metrics measured while learning."""
     forward_backward, update = steps
-    start, losses, count, kept = perf_counter(), 0.0, 0, []
-    group = run.optimizer.param_groups[0]
+    group, kept, losses, count, start = run.optimizer.param_groups[0], [], 0.0, 0, perf_counter()
     for xb, yb in batches:
         loss, outputs = forward_backward(wrap(xb), wrap(yb))
         run.loss, run.lr, run.step = loss.item(), group["lr"], run.step + 1
@@ -523,28 +500,25 @@ def _train_epoch(
         losses, count = losses + run.loss * len(yb), count + len(yb)
         if task.metrics:
             kept.append((outputs.detach().numpy(), yb))
-        for hook in hooks:
-            hook(run)
+        for listener in listeners:
+            listener.on_batch_end(run)
         if run.schedule is not None:
             run.schedule.step()
         if run.history.stopped is not None:
             break
     seconds = perf_counter() - start
     metrics = task.metrics_of(*map(np.concatenate, zip(*kept, strict=True))) if kept else {}
-    return {"loss": losses / count, **metrics}, {
-        "lr": run.lr,
-        "seconds": seconds,
-        "samples_per_second": count / seconds,
-    }
+    pace = {"lr": run.lr, "seconds": seconds, "samples_per_second": count / seconds}
+    return {"epoch": run.epoch, "step": run.step, "loss": losses / count, **metrics, **pace}
 
 
 def _validate(run: Run, task: _Task, X: Any, y: Any) -> dict[str, float]:
     outputs, targets = task.outputs(X), as_array(y)
-    loss = task.loss_of(outputs, targets)
-    if not math.isfinite(loss):
+    scores = {"loss": task.loss_of(outputs, targets)}
+    if not math.isfinite(scores["loss"]):
         with _in_mode(run.model, training=False):
-            raise _non_finite(run, loss, task.inputs(rows(X, 0, EVALUATION_BATCH_SIZE)), "validation loss")
-    scores = {"loss": loss, **task.metrics_of(outputs, targets)}
+            raise _non_finite(run, scores["loss"], task.inputs(rows(X, 0, EVALUATION_BATCH_SIZE)), "validation loss")
+    scores |= task.metrics_of(outputs, targets)
     return {f"validation_{name}": value for name, value in scores.items()}
 
 
@@ -632,9 +606,3 @@ def _listening(run: Run, listeners: Iterable[Any]) -> Iterator[None]:
             listener.on_train_begin(run)
             stack.callback(listener.on_train_end, run)
         yield
-
-
-def _batch_hooks(listeners: Iterable[Any]) -> list[Function]:
-    """Return what has to be called at each step."""
-    idle = Callback.on_batch_end
-    return [listener.on_batch_end for listener in listeners if type(listener).on_batch_end is not idle]
