@@ -22,7 +22,7 @@ FLOORS = {
     "autograd": 3, "anomaly": 3,
     "tensor": 4, "functional": 4,
     "gradcheck": 5, "optim": 5, "nn": 5, "checkpoint": 5,
-    "jit": 6, "inspection": 6, "drawing": 6,
+    "callbacks": 6, "jit": 6, "inspection": 6, "drawing": 6,
     "training": 7, "plot": 8,
     "__init__": 9,
 }  # fmt: skip

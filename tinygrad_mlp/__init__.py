@@ -15,7 +15,16 @@ from . import data, functional, metrics, nn, optim
 from .anomaly import detect_anomaly
 from .autograd import grad, hessian, hvp, jacobian, no_grad
 from .data import load_mnist, minibatches, one_hot, scale_pixels
-from .errors import CheckpointError, DataError, DtypeError, GraphError, NoRuleError, RecordingError, ShapeError
+from .errors import (
+    CheckpointError,
+    DataError,
+    DtypeError,
+    GraphError,
+    NonFiniteError,
+    NoRuleError,
+    RecordingError,
+    ShapeError,
+)
 from .gradcheck import GradcheckError, gradcheck
 from .jit import jit
 from .metrics import accuracy
@@ -26,6 +35,7 @@ if TYPE_CHECKING:
     from .checkpoint import load, save
     from .drawing import draw
     from .inspection import summary
+    from .training import History, evaluate, fit, predict, predict_proba
 
 __all__ = [
     "CheckpointError",
@@ -33,7 +43,9 @@ __all__ = [
     "DtypeError",
     "GradcheckError",
     "GraphError",
+    "History",
     "NoRuleError",
+    "NonFiniteError",
     "RecordingError",
     "ShapeError",
     "Tensor",
@@ -42,6 +54,8 @@ __all__ = [
     "data",
     "detect_anomaly",
     "draw",
+    "evaluate",
+    "fit",
     "functional",
     "grad",
     "gradcheck",
@@ -58,6 +72,8 @@ __all__ = [
     "one_hot",
     "optim",
     "plot",
+    "predict",
+    "predict_proba",
     "save",
     "scale_pixels",
     "summary",
@@ -65,20 +81,20 @@ __all__ = [
 
 
 _ROOMS = {
-    "augment": "augment",
-    "draw": "drawing",
-    "load": "checkpoint",
-    "plot": "plot",
-    "save": "checkpoint",
-    "summary": "inspection",
+    "augment": (),
+    "checkpoint": ("load", "save"),
+    "drawing": ("draw",),
+    "inspection": ("summary",),
+    "plot": (),
+    "training": ("History", "evaluate", "fit", "predict", "predict_proba"),
 }
-"""Names whose rooms are loaded when they are first used: they need many modules, and most programs never do."""
+"""Rooms that are loaded when they, or one of these names, are first used: most programs never need them."""
 
 
 def __getattr__(name: str) -> Any:
-    """Load a room when a name of it, or the room itself, is first used."""
-    if name in _ROOMS.values():
-        return import_module(f"{__name__}.{name}")
-    if name in _ROOMS:
-        return getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
+    """Load the room that a name stands for, or is in."""
+    for room, names in _ROOMS.items():
+        if name == room or name in names:
+            module = import_module(f"{__name__}.{room}")
+            return module if name == room else getattr(module, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -80,7 +80,7 @@ class _Detective(Observer):
         name, line = getattr(function, "__name__", str(function)), user_line()
         if result._node is not None:
             self.suspects[result._node] = line, [_checksum(a) for a in inputs]
-        bad = _not_finite(result._data)
+        bad = not_finite(result._data)
         if bad:
             described = ", ".join(_range(a) for a in inputs if isinstance(a, (Value, np.ndarray)))
             raise FloatingPointError(f"{name} of {described} has {bad}; called at {line}: {_hint(name)}")
@@ -97,7 +97,7 @@ class _Detective(Observer):
 
     def gradient_of(self, t: Any, g: Any) -> None:
         node, self.node = self.node, None
-        bad = _not_finite(g._data)
+        bad = not_finite(g._data)
         if bad and node is not None:
             name, i = node.rule.name, next(k for k, a in enumerate(node.inputs) if a is t)
             raise FloatingPointError(
@@ -112,7 +112,7 @@ def _checksum(a: Any) -> int:
     return zlib.crc32(np.ascontiguousarray(array).data) if isinstance(array, np.ndarray) else 0
 
 
-def _not_finite(array: np.ndarray[Any, Any]) -> str:
+def not_finite(array: np.ndarray[Any, Any]) -> str:
     """Return in words how many entries are not finite and where the first is; nothing if all are."""
     bad = ~np.isfinite(array)
     if not bad.any():

@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # loaded where they are used: importing them takes longer tha
 TRAIN_ROWS, ROWS, PIXELS, CLASSES = 60_000, 70_000, 784, 10
 COLUMNS = [f"pixel{i}" for i in range(1, PIXELS + 1)] + ["class"]
 BLOCK_ROWS = 400  # lines that pandas parses at once: more costs memory, fewer costs time
+BLOCK_VALUES = 1 << 18  # that are checked at once: they fit into a cache
 LINE_LIMIT = 1 << 16  # characters; a longer line is cut here, and then found to be wrong
 BLANK = " \t\n"  # str.strip() alone would also take control characters away
 NUMERIC = b"0123456789.+-eE, \t\n"  # all that lines of whole numbers are made of
@@ -266,6 +267,43 @@ def check_features(X: Any) -> Array:
             f"{array[row, column]} at row {row}, column {column} (counted from 0); remove or replace such values"
         )
     return array
+
+
+def check_rows(value: Any, name: str = "X") -> Any:
+    """Return what has a row for each sample, once it is found to be numbers, not empty and finite, block by block.
+
+    An array, an ``np.memmap`` and a DataFrame come back as they are, not copied; a list or a Tensor as an array.
+    Raises DataError, with row and column, for NaN and infinity, and for no rows or columns; DtypeError, a TypeError,
+    for objects, text and complex numbers.
+
+    >>> check_rows([[1.0, 2.0], [3.0, np.nan]])
+    Traceback (most recent call last):
+    tinygrad_mlp.errors.DataError: X is nan at row 1, column 1 (counted from 0); remove or replace such values
+    """
+    value = _sliceable(value)
+    if value.ndim == 0 or 0 in value.shape:
+        raise DataError(f"{name} has shape {value.shape}, expected at least one row and one column")
+    if value.ndim == 2 and hasattr(value, "dtypes"):
+        for column, dtype in value.dtypes.items():
+            if dtype.kind not in "biuf":
+                raise DtypeError(f"{name} has {dtype} in column {column!r}, expected numbers; convert or drop it")
+    size = max(1, BLOCK_VALUES * len(value) // value.size)
+    for start in range(0, len(value), size):
+        block = rows(value, start, start + size)
+        if block.dtype.kind not in "biuf":
+            raise DtypeError(
+                f"{name} holds {block.dtype}, expected numbers; convert it (pandas.factorize numbers classes)"
+            )
+        if block.dtype.kind == "f" and not (finite := np.isfinite(block)).all():
+            row, *column = at = _first(~finite)
+            where = ", ".join([f"row {start + row}", *(f"column {i}" for i in column)])
+            raise DataError(f"{name} is {block[at]} at {where} (counted from 0); remove or replace such values")
+    return value
+
+
+def rows(value: Any, start: int, stop: int) -> Array:
+    """Return the rows from ``start`` to before ``stop`` as an array: a view, unless a DataFrame has to convert them."""
+    return as_array(value.iloc[start:stop] if hasattr(value, "iloc") else value[start:stop])
 
 
 def _first(bad: Array) -> tuple[int, ...]:

@@ -39,6 +39,12 @@ class CheckpointError(ValueError):
     """A saved state is damaged, or does not belong to the object that it is loaded into."""
 
 
+class NonFiniteError(FloatingPointError):
+    """A loss became NaN or infinite in training; ``history`` holds the epochs before that."""
+
+    history: Any = None
+
+
 class NoRuleError(NotImplementedError, TypeError):
     """A function has no derivative rule; calling it on a Tensor would give a silent zero gradient."""
 

@@ -1,0 +1,247 @@
+"""What listens while `fit` trains: early stopping, checkpoints, logs, the average of the weights.
+
+A callback overrides some of the four methods of `Callback`. Each of them gets the `Run`, which knows all there is.
+
+>>> class Shout(Callback):
+...     def on_epoch_end(self, run):
+...         print(f"EPOCH {run.epoch}")
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .checkpoint import save
+from .errors import OptionError, check_number, nearest, out_of_range
+from .nn.layers import check_size
+from .nn.module import Module
+from .optim import LRScheduler, Optimizer
+
+__all__ = ["CSVLogger", "Callback", "Checkpoint", "EarlyStopping", "LearningRateLogger", "Run", "WeightAveraging"]
+
+
+@dataclass
+class Run:
+    """A training as its callbacks see it.
+
+    Attributes:
+        model, optimizer, schedule: what is trained; ``schedule`` may be None.
+        history: the `History`, whose last row is that of the epoch that has ended.
+        columns: the names that each row will have.
+        epochs, steps_per_epoch: how many there will be.
+        epoch, step: where the training is, both counted from 1; ``step`` goes on from epoch to epoch.
+        loss, lr: of the step that has just been taken.
+        row: that of the epoch that has ended; what a callback adds to it becomes a column of the history.
+    """
+
+    model: Module
+    optimizer: Optimizer
+    schedule: LRScheduler | None
+    history: Any
+    columns: Sequence[str]
+    epochs: int
+    steps_per_epoch: int
+    epoch: int = 0
+    step: int = 0
+    loss: float = math.nan
+    lr: float = math.nan
+    row: dict[str, Any] = field(default_factory=dict)
+
+    def stop(self, reason: str) -> None:
+        """End the training after the step that is running, and its epoch with that; the first reason counts."""
+        self.history.stopped = self.history.stopped or reason
+
+
+class Callback:
+    """What listens to a training; each method does nothing unless it is overridden."""
+
+    def on_train_begin(self, run: Run) -> None:
+        """All has been checked, nothing has been trained: the last moment to raise an error."""
+
+    def on_batch_end(self, run: Run) -> None:
+        """A step has been taken; the schedule has not yet set the next learning rate."""
+
+    def on_epoch_end(self, run: Run) -> None:
+        """The last epoch's row is in the history, validation included."""
+
+    def on_train_end(self, run: Run) -> None:
+        """The training is over, also by Ctrl-C or by an error."""
+
+
+class _Monitor(Callback):
+    """What follows a column of the history and knows when it is the best so far."""
+
+    def __init__(self, monitor: str, mode: str | None, min_delta: float = 0.0) -> None:
+        if mode not in (None, "min", "max"):
+            raise out_of_range("mode", mode, "'min' or 'max'")
+        check_number("min_delta", min_delta, 0, math.inf, "a finite number >= 0")
+        self.monitor, self.mode, self.min_delta = monitor, mode, min_delta
+
+    def on_train_begin(self, run: Run) -> None:
+        if self.monitor not in run.columns:
+            hint = "pass validation to fit" if self.monitor.startswith("validation") else "it is no column"
+            raise OptionError(f"unknown monitor {self.monitor!r}: {hint}; {nearest(self.monitor, run.columns)}")
+        mode = self.mode or ("min" if "loss" in self.monitor else "max" if "accuracy" in self.monitor else None)
+        if mode is None:
+            raise OptionError(f"is the best {self.monitor} the smallest or the largest? Pass mode='min' or 'max'")
+        self.sign = 1 if mode == "min" else -1
+        self.best, self.best_epoch = self.sign * math.inf, 0
+
+    def improves(self, run: Run) -> bool:
+        """Return whether the epoch that has ended is better than all before, and if so remember it."""
+        value = run.row[self.monitor]
+        better = self.sign * (self.best - value) > self.min_delta  # never for NaN
+        if better:
+            self.best, self.best_epoch = value, run.epoch
+        return better
+
+
+class EarlyStopping(_Monitor):
+    """Stop when a monitored value has not improved for some epochs; the model ends with the best epoch's weights.
+
+    The best weights come back at the end however it comes, by Ctrl-C or by a loss that is not finite, too.
+
+    Args:
+        monitor: a column of the history.
+        patience: epochs without improvement, after which the training stops.
+        min_delta: by how much a value must be better to count, >= 0.
+        mode: "min" or "max", what is better; by default it is "min" for a loss and "max" for an accuracy.
+
+    Attributes:
+        best, best_epoch: the best value, and the epoch that had it.
+
+    Raises:
+        ValueError: an option out of range; when the training begins, there is no such column.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "validation_loss",
+        patience: int = 5,
+        min_delta: float = 0.0,
+        *,
+        mode: str | None = None,
+    ) -> None:
+        super().__init__(monitor, mode, min_delta)
+        check_size("patience", patience)
+        self.patience = patience
+
+    def on_train_begin(self, run: Run) -> None:
+        super().on_train_begin(run)
+        self.weights: dict[str, Any] | None = None
+
+    def on_epoch_end(self, run: Run) -> None:
+        if self.improves(run):
+            self.weights = run.model.state_dict()
+        elif run.epoch - self.best_epoch >= self.patience:
+            run.stop(f"{self.monitor} was best in epoch {self.best_epoch}, {self.best:.4g}")
+
+    def on_train_end(self, run: Run) -> None:
+        if self.weights is not None:
+            run.model.load_state_dict(self.weights)
+
+
+class Checkpoint(_Monitor):
+    """Write model and optimizer to a file with `save` after each epoch, or only after those that are the best so far.
+
+    ``state = tg.load(path)`` gives them back: ``model.load_state_dict(state["model"])``, and "optimizer" and, if there
+    is one, "schedule" likewise; "epoch" and "step" say when it was. Each state replaces the one before.
+
+    Args:
+        path: the file.
+        monitor: a column of the history; by default, every epoch is saved.
+        mode: "min" or "max", as for `EarlyStopping`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], monitor: str | None = None, *, mode: str | None = None) -> None:
+        super().__init__(monitor or "epoch", mode if monitor else "max")  # of all epochs, the last is the best
+        self.path = path
+
+    def on_epoch_end(self, run: Run) -> None:
+        if not self.improves(run):
+            return
+        parts: dict[str, Any] = {"model": run.model, "optimizer": run.optimizer, "schedule": run.schedule}
+        state = {name: part.state_dict() for name, part in parts.items() if part is not None}
+        save({**state, "epoch": run.epoch, "step": run.step}, self.path)
+
+
+class CSVLogger(Callback):
+    """Write each epoch's row to a CSV file as soon as the epoch ends.
+
+    An old file is replaced when the training begins. The columns are those of the first row.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = path
+
+    def on_train_begin(self, run: Run) -> None:
+        self.file = open(self.path, "w", newline="", encoding="utf-8")  # noqa: SIM115 - open as long as it trains
+
+    def on_epoch_end(self, run: Run) -> None:
+        if len(run.history.rows) == 1:
+            self.writer = csv.DictWriter(self.file, list(run.row), extrasaction="ignore", lineterminator="\n")
+            self.writer.writeheader()
+        self.writer.writerow(run.row)
+        self.file.flush()
+
+    def on_train_end(self, run: Run) -> None:
+        self.file.close()
+
+
+class LearningRateLogger(Callback):
+    """Keep the learning rate of each step, of the first parameter group, in the list ``lr``."""
+
+    def on_train_begin(self, run: Run) -> None:
+        self.lr: list[float] = []
+
+    def on_batch_end(self, run: Run) -> None:
+        self.lr.append(run.lr)
+
+
+class WeightAveraging(Callback):
+    """Average the weights that the model has at the ends of epochs, and load the average when the training is over.
+
+    The plain mean is stochastic weight averaging (Izmailov and others, arXiv:1803.05407), PyTorch's
+    ``swa_utils.AveragedModel``. The rows of the history are those of the weights in training, not of their average:
+    `evaluate` it afterwards.
+
+    Running statistics of batch norm are averaged like the weights. That is close; exact ones would need another pass
+    through the data. Whole numbers, such as the count of batches, are those of the last epoch.
+
+    Args:
+        start: the share of the epochs, in [0, 1), after which averaging begins.
+        decay: in [0, 1): the average becomes ``decay * average + (1 - decay) * weights``. None: the plain mean.
+    """
+
+    def __init__(self, start: float = 0.5, decay: float | None = None) -> None:
+        check_number("start", start, 0, 1, "in [0, 1)")
+        if decay is not None:
+            check_number("decay", decay, 0, 1, "in [0, 1)")
+        self.start, self.decay = start, decay
+
+    def on_train_begin(self, run: Run) -> None:
+        self.average: dict[str, Any] = {}
+        self.count = 0
+
+    def on_epoch_end(self, run: Run) -> None:
+        if run.epoch <= self.start * run.epochs:
+            return
+        self.count += 1
+        share = 1 / self.count if self.decay is None or self.count == 1 else 1 - self.decay
+        for name, array in run.model.state_dict().items():
+            if array.dtype.kind == "f":
+                before = self.average.get(name, np.zeros(array.shape))  # in float64
+                array = before + share * (array - before)
+            self.average[name] = array
+
+    def on_train_end(self, run: Run) -> None:
+        if self.count:
+            state = run.model.state_dict()
+            run.model.load_state_dict({k: a.astype(state[k].dtype) for k, a in self.average.items()})
