@@ -33,7 +33,7 @@ RECIPES = {
     "fast": {"hidden": [256], "epochs": 4, "batch_size": 128, "lr": 0.3, "smoothing": 0.05},
     "plain": {"hidden": [512, 512], "epochs": 20, "batch_size": 128, "lr": 0.2, "smoothing": 0.1, "dropout": 0.3},
     "strong": {"hidden": [1024, 1024], "epochs": 30, "batch_size": 256, "lr": 0.3, "smoothing": 0.1, "attack": 0.08},
-    "record": {"hidden": [1024, 1024], "epochs": 100, "batch_size": 256, "lr": 0.3, "smoothing": 0.1, "distort": True},
+    "record": {"hidden": [1024, 1024], "epochs": 120, "batch_size": 256, "lr": 0.3, "smoothing": 0.1, "distort": True},
 }
 NOTEBOOK = {"hidden": [], "epochs": 10, "batch_size": 200, "lr": 1.0, "smoothing": 0.0}
 
@@ -130,6 +130,7 @@ def parse_options(arguments=None):
     parser.add_argument(
         "--validation", action="store_true", help=f"hold out the last {HELD_OUT} training images, and test on those"
     )
+    parser.add_argument("--plots", type=Path, metavar="DIR", help="write pictures there (needs matplotlib)")
     options = parser.parse_args(arguments)
     values = NOTEBOOK if options.model == "notebook" else RECIPES[options.recipe]
     for name, value in {"dropout": 0.0, "attack": 0.0, "distort": False, **values}.items():
@@ -138,6 +139,24 @@ def parse_options(arguments=None):
     if options.epochs < 1:
         parser.error(f"argument --epochs: must be at least 1, got {options.epochs}")
     return options
+
+
+def draw(model, rows, X, y, directory):
+    """Write pictures of how the training went and of what the model makes of images that it has not seen."""
+    import pandas as pd
+
+    probabilities = tg.predict_proba(model, X, transform=tg.scale_pixels)
+    figures = {
+        "training_curves": tg.plot.training_curves(pd.DataFrame(rows)),
+        "confusion_matrix": tg.plot.confusion_matrix(probabilities, y),
+        "mistakes": tg.plot.mistakes(X, probabilities, y),
+        "gradient_flow": tg.plot.gradient_flow(model),
+        "first_layer": tg.plot.first_layer(model),
+    }
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, figure in figures.items():
+        figure.savefig(directory / f"{name}.png")
+    print(f"{len(figures)} pictures in {directory}")
 
 
 def load(options):
@@ -158,15 +177,20 @@ def main(arguments=None):
     prepare = partial(distorted, rng=image_rng) if options.distort else tg.scale_pixels
     print(model)
     print("\nepoch    loss   train    test  seconds")
+    rows, held_out = [], "validation_accuracy" if options.validation else "test_accuracy"
     start = time.perf_counter()
     for epoch in range(1, options.epochs + 1):
         batches = tg.minibatches(X_train, y_train, options.batch_size, rng=order_rng)
         loss, accuracy = train(step, schedule, batches, options.model == "notebook", prepare)
         test = evaluate(model, X_test, y_test)
+        lr = schedule.get_last_lr()[0]
+        rows.append({"epoch": epoch, "loss": loss, "accuracy": accuracy, held_out: test, "lr": lr})
         print(f"{epoch:5}  {loss:.4f}  {accuracy:6.2%}  {test:6.2%}  {time.perf_counter() - start:7.1f}", flush=True)
     seconds = time.perf_counter() - start
     data = f"accuracy on the last {HELD_OUT} training images" if options.validation else "test accuracy"
     print(f"\n{data} {test:.2%} after {seconds:.1f} s, seed {options.seed} ({machine()})")
+    if options.plots:
+        draw(model, rows, X_test, y_test, options.plots)
     return test
 
 
