@@ -121,7 +121,7 @@ def summary(model: Module, input_shape: int | Sequence[int]) -> Summary:
         check_size("each length in input_shape", size)
     dtype = next((p.dtype for p in model.parameters()), np.dtype(np.float32))
     meter = _Meter(model)
-    with watched(meter, "summary"), _unchanged(model), no_grad():
+    with watched(meter, "summary"), unchanged(model), no_grad():
         model.eval()(Tensor(np.zeros((1, *shape), dtype)))
     rows = tuple(_rows(model, meter))
     sums = [sum(column) for column in zip(*(row[3:] for row in rows), strict=True)]
@@ -166,7 +166,7 @@ def _multiply_adds(function: Callable[..., Any], inputs: Sequence[Any], result: 
 
 
 @contextmanager
-def _unchanged(model: Module) -> Iterator[None]:
+def unchanged(model: Module) -> Iterator[None]:
     """Context manager that leaves the attributes, buffers and generators of a model as it found them."""
     attributes = [(vars(module), dict(vars(module))) for module in model.modules()]
     generators = {

@@ -43,12 +43,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import functional as F
-from .anomaly import not_finite
+from .anomaly import not_finite, watched
 from .autograd import no_grad
 from .callbacks import Callback, Checkpoint, CSVLogger, EarlyStopping, LearningRateLogger, Run, WeightAveraging
 from .data import as_array, check_rows, minibatches, rows
 from .errors import DataError, NonFiniteError, OptionError, ShapeError, describe, nearest, out_of_range
-from .graph import wrap
+from .graph import Observer, wrap
+from .inspection import unchanged
 from .jit import jit as compiled
 from .metrics import accuracy
 from .nn.layers import BatchNorm1d, check_size
@@ -533,36 +534,30 @@ def _non_finite(run: Run, value: float, xb: Array, what: str = "loss") -> NonFin
     return error
 
 
+class _LayerCheck(Observer):
+    """The observer that finds the first layer, in the order of a forward pass, with something that is not finite."""
+
+    def __init__(self, model: Module) -> None:
+        self.names = {module: name for name, module in model.named_modules()}
+        self.found = ""
+
+    def calls(self, module: Module, inputs: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
+        output = super().calls(module, inputs, keywords)
+        own = [(f"its {name}", value) for name, value in vars(module).items() if isinstance(value, Tensor)]
+        for label, tensor in (*own, ("its output", output)):
+            if not self.found and isinstance(tensor, Tensor) and (bad := not_finite(tensor.detach().numpy())):
+                self.found = f"layer {self.names[module]!r}, {module!r}, is the first not finite: {label} has {bad}"
+        return output
+
+
 def _first_non_finite(model: Module, xb: Array) -> str:
-    """Return in words the first layer, in the order of a forward pass, with a parameter or output not finite."""
+    """Return in words what is not finite first: the batch, or a layer's parameter or output."""
     if bad := not_finite(xb):
         return f"the batch, as transform and augment leave it, has {bad}"
-    found: list[str] = []
-
-    def watch(name: str, module: Module) -> Function:
-        forward = module.forward
-
-        def watched(*inputs: Any, **keywords: Any) -> Any:
-            output = forward(*inputs, **keywords)
-            own = [(f"its {k}", v) for k, v in vars(module).items() if isinstance(v, Tensor)]
-            for label, tensor in (*own, ("its output", output)):
-                if not found and isinstance(tensor, Tensor) and (bad := not_finite(tensor.detach().numpy())):
-                    found.append(f"layer {name!r}, {module!r}, is the first that is not finite: {label} has {bad}")
-            return output
-
-        return watched
-
-    before = {module: vars(module).copy() for module in model.modules()}
-    for name, module in model.named_modules():
-        vars(module)["forward"] = watch(name, module)
-    try:
-        with no_grad(), np.errstate(all="ignore"):
-            model(xb)
-    finally:
-        for module, members in before.items():
-            vars(module).clear()
-            vars(module).update(members)
-    return found[0] if found else "every layer's parameters and output are finite, so that the loss itself is to blame"
+    check = _LayerCheck(model)
+    with unchanged(model), no_grad(), np.errstate(all="ignore"), watched(check, "fit"):
+        model(xb)
+    return check.found or "every layer's parameters and output are finite, so that the loss itself is to blame"
 
 
 @contextmanager
