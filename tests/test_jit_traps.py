@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import gc
+import operator
 import threading
 import tracemalloc
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -359,6 +361,55 @@ def test_a_global_that_gets_another_value() -> None:
         if i % 3 == 0:
             names["w"] = Tensor(np.full(3, float(i)))
         assert step(X[i]).tolist() == (X[i] * (i // 3 * 3)).tolist()
+
+
+def held(where: str) -> tuple[Any, Callable[[Tensor], None]]:
+    """Return a jitted product of its argument and a Tensor that is held somewhere, and what puts another one there."""
+
+    class Holder:
+        def __init__(self) -> None:
+            self.w = Tensor(np.ones(3))
+
+        def step(self, x: Any) -> Any:
+            return x * self.w
+
+        decorated = jit(step)
+
+    holder, names, nested = Holder(), {"w": Tensor(np.ones(3))}, [0, (1, [Tensor(np.ones(3))])]
+    rebind = partial(setattr, holder, "w")
+    steps: dict[str, tuple[Any, Callable[[Tensor], None]]] = {
+        "a dict": (jit(lambda x: x * names["w"]), lambda t: names.update(w=t)),
+        "nested lists": (jit(lambda x: x * nested[1][1][0]), lambda t: operator.setitem(nested[1][1], 0, t)),
+        "an argument of a partial": (jit(partial(lambda n, x: x * n["w"], names)), lambda t: names.update(w=t)),
+        "an object": (jit(lambda x: x * holder.w), rebind),
+        "the object of a method": (jit(holder.step), rebind),
+        "the object of a decorated method": (holder.decorated, rebind),
+        "the closure of another function": (jit(lambda x: holder.step(x)), rebind),
+    }
+    return steps[where]
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["a dict", "nested lists", "an argument of a partial", "an object", "the object of a method",
+     "the object of a decorated method", "the closure of another function"],
+)  # fmt: skip
+def test_a_tensor_that_another_one_replaces(where: str) -> None:
+    step, replace = held(where)
+    factor = 1.0
+    for i in range(12):
+        if i in (3, 4, 8):
+            factor = float(i)
+            replace(Tensor(np.full(3, factor)))
+        assert step(X[i]).tolist() == (X[i] * factor).tolist()
+
+
+def test_a_partial_of_a_model_is_recorded_once() -> None:
+    model = nn.Linear(3, 2, rng=0, dtype=np.float64)
+    step = jit(partial(lambda m, x, scale: m(x) * scale, model, scale=Tensor(2.0)))
+    for i in range(12):
+        assert step(X[i]).tolist() == (model(Tensor(X[i])) * 2.0).tolist()
+    assert [len(known) for known in step.cache.values()] == [1]
 
 
 def test_frozen_and_thawed_layers() -> None:

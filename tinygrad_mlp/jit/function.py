@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+import operator
 import os
 import threading
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,9 @@ from .record import Record, Recorder, Slot, difference, memory_of
 
 PROGRAM_LIMIT = 64
 """Records of one function; more means that something changes at each call that should be an argument."""
+
+
+WATCHED = (Value, np.ndarray, Module, Optimizer)
 
 
 class _Leaf:
@@ -172,8 +176,11 @@ class Jitted:
 
         Raise, with everything put back, if it does the same as the first record but for what would be frozen.
         """
-        for owner, attribute, value in _surroundings(self.function):
-            recorder.guard(owner, attribute, value)
+        for owner, attribute, value in [*_surroundings(self.function), (self, "", structure)]:
+            if isinstance(value, WATCHED):
+                recorder.guard(owner, attribute, value)
+            elif any(True for _ in _parts(value)):
+                recorder.condition(_Contents(value))
         optimizers = [] if first is None else first.record.optimizers
         options = [(group, dict(group)) for optimizer in optimizers for group in optimizer.param_groups]
         with recorder.running():
@@ -387,17 +394,51 @@ def _own_copies(leaves: list[Any]) -> list[Any]:
     return [wrap(t._data.copy(order="K")) if isinstance(t, Value) else t for t in leaves]
 
 
-def _surroundings(function: Any) -> list[tuple[Any, str, Any]]:
-    """Return the models, optimisers, Tensors and arrays that a function finds around it, and where."""
-    function = getattr(function, "__func__", function)
-    code = getattr(function, "__code__", None)
-    if code is None:
-        return []
-    cells = [cell for cell in function.__closure__ or () if cell != types.CellType()]
-    found = [(cell, ".cell_contents", cell.cell_contents) for cell in cells]
-    names = [name for name in code.co_names if name in function.__globals__]
-    found += [(function.__globals__, f".get({name!r})", function.__globals__[name]) for name in names]
-    return [entry for entry in found if isinstance(entry[2], (Value, np.ndarray, Module, Optimizer))]
+def _surroundings(function: Any) -> Iterator[tuple[Any, str, Any]]:
+    """Yield what a function finds around it, in its closure, among the globals or as ``self``: where, and its value."""
+    if isinstance(function, functools.partial):
+        yield from ((function, f".args[{i}]", a) for i, a in enumerate(function.args))
+        yield from ((function, f".keywords[{name!r}]", a) for name, a in function.keywords.items())
+        function = function.func
+    if isinstance(function, types.MethodType):
+        yield function, ".__self__", function.__self__
+        function = function.__func__
+    if isinstance(function, types.FunctionType):
+        cells = [cell for cell in function.__closure__ or () if cell != types.CellType()]
+        yield from ((cell, ".cell_contents", cell.cell_contents) for cell in cells)
+        names = [name for name in function.__code__.co_names if name in function.__globals__]
+        yield from ((function.__globals__, f".get({name!r})", function.__globals__[name]) for name in names)
+
+
+def _parts(value: Any, depth: int = 4) -> Iterator[Any]:
+    """Yield the models, optimisers, Tensors and arrays that a value is, or holds, or has around it if it is a function.
+
+    Models and optimisers say themselves what in them decides about a step.
+    """
+    if isinstance(value, WATCHED):
+        yield value
+    elif depth and not isinstance(value, (str, bytes, type, types.ModuleType, Jitted)):
+        if isinstance(value, (list, tuple)):
+            inside = list(value)
+        elif isinstance(value, dict):
+            inside = list(value.values())
+        elif callable(value) and not str(getattr(value, "__module__", "")).startswith(("tinygrad_mlp", "numpy")):
+            inside = [around for _, _, around in _surroundings(value)]
+        else:
+            inside = list(getattr(value, "__dict__", {}).values())
+        for part in inside:
+            yield from _parts(part, depth - 1)
+
+
+class _Contents:
+    """Whether a value still holds the same models, optimisers, Tensors and arrays as it did."""
+
+    def __init__(self, value: Any) -> None:
+        self.value, self.parts = value, list(_parts(value))
+
+    def __call__(self) -> bool:
+        parts = list(_parts(self.value))
+        return len(parts) == len(self.parts) and all(map(operator.is_, parts, self.parts))
 
 
 def _rebuild(structure: Any, leaves: list[Any]) -> Any:
