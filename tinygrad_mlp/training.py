@@ -223,7 +223,8 @@ def fit(
         augment: ``augment(xb, rng)`` is applied to each batch that is trained on, after ``transform``.
         seed: of the order of the rows and of ``augment``. The same seed gives the same digits.
         callbacks: see `Callback`. Their ``on_train_end`` is called in reverse order, as ``with`` statements end.
-        jit: run each step as a program, to the same digits.
+        jit: run each step as a program, to the same digits. False for a model or loss that cannot be recorded, because
+            it needs the value of a Tensor: a RecordingError says so.
         progress: print a row an epoch; on a terminal show a bar, if tqdm is installed.
 
     Raises:
