@@ -86,7 +86,7 @@ def draw(csv, picture):
     figure.supxlabel("\n".join(line for comment in comments for line in textwrap.wrap(comment, 130)), fontsize=7)
     figure.savefig(picture, dpi=150)
     if picture.suffix.lower() == ".png":  # few colours: a quarter of the bytes
-        Image.open(picture).convert("RGB").quantize(64).save(picture, optimize=True)
+        Image.open(picture).convert("RGB").quantize(64, Image.Quantize.MAXCOVERAGE).save(picture, optimize=True)
     plt.close(figure)
 
 
