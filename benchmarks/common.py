@@ -32,12 +32,17 @@ WARM_UP_CALLS = 30
 Answer = dict[str, Any]
 
 
+class NotApplicableError(Exception):
+    """A contestant cannot do what is measured; the message says why."""
+
+
 def in_child(script: str, **request: Any) -> Answer:
     """Run a script in a process of its own, which finds the request by `child_request`; return its last line's JSON.
 
     A child that fails, or cannot import what it measures, answers with a "note" that says why.
     """
     environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(THREADS))
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # whose processes would compile all that they import, each anew
     command = [sys.executable, script, "--child", json.dumps(request)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -59,6 +64,8 @@ def answer(measure: Callable[..., Answer], request: Answer) -> None:
         result = measure(**request)
     except ImportError as error:
         result = {"note": f"missing: {error.msg.split(' (')[0]}"}
+    except NotApplicableError as reason:
+        result = {"note": str(reason)}
     print(json.dumps(result))
 
 

@@ -1,7 +1,7 @@
-"""The recipe of `examples/mnist.py`: trained by the example itself, by a loop in plain NumPy, and by PyTorch.
+"""The recipe of `examples/mnist.py`: trained by the example itself, by a loop in plain NumPy, by PyTorch and by JAX.
 
-Each of them takes what `load_recipe` returns, and returns two functions: one that trains for an epoch, one that
-returns the accuracy on images and labels.
+Each of them takes what `load_recipe` returns, and returns two functions: one that trains on batches, each given by its
+rows, and returns the mean loss and the accuracy seen meanwhile; one that returns the accuracy on images and labels.
 """
 
 from __future__ import annotations
@@ -45,33 +45,35 @@ def hyperparameters(recipe):
     return arrays, iter(rates), group["momentum"], group["weight_decay"]
 
 
-def batches_of_rows(recipe):
-    order = recipe.rng.permutation(len(recipe.data[0]))
-    return [order[i : i + recipe.options.batch_size] for i in range(0, len(order), recipe.options.batch_size)]
+def parts(recipe, count):
+    """Yield the rows of the batches of all epochs in turn, ``count`` lists of them for each epoch."""
+    size = recipe.options.batch_size
+    for _ in range(recipe.options.epochs):
+        order = recipe.rng.permutation(len(recipe.data[0]))  # what `minibatches` draws
+        batches = [order[i : i + size] for i in range(0, len(order), size)]
+        length = -(-len(batches) // count)
+        yield from (batches[i : i + length] for i in range(0, len(batches), length))
 
 
 def by_example(recipe):
-    import tinygrad_mlp as tg
-
     X, y = recipe.data[:2]
 
-    def epoch():
-        batches = tg.minibatches(X, y, recipe.options.batch_size, rng=recipe.rng)
-        recipe.example.train(recipe.step, recipe.schedule, batches)
+    def train(batches):
+        return recipe.example.train(recipe.step, recipe.schedule, ((X[rows], y[rows]) for rows in batches))
 
-    return epoch, partial(recipe.example.evaluate, recipe.model)
+    return train, partial(recipe.example.evaluate, recipe.model)
 
 
 def numpy_loop(recipe):
     X, y = recipe.data[:2]
     (W1, b1, W2, b2), rates, momentum, weight_decay = hyperparameters(recipe)
-    smoothing = recipe.example.SMOOTHING
+    smoothing = recipe.options.smoothing
     parameters = [W1, b1, W2, b2] = [np.ascontiguousarray(W1.T), b1, np.ascontiguousarray(W2.T), b2]
     velocities = [np.zeros_like(parameter) for parameter in parameters]
 
-    def epoch():
+    def train(batches):
         losses = hits = 0.0
-        for rows in batches_of_rows(recipe):
+        for rows in batches:
             x, labels, samples = np.divide(X[rows], 255, dtype=np.float32), y[rows], np.arange(len(rows))
             h = np.maximum(x @ W1 + b1, 0)
             z = h @ W2 + b2
@@ -92,48 +94,107 @@ def numpy_loop(recipe):
                 velocity *= momentum
                 velocity += gradient
                 parameter -= lr * (gradient + momentum * velocity)
-        return losses / len(X), hits / len(X)
+        return mean(losses, hits, batches)
 
     def evaluate(X, y):
         h = np.maximum(np.divide(X, 255, dtype=np.float32) @ W1 + b1, 0)
         return float(((h @ W2 + b2).argmax(axis=1) == y).mean())
 
-    return epoch, evaluate
+    return train, evaluate
 
 
-def pytorch(recipe):
+def pytorch(recipe, compiled=False):
     import torch
     from torch import nn
 
     torch.set_num_threads(THREADS)
+    maybe_compile = torch.compile if compiled else lambda function: function
     arrays, rates, momentum, weight_decay = hyperparameters(recipe)
     model = nn.Sequential(nn.Linear(784, len(arrays[1])), nn.ReLU(), nn.Linear(len(arrays[1]), 10))
     model.load_state_dict(
         {name: torch.from_numpy(array) for name, array in zip(model.state_dict(), arrays, strict=True)}
     )
-    optimizer = torch.optim.SGD(model.parameters(), momentum=momentum, weight_decay=weight_decay, nesterov=True)
+    lr = torch.tensor(0.0) if compiled else 0.0  # a number would be compiled into the step
+    optimizer = torch.optim.SGD(model.parameters(), lr, momentum, weight_decay=weight_decay, nesterov=True)
+    group = optimizer.param_groups[0]
+    update = maybe_compile(optimizer.step)
     X, y = map(torch.from_numpy, recipe.data[:2])
 
-    def epoch():
+    @maybe_compile
+    def loss_and_hits(images, labels):
+        logits = model(images.float().div_(255))
+        loss = nn.functional.cross_entropy(logits, labels, label_smoothing=recipe.options.smoothing)
+        return loss, (logits.argmax(dim=1) == labels).sum()
+
+    def train(batches):
         losses = hits = 0.0
-        for rows in map(torch.from_numpy, batches_of_rows(recipe)):
-            labels = y[rows]
-            logits = model(X[rows].float().div_(255))
-            loss = nn.functional.cross_entropy(logits, labels, label_smoothing=recipe.example.SMOOTHING)
+        for rows in map(torch.from_numpy, batches):
+            loss, right = loss_and_hits(X[rows], y[rows])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            optimizer.param_groups[0]["lr"] = next(rates)
-            optimizer.step()
+            group["lr"] = lr.fill_(next(rates)) if compiled else next(rates)
+            update()
             losses += loss.item() * len(rows)
-            hits += (logits.argmax(dim=1) == labels).sum().item()
-        return losses / len(X), hits / len(X)
+            hits += right.item()
+        return mean(losses, hits, batches)
 
     @torch.no_grad()
     def evaluate(X, y):
         logits = model(torch.from_numpy(X).float().div_(255))
         return (logits.argmax(dim=1) == torch.from_numpy(y)).double().mean().item()
 
-    return epoch, evaluate
+    return train, evaluate
+
+
+def jax_jit(recipe):
+    import jax
+    import jax.numpy as jnp
+
+    (W1, b1, W2, b2), rates, momentum, weight_decay = hyperparameters(recipe)
+    smoothing = recipe.options.smoothing
+    X, y = map(jnp.array, recipe.data[:2])
+
+    def forward(parameters, images):
+        W1, b1, W2, b2 = parameters
+        return jax.nn.relu(images.astype(jnp.float32) / 255 @ W1 + b1) @ W2 + b2
+
+    def loss_of(parameters, images, labels):
+        logits = forward(parameters, images)
+        log_probs = jax.nn.log_softmax(logits)
+        chosen = jnp.take_along_axis(log_probs, labels[:, None], axis=1).mean()
+        hits = (logits.argmax(axis=1) == labels).sum()
+        return -(1 - smoothing) * chosen - smoothing * log_probs.mean(), hits
+
+    @partial(jax.jit, donate_argnums=0)
+    def step(state, X, y, rows, lr):
+        parameters, velocities, losses, hits = state
+        (loss, right), grads = jax.value_and_grad(loss_of, has_aux=True)(parameters, X[rows], y[rows])
+        grads = jax.tree.map(lambda g, p: g + weight_decay * p, grads, parameters)
+        velocities = jax.tree.map(lambda v, g: momentum * v + g, velocities, grads)
+        parameters = jax.tree.map(lambda p, g, v: p - lr * (g + momentum * v), parameters, grads, velocities)
+        return parameters, velocities, losses + loss * len(rows), hits + right
+
+    parameters = jax.tree.map(jnp.array, (W1.T, b1, W2.T, b2))
+    state = parameters, jax.tree.map(jnp.zeros_like, parameters)
+
+    def train(batches):
+        nonlocal state
+        state = *state[:2], jnp.zeros(()), jnp.zeros((), int)
+        for rows in batches:
+            state = step(state, X, y, rows, next(rates))
+        return mean(float(state[2]), int(state[3]), batches)  # which waits for all steps
+
+    @jax.jit
+    def accuracy(parameters, images, labels):
+        return (forward(parameters, images).argmax(axis=1) == labels).mean()
+
+    return train, lambda X, y: float(accuracy(state[0], X, y))
+
+
+def mean(losses, hits, batches):
+    """Return sums over the samples of batches as means."""
+    count = sum(map(len, batches))
+    return float(losses / count), float(hits / count)
 
 
 CONTESTANTS = {
@@ -141,4 +202,6 @@ CONTESTANTS = {
     "tinygrad_mlp jit": by_example,
     "NumPy": numpy_loop,
     "PyTorch": pytorch,
+    "torch.compile": partial(pytorch, compiled=True),
+    "JAX jit": jax_jit,
 }

@@ -1,11 +1,13 @@
 """Time one training step: forward, softmax cross entropy, backward and SGD update, beside other frameworks.
 
-    python benchmarks/steps.py
-    python benchmarks/steps.py --momentum 0.9 --csv steps.csv
+    python benchmarks/steps.py --csv steps.csv --picture steps.png
+    python benchmarks/steps.py --momentum 0.9
     python benchmarks/steps.py --only tinygrad_mlp PyTorch --cases 2 3
 
 Each contestant runs in its own process, with two threads, in turn, in several rounds. It must first arrive at the loss
 of the NumPy loop (without dropout, whose masks are random). Whatever is not installed is reported as missing.
+
+The CSV is written after each size; `picture.py` draws it again without timing.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from pathlib import Path
 from statistics import median
 
 import common
-from contestants import CONTESTANTS, NotApplicableError, Problem, build
+from contestants import CONTESTANTS, Problem, build, title
 
 CASES = [
     (16, (2, 16, 16, 2)),
@@ -37,11 +39,13 @@ TIMING_RATE = 1e-8  # the weights stay as they are: units that die would leave d
 def measure(name, batch, widths, momentum, dropout, read_loss, seconds):
     """In a child: check a contestant, and return the microseconds of its step."""
     problem = Problem(batch, tuple(widths), momentum, dropout, TIMING_RATE)
-    try:
-        check(name, replace(problem, dropout=0.0, lr=CHECK_RATE))
-        contestant = build(name, problem)
-    except NotApplicableError as reason:
-        return {"note": str(reason)}
+    check(name, replace(problem, dropout=0.0, lr=CHECK_RATE))
+    return {"us": 1e6 * common.seconds_per_call(runner(name, problem, read_loss), seconds)}
+
+
+def runner(name, problem, read_loss=False):
+    """Return a function that takes as many steps as it is told, and waits until they are done."""
+    contestant = build(name, problem)
     step, read = contestant.step, contestant.read
     batches = [contestant.convert(x, y) for x, y in problem.batches()]
 
@@ -50,9 +54,9 @@ def measure(name, batch, widths, momentum, dropout, read_loss, seconds):
             loss = step(*batches[i % len(batches)])
             if read_loss:
                 read(loss)
-        read(loss)
+        return read(loss)
 
-    return {"us": 1e6 * common.seconds_per_call(run, seconds)}
+    return run
 
 
 def check(name, problem):
@@ -61,18 +65,11 @@ def check(name, problem):
     One start of three will do: a unit whose input is 0 but for rounding can send two that are right different ways.
     """
     for seed in range(3):
-        mine, expected = (loss_after_steps(contestant, replace(problem, seed=seed)) for contestant in (name, "NumPy"))
+        start = replace(problem, seed=seed)
+        mine, expected = (runner(contestant, start)(CHECKED_STEPS) for contestant in (name, "NumPy"))
         if name == "matrix products" or math.isclose(mine, expected, rel_tol=TOLERANCE):
             return
     raise ValueError(f"loss {mine:.6f} after {CHECKED_STEPS} steps, NumPy's is {expected:.6f}")
-
-
-def loss_after_steps(name, problem):
-    contestant = build(name, problem)
-    batches = [contestant.convert(x, y) for x, y in problem.batches()]
-    for i in range(CHECKED_STEPS):
-        loss = contestant.step(*batches[i % len(batches)])
-    return contestant.read(loss)
 
 
 def run_case(names, options, batch, widths):
@@ -87,12 +84,6 @@ def run_case(names, options, batch, widths):
             else:
                 notes[name] = answer["note"]
     return {name: us for name, us in times.items() if name not in notes}, notes
-
-
-def title(batch, widths):
-    if len(widths) > 6:
-        return f"{batch}, {widths[0]}-{len(widths) - 2}x{widths[1]}-{widths[-1]}"
-    return f"{batch}, {'-'.join(map(str, widths))}"
 
 
 def print_case(heading, times):
@@ -129,11 +120,20 @@ def parse_options():
     numbers = range(1, len(CASES) + 1)
     parser.add_argument("--cases", nargs="+", type=int, choices=numbers, default=numbers, metavar="N", help="1 to 7")
     parser.add_argument("--csv", type=Path, metavar="OUT", help="write the microseconds of every round")
-    return parser.parse_args()
+    parser.add_argument("--picture", type=Path, metavar="OUT", help="draw the CSV (needs matplotlib)")
+    options = parser.parse_args()
+    if options.picture and not (options.csv and "NumPy" in options.only):
+        parser.error("--picture draws what --csv writes, relative to NumPy: it needs both")
+    for path in filter(None, (options.csv, options.picture)):
+        if not path.parent.is_dir():
+            parser.error(f"no directory {path.parent}, in which to write {path.name}")
+    return options
 
 
 def main():
     options = parse_options()
+    if options.picture:
+        import picture  # now, lest matplotlib prove missing after all is timed
     names = [name for name in CONTESTANTS if name in options.only]
     facts = [common.machine(), common.versions(CONTESTANTS[name][1] for name in names)]
     when = "step" if options.read_loss else "sample"
@@ -142,23 +142,23 @@ def main():
     results, lines, seen = {}, [], set()
     for number in options.cases:
         batch, widths = CASES[number - 1]
-        heading = title(batch, widths)
+        joined = "-".join(map(str, widths))
         times, notes = run_case(names, options, batch, widths)
         print()
-        print_case(heading, times)
+        print_case(title(batch, joined), times)
         new = [f"{name}: {note}" for name, note in notes.items() if (name, note) not in seen]
         print("\n".join(new))
         seen.update(notes.items())
-        results[heading] = times
+        results[title(batch, joined)] = times
         lines += [
-            (batch, "-".join(map(str, widths)), name, i, f"{us:.2f}")
-            for name, rounds in times.items()
-            for i, us in enumerate(rounds, 1)
+            (batch, joined, name, i, f"{us:.2f}") for name, rounds in times.items() for i, us in enumerate(rounds, 1)
         ]
+        if options.csv:
+            common.write_csv(options.csv, ["batch", "widths", "contestant", "round", "us"], lines, facts)
     print()
     print_summary(names, results)
-    if options.csv:
-        common.write_csv(options.csv, ["batch", "widths", "contestant", "round", "us"], lines, facts)
+    if options.picture:
+        picture.draw(options.csv, options.picture)
 
 
 if __name__ == "__main__":

@@ -50,10 +50,6 @@ class Contestant(NamedTuple):
     read: Callable[[Any], float] = float
 
 
-class NotApplicableError(Exception):
-    """The contestant cannot take this step; the message says why."""
-
-
 # name: module and function here, and the distribution on which it stands
 CONTESTANTS = {
     "tinygrad_mlp": ("ours.eager", "tinygrad_mlp"),
@@ -76,3 +72,11 @@ def build(name: str, problem: Problem) -> Contestant:
     module, function = CONTESTANTS[name][0].split(".")
     contestant: Contestant = getattr(import_module(f"{__name__}.{module}"), function)(problem)
     return contestant
+
+
+def title(batch: int, widths: str) -> str:
+    """Return a size as tables show it; ``widths`` are joined by dashes, of which many equal ones become one."""
+    first, *hidden, last = widths.split("-")
+    if len(hidden) > 3 and len(set(hidden)) == 1:
+        widths = f"{first}-{len(hidden)}x{hidden[0]}-{last}"
+    return f"{batch}, {widths}"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from common import NotApplicableError
 
-from . import Contestant, NotApplicableError, Problem
+from . import Contestant, Problem
 
 
 def partial_fit(problem: Problem) -> Contestant:

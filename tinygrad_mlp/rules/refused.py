@@ -57,7 +57,10 @@ _ADVICE = {
 }  # fmt: skip
 _BY_NAME = {name: advice for advice, names in _ADVICE.items() for name in names.split()}
 _COMPLEX = "its result may turn complex; use the function of the same name in numpy"
+_TEXT = "it works on text; Tensors hold numbers"
 _BY_MODULE = {
+    "numpy.char": _TEXT,
+    "numpy.strings": _TEXT,
     "numpy.lib.recfunctions": "it works on structured arrays; Tensors hold plain numbers",
     "numpy.lib.scimath": _COMPLEX,
     "numpy.lib._scimath_impl": _COMPLEX,  # as NumPy 2.0 calls it
