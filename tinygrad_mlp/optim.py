@@ -181,15 +181,7 @@ class Optimizer:
 
 
 def _sgd(
-    p: Any,
-    g: Any,
-    buf: Any = None,
-    *,
-    lr: float,
-    momentum: float,
-    undamped: float,
-    weight_decay: float,
-    nesterov: bool,
+    p: Any, g: Any, buf: Any = None, *, lr: float, momentum: float, undamped: float, weight_decay: float, nesterov: bool
 ) -> tuple[Any, ...]:
     if weight_decay:
         g = g + weight_decay * p

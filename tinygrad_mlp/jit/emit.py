@@ -255,22 +255,22 @@ class Program:
         """Return the name of a number as an array without axes."""
         if isinstance(a, Slot):
             return self.live[a, dtype]
-        key = ("number", repr(a), dtype)
-        if key not in self.helpers:
-            name = self.helpers[key] = self.unique(f"n{a!r}".replace("-", "minus_"))
-            self.setup.append(f"{name} = np.array({self.text(a)}, np.{dtype.name})")
-            self.plan.helper_bytes += dtype.itemsize
-        return self.helpers[key]
+        wish, value = f"n{a!r}".replace("-", "minus_"), f" = np.array({self.text(a)}, np.{dtype.name})"
+        return self.helper(("number", repr(a), dtype), wish, dtype.itemsize, value)
 
     def _filled(self, call: Call, a: Any, dtype: Any) -> str:
         """Return the name of an array full of a number: NumPy has no fast path for `maximum` with a single one."""
         slot = call.result
-        key = ("filled", repr(a), slot.shape, slot.strides, dtype)
+        key, wish = ("filled", repr(a), slot.shape, slot.strides, dtype), "zeros" if a == 0 else "limit"
+        array = f" = np.ndarray({slot.shape}, {_dtype(slot)}{slot.layout})"
+        return self.helper(key, wish, slot.nbytes, array, f".fill({self.text(a)})")
+
+    def helper(self, key: Any, wish: str, nbytes: int, *lines: str) -> str:
+        """Return the name of an array that never changes; the first time, add the lines to the setup that make it."""
         if key not in self.helpers:
-            name = self.helpers[key] = self.unique("zeros" if a == 0 else "limit")
-            self.setup.append(f"{name} = np.ndarray({slot.shape}, {_dtype(slot)}{slot.layout})")
-            self.setup.append(f"{name}.fill({self.text(a)})")
-            self.plan.helper_bytes += slot.nbytes
+            self.helpers[key] = self.unique(wish)
+            self.setup += [self.helpers[key] + line for line in lines]
+            self.plan.helper_bytes += nbytes
         return self.helpers[key]
 
     def _empty(self, slot: Slot) -> str:
@@ -420,11 +420,7 @@ def _gather(p: Program, call: Call, out: str, arguments: list[str]) -> list[str]
 def _rows(p: Program, slot: Any) -> str:
     """Return the name of the numbers of a slot's rows."""
     n = slot.shape[0]
-    if ("rows", n) not in p.helpers:
-        name = p.helpers["rows", n] = p.unique(f"rows{n}")
-        p.setup.append(f"{name} = np.arange({n})")
-        p.plan.helper_bytes += np.arange(n).nbytes
-    return p.helpers["rows", n]
+    return p.helper(("rows", n), f"rows{n}", np.arange(n).nbytes, f" = np.arange({n})")
 
 
 def _astype(p: Program, call: Call, out: str, arguments: list[str]) -> list[str]:

@@ -39,7 +39,7 @@ class Plan:
         fresh: slots for which each call makes new memory, because the caller keeps them.
         found: the gradients from before that are read, and whether the new one can be computed in their memory.
         storages: all temporary memory.
-        helper_bytes: the size of the numbers of rows, by which labels pick.
+        helper_bytes: the size of arrays that never change: zeros, numbers, the numbers of rows by which labels pick.
         merged: how many calls were equal to earlier ones.
         dropped: how many calls nothing needed.
     """

@@ -236,17 +236,8 @@ class Recorder(Observer):
         op, line = self.op or getattr(function, "__name__", ""), self.line or user_line()
         if output is not None:
             self.lines[output] = line
-        call = Call(
-            function,
-            inputs,
-            keywords,
-            output,
-            is_view,
-            self.section,
-            line,
-            op,
-            {k: str(v) for k, v in np.geterr().items()},
-        )
+        errors = {k: str(v) for k, v in np.geterr().items()}
+        call = Call(function, inputs, keywords, output, is_view, self.section, line, op, errors)
         self.record.calls.append(call)
 
     def _operand(self, a: Any) -> Any:

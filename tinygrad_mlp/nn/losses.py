@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from .. import functional
@@ -9,8 +10,15 @@ from .module import Module
 
 
 class _Loss(Module):
+    """A function of prediction and target whose only option is the reduction."""
+
+    function: Callable[..., Any]
+
     def __init__(self, *, reduction: str = "mean") -> None:
         self.reduction = reduction
+
+    def forward(self, prediction: Any, target: Any) -> Any:
+        return self.function(prediction, target, reduction=self.reduction)
 
 
 class CrossEntropyLoss(_Loss):
@@ -32,36 +40,31 @@ class CrossEntropyLoss(_Loss):
 class NLLLoss(_Loss):
     """The negative log-likelihood of log-probabilities (N, C) and labels (N,): `functional.nll_loss`."""
 
-    def forward(self, log_probs: Any, target: Any) -> Any:
-        return functional.nll_loss(log_probs, target, reduction=self.reduction)
+    function = staticmethod(functional.nll_loss)
 
 
 class BCELoss(_Loss):
     """The binary cross entropy of probabilities: `functional.binary_cross_entropy`. Prefer `BCEWithLogitsLoss`."""
 
-    def forward(self, probs: Any, target: Any) -> Any:
-        return functional.binary_cross_entropy(probs, target, reduction=self.reduction)
+    function = staticmethod(functional.binary_cross_entropy)
 
 
 class BCEWithLogitsLoss(_Loss):
     """The binary cross entropy of logits: `functional.binary_cross_entropy_with_logits`."""
 
-    def forward(self, logits: Any, target: Any) -> Any:
-        return functional.binary_cross_entropy_with_logits(logits, target, reduction=self.reduction)
+    function = staticmethod(functional.binary_cross_entropy_with_logits)
 
 
 class MSELoss(_Loss):
     """The mean of squared differences: `functional.mse_loss`."""
 
-    def forward(self, prediction: Any, target: Any) -> Any:
-        return functional.mse_loss(prediction, target, reduction=self.reduction)
+    function = staticmethod(functional.mse_loss)
 
 
 class L1Loss(_Loss):
     """The mean of absolute differences: `functional.l1_loss`."""
 
-    def forward(self, prediction: Any, target: Any) -> Any:
-        return functional.l1_loss(prediction, target, reduction=self.reduction)
+    function = staticmethod(functional.l1_loss)
 
 
 class HuberLoss(_Loss):
