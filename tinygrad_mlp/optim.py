@@ -112,9 +112,9 @@ class Optimizer:
 
     def signature(self) -> tuple[Any, ...]:
         """Return what decides which ops a step consists of: the options that are set, and the buffers that exist."""
-        options = [bool(v) for group in self.param_groups for k, v in group.items() if k != "params"]
-        buffers = [id(v) for state in self.state.values() for v in state.values() if isinstance(v, Value)]
-        return (self._shape_of_state, *map(id, self.param_groups), *options, *buffers)
+        options = [entry for group in self.param_groups for entry in (id(group), *map(bool, group.values()))]
+        buffers = [id(v) for state in self.state.values() if state for v in state.values() if isinstance(v, Value)]
+        return (self._shape_of_state, *options, *buffers)
 
     def _update(self, p: Any, names: tuple[str, ...], scalars: dict[str, Any]) -> None:
         """Compute on arrays, in place where the formula does."""

@@ -356,7 +356,7 @@ def _flatten(a: Any, arrays: list[Any], key: list[Any]) -> Any:
         if a._requires_grad:
             raise RecordingError("a jitted function takes Tensors that require grad from around it, not as arguments")
         a = a._data
-    elif hasattr(a, "__array__") and not isinstance(a, (np.ndarray, np.generic)):
+    elif type(a) is not np.ndarray and hasattr(a, "__array__") and not isinstance(a, (np.ndarray, np.generic)):
         a = np.asarray(a)
     if isinstance(a, np.ndarray):
         key.append((a.shape, a.strides, a.dtype))
