@@ -516,12 +516,20 @@ def test_scale_pixels_refuses() -> None:
         scale_pixels(np.array([[0, -1]], np.int8))
 
 
+def test_a_table_of_several_kinds_of_numbers_is_an_array_of_floats() -> None:
+    table = pd.DataFrame({"a": [0.5, 1.5], "b": [True, False], "c": pd.array([2, None], dtype="Int64")})
+    assert as_array(table).dtype == np.float64
+    np.testing.assert_array_equal(as_array(table), [[0.5, 1, 2], [1.5, 0, np.nan]])
+    np.testing.assert_array_equal(as_array(table["c"]), [2, np.nan])
+    assert as_array(table.assign(d="text")).dtype == object
+
+
 def test_one_hot() -> None:
     rows = one_hot([2, 0, 1, 2])
     assert rows.dtype == np.float32
     assert rows.tolist() == [[0, 0, 1], [1, 0, 0], [0, 1, 0], [0, 0, 1]]
     assert one_hot([2, 0], 5, np.float64).dtype == np.float64
-    for given in (np.array([1, 0], np.uint8), [1.0, 0.0], pd.Series([1, 0]), TensorLike([1, 0])):
+    for given in (np.array([1, 0], np.uint8), [1.0, 0.0], [True, False], pd.Series([1, 0]), TensorLike([1, 0])):
         assert one_hot(given, 2).tolist() == [[0, 1], [1, 0]]
     y = read_mnist(MNIST)[1]
     assert np.array_equal(one_hot(y, 10).argmax(axis=1), y)
@@ -544,7 +552,6 @@ def test_one_hot() -> None:
         (1, 2, ShapeError, "shape ()"),
         (["1", "2"], 3, DtypeError, "<U1(2,)"),
         (pd.Series(["1"], dtype="category"), 3, DtypeError, "object(1,)"),
-        ([True, False], 2, DtypeError, "bool(2,)"),
         ([0, 1], 0, ValueError, "num_classes must be at least 1, got 0"),
         ([0, 1], 2.0, TypeError, "num_classes must be a whole number, got 2.0"),
         ([0, 1], True, TypeError, "num_classes must be a whole number, got True"),

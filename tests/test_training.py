@@ -311,7 +311,8 @@ REFUSED = [
     ("transform", lambda m: train(m, transform=255), TypeError, "'int' object is not callable"),
     ("augment", lambda m: train(m, augment=0.1), TypeError, "'float' object is not callable"),
     ("callback class", lambda m: train(m, callbacks=[EarlyStopping]), TypeError, r"callbacks\[0\] must be a Callback"),
-    ("callbacks", lambda m: train(m, callbacks=EarlyStopping()), TypeError, "'EarlyStopping' object is not iterable"),
+    ("callbacks", lambda m: train(m, callbacks=EarlyStopping()), TypeError, "callbacks must be a list"),
+    ("part of a loss", lambda m: train(m, loss="mse"), ValueError, "did you mean 'mse_loss'"),
     ("monitor", lambda m: train(m, callbacks=[EarlyStopping("acuracy")]), ValueError, "did you mean 'accuracy'"),
     ("validation", lambda m: train(m, callbacks=[EarlyStopping()]), ValueError, "pass validation to fit"),
     ("its mode", lambda m: train(m, callbacks=[EarlyStopping("seconds")]), ValueError, "mode='min' or 'max'"),
@@ -332,6 +333,12 @@ class Sum(nn.Module):
 
 def no_reduction(outputs, targets):
     return F.cross_entropy(outputs, targets, reduction="none")
+
+
+def test_a_regression_needs_a_loss_of_its_own():
+    """With one column of outputs, the cross entropy is 0 whatever the targets are."""
+    with pytest.raises(tg.ShapeError, match="use mse_loss for regression"):
+        tg.fit(nn.MLP([2, 1], rng=0), np.ones((4, 2)), np.ones((4, 1)), progress=False)
 
 
 @pytest.mark.parametrize(("call", "error", "message"), [case[1:] for case in REFUSED], ids=[c[0] for c in REFUSED])

@@ -234,13 +234,22 @@ def as_array(value: Any) -> Array:
     (2, 2)
     """
     if hasattr(value, "to_numpy"):
-        value = value.to_numpy()
+        value = _from_pandas(value)
     elif hasattr(value, "detach") and hasattr(value, "numpy"):
         value = value.detach().numpy()
     try:
         return np.asarray(value)
     except ValueError as error:
         raise ShapeError(f"{describe(value)} is no array: its rows must have equal lengths") from error
+
+
+def _from_pandas(value: Any) -> Array:
+    """Return a DataFrame or Series as an array; of floats, where columns are numbers of several kinds."""
+    array: Array = value.to_numpy()
+    dtypes = [value.dtype] if value.ndim == 1 else value.dtypes
+    if array.dtype == object and all(getattr(dtype, "kind", "O") in "biuf" for dtype in dtypes):
+        array = value.to_numpy(np.float64, na_value=np.nan)
+    return array
 
 
 def check_features(X: Any) -> Array:
@@ -364,7 +373,7 @@ def as_classes(labels: Array, num_classes: int | None, name: str) -> Array:
         raise out_of_range("num_classes", num_classes, "at least 1")
     if labels.ndim != 1:
         raise ShapeError(f"{name} has shape {labels.shape}, expected (N,): the number of a class for each row")
-    if labels.dtype.kind not in "iuf":
+    if labels.dtype.kind not in "biuf":
         raise DtypeError(f"{name} is {describe(labels)}, expected whole numbers; convert it with astype(int)")
     if labels.size == 0:
         raise DataError(f"{name} is empty, expected at least one label")

@@ -62,7 +62,7 @@ def nearest(name: object, valid: Iterable[str]) -> str:
     import difflib
 
     names = sorted(valid)
-    close = difflib.get_close_matches(str(name), names, n=1)
+    close = difflib.get_close_matches(str(name), names, n=1) or [n for n in names if str(name) and str(name) in n]
     hint = f"did you mean {close[0]!r}? " if close else ""
     return f"{hint}Valid: {', '.join(names)}"
 

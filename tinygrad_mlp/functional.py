@@ -293,6 +293,9 @@ def _as_labels_or_distribution(scores: Any, target: Any) -> Any:
     """Return N checked integer labels, or an (N, C) distribution in the dtype of the scores."""
     target = _as_operand(target)
     n, classes = scores.shape
+    if classes < 2:
+        hint = "use mse_loss for regression, binary_cross_entropy_with_logits for one logit of two classes"
+        raise ShapeError(f"scores of shape {scores.shape} leave no choice of a class; {hint}")
     if target.shape == (n, classes):
         return target if target.dtype == scores.dtype else target.astype(scores.dtype)
     if target.ndim != 1:

@@ -339,7 +339,7 @@ def _task(model: Module, loss: Any, transform: Function | None) -> _Task:
 def _resolved(metrics: Any, outputs: Array, y: Array) -> dict[str, Function]:
     """Return metrics as functions by name."""
     if metrics is None:
-        are_classes = y.ndim == 1 and y.dtype.kind in "iu" and outputs.ndim == 2 and outputs.shape[1] > 1
+        are_classes = y.ndim == 1 and y.dtype.kind in "biu" and outputs.ndim == 2 and outputs.shape[1] > 1
         return {"accuracy": accuracy} if are_classes else {}
     if isinstance(metrics, str):
         metrics = [metrics]
@@ -443,6 +443,8 @@ def _check_optimizer(model: Module, optimizer: Any, schedule: Any) -> Optimizer:
 
 
 def _check_callbacks(callbacks: Iterable[Callback]) -> list[Any]:
+    if isinstance(callbacks, Callback):
+        raise TypeError(f"callbacks must be a list, got one {type(callbacks).__name__}; write callbacks=[...]")
     callbacks = list(callbacks)
     for i, callback in enumerate(callbacks):
         if not isinstance(callback, Callback):
