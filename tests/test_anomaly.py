@@ -99,3 +99,10 @@ def test_jitted_functions_are_watched_too():
     step(np.array([1.0, 2.0]))
     with pytest.raises(FloatingPointError, match="log"), tg.detect_anomaly():
         step(np.array([0.0, 2.0]))
+
+
+def test_a_forward_pass_after_a_backward_pass_is_watched_too():
+    x, bad = tg.Tensor([2.0], requires_grad=True), tg.Tensor([-1.0], requires_grad=True)
+    with tg.detect_anomaly(), pytest.raises(FloatingPointError, match="log of .* entries not finite"):
+        (x * x).sum().backward()
+        np.log(bad)

@@ -89,6 +89,11 @@ def test_micro_is_a_promise():
     assert sum(code_lines(p) for p in FILES if room(p) in core and "samples" not in p.parts) < 4600
 
 
+def test_what_tab_offers_is_what_there_is():
+    assert set(tinygrad_mlp.__all__) <= set(dir(tinygrad_mlp))
+    assert all(hasattr(tinygrad_mlp, name) for name in dir(tinygrad_mlp))
+
+
 def test_import_loads_neither_pandas_nor_extras():
     extras = {"pandas", "matplotlib", "scipy", "tqdm", "safetensors"}
     code = f"import sys, tinygrad_mlp; print(sorted({extras} & set(sys.modules)))"

@@ -773,6 +773,14 @@ def export(tmp_path: Path, step: Any, x: Array, y: Array, names: list[str]) -> l
     return done.stdout.splitlines()
 
 
+def test_the_source_is_that_of_the_program_that_runs_most() -> None:
+    model = nn.Linear(3, 2, rng=0)
+    step = jit(lambda x: model(x))
+    for rows in (8, 8, 8, 8, 5, 5, 5):
+        step(np.ones((rows, 3), np.float32))
+    assert step.source.startswith("def step(x):  # float32(8, 3)")
+
+
 @pytest.mark.parametrize("generator", [np.random.PCG64, np.random.MT19937, np.random.Philox, np.random.SFC64])
 def test_an_exported_step_needs_numpy_alone(generator: Any, tmp_path: Path) -> None:
     def build() -> tuple[Any, Any]:

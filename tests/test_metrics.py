@@ -188,3 +188,8 @@ def test_scikit_learn_agrees(seed: int) -> None:
     )
     columns = peer.precision_recall_fscore_support(labels, predictions, labels=classes, zero_division=0)
     np.testing.assert_allclose(classification_report(predictions, labels), np.transpose(columns), rtol=1e-14)
+
+
+def test_labels_are_no_probabilities():
+    with pytest.raises(DataError, match="predictions come first"):
+        confusion_matrix([0, 1], [[0.3, 0.7], [0.8, 0.2]])

@@ -248,6 +248,11 @@ class TestCall:
         inputs, keywords = Echo()(*given, mask=(mask := np.ones(2)))
         assert all(a is b for a, b in zip(inputs, given, strict=True)) and keywords["mask"] is mask
 
+    def test_a_list_is_an_array(self) -> None:
+        layer = nn.Linear(2, 1, rng=0, dtype=F64)
+        layer([[1.0, 2.0], [3.0, 4.0]]).sum().backward()
+        assert layer.weight.grad.tolist() == [[4.0, 6.0]]
+
     def test_integer_images_and_float64_follow_numpy(self) -> None:
         layer = nn.Linear(3, 2, rng=0)
         assert layer(np.ones((2, 3), np.uint8)).dtype == F32

@@ -23,15 +23,8 @@ import pytest
 import tinygrad_mlp as tg
 from tinygrad_mlp import functional as F
 from tinygrad_mlp import nn, optim
-from tinygrad_mlp.training import (
-    Callback,
-    Checkpoint,
-    CSVLogger,
-    EarlyStopping,
-    History,
-    LearningRateLogger,
-    WeightAveraging,
-)
+from tinygrad_mlp.callbacks import Callback, Checkpoint, CSVLogger, EarlyStopping, LearningRateLogger, WeightAveraging
+from tinygrad_mlp.training import History
 
 ROOT = Path(__file__).parents[1]
 RNG = np.random.default_rng(0)
@@ -313,6 +306,10 @@ REFUSED = [
     ("callback class", lambda m: train(m, callbacks=[EarlyStopping]), TypeError, r"callbacks\[0\] must be a Callback"),
     ("callbacks", lambda m: train(m, callbacks=EarlyStopping()), TypeError, "callbacks must be a list"),
     ("part of a loss", lambda m: train(m, loss="mse"), ValueError, "did you mean 'mse_loss'"),
+    ("hook", lambda m: train(m, callbacks=[Misspelt()]), TypeError, "did you mean 'on_epoch_end'"),
+    ("folder", lambda m: train(m, callbacks=[Checkpoint("no/such/x.npz")]), FileNotFoundError, "no/such"),
+    ("metric alone", lambda m: train(m, metrics=F.mse_loss), TypeError, "metrics must be names"),
+    ("no distribution", lambda m: train(m, y=np.full((len(X), 2), -5.0)), ValueError, "mse_loss"),
     ("monitor", lambda m: train(m, callbacks=[EarlyStopping("acuracy")]), ValueError, "did you mean 'accuracy'"),
     ("validation", lambda m: train(m, callbacks=[EarlyStopping()]), ValueError, "pass validation to fit"),
     ("its mode", lambda m: train(m, callbacks=[EarlyStopping("seconds")]), ValueError, "mode='min' or 'max'"),
@@ -326,6 +323,11 @@ REFUSED = [
 ]  # fmt: skip
 
 
+class Misspelt(Callback):
+    def on_epoch_ended(self, run):
+        raise AssertionError("nothing calls this")
+
+
 class Sum(nn.Module):
     def forward(self, x):
         return x.sum()
@@ -333,6 +335,37 @@ class Sum(nn.Module):
 
 def no_reduction(outputs, targets):
     return F.cross_entropy(outputs, targets, reduction="none")
+
+
+@pytest.mark.parametrize("score", [tg.evaluate, tg.predict, tg.predict_proba])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float64])
+def test_pixels_that_are_not_scaled_are_noticed_afterwards_too(score, dtype):
+    pixels = np.array([[0, 17, 255], [3, 128, 9]], dtype)
+    arguments = (pixels, np.array([0, 1])) if score is tg.evaluate else (pixels,)
+    with pytest.warns(UserWarning, match="not scaled"):
+        score(mlp((3, 2)), *arguments)
+
+
+def test_modules_that_the_model_does_not_know_of_are_noticed():
+    class Listed(nn.Module):
+        def __init__(self):
+            self.first, self.others = nn.Linear(5, 5, rng=0), [nn.Linear(5, 2, rng=1)]
+
+        def forward(self, x):
+            return self.others[0](self.first(x))
+
+    with pytest.warns(UserWarning, match="Linear.*no part of the model.*Sequential"):
+        train(Listed(), epochs=1)
+
+
+def test_what_cannot_be_recorded_says_how_to_train_it_all_the_same():
+    class Peeks(nn.Sequential):
+        def forward(self, x):
+            return super().forward(x) * (1.0 if x.sum().item() > 0 else 2.0)
+
+    with pytest.raises(tg.RecordingError, match="jit=False"):
+        train(Peeks(mlp()), epochs=1)
+    assert len(train(Peeks(mlp()), epochs=1, jit=False).rows) == 1
 
 
 def test_a_regression_needs_a_loss_of_its_own():
@@ -523,7 +556,7 @@ def test_early_stopping_ends_with_the_best_weights():
     assert len(history.rows) == 4 and len(set(map(str, states))) == 4
     assert bits(model) == states[1]
     assert (stopping.best, stopping.best_epoch) == (0.5, 2)
-    assert history.stopped == "validation_loss was best in epoch 2, 0.5"
+    assert history.stopped.endswith("the weights are those of epoch 2, when it was 0.5")
 
 
 def test_early_stopping_restores_after_an_error_too_and_takes_larger_accuracies_for_better():

@@ -8,6 +8,7 @@
 array([1.181568, 1.105329])
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,7 @@ from .metrics import accuracy
 from .tensor import Tensor
 
 if TYPE_CHECKING:
-    from . import augment, plot
+    from . import augment, callbacks, plot
     from .checkpoint import load, save
     from .drawing import draw
     from .inspection import summary
@@ -51,6 +52,7 @@ __all__ = [
     "Tensor",
     "accuracy",
     "augment",
+    "callbacks",
     "data",
     "detect_anomaly",
     "draw",
@@ -82,6 +84,7 @@ __all__ = [
 
 _ROOMS = {
     "augment": (),
+    "callbacks": (),
     "checkpoint": ("load", "save"),
     "drawing": ("draw",),
     "inspection": ("summary",),
@@ -97,4 +100,9 @@ def __getattr__(name: str) -> Any:
         if name == room or name in names:
             module = import_module(f"{__name__}.{room}")
             return module if name == room else getattr(module, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name, obj=sys.modules[__name__])
+
+
+def __dir__() -> list[str]:
+    """Return what Tab offers: the public names, loaded or not."""
+    return sorted({*__all__, *_ROOMS})

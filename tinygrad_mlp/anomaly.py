@@ -86,6 +86,9 @@ class _Detective(Observer):
             raise FloatingPointError(f"{name} of {described} has {bad}; called at {line}: {_hint(name)}")
 
     def differentiates(self, t: Any) -> None:
+        if t is None:
+            self.node = None
+            return
         self.node = t._node
         self.line, before = self.suspects.pop(t._node, ("an unwatched line", []))
         for i, (a, checksum) in enumerate(zip(t._node.inputs, before, strict=False)):

@@ -14,6 +14,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -141,7 +142,10 @@ class EarlyStopping(_Monitor):
         if self.improves(run):
             self.weights = run.model.state_dict()
         elif run.epoch - self.best_epoch >= self.patience:
-            run.stop(f"{self.monitor} was best in epoch {self.best_epoch}, {self.best:.4g}")
+            run.stop(
+                f"{self.monitor} has not improved for {self.patience} epochs; "
+                f"the weights are those of epoch {self.best_epoch}, when it was {self.best:.4g}"
+            )
 
     def on_train_end(self, run: Run) -> None:
         if self.weights is not None:
@@ -162,7 +166,12 @@ class Checkpoint(_Monitor):
 
     def __init__(self, path: str | os.PathLike[str], monitor: str | None = None, *, mode: str | None = None) -> None:
         super().__init__(monitor or "epoch", mode if monitor else "max")  # of all epochs, the last is the best
-        self.path = path
+        self.path = Path(path)
+
+    def on_train_begin(self, run: Run) -> None:
+        super().on_train_begin(run)
+        if not self.path.parent.is_dir():
+            raise FileNotFoundError(f"Checkpoint({str(self.path)!r}): there is no folder {str(self.path.parent)!r}")
 
     def on_epoch_end(self, run: Run) -> None:
         if not self.improves(run):

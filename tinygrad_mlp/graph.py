@@ -33,7 +33,7 @@ class Observer:
         return module.forward(*inputs, **keywords)
 
     def differentiates(self, t: Any) -> None:
-        """See that the rules of the op that made ``t`` come next."""
+        """See that the rules of the op that made ``t`` come next; None: that the walk back is over."""
 
     def gradient_of(self, t: Any, g: Any) -> None:
         """See what a rule gives for the gradient of ``t``."""
@@ -224,6 +224,8 @@ def backpropagate(
             results[t] = g if t in own else g.copy()
     finally:
         mode.grad_enabled = before
+        if mode.observer is not None:
+            mode.observer.differentiates(None)
     return results
 
 

@@ -120,6 +120,8 @@ def predicted_and_true(predictions: Any, labels: Any, num_classes: int | None = 
         )
     if widths and num_classes not in (None, *widths):
         raise ShapeError(f"num_classes is {num_classes!r}, but {shapes} have {widths.pop()} scores in a row")
+    if labels.ndim == 2 and not (((labels == 0) | (labels == 1)).all() and (labels.sum(axis=1) == 1).all()):
+        raise DataError(f"labels {labels.shape} are not one-hot rows; predictions come first, then labels")
     limit = widths.pop() if widths else num_classes
     predicted, true = _best_classes(predictions, limit, "predictions"), _best_classes(labels, limit, "labels")
     return predicted, true, limit or 1 + int(max(predicted.max(), true.max()))

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .autograd import no_grad
-from .errors import CheckpointError, GraphError, check_number, nearest, out_of_range
+from .errors import CheckpointError, GraphError, check_number, describe, nearest, out_of_range
 from .graph import Value, assign, changed, mode, wrap
 
 __all__ = ["SGD", "Adam", "AdamW", "CosineAnnealingLR", "LRScheduler", "OneCycleLR", "Optimizer"]
@@ -78,7 +78,7 @@ class Optimizer:
             GraphError: no parameter has one: ``backward()`` was not called.
         """
         if all(p.grad is None for group in self.param_groups for p in group["params"]):
-            raise GraphError("step(): no parameter has a gradient; call loss.backward() first")
+            raise GraphError("step(): no parameter has a gradient; call loss.backward() first, on a loss of these")
         if mode.recorder is not None:
             mode.recorder.optimizer(self)
         update = self._update if mode.observer is None else self._update_watched
@@ -493,9 +493,11 @@ def _cosine(start: float, end: float, share: float) -> float:
 def _as_groups(params: Iterable[Any]) -> list[Mapping[str, Any]]:
     if isinstance(params, Value):
         raise TypeError("the optimizer takes a list of parameters, got a single Tensor; pass [parameter]")
+    if not isinstance(params, Iterable):
+        raise TypeError(f"the optimizer takes a list of parameters, got {describe(params)}; pass model.parameters()")
     entries = list(params)
     if not entries:
-        raise ValueError("the optimizer got an empty parameter list; is it a generator that was already used?")
+        raise ValueError("empty parameter list: is it a used generator, or are the modules in a list? Use Sequential")
     return entries if isinstance(entries[0], Mapping) else [{"params": entries}]
 
 
@@ -504,7 +506,7 @@ def _checked_params(params: Any, present: Sequence[Any]) -> list[Any]:
     seen = set(present)
     for i, p in enumerate(params):
         if not isinstance(p, Value):
-            raise TypeError(f"parameter {i} is a {type(p).__name__}, the optimizer takes Tensors")
+            raise TypeError(f"parameter {i} is a {type(p).__name__}, not a Tensor; pass model.parameters(), say")
         if p._node is not None:
             raise ValueError(f"parameter {i} was made by {p._node.rule.name}; only leaf Tensors can be optimized")
         if p in seen:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,22 @@ _REDUCTIONS: dict[np.ufunc, Callable[..., Any]] = {
     np.minimum: np.min,
 }
 _POWERS: dict[float, np.ufunc] = {2: np.square, 0.5: np.sqrt, -1: np.reciprocal}
+
+
+def _unary(function: Any) -> Callable[[Tensor], Tensor]:
+    return lambda self: apply(function, (self,), _NONE)
+
+
+def _binary(function: Any) -> Callable[[Tensor, Any], Tensor]:
+    return lambda self, other: apply(function, (self, other), _NONE)
+
+
+def _reflected(function: Any) -> Callable[[Tensor, Any], Tensor]:
+    return lambda self, other: apply(function, (other, self), _NONE)
+
+
+def _in_place(function: Any) -> Callable[[Tensor, Any], Tensor]:
+    return lambda self, other: self._updated(function(self, other))
 
 
 class Tensor(Value):
@@ -256,59 +273,21 @@ class Tensor(Value):
 
     __hash__ = object.__hash__
 
-    def __neg__(self) -> Tensor:
-        return apply(np.negative, (self,), _NONE)
-
-    def __pos__(self) -> Tensor:
-        return apply(np.positive, (self,), _NONE)
-
-    def __abs__(self) -> Tensor:
-        return apply(np.absolute, (self,), _NONE)
-
-    def __invert__(self) -> Tensor:
-        return apply(np.invert, (self,), _NONE)
-
-    def __add__(self, other: Any) -> Tensor:
-        return apply(np.add, (self, other), _NONE)
-
-    def __radd__(self, other: Any) -> Tensor:
-        return apply(np.add, (other, self), _NONE)
-
-    def __sub__(self, other: Any) -> Tensor:
-        return apply(np.subtract, (self, other), _NONE)
-
-    def __rsub__(self, other: Any) -> Tensor:
-        return apply(np.subtract, (other, self), _NONE)
-
-    def __mul__(self, other: Any) -> Tensor:
-        return apply(np.multiply, (self, other), _NONE)
-
-    def __rmul__(self, other: Any) -> Tensor:
-        return apply(np.multiply, (other, self), _NONE)
-
-    def __truediv__(self, other: Any) -> Tensor:
-        return apply(np.divide, (self, other), _NONE)
-
-    def __rtruediv__(self, other: Any) -> Tensor:
-        return apply(np.divide, (other, self), _NONE)
-
-    def __floordiv__(self, other: Any) -> Tensor:
-        return apply(np.floor_divide, (self, other), _NONE)
-
-    def __rfloordiv__(self, other: Any) -> Tensor:
-        return apply(np.floor_divide, (other, self), _NONE)
-
-    def __mod__(self, other: Any) -> Tensor:
-        return apply(np.remainder, (self, other), _NONE)
-
-    def __rmod__(self, other: Any) -> Tensor:
-        return apply(np.remainder, (other, self), _NONE)
-
-    def __matmul__(self, other: Any) -> Tensor:
-        return apply(np.matmul, (self, other), _NONE)
-
-    def __rmatmul__(self, other: Any) -> Tensor:
-        return apply(np.matmul, (other, self), _NONE)
+    __neg__, __pos__ = _unary(np.negative), _unary(np.positive)
+    __abs__, __invert__ = _unary(np.absolute), _unary(np.invert)
+    __add__, __radd__ = _binary(np.add), _reflected(np.add)
+    __sub__, __rsub__ = _binary(np.subtract), _reflected(np.subtract)
+    __mul__, __rmul__ = _binary(np.multiply), _reflected(np.multiply)
+    __truediv__, __rtruediv__ = _binary(np.divide), _reflected(np.divide)
+    __floordiv__, __rfloordiv__ = _binary(np.floor_divide), _reflected(np.floor_divide)
+    __mod__, __rmod__ = _binary(np.remainder), _reflected(np.remainder)
+    __matmul__, __rmatmul__ = _binary(np.matmul), _reflected(np.matmul)
+    __and__, __rand__ = _binary(np.bitwise_and), _reflected(np.bitwise_and)
+    __or__, __ror__ = _binary(np.bitwise_or), _reflected(np.bitwise_or)
+    __xor__, __rxor__ = _binary(np.bitwise_xor), _reflected(np.bitwise_xor)
+    __lt__, __le__ = _binary(np.less), _binary(np.less_equal)
+    __gt__, __ge__ = _binary(np.greater), _binary(np.greater_equal)
+    __rpow__ = _reflected(np.power)
 
     def __pow__(self, other: Any) -> Tensor:
         exponent = other if isinstance(other, Value) else constant_operand(other)
@@ -316,44 +295,11 @@ class Tensor(Value):
             return apply(_POWERS[exponent], (self,), _NONE)
         return apply(np.power, (self, exponent), _NONE)
 
-    def __rpow__(self, other: Any) -> Tensor:
-        return apply(np.power, (other, self), _NONE)
-
-    def __and__(self, other: Any) -> Tensor:
-        return apply(np.bitwise_and, (self, other), _NONE)
-
-    def __rand__(self, other: Any) -> Tensor:
-        return apply(np.bitwise_and, (other, self), _NONE)
-
-    def __or__(self, other: Any) -> Tensor:
-        return apply(np.bitwise_or, (self, other), _NONE)
-
-    def __ror__(self, other: Any) -> Tensor:
-        return apply(np.bitwise_or, (other, self), _NONE)
-
-    def __xor__(self, other: Any) -> Tensor:
-        return apply(np.bitwise_xor, (self, other), _NONE)
-
-    def __rxor__(self, other: Any) -> Tensor:
-        return apply(np.bitwise_xor, (other, self), _NONE)
-
     def __eq__(self, other: Any) -> Any:
         return NotImplemented if other is None or isinstance(other, str) else apply(np.equal, (self, other), _NONE)
 
     def __ne__(self, other: Any) -> Any:
         return NotImplemented if other is None or isinstance(other, str) else apply(np.not_equal, (self, other), _NONE)
-
-    def __lt__(self, other: Any) -> Tensor:
-        return apply(np.less, (self, other), _NONE)
-
-    def __le__(self, other: Any) -> Tensor:
-        return apply(np.less_equal, (self, other), _NONE)
-
-    def __gt__(self, other: Any) -> Tensor:
-        return apply(np.greater, (self, other), _NONE)
-
-    def __ge__(self, other: Any) -> Tensor:
-        return apply(np.greater_equal, (self, other), _NONE)
 
     def _updated(self, value: Tensor) -> Tensor:
         """Return what ``+=`` and its kind give: a leaf that requires grad is changed in place, all else rebinds."""
@@ -366,29 +312,10 @@ class Tensor(Value):
             )
         return assign(self, value)
 
-    def __iadd__(self, other: Any) -> Tensor:
-        return self._updated(self + other)
-
-    def __isub__(self, other: Any) -> Tensor:
-        return self._updated(self - other)
-
-    def __imul__(self, other: Any) -> Tensor:
-        return self._updated(self * other)
-
-    def __itruediv__(self, other: Any) -> Tensor:
-        return self._updated(self / other)
-
-    def __ifloordiv__(self, other: Any) -> Tensor:
-        return self._updated(self // other)
-
-    def __imod__(self, other: Any) -> Tensor:
-        return self._updated(self % other)
-
-    def __imatmul__(self, other: Any) -> Tensor:
-        return self._updated(self @ other)
-
-    def __ipow__(self, other: Any) -> Tensor:
-        return self._updated(self**other)
+    __iadd__, __isub__ = _in_place(operator.add), _in_place(operator.sub)
+    __imul__, __itruediv__ = _in_place(operator.mul), _in_place(operator.truediv)
+    __ifloordiv__, __imod__ = _in_place(operator.floordiv), _in_place(operator.mod)
+    __imatmul__, __ipow__ = _in_place(operator.matmul), _in_place(operator.pow)
 
     def abs(self) -> Tensor:
         """Return the absolute values."""

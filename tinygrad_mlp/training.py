@@ -35,7 +35,7 @@ import signal
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -45,10 +45,19 @@ from numpy.typing import NDArray
 from . import functional as F
 from .anomaly import not_finite, watched
 from .autograd import no_grad
-from .callbacks import Callback, Checkpoint, CSVLogger, EarlyStopping, LearningRateLogger, Run, WeightAveraging
+from .callbacks import Callback, Run
 from .data import as_array, check_rows, minibatches, rows
-from .errors import DataError, NonFiniteError, OptionError, ShapeError, describe, nearest, out_of_range
-from .graph import Observer, wrap
+from .errors import (
+    DataError,
+    NonFiniteError,
+    OptionError,
+    RecordingError,
+    ShapeError,
+    describe,
+    nearest,
+    out_of_range,
+)
+from .graph import Observer, mode, wrap
 from .inspection import unchanged
 from .jit import jit as compiled
 from .metrics import accuracy
@@ -61,20 +70,7 @@ from .tensor import Tensor
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "CSVLogger",
-    "Callback",
-    "Checkpoint",
-    "EarlyStopping",
-    "History",
-    "LearningRateLogger",
-    "Run",
-    "WeightAveraging",
-    "evaluate",
-    "fit",
-    "predict",
-    "predict_proba",
-]
+__all__ = ["History", "evaluate", "fit", "predict", "predict_proba"]
 
 Array = NDArray[Any]
 Function = Callable[..., Any]
@@ -152,7 +148,10 @@ class _Task(NamedTuple):
                 xb = self.inputs(rows(X, start, start + batch_size))
                 part = self.model(xb)
                 if not isinstance(part, Tensor) or part.shape[:1] != xb.shape[:1]:
-                    raise ShapeError(f"the model returned {describe(part)} for {len(xb)} rows; expected a row for each")
+                    hint = "; for a single sample pass X[:1]" if xb.ndim == 1 else ""
+                    raise ShapeError(
+                        f"the model returned {describe(part)} for {len(xb)} rows; expected a row for each{hint}"
+                    )
                 parts.append(part.numpy())
         return np.concatenate(parts)
 
@@ -215,14 +214,16 @@ def fit(
         optimizer: built on the model's parameters. None: that of the schedule, or `Adam` with its defaults.
         epochs: passes through the data.
         batch_size: rows a step; the last step of an epoch may have fewer. None: 128, or all if there are fewer.
-        validation: ``(X, y)``, or the share of the rows, the last ones, that is not trained on but kept for it.
+        validation: ``(X, y)``, or the share of the rows, the last ones as they stand, that is kept for it: shuffle rows
+            that are sorted first.
         schedule: sets the learning rate after each step.
         metrics: names, such as "accuracy", or functions of (outputs, targets) by their names; each is called once an
             epoch, with the arrays of all rows. None: accuracy where the targets are integer classes.
         transform: is applied to each batch of X, in validation too, as in ``transform=tg.scale_pixels``.
         augment: ``augment(xb, rng)`` is applied to each batch that is trained on, after ``transform``.
         seed: of the order of the rows and of ``augment``. The same seed gives the same digits.
-        callbacks: see `Callback`. Their ``on_train_end`` is called in reverse order, as ``with`` statements end.
+        callbacks: a list, such as ``[tg.callbacks.EarlyStopping()]``; see `callbacks`. Their ``on_train_end`` is called
+            in reverse order, as ``with`` statements end.
         jit: run each step as a program, to the same digits. False for a model or loss that cannot be recorded, because
             it needs the value of a Tensor: a RecordingError says so.
         progress: print a row an epoch; on a terminal show a bar, if tqdm is installed.
@@ -234,9 +235,11 @@ def fit(
     """
     train, held = _check_data(X, y, validation)
     batch_size = _check_sizes(model, train[0], epochs, batch_size)
-    task = _rehearsed(_task(model, loss, transform), metrics, train, held)
-    if transform is None:
-        _warn_of_pixels(train[0])
+    called = _Called()
+    with watched(called, "fit") if mode.observer is None else nullcontext():
+        task = _rehearsed(_task(model, loss, transform), metrics, train, held)
+    _warn_of_unknown(called.modules, model)
+    _warn_of_pixels(train[0], transform)
     optimizer = _check_optimizer(model, optimizer, schedule)
     listeners = _check_callbacks(callbacks) + [Progress()] * bool(progress)
     columns, steps_per_epoch = _columns(task, held), -(-len(train[0]) // batch_size)
@@ -279,6 +282,7 @@ def evaluate(
     check_size("batch_size", batch_size)
     X, y = _check_pair(X, y)
     task = _task(model, loss, transform)
+    _warn_of_pixels(X, transform)
     outputs, targets = task.outputs(X, batch_size), as_array(y)
     task = task._replace(metrics=_resolved(metrics, outputs, targets))
     return {"loss": task.loss_of(outputs, targets), **task.metrics_of(outputs, targets)}
@@ -298,7 +302,9 @@ def predict(
     (4, 3)
     """
     check_size("batch_size", batch_size)
-    return _task(model, F.cross_entropy, transform).outputs(check_rows(X), batch_size)
+    task, X = _task(model, F.cross_entropy, transform), check_rows(X)
+    _warn_of_pixels(X, transform)
+    return task.outputs(X, batch_size)
 
 
 @_suggests_names
@@ -343,6 +349,8 @@ def _resolved(metrics: Any, outputs: Array, y: Array) -> dict[str, Function]:
         return {"accuracy": accuracy} if are_classes else {}
     if isinstance(metrics, str):
         metrics = [metrics]
+    if callable(metrics):
+        raise TypeError(f"metrics must be names, or functions by name as in {{'mae': f}}, got {describe(metrics)}")
     if not isinstance(metrics, Mapping):
         metrics = {name: name for name in metrics}
     for name in metrics:
@@ -397,6 +405,8 @@ def _rehearsed(task: _Task, metrics: Any, train: Pair, held: Pair | None) -> _Ta
         y = as_array(y)
         outputs = task.outputs(rows(X, 0, BATCH_SIZE))
         first = y[: len(outputs)]
+        if task.loss is F.cross_entropy and first.ndim == 2 and first.shape == outputs.shape:
+            _check_distributions(first, name)
         _try_loss(task, outputs, first, name)
         task = task._replace(metrics=_resolved(metrics, outputs, first))
         if np.isfinite(outputs).all():  # or the first step will say what is wrong
@@ -405,6 +415,16 @@ def _rehearsed(task: _Task, metrics: Any, train: Pair, held: Pair | None) -> _Ta
             for row in {int(y.argmin()), int(y.argmax()), int((y % 1 != 0).argmax())}:
                 _try_loss(task, outputs[:1], y[row : row + 1], f"{name}, row {row}")
     return task
+
+
+def _check_distributions(y: Array, name: str) -> None:
+    bad = (y < 0).any(axis=1) | (np.abs(y.sum(axis=1, dtype=float) - 1) > 1e-3)
+    if bad.any():
+        raise DataError(
+            f"{name}, row {bad.argmax()}: cross_entropy takes labels or rows of probabilities, >= 0 and 1 in sum, got "
+            f"{describe(y[bad.argmax()].tolist())}; use loss='mse_loss' for regression, "
+            "'binary_cross_entropy_with_logits' for several labels at once"
+        )
 
 
 def _try_loss(task: _Task, outputs: Array, y: Array, name: str) -> None:
@@ -417,14 +437,35 @@ def _try_loss(task: _Task, outputs: Array, y: Array, name: str) -> None:
         raise DataError(f"{name}: {message}") from error
 
 
-def _warn_of_pixels(X: Any) -> None:
+def _warn_of_pixels(X: Any, transform: Function | None) -> None:
     block = rows(X, 0, EVALUATION_BATCH_SIZE)
-    if block.dtype.kind in "iu" and block.min() >= 0 and 127 < block.max() <= 255:
+    if transform is None and block.min() >= 0 and 127 < block.max() <= 255 and not (block % 1).any():
         warnings.warn(
-            f"X holds whole numbers up to {block.max()}, which look like pixels that are not scaled; "
+            f"X holds whole numbers up to {block.max():g}, which look like pixels that are not scaled; "
             "pass transform=tg.scale_pixels, or another transform that says how they are meant",
             stacklevel=4,
         )
+
+
+class _Called(Observer):
+    """The observer that notes which modules are called."""
+
+    def __init__(self) -> None:
+        self.modules: dict[Module, None] = {}
+
+    def calls(self, module: Module, inputs: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
+        self.modules[module] = None
+        return super().calls(module, inputs, keywords)
+
+
+def _warn_of_unknown(called: Iterable[Module], model: Module) -> None:
+    for module in set(called) - set(model.modules()):
+        if any(parameter.requires_grad for parameter in module.parameters()):
+            warnings.warn(
+                f"{module!r} is used but is no part of the model, so it will neither learn nor be saved; make it an "
+                "attribute of a module, or put modules that stand in a list or dict into nn.Sequential",
+                stacklevel=4,
+            )
 
 
 def _check_optimizer(model: Module, optimizer: Any, schedule: Any) -> Optimizer:
@@ -449,6 +490,10 @@ def _check_callbacks(callbacks: Iterable[Callback]) -> list[Any]:
     for i, callback in enumerate(callbacks):
         if not isinstance(callback, Callback):
             raise TypeError(f"callbacks[{i}] must be a Callback, got {describe(callback)}; pass an instance of one")
+        for name in dir(type(callback)):
+            if name.startswith("on_") and not hasattr(Callback, name):
+                hooks = [hook for hook in dir(Callback) if hook.startswith("on_")]
+                raise TypeError(f"nothing calls {name} of callbacks[{i}]; {nearest(name, hooks)}")
     return callbacks
 
 
@@ -497,7 +542,10 @@ def _train_epoch(
     forward_backward, update = steps
     group, kept, losses, count, start = run.optimizer.param_groups[0], [], 0.0, 0, perf_counter()
     for xb, yb in batches:
-        loss, outputs = forward_backward(wrap(xb), wrap(yb))
+        try:
+            loss, outputs = forward_backward(wrap(xb), wrap(yb))
+        except RecordingError as error:
+            raise RecordingError(f"{error}; or pass jit=False to fit") from error
         run.loss, run.lr, run.step = loss.item(), group["lr"], run.step + 1
         if not math.isfinite(run.loss):
             raise _non_finite(run, run.loss, xb)

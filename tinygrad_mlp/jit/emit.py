@@ -54,8 +54,10 @@ class Program:
             storage.name = self.unique(storage.name)
             self.setup.append(f"{storage.name} = np.empty({storage.nbytes}, np.uint8)")
         body = self._body()
+        given = ", ".join(f"{slot.dtype}{slot.shape}" for slot in [*plan.record.inputs, *plan.found])
+        shapes = f"  # {given}" if given else ""
         self.source = "\n".join(
-            [f"def step({', '.join(self.inputs)}):", *(f"    {line}" if line else "" for line in body)]
+            [f"def step({', '.join(self.inputs)}):{shapes}", *(f"    {line}" if line else "" for line in body)]
         )
 
     def unique(self, name: str) -> str:

@@ -44,6 +44,7 @@ class Compiled:
         self.fits = _guard_function(record)
         self.outline = [(call.function, len(call.inputs)) for call in record.calls]
         self.confirmed = False
+        self.runs = 0
         self.plan: Plan | None = None
         self.program: Program | None = None
 
@@ -88,6 +89,7 @@ class Compiled:
         for i, a in enumerate(arrays):
             if id(memory_of(a)) in self.own:
                 arrays[i] = copies.setdefault(id(a), a.copy(order="K"))
+        self.runs += 1
         values = iter(self.step(*arrays, *map(self._found, self.plan.found)))  # type: ignore[union-attr]
         for t, g in self.grads:
             t._grad = g
@@ -109,7 +111,7 @@ class Jitted:
     """A function that runs as a program; made by `jit`, which says what it does.
 
     Attributes:
-        source: the text of the program that ran last.
+        source: the text of the program that has run most often.
         plan: its plan: calls, buffers, bytes, what was merged or dropped.
     """
 
@@ -246,25 +248,28 @@ class Jitted:
             raise RecordingError(f"{self.__name__}: the program and the eager step differ; please report its source")
         return result
 
-    def _latest(self) -> Compiled:
+    def _main(self) -> Compiled:
+        """Return what has run most often, the last one of equals: a short last batch says little of a step."""
         if self.last is None:
             raise GraphError(f"{self.__name__} has not run yet; call it once, then read its program")
-        if self.last.program is None:
-            self.last.compile()
-        return self.last
+        every = [self.last, *(compiled for known in self.cache.values() for compiled in known)]
+        main = max(every, key=lambda compiled: compiled.runs)
+        if main.program is None:
+            main.compile()
+        return main
 
     @property
     def source(self) -> str:
-        """The text of the program that ran last."""
-        return self._latest().program.source  # type: ignore[union-attr]
+        """The text of the program that has run most often."""
+        return self._main().program.source  # type: ignore[union-attr]
 
     @property
     def plan(self) -> Plan:
-        """The plan of the program that ran last: calls, buffers, bytes, what was merged or dropped."""
-        return self._latest().plan  # type: ignore[return-value]
+        """The plan of the program that has run most often: calls, buffers, bytes, what was merged or dropped."""
+        return self._main().plan  # type: ignore[return-value]
 
     def export(self, path: str | os.PathLike[str]) -> None:
-        """Write the program that ran last as a module that needs only NumPy, and its arrays as an npz file beside it.
+        """Write the program that has run most often as a module that needs only NumPy, with an npz file of its arrays.
 
         The module's ``step`` takes the arrays that the function takes and returns its results as arrays. It updates
         the parameters, which are arrays under their own names in the module. Live numbers such as the learning
@@ -277,7 +282,7 @@ class Jitted:
         from pathlib import Path
 
         path = Path(path)
-        program = self._latest().program
+        program = self._main().program
         path.write_text(module_source(program), encoding="utf-8")  # type: ignore[arg-type]
         with path.with_suffix(".npz").open("wb") as file:
             np.savez(file, allow_pickle=False, **program.arrays)  # type: ignore[union-attr]

@@ -153,7 +153,7 @@ class Recorder(Observer):
 
     def differentiates(self, t: Any) -> None:
         """Note that the rules of the op that made ``t`` come next: their calls belong to the line of that op."""
-        self.op, self.line = t._node.rule.name, self.lines.get(self.slot(t), "")
+        self.op, self.line = ("", "") if t is None else (t._node.rule.name, self.lines.get(self.slot(t), ""))
 
     @contextmanager
     def running(self) -> Any:

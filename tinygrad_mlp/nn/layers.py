@@ -63,7 +63,7 @@ class Linear(Module):
 
     def forward(self, x: Any) -> Any:
         try:
-            return functional.linear(x, self.weight, self.bias)
+            return functional.linear(np.asarray(x) if type(x) is list else x, self.weight, self.bias)
         except ShapeError as error:
             raise _misfit(self, x, f"{self.in_features} features", x.shape[-1] if x.ndim else "none") from error
 
