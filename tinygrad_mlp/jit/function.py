@@ -309,8 +309,8 @@ def jit(function: Callable[..., Any] | None = None, *, check: int | None = None)
     Arrays, DataFrames and Tensors among the arguments are its inputs; each combination of shapes and dtypes gets its
     own program, and so does each mode, training or evaluation. Learning rates and other options of optimisers are
     read at each call. All other numbers are frozen as they were when it was recorded, and arrays from around the
-    function are used as they are at each call. ``.grad`` is valid until the next call. What a step does besides, ``print``
-    or appending to a list, it does at the first two calls only.
+    function are used as they are at each call. ``.grad`` is valid until the next call. What a step does besides,
+    ``print`` or appending to a list, it does at the first two calls only.
 
     Args:
         function: what to compile. It returns Tensors or numbers, alone or in tuples, lists and dicts.
