@@ -10,7 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.char  # NumPy then knows its functions, as it does wherever a library has imported it
+import numpy.char  # NumPy then knows their functions, as it does wherever a library has imported them
+import numpy.fft
+import numpy.polynomial
 import pytest
 from draws import Array, calls_of, name_of, results
 from numpy.testing.overrides import get_overridable_numpy_array_functions, get_overridable_numpy_ufuncs

@@ -58,7 +58,10 @@ _ADVICE = {
 _BY_NAME = {name: advice for advice, names in _ADVICE.items() for name in names.split()}
 _COMPLEX = "its result may turn complex; use the function of the same name in numpy"
 _TEXT = "it works on text; Tensors hold numbers"
+BUILD_IT = "build it from functions that have one, or call it on t.detach().numpy()"
 _BY_MODULE = {
+    "numpy.fft": BUILD_IT,
+    "numpy.polynomial.polynomial": BUILD_IT,
     "numpy.char": _TEXT,
     "numpy.strings": _TEXT,
     "numpy.lib.recfunctions": "it works on structured arrays; Tensors hold plain numbers",

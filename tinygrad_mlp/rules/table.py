@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import NoRuleError, as_numbers
-from .refused import advice
+from .refused import BUILD_IT, advice
 
 Function = Callable[..., Any]
 Binder = Callable[..., tuple[Sequence[Any], dict[str, Any]]]
@@ -160,7 +160,7 @@ def find(function: Function) -> Rule:
     rule = RULES.get(function)
     if rule is None:
         name = getattr(function, "__name__", repr(function))
-        instead = advice(function) or "build it from functions that have one, or call it on t.detach().numpy()"
+        instead = advice(function) or BUILD_IT
         raise NoRuleError(f"{name} has no derivative rule, so a Tensor cannot pass through it: {instead}")
     return rule
 
