@@ -31,9 +31,33 @@ PACKED = Path(__file__).parent / "data" / "mnist.npz"
 HELD_OUT = 8000
 RECIPES = {
     "fast": {"hidden": [256], "epochs": 4, "batch_size": 128, "lr": 0.3, "smoothing": 0.05},
-    "plain": {"hidden": [800, 800], "epochs": 20, "batch_size": 128, "lr": 0.2, "smoothing": 0.1, "dropout": 0.4},
-    "strong": {"hidden": [800, 400], "epochs": 24, "batch_size": 128, "lr": 0.15, "dropout": 0.2, "attack": 0.08},
-    "record": {"hidden": [1024, 1024], "epochs": 120, "batch_size": 256, "lr": 0.3, "smoothing": 0.1, "distort": True},
+    "plain": {
+        "hidden": [800, 800],
+        "epochs": 20,
+        "batch_size": 128,
+        "lr": 0.2,
+        "smoothing": 0.1,
+        "dropout": 0.4,
+        "batch_norm": True,
+    },
+    "strong": {
+        "hidden": [800, 400],
+        "epochs": 24,
+        "batch_size": 128,
+        "lr": 0.15,
+        "dropout": 0.2,
+        "attack": 0.08,
+        "batch_norm": True,
+    },
+    "record": {
+        "hidden": [1024, 1024],
+        "epochs": 120,
+        "batch_size": 256,
+        "lr": 0.3,
+        "smoothing": 0.1,
+        "distort": True,
+        "batch_norm": True,
+    },
 }
 NOTEBOOK = {"hidden": [], "epochs": 10, "batch_size": 200, "lr": 1.0}
 
@@ -45,8 +69,7 @@ def binary_cross_entropy(logits, targets):
 
 def build(options, steps_per_epoch, rng):
     """Return the model, its training step, the optimizer and the schedule of its learning rate."""
-    normalised = options.recipe != "fast" and options.model == "mlp"
-    model = nn.MLP([784, *options.hidden, 10], batch_norm=normalised, dropout=options.dropout, rng=rng)
+    model = nn.MLP([784, *options.hidden, 10], batch_norm=options.batch_norm, dropout=options.dropout, rng=rng)
     if options.model == "notebook":
         loss_of, optimizer = binary_cross_entropy, optim.SGD(model.parameters(), lr=options.lr)
         schedule = optim.LRScheduler(optimizer)
@@ -133,7 +156,8 @@ def parse_options(arguments=None):
     parser.add_argument("--plots", type=Path, metavar="DIR", help="write pictures there (needs matplotlib)")
     options = parser.parse_args(arguments)
     values = NOTEBOOK if options.model == "notebook" else RECIPES[options.recipe]
-    for name, value in {"smoothing": 0.0, "dropout": 0.0, "attack": 0.0, "distort": False, **values}.items():
+    unset = {"smoothing": 0.0, "batch_norm": False, "dropout": 0.0, "attack": 0.0, "distort": False}
+    for name, value in {**unset, **values}.items():
         if getattr(options, name, None) is None:
             setattr(options, name, value)
     if options.epochs < 1:
