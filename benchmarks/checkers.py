@@ -40,7 +40,7 @@ def gradients(bug: Bug, g: Any, *inputs: Any) -> tuple[np.ndarray, ...]:
 
 
 def ours() -> Checker:
-    from tinygrad_mlp.gradcheck import gradcheck
+    from tinygrad_mlp.tools.gradcheck import gradcheck
 
     def passes(bug: Bug) -> bool:
         scalar = not np.ndim(bug.f(*fresh(bug)))

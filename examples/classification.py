@@ -16,8 +16,8 @@ import pandas as pd
 
 import tinygrad_mlp as tg
 from tinygrad_mlp import nn, optim
-from tinygrad_mlp.callbacks import EarlyStopping
-from tinygrad_mlp.metrics import classification_report
+from tinygrad_mlp.train.callbacks import EarlyStopping
+from tinygrad_mlp.train.metrics import classification_report
 
 TABLE = Path(__file__).parent / "data" / "penguins.csv"
 MEASURES = ["bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g"]

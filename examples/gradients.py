@@ -16,7 +16,7 @@ from notebook_pieces import AFTER, BEFORE, cost
 
 from tinygrad_mlp import functional as F
 from tinygrad_mlp import nn
-from tinygrad_mlp.gradcheck import gradcheck
+from tinygrad_mlp.tools.gradcheck import gradcheck
 
 
 def loss_of_small_model(x, w1, b1, w2, b2):

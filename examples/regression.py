@@ -16,7 +16,7 @@ import pandas as pd
 
 import tinygrad_mlp as tg
 from tinygrad_mlp import nn, optim
-from tinygrad_mlp.callbacks import EarlyStopping
+from tinygrad_mlp.train.callbacks import EarlyStopping
 
 TABLE = Path(__file__).parent / "data" / "concrete.csv"
 TARGET = "compressive_strength"  # in megapascals

@@ -8,12 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-
-from tinygrad_mlp.rules import samples
-from tinygrad_mlp.rules.table import SAMPLES
+from samples import SAMPLES
 
 Array = np.ndarray[Any, Any]
-__all__ = ["Array", "Call", "Draws", "calls_of", "errors_of", "name_of", "samples"]
+__all__ = ["Array", "Call", "Draws", "calls_of", "errors_of", "name_of"]
 
 
 class Draws:

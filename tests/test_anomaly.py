@@ -8,7 +8,7 @@ import pytest
 import tinygrad_mlp as tg
 from tinygrad_mlp import functional as F
 from tinygrad_mlp import nn, optim
-from tinygrad_mlp.graph import mode
+from tinygrad_mlp.core.graph import mode
 
 FORWARD = [
     (lambda x: np.log(x), [1.0, 0.0, -1.0], r"log of .*float64\(3,\) in \[-1, 1\] has 2 of 3 .*-inf at \(1,\)"),

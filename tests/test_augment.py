@@ -11,8 +11,8 @@ import pytest
 from scipy import ndimage
 
 import tinygrad_mlp as tg
-from tinygrad_mlp.augment import distort, shift
 from tinygrad_mlp.errors import DtypeError, OptionError, ShapeError
+from tinygrad_mlp.train.augment import distort, shift
 
 STILL = {"rotation": 0, "scale": 0, "shear": 0, "shift": 0, "elastic": 0}
 SIZE = (28, 28)
@@ -184,7 +184,7 @@ def test_a_group_larger_than_the_batch_is_the_batch():
 def test_the_length_of_the_last_group_and_of_blocks_changes_nothing(monkeypatch):
     X = draw(45)
     whole = distort(X, rng(), group=4)
-    monkeypatch.setattr("tinygrad_mlp.augment.BLOCK", 3 * 784)
+    monkeypatch.setattr("tinygrad_mlp.train.augment.BLOCK", 3 * 784)
     assert distort(X, rng(), group=4).tobytes() == whole.tobytes()
     alone = np.concatenate([X, np.ones((3, 784), np.float32)])
     assert distort(alone, rng(), group=4)[:45].tobytes() == whole.tobytes()
@@ -286,7 +286,7 @@ class Absent:
 sys.meta_path.insert(0, Absent())
 import numpy as np
 import tinygrad_mlp as tg
-assert "tinygrad_mlp.augment" not in sys.modules
+assert "tinygrad_mlp.train.augment" not in sys.modules
 X, rng = np.zeros((2, 784), np.float32), np.random.default_rng(0)
 tg.augment.shift(X, rng)
 try:

@@ -36,9 +36,9 @@ import pytest
 
 import tinygrad_mlp as tg
 from tinygrad_mlp import checkpoint
-from tinygrad_mlp.checkpoint import load, save
 from tinygrad_mlp.errors import CheckpointError, DtypeError
-from tinygrad_mlp.optim import Adam
+from tinygrad_mlp.nn.optim import Adam
+from tinygrad_mlp.train.checkpoint import load, save
 
 ROOT = Path(__file__).parents[1]
 DTYPES = [np.dtype(code) for code in "?bhilqBHILQefdFD"]
@@ -642,7 +642,7 @@ ALLOWED = {
 def test_no_module_of_the_package_can_run_data_as_code() -> None:
     package = ROOT / "tinygrad_mlp"
     paths = sorted(package.rglob("*.py"))
-    assert package / "checkpoint.py" in paths
+    assert package / "train" / "checkpoint.py" in paths
     for path in paths:
         allowed = ALLOWED.get(path.relative_to(package).as_posix(), set())
         assert set(dangers(path.read_text(encoding="utf-8"))) <= allowed, path
@@ -781,7 +781,7 @@ def run(script: str, *args: str) -> str:
 FULL = """
 import os, resource, signal, sys
 import numpy as np
-from tinygrad_mlp.checkpoint import load, save
+from tinygrad_mlp.train.checkpoint import load, save
 
 folder = sys.argv[1]
 path = os.path.join(folder, "x.npz")
@@ -809,7 +809,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
 KILL = """
 import os, random, signal, sys, time
 import numpy as np
-from tinygrad_mlp.checkpoint import load, save
+from tinygrad_mlp.train.checkpoint import load, save
 
 folder, rounds = sys.argv[1], int(sys.argv[2])
 path = os.path.join(folder, "x.npz")

@@ -19,7 +19,8 @@ import pandas as pd
 import pytest
 
 from tinygrad_mlp import data
-from tinygrad_mlp.data import (
+from tinygrad_mlp.errors import DataError, DtypeError, ShapeError
+from tinygrad_mlp.train.data import (
     as_array,
     check_features,
     load_mnist,
@@ -28,7 +29,6 @@ from tinygrad_mlp.data import (
     read_mnist,
     scale_pixels,
 )
-from tinygrad_mlp.errors import DataError, DtypeError, ShapeError
 
 ROOT = Path(__file__).parents[1]
 MNIST = ROOT / "examples" / "data" / "mnist.npz"

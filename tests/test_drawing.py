@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import tinygrad_mlp as tg
 from tinygrad_mlp import functional as F
 from tinygrad_mlp import nn
-from tinygrad_mlp.graph import mode
+from tinygrad_mlp.core.graph import mode
 
 X, LABELS = np.zeros((4, 5), np.float32), np.array([0, 1, 2, 0])
 

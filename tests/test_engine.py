@@ -22,8 +22,8 @@ import pytest
 import tinygrad_mlp as tg
 from tinygrad_mlp import GraphError, NoRuleError, ShapeError, Tensor, grad, no_grad
 from tinygrad_mlp import functional as F
-from tinygrad_mlp.graph import Node, Value
-from tinygrad_mlp.optim import SGD, Adam, OneCycleLR
+from tinygrad_mlp.core.graph import Node, Value, assign
+from tinygrad_mlp.nn.optim import SGD, Adam, OneCycleLR
 from tinygrad_mlp.rules.table import find
 
 
@@ -572,7 +572,7 @@ def test_assign_to_a_view_is_seen_by_its_base() -> None:
     w = leaf([[1.0, 2.0], [3.0, 4.0]])
     y = (w * w).sum()
     with no_grad():
-        tg.graph.assign(w.detach()[0], 9.0)
+        assign(w.detach()[0], 9.0)
     np.testing.assert_array_equal(w.data[0], [9, 9])
     with pytest.raises(GraphError, match="changed"):
         y.backward()

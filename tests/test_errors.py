@@ -24,9 +24,9 @@ from tinygrad_mlp import (
     no_grad,
 )
 from tinygrad_mlp import functional as F
+from tinygrad_mlp.core.graph import mode
 from tinygrad_mlp.errors import attempt, describe, nearest, out_of_range
-from tinygrad_mlp.graph import mode
-from tinygrad_mlp.optim import SGD, Adam, AdamW, CosineAnnealingLR, OneCycleLR
+from tinygrad_mlp.nn.optim import SGD, Adam, AdamW, CosineAnnealingLR, OneCycleLR
 
 
 class World:

@@ -16,13 +16,13 @@ import pytest
 import tinygrad_mlp as tg
 from tinygrad_mlp import Tensor, nn
 from tinygrad_mlp import functional as F
+from tinygrad_mlp.core.graph import Value
 from tinygrad_mlp.errors import DtypeError
-from tinygrad_mlp.gradcheck import COMPLEX_STEP, Element, GradcheckError, Report, gradcheck
-from tinygrad_mlp.graph import Value
 from tinygrad_mlp.rules.table import RULES
+from tinygrad_mlp.tools.gradcheck import COMPLEX_STEP, Element, GradcheckError, Report, gradcheck
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-module = importlib.import_module("tinygrad_mlp.gradcheck")
+module = importlib.import_module("tinygrad_mlp.tools.gradcheck")
 Array = np.ndarray[Any, Any]
 SCALES = [1e-12, 1e-6, 1.0, 1e6]
 

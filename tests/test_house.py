@@ -7,6 +7,7 @@ import io
 import subprocess
 import sys
 import tokenize
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,38 +16,53 @@ import tinygrad_mlp
 
 PACKAGE = Path(tinygrad_mlp.__file__).parent
 FILES = sorted(p for p in PACKAGE.rglob("*.py"))
-FLOORS = {
-    "errors": 0,
-    "rules": 1, "data": 1,
-    "graph": 2, "metrics": 2, "augment": 2, "progress": 2,
-    "autograd": 3, "anomaly": 3,
-    "tensor": 4, "functional": 4,
-    "gradcheck": 5, "optim": 5, "nn": 5, "checkpoint": 5,
-    "callbacks": 6, "jit": 6, "inspection": 6, "drawing": 6,
-    "training": 7, "plot": 8,
-    "__init__": 9,
-}  # fmt: skip
+FLOORS = {"errors": 0, "rules": 1, "core": 2, "nn": 3, "tools": 4, "jit": 4, "train": 5, "__init__": 9}
+"""The rooms, and the floor of each; it imports itself and rooms on floors below."""
 
 
 def room(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imports(path: Path) -> set[str]:
-    """Return the rooms of the package that a file imports."""
-    found, parts = set(), ("tinygrad_mlp", *path.relative_to(PACKAGE).parts)
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.level:
-            base = [*parts[: len(parts) - node.level], *(node.module or "").split(".")]
-            names = [base[1]] if len(base) > 1 and base[1] else [alias.name for alias in node.names]
-            found.update(names)
-    return found
+def runs(tree: ast.AST) -> Iterator[ast.AST]:
+    """Yield the nodes of a module that run, which what stands under ``if TYPE_CHECKING`` does not."""
+    for_types = isinstance(tree, ast.If) and ast.unparse(tree.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+    for node in tree.orelse if for_types else ast.iter_child_nodes(tree):
+        yield node
+        yield from runs(node)
+
+
+def imports(source: str, place: tuple[str, ...]) -> set[str]:
+    """Return the rooms that a module of the package imports; ``place`` is the module's name, from the package on."""
+    found: list[str] = []
+    for node in runs(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            package = ".".join(place[: len(place) - node.level]) if node.level else ""
+            module = ".".join(filter(None, [package, node.module]))
+            found += [f"{module}.{alias.name}" for alias in node.names]
+    parts = [name.split(".") for name in found]
+    return {p[1] if len(p) > 1 else "__init__" for p in parts if p[0] == PACKAGE.name}
+
+
+@pytest.mark.parametrize(
+    ("source", "rooms"),
+    [("from ..core import graph", {"core"}), ("from .. import nn", {"nn"}), ("import tinygrad_mlp.jit.plan", {"jit"}),
+     ("def f():\n    from tinygrad_mlp import train", {"train"}), ("from . import b", {"tools"}),
+     ("import numpy", set()),
+     ("import tinygrad_mlp as tg", {"__init__"}), ("if TYPE_CHECKING:\n    from ..jit import plan", set()),
+     ("if typing.TYPE_CHECKING:\n    pass\nelse:\n    import tinygrad_mlp.jit", {"jit"})],
+)  # fmt: skip
+def test_every_way_to_import_is_seen(source, rooms):
+    assert imports(source, ("tinygrad_mlp", "tools", "a")) == rooms
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_each_room_imports_only_rooms_below(path):
-    own = room(path)
-    for other in imports(path) & set(FLOORS):
+    own, place = room(path), ("tinygrad_mlp", *path.relative_to(PACKAGE).with_suffix("").parts)
+    assert own in FLOORS, f"{own} has no floor; say where it stands"
+    for other in imports(path.read_text(encoding="utf-8"), place):
         assert other == own or FLOORS[other] < FLOORS[own], f"{path.name} imports {other}"
 
 
@@ -63,7 +79,7 @@ def test_derivatives_stand_in_the_rules_alone(path):
         if isinstance(n, ast.Subscript) and isinstance(n.ctx, ast.Store) and isinstance(n.value, ast.Name)
     }  # fmt: skip
     assert "RULES" not in stored
-    if room(path) in ("nn", "functional", "optim"):
+    if room(path) == "nn":
         defined = {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)}
         assert not {name for name in defined if "backward" in name or "gradient" in name}
 
@@ -84,9 +100,9 @@ def code_lines(path: Path) -> int:
 
 def test_micro_is_a_promise():
     """The engine fits on a few screens; the core has outgrown the 3 000 lines that it was planned with, no further."""
-    core = {"rules", "graph", "autograd", "tensor", "functional", "nn", "optim", "gradcheck", "jit"}
-    assert len((PACKAGE / "graph.py").read_text(encoding="utf-8").splitlines()) < 300
-    assert sum(code_lines(p) for p in FILES if room(p) in core and "samples" not in p.parts) < 4600
+    core = {"rules", "core", "nn", "jit"}
+    assert len((PACKAGE / "core" / "graph.py").read_text(encoding="utf-8").splitlines()) < 300
+    assert sum(code_lines(p) for p in FILES if room(p) in core or p.stem == "gradcheck") < 4600
 
 
 def test_what_tab_offers_is_what_there_is():
@@ -99,3 +115,11 @@ def test_import_loads_neither_pandas_nor_extras():
     code = f"import sys, tinygrad_mlp; print(sorted({extras} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", tinygrad_mlp._ROOMS)
+def test_a_room_has_a_short_name_and_is_one_module(name):
+    """So that ``from tinygrad_mlp.optim import SGD`` works, and gives the class that ``tinygrad_mlp.nn.optim`` has."""
+    code = f"import tinygrad_mlp.{name} as short; import tinygrad_mlp.{tinygrad_mlp._ROOMS[name]} as long; "
+    code += f"import tinygrad_mlp as tg; assert short is long is tg.{name} and short.__spec__.name == short.__name__"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -10,7 +10,7 @@ import pytest
 
 import tinygrad_mlp as tg
 from tinygrad_mlp import DataError, DtypeError, ShapeError, data
-from tinygrad_mlp.metrics import accuracy, classification_report, confusion_matrix, top_k_accuracy
+from tinygrad_mlp.train.metrics import accuracy, classification_report, confusion_matrix, top_k_accuracy
 
 METRICS = {
     "accuracy": accuracy,

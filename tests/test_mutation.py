@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from draws import Call, Draws, calls_of, name_of, results
 from mutations import BUGS, CORRECT, UNRESOLVED, Array, Bug, fresh
+from samples import SAMPLES
 
 from tinygrad_mlp import Tensor
-from tinygrad_mlp.gradcheck import Report, gradcheck
-from tinygrad_mlp.rules.table import RULES, SAMPLES
+from tinygrad_mlp.rules.table import RULES
+from tinygrad_mlp.tools.gradcheck import Report, gradcheck
 
 FACTOR = 1 + 1e-6
 

@@ -15,9 +15,9 @@ import pandas as pd
 import pytest
 
 from tinygrad_mlp import functional, nn, no_grad, optim
+from tinygrad_mlp.core.tensor import Tensor
 from tinygrad_mlp.errors import CheckpointError, DtypeError, GraphError, ShapeError
 from tinygrad_mlp.nn import init
-from tinygrad_mlp.tensor import Tensor
 
 Array = np.ndarray[Any, Any]
 F32, F64 = np.float32, np.float64

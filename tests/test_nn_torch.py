@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tinygrad_mlp import nn, optim
-from tinygrad_mlp.tensor import Tensor
+from tinygrad_mlp.core.tensor import Tensor
 
 torch = pytest.importorskip("torch")
 tnn = torch.nn

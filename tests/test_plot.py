@@ -96,7 +96,7 @@ def test_the_room_is_loaded_when_used_and_pyplot_and_settings_are_left_alone() -
     code = """
 import sys
 import tinygrad_mlp as tg
-assert "tinygrad_mlp.plot" not in sys.modules
+assert "tinygrad_mlp.train.plot" not in sys.modules
 tg.plot
 assert "matplotlib" not in sys.modules
 import matplotlib

@@ -13,7 +13,7 @@ from differences import EPS, assert_slope, slope
 
 import tinygrad_mlp as tg
 from tinygrad_mlp import Tensor
-from tinygrad_mlp.functional import softmax
+from tinygrad_mlp.nn.functional import softmax
 
 hypothesis = pytest.importorskip("hypothesis")
 given, settings, st = hypothesis.given, hypothesis.settings, hypothesis.strategies

@@ -1,4 +1,4 @@
-"""Every rule of the tables against plain NumPy and numeric derivatives, on the calls that `rules.samples` gives."""
+"""Every rule of the tables against plain NumPy and numeric derivatives, on the calls that `samples` gives."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from draws import Array, Call, calls_of, errors_of, name_of, results
 
 import tinygrad_mlp as tg
 from tinygrad_mlp import Tensor, no_grad
+from tinygrad_mlp.core.graph import assign
 from tinygrad_mlp.errors import GraphError
-from tinygrad_mlp.graph import assign
 from tinygrad_mlp.rules import elementwise, indexing, linalg, reductions, shapes
 from tinygrad_mlp.rules.table import RULES
 
@@ -166,7 +166,7 @@ def problems(function: Function) -> list[Problem]:
 @every_function
 def test_has_samples_for_every_argument_and_keyword(function: Function) -> None:
     calls = calls_of(function)
-    assert calls, f"{name_of(function)} has no samples; give it some in rules/samples"
+    assert calls, f"{name_of(function)} has no samples; give it some in tests/samples"
     rule = RULES[function]
     if rule.kind == "vjp" and isinstance(rule.vjps, tuple):
         untried = {i for i, r in enumerate(rule.vjps) if r is not None}

@@ -13,8 +13,8 @@ import pytest
 
 import tinygrad_mlp as tg
 from tinygrad_mlp import nn
+from tinygrad_mlp.core.tensor import Tensor
 from tinygrad_mlp.errors import CheckpointError, DtypeError
-from tinygrad_mlp.tensor import Tensor
 
 library = pytest.importorskip("safetensors.numpy")
 DTYPES = [np.dtype(code) for code in "?bhiqBHIQefdF"]

@@ -11,8 +11,8 @@ import pytest
 import tinygrad_mlp as tg
 from tinygrad_mlp import functional as F
 from tinygrad_mlp import nn
-from tinygrad_mlp.graph import mode
-from tinygrad_mlp.inspection import Row
+from tinygrad_mlp.core.graph import mode
+from tinygrad_mlp.tools.summary import Row
 
 F64 = np.float64
 

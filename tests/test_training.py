@@ -23,8 +23,15 @@ import pytest
 import tinygrad_mlp as tg
 from tinygrad_mlp import functional as F
 from tinygrad_mlp import nn, optim
-from tinygrad_mlp.callbacks import Callback, Checkpoint, CSVLogger, EarlyStopping, LearningRateLogger, WeightAveraging
-from tinygrad_mlp.training import History
+from tinygrad_mlp.train.callbacks import (
+    Callback,
+    Checkpoint,
+    CSVLogger,
+    EarlyStopping,
+    LearningRateLogger,
+    WeightAveraging,
+)
+from tinygrad_mlp.train.fit import History
 
 ROOT = Path(__file__).parents[1]
 RNG = np.random.default_rng(0)

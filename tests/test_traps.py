@@ -22,8 +22,8 @@ import pytest
 
 from tinygrad_mlp import GraphError, Tensor, grad, no_grad
 from tinygrad_mlp import functional as F
-from tinygrad_mlp.graph import Node, Value
-from tinygrad_mlp.optim import SGD
+from tinygrad_mlp.core.graph import Node, Value
+from tinygrad_mlp.nn.optim import SGD
 from tinygrad_mlp.rules.table import find
 
 inf, nan = math.inf, math.nan

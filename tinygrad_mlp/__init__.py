@@ -10,12 +10,14 @@ array([1.181568, 1.105329])
 
 import sys
 from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from . import data, functional, metrics, nn, optim
-from .anomaly import detect_anomaly
-from .autograd import grad, hessian, hvp, jacobian, no_grad
-from .data import load_mnist, minibatches, one_hot, scale_pixels
+from . import nn
+from .core.autograd import grad, hessian, hvp, jacobian, no_grad
+from .core.tensor import Tensor
 from .errors import (
     CheckpointError,
     DataError,
@@ -26,17 +28,20 @@ from .errors import (
     RecordingError,
     ShapeError,
 )
-from .gradcheck import GradcheckError, gradcheck
 from .jit import jit
-from .metrics import accuracy
-from .tensor import Tensor
+from .nn import functional, optim
+from .tools.anomaly import detect_anomaly
+from .tools.gradcheck import GradcheckError, gradcheck
+from .train import data, metrics
+from .train.data import load_mnist, minibatches, one_hot, scale_pixels
+from .train.metrics import accuracy
 
 if TYPE_CHECKING:
-    from . import augment, callbacks, plot
-    from .checkpoint import load, save
-    from .drawing import draw
-    from .inspection import summary
-    from .training import History, evaluate, fit, predict, predict_proba
+    from .tools.drawing import draw
+    from .tools.summary import summary
+    from .train import augment, callbacks, plot
+    from .train.checkpoint import load, save
+    from .train.fit import History, evaluate, fit, predict, predict_proba
 
 __all__ = [
     "CheckpointError",
@@ -83,23 +88,52 @@ __all__ = [
 
 
 _ROOMS = {
-    "augment": (),
-    "callbacks": (),
-    "checkpoint": ("load", "save"),
-    "drawing": ("draw",),
-    "inspection": ("summary",),
-    "plot": (),
-    "training": ("History", "evaluate", "fit", "predict", "predict_proba"),
+    "functional": "nn.functional",
+    "optim": "nn.optim",
+    "data": "train.data",
+    "metrics": "train.metrics",
+    "augment": "train.augment",
+    "callbacks": "train.callbacks",
+    "checkpoint": "train.checkpoint",
+    "plot": "train.plot",
 }
-"""Rooms that are loaded when they, or one of these names, are first used: most programs never need them."""
+"""Rooms that users know by a short name: ``tinygrad_mlp.optim`` is ``tinygrad_mlp.nn.optim``."""
+
+_LATER = {
+    "tools.drawing": ("draw",),
+    "tools.summary": ("summary",),
+    "train.checkpoint": ("load", "save"),
+    "train.fit": ("History", "evaluate", "fit", "predict", "predict_proba"),
+}
+"""Names whose rooms are loaded when they are first used: most programs never need them."""
+
+
+class _Rooms(MetaPathFinder, Loader):
+    """Imports a room by its short name: the same module, not a second one."""
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        package, _, room = fullname.rpartition(".")
+        return ModuleSpec(fullname, self) if package == __name__ and room in _ROOMS else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        module = import_module(f"{__name__}.{_ROOMS[spec.name.rpartition('.')[2]]}")
+        self.own_spec = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__spec__ = self.own_spec
+
+
+sys.meta_path.append(_Rooms())
 
 
 def __getattr__(name: str) -> Any:
     """Load the room that a name stands for, or is in."""
-    for room, names in _ROOMS.items():
-        if name == room or name in names:
-            module = import_module(f"{__name__}.{room}")
-            return module if name == room else getattr(module, name)
+    if name in _ROOMS:
+        return import_module(f"{__name__}.{name}")
+    for room, names in _LATER.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{room}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name, obj=sys.modules[__name__])
 
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from ..core.graph import assign
 from ..errors import RecordingError
-from ..graph import assign
 from ..rules import elementwise, indexing, linalg, shapes
 from ..rules.table import RULES
 from .plan import CHECKS, Plan, base_of, is_elementwise

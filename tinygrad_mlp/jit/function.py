@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from ..core.graph import Value, mode, wrap
 from ..errors import GraphError, RecordingError, describe, out_of_range
-from ..graph import Value, mode, wrap
 from ..nn.module import Module
-from ..optim import Optimizer
+from ..nn.optim import Optimizer
 from .emit import Program, execute, module_source
 from .plan import Plan, make_plan
 from .record import Record, Recorder, Slot, difference, memory_of

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..functional import check_labels, check_probabilities, check_whole
-from ..graph import assign
+from ..core.graph import assign
+from ..nn.functional import check_labels, check_probabilities, check_whole
 from ..rules.elementwise import uniform
 from ..rules.table import RULES
 from .record import Call, Record, Slot, memory_of, set_grad

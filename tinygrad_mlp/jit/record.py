@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from ..core.graph import Observer, Value, assign, mode, wrap
 from ..errors import RecordingError, attempt, user_line
-from ..graph import Observer, Value, assign, mode, wrap
 from ..nn.module import Module
 from ..rules import elementwise, indexing, linalg, reductions, shapes
 from ..rules.table import RULES

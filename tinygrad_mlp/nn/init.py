@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from ..core.graph import assign
+from ..core.tensor import Tensor
 from ..errors import ShapeError, nearest
-from ..graph import assign
-from ..tensor import Tensor
 
 Rng = Any  # a numpy.random.Generator, a seed or None; not spelled out, since that alone would load numpy.random
 GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "leaky_relu": math.sqrt(2)}

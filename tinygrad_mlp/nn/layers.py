@@ -13,11 +13,10 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .. import functional
+from ..core.graph import assign
+from ..core.tensor import Tensor
 from ..errors import ShapeError, describe, nearest, out_of_range
-from ..graph import assign
-from ..tensor import Tensor
-from . import init
+from . import functional, init
 from .init import Rng
 from .module import Module, Parameter
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..core.graph import Value, assign
+from ..core.graph import mode as graph_mode
+from ..core.tensor import Tensor
 from ..errors import CheckpointError, describe, out_of_range
-from ..graph import Value, assign
-from ..graph import mode as graph_mode
-from ..tensor import Tensor
 
 T = TypeVar("T")
 M = TypeVar("M", bound="Module")

@@ -18,7 +18,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -254,36 +254,3 @@ def _is_default(function: Function, key: str, value: Any) -> bool:
     """Return whether leaving the keyword out is the same."""
     default = _defaults(function).get(key)
     return value is None or value is np._NoValue or (isinstance(value, (int, float, str)) and value == default)
-
-
-class Sample(NamedTuple):
-    """Calls of a function, drawn anew from a generator: ``make(f, x)`` gives a list of them."""
-
-    function: Function
-    make: Callable[[Function, Any], Any]
-    error: type[Exception] | tuple[type[Exception], ...] | None = None
-    match: str = ""
-
-
-SAMPLES: list[Sample] = []
-
-
-def samples(*functions: Function, calls: Callable[[Function, Any], Any]) -> None:
-    """Say on what the functions are tried: ``calls(f, x)`` calls ``f`` on arrays drawn by ``x``.
-
-    ``x(2, 3)`` draws an array of this shape; `tests/draws.py` tells what else ``x`` draws. All float arrays in a call
-    are inputs that are differentiated, and every test of rules runs on these calls::
-
-        samples(np.sin, np.cos, calls=lambda f, x: [f(x(2, 3)), f(x())])
-    """
-    SAMPLES.extend(Sample(function, calls) for function in functions)
-
-
-def raises(
-    error: type[Exception] | tuple[type[Exception], ...],
-    match: str,
-    *functions: Function,
-    calls: Callable[[Function, Any], Any],
-) -> None:
-    """Say on what the functions must raise ``error`` with a message that matches ``match``."""
-    SAMPLES.extend(Sample(function, calls, error, match) for function in functions)

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from ..errors import DtypeError, GraphError, NoRuleError, as_numbers
+from ..rules.indexing import getitem
+from ..rules.shapes import Axis, astype
+from ..rules.table import constant_operand
 from . import autograd, graph
-from .errors import DtypeError, GraphError, NoRuleError, as_numbers
 from .graph import Value, apply, assign, call, changed, mode, wrap
-from .rules.indexing import getitem
-from .rules.shapes import Axis, astype
-from .rules.table import constant_operand
 
 _NONE: dict[str, Any] = {}
 _REDUCTIONS: dict[np.ufunc, Callable[..., Any]] = {

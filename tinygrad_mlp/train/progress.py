@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .errors import need
+from ..errors import need
 
 WIDTH = 9
 NOT_SHOWN = ("step", "samples_per_second")

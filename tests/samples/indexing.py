@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..indexing import gather, getitem, put, scatter
-from ..table import raises, samples
+from tinygrad_mlp.rules.indexing import gather, getitem, put, scatter
+
+from .registry import raises, samples
 
 samples(
     getitem,

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..core.graph import Node, Observer, Value, ancestors
+from ..errors import GraphError, OptionError, describe, nearest
+from ..nn.module import Module, Parameter
 from .anomaly import watched
-from .errors import GraphError, OptionError, describe, nearest
-from .graph import Node, Observer, Value, ancestors
-from .nn.module import Module, Parameter
 
 
 @dataclass(frozen=True, repr=False)

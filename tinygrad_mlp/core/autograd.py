@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from .errors import DtypeError, GraphError, ShapeError, describe
+from ..errors import DtypeError, GraphError, ShapeError, describe
+from ..rules.shapes import astype
 from .graph import Value, ancestors, backpropagate, mode, wrap
-from .rules.shapes import astype
 
 
 class no_grad(ContextDecorator):  # noqa: N801 - PyTorch's spelling

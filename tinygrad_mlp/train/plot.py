@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..errors import DataError, GraphError, ShapeError, describe, need
+from ..nn import Linear, Module
+from ..nn.layers import check_size
 from . import metrics
 from .data import Array, as_array, check_features
-from .errors import DataError, GraphError, ShapeError, describe, need
-from .nn import Linear, Module
-from .nn.layers import check_size
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -19,11 +19,11 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import OptionError, check_number, nearest, out_of_range
+from ..nn.layers import check_size
+from ..nn.module import Module
+from ..nn.optim import LRScheduler, Optimizer
 from .checkpoint import save
-from .errors import OptionError, check_number, nearest, out_of_range
-from .nn.layers import check_size
-from .nn.module import Module
-from .optim import LRScheduler, Optimizer
 
 __all__ = ["CSVLogger", "Callback", "Checkpoint", "EarlyStopping", "LearningRateLogger", "Run", "WeightAveraging"]
 

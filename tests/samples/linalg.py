@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import ShapeError
-from ..linalg import linear, logabsdet, matmul, signdet
-from ..table import raises, samples
+from tinygrad_mlp.errors import ShapeError
+from tinygrad_mlp.rules.linalg import linear, logabsdet, matmul, signdet
+
+from .registry import raises, samples
 
 
 def products(f: Any, x: Any) -> list[Any]:

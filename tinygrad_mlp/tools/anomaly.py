@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from .errors import GraphError, user_line
-from .graph import Node, Observer, Value, mode
+from ..core.graph import Node, Observer, Value, mode
+from ..errors import GraphError, user_line
 
 _HINTS = {
     "log": "the logarithm of 0 is -inf and of a negative number NaN: np.log(np.maximum(x, eps)), or a loss on logits",

@@ -42,12 +42,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from . import functional as F
-from .anomaly import not_finite, watched
-from .autograd import no_grad
-from .callbacks import Callback, Run
-from .data import as_array, check_rows, minibatches, rows
-from .errors import (
+from ..core.autograd import no_grad
+from ..core.graph import Observer, mode, wrap
+from ..core.tensor import Tensor
+from ..errors import (
     DataError,
     NonFiniteError,
     OptionError,
@@ -57,15 +55,17 @@ from .errors import (
     nearest,
     out_of_range,
 )
-from .graph import Observer, mode, wrap
-from .inspection import unchanged
-from .jit import jit as compiled
+from ..jit import jit as compiled
+from ..nn import functional as F
+from ..nn.layers import BatchNorm1d, check_size
+from ..nn.module import Module
+from ..nn.optim import Adam, LRScheduler, Optimizer
+from ..tools.anomaly import not_finite, watched
+from ..tools.summary import unchanged
+from .callbacks import Callback, Run
+from .data import as_array, check_rows, minibatches, rows
 from .metrics import accuracy
-from .nn.layers import BatchNorm1d, check_size
-from .nn.module import Module
-from .optim import Adam, LRScheduler, Optimizer
 from .progress import Progress, heading, line
-from .tensor import Tensor
 
 if TYPE_CHECKING:
     import pandas as pd

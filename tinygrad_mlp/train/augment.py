@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from ..errors import DtypeError, ShapeError, check_generator, check_number, describe, need, out_of_range
 from .data import Array, as_array, as_whole
-from .errors import DtypeError, ShapeError, check_generator, check_number, describe, need, out_of_range
 
 BLOCK = 1 << 15  # pixels of the deformations that are made at once: so few that they stay in the processor's cache
 LIMITS = {"rotation": 360, "scale": 1, "shear": 10, "shift": 1e6, "elastic": 1e6}  # float32 tells pixels apart below

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...errors import ShapeError
-from ..shapes import astype, spread, sum_to
-from ..table import raises, samples
+from tinygrad_mlp.errors import ShapeError
+from tinygrad_mlp.rules.shapes import astype, spread, sum_to
+
+from .registry import raises, samples
 
 samples(
     np.reshape,

@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..core.autograd import no_grad
+from ..core.graph import Observer, Value, assign
+from ..core.tensor import Tensor
+from ..errors import describe
+from ..nn.layers import check_size
+from ..nn.module import Module
+from ..rules import linalg
 from .anomaly import watched
-from .autograd import no_grad
-from .errors import describe
-from .graph import Observer, Value, assign
-from .nn.layers import check_size
-from .nn.module import Module
-from .rules import linalg
-from .tensor import Tensor
 
 
 class Row(NamedTuple):

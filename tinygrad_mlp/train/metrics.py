@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..errors import DataError, DtypeError, ShapeError, describe, out_of_range
 from .data import Array, as_array, as_classes, as_whole
-from .errors import DataError, DtypeError, ShapeError, describe, out_of_range
 
 if TYPE_CHECKING:
     import pandas as pd

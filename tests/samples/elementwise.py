@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import ShapeError
-from ..elementwise import (
+from tinygrad_mlp.errors import ShapeError
+from tinygrad_mlp.rules.elementwise import (
     bce,
     bce_with_logits,
     leaky_relu,
@@ -16,7 +16,8 @@ from ..elementwise import (
     sigmoid,
     softplus,
 )  # fmt: skip
-from ..table import raises, samples
+
+from .registry import raises, samples
 
 nan, inf = np.nan, np.inf
 

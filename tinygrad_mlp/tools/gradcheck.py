@@ -26,13 +26,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.exceptions import ComplexWarning
 
-from .autograd import grad
-from .errors import DtypeError, as_numbers, describe, out_of_range
-from .graph import Observer, Value, mode
-from .rules.elementwise import leaky_relu, relu
-from .rules.shapes import spread, sum_to
-from .rules.table import find
-from .tensor import Tensor
+from ..core.autograd import grad
+from ..core.graph import Observer, Value, mode
+from ..core.tensor import Tensor
+from ..errors import DtypeError, as_numbers, describe, out_of_range
+from ..rules.elementwise import leaky_relu, relu
+from ..rules.shapes import spread, sum_to
+from ..rules.table import find
 
 Array = np.ndarray[Any, Any]
 
@@ -206,7 +206,7 @@ def gradcheck(
     the steepest slope from x to the points of the difference. On a kink, any slope between those nearby passes.
 
     >>> from tinygrad_mlp import nn
-    >>> from tinygrad_mlp.gradcheck import gradcheck
+    >>> from tinygrad_mlp.tools.gradcheck import gradcheck
     >>> x = np.array([[0.1, -0.7], [1.2, 0.4]])
     >>> gradcheck(lambda x, w: np.tanh(x @ w), [x, np.eye(2)]).ok
     True

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from .autograd import no_grad
-from .errors import DtypeError, ShapeError, nearest, out_of_range
-from .graph import Value, assign
-from .rules.elementwise import bce, bce_with_logits, leaky_relu, relu, select, sigmoid, softplus, uniform
-from .rules.indexing import gather
-from .rules.linalg import linear
-from .rules.reductions import log_softmax, logsumexp, softmax
-from .rules.table import constant, primitive
+from ..core.autograd import no_grad
+from ..core.graph import Value, assign
+from ..errors import DtypeError, ShapeError, nearest, out_of_range
+from ..rules.elementwise import bce, bce_with_logits, leaky_relu, relu, select, sigmoid, softplus, uniform
+from ..rules.indexing import gather
+from ..rules.linalg import linear
+from ..rules.reductions import log_softmax, logsumexp, softmax
+from ..rules.table import constant, primitive
 
 __all__ = [
     "batch_norm",

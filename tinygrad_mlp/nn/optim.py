@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from .autograd import no_grad
-from .errors import CheckpointError, GraphError, check_number, describe, nearest, out_of_range
-from .graph import Value, assign, changed, mode, wrap
+from ..core.autograd import no_grad
+from ..core.graph import Value, assign, changed, mode, wrap
+from ..errors import CheckpointError, GraphError, check_number, describe, nearest, out_of_range
 
 __all__ = ["SGD", "Adam", "AdamW", "CosineAnnealingLR", "LRScheduler", "OneCycleLR", "Optimizer"]
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from .errors import DtypeError, GraphError, NoRuleError, attempt
-from .rules.shapes import astype, sum_to
-from .rules.table import Rule, constant_operand, find
+from ..errors import DtypeError, GraphError, NoRuleError, attempt
+from ..rules.shapes import astype, sum_to
+from ..rules.table import Rule, constant_operand, find
 
 _age = itertools.count().__next__
 

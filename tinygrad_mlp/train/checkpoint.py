@@ -37,7 +37,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from .errors import CheckpointError, DtypeError, describe, need
+from ..errors import CheckpointError, DtypeError, describe, need
 
 VERSION = 1
 STRUCTURE = "structure.json"

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import NoRuleError, ShapeError
-from ..reductions import euclidean_norm, log_softmax, logsumexp, softmax
-from ..table import raises, samples
+from tinygrad_mlp.errors import NoRuleError, ShapeError
+from tinygrad_mlp.rules.reductions import euclidean_norm, log_softmax, logsumexp, softmax
+
+from .registry import raises, samples
 
 nan, inf = np.nan, np.inf
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from .errors import DataError, DtypeError, ShapeError, check_generator, describe, out_of_range
+from ..errors import DataError, DtypeError, ShapeError, check_generator, describe, out_of_range
 
 if TYPE_CHECKING:  # loaded where they are used: importing them takes longer than all the rest
     import zipfile

@@ -1,0 +1,1 @@
+"""The core: graph, Tensor, the walk back, and the one hook through which all else watches."""

@@ -1,0 +1,1 @@
+"""Training: data, fit, callbacks, metrics, augmentation, checkpoints and pictures."""
