@@ -10,20 +10,14 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from ..errors import DtypeError, GraphError, NoRuleError, as_numbers
+from ..rules.elementwise import POWERS
 from ..rules.indexing import getitem
 from ..rules.shapes import Axis, astype
-from ..rules.table import constant_operand
+from ..rules.table import constant_operand, find
 from . import autograd, graph
 from .graph import Value, apply, assign, call, changed, mode, wrap
 
 _NONE: dict[str, Any] = {}
-_REDUCTIONS: dict[np.ufunc, Callable[..., Any]] = {
-    np.add: np.sum,
-    np.multiply: np.prod,
-    np.maximum: np.max,
-    np.minimum: np.min,
-}
-_POWERS: dict[float, np.ufunc] = {2: np.square, 0.5: np.sqrt, -1: np.reciprocal}
 
 
 def _unary(function: Any) -> Callable[[Tensor], Tensor]:
@@ -219,8 +213,8 @@ class Tensor(Value):
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if method == "__call__":
             return call(ufunc, inputs, kwargs)
-        if method == "reduce" and ufunc in _REDUCTIONS:
-            return call(_REDUCTIONS[ufunc], inputs, {"axis": 0, **kwargs})
+        if method == "reduce" and (function := find(ufunc).reduce):
+            return call(function, inputs, {"axis": 0, **kwargs})
         raise NoRuleError(f"{ufunc.__name__}.{method} has no derivative rule; write it with functions that have one")
 
     def __array_function__(self, func: Any, types: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
@@ -291,8 +285,8 @@ class Tensor(Value):
 
     def __pow__(self, other: Any) -> Tensor:
         exponent = other if isinstance(other, Value) else constant_operand(other)
-        if isinstance(exponent, (int, float)) and exponent in _POWERS and self._data.dtype.kind in "fc":
-            return apply(_POWERS[exponent], (self,), _NONE)
+        if isinstance(exponent, (int, float)) and exponent in POWERS and self._data.dtype.kind in "fc":
+            return apply(POWERS[exponent], (self,), _NONE)
         return apply(np.power, (self, exponent), _NONE)
 
     def __eq__(self, other: Any) -> Any:

@@ -17,14 +17,58 @@ import numpy as np
 
 from ..core.graph import assign
 from ..errors import RecordingError
-from ..rules import elementwise, indexing, linalg, shapes
-from ..rules.table import RULES
-from .plan import CHECKS, Plan, base_of, is_elementwise
+from ..rules.table import find, is_default
+from .plan import Plan, base_of, is_elementwise
 from .record import Call, Slot
 
-_REDUCTIONS = {np.sum: "np.add.reduce", np.max: "np.maximum.reduce", np.min: "np.minimum.reduce"}
 _INTEGERS = {np.dtype(np.float32): "np.int32", np.dtype(np.float64): "np.int64"}
 RESERVED = {"np", "step", "array", "arrays", "Path", "slice", "bool", "__debug__", *keyword.kwlist}
+
+
+class Operand(str):
+    """The text of an argument of a call, which knows what it stands for; the `emit` of a rule puts it in lines.
+
+    ``value`` is a constant argument itself.
+    """
+
+    program: Program
+    value: Any
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of what it stands for."""
+        return np.shape(self.value) if not isinstance(self.value, Slot) else self.value.shape
+
+    @property
+    def ndim(self) -> int:
+        """The number of its axes."""
+        return len(self.shape)
+
+    @property
+    def dtype(self) -> Any:
+        """The dtype of what it stands for, None for a constant."""
+        return getattr(self.value, "dtype", None)
+
+    @property
+    def item(self) -> str:
+        """The text as it stands between brackets."""
+        return _index(self.value, self)
+
+    @property
+    def bits(self) -> str:
+        """The name of a view of an array as integers."""
+        return self.program.bits(self.value)
+
+    @property
+    def rows(self) -> str:
+        """The name of the numbers of an array's rows."""
+        n = self.shape[0]
+        return self.program.helper(("rows", n), f"rows{n}", np.arange(n).nbytes, f" = np.arange({n})")
+
+    def filled(self, out: Operand) -> str:
+        """Return, for a number, the name of an array full of it, like ``out``."""
+        fits = _is_number(self.value) and not isinstance(self.value, Slot)
+        return self.program.filled(out.value, self.value) if fits else self
 
 
 class Program:
@@ -234,23 +278,32 @@ class Program:
             self._name(call.result, call.result.name or _wish(call))
         elif out is not None and not out.name:
             out.name = _wish(call)
-        native = _NATIVE.get(function)
-        if native is None and not (isinstance(function, np.ufunc) and function.nout == 1):
+        emit = find(function).emit
+        if emit is None and not (isinstance(function, np.ufunc) and function.nout == 1):
             return self._generic(call, arguments)
         name = self.name(call.result)
         if out in self.plan.fresh:  # at once, so that views of it can be made
             self.lines.append(self._empty(call.result))
-        if native is not None:
-            return native(self, call, name, arguments)
-        return [f"np.{function.__name__}({', '.join(arguments)}, out={name})"]
+        if emit is None:
+            return [f"{self._path(function)}({', '.join(arguments)}, out={name})"]
+        operands = [self._operand(a, text) for a, text in zip(call.inputs, arguments, strict=True)]
+        lines = emit(self._operand(call.result, name), *operands, **self._keywords(call))
+        return [lines] if isinstance(lines, str) else lines
+
+    def _operand(self, value: Any, text: str | None = None) -> Operand:
+        operand = Operand(self.text(value) if text is None else text)
+        operand.program, operand.value = self, value
+        return operand
+
+    def _keywords(self, call: Call) -> dict[str, Operand]:
+        given = {k: v for k, v in call.keywords.items() if not is_default(call.function, k, v)}
+        return {k: self._operand(v) for k, v in given.items()}
 
     def _operands(self, call: Call) -> list[str]:
         """Return the operands as text; numbers among the arrays of a ufunc as arrays, which NumPy takes up faster."""
         dtype = _dtype_of_numbers(call)
         if dtype is None:
             return [self.text(a) for a in call.inputs]
-        if call.function in (np.maximum, np.minimum):
-            return [self._filled(call, a, dtype) if _is_number(a) else self.text(a) for a in call.inputs]
         return [self._number(a, dtype) if _is_number(a) else self.text(a) for a in call.inputs]
 
     def _number(self, a: Any, dtype: Any) -> str:
@@ -260,12 +313,20 @@ class Program:
         wish, value = f"n{a!r}".replace("-", "minus_"), f" = np.array({self.text(a)}, np.{dtype.name})"
         return self.helper(("number", repr(a), dtype), wish, dtype.itemsize, value)
 
-    def _filled(self, call: Call, a: Any, dtype: Any) -> str:
-        """Return the name of an array full of a number: NumPy has no fast path for `maximum` with a single one."""
-        slot = call.result
-        key, wish = ("filled", repr(a), slot.shape, slot.strides, dtype), "zeros" if a == 0 else "limit"
+    def filled(self, slot: Slot, a: Any) -> str:
+        """Return the name of an array like a slot that is full of a number."""
+        key, wish = ("filled", repr(a), slot.shape, slot.strides, slot.dtype), "zeros" if a == 0 else "limit"
         array = f" = np.ndarray({slot.shape}, {_dtype(slot)}{slot.layout})"
         return self.helper(key, wish, slot.nbytes, array, f".fill({self.text(a)})")
+
+    def bits(self, slot: Slot) -> str:
+        """Return the name of a view of a slot as integers."""
+        name, root = self.name(slot), base_of(self.plan, slot)
+        if ("bits", slot) not in self.helpers:
+            bits = self.helpers["bits", slot] = self.unique(f"{name}_bits")
+            inside = root.kind in ("input", "grad") or root in self.plan.fresh
+            (self.lines if inside else self.setup).append(f"{bits} = {name}.view({_INTEGERS[slot.dtype]})")
+        return self.helpers["bits", slot]
 
     def helper(self, key: Any, wish: str, nbytes: int, *lines: str) -> str:
         """Return the name of an array that never changes; the first time, add the lines to the setup that make it."""
@@ -282,31 +343,28 @@ class Program:
     def _generic(self, call: Call, arguments: list[str]) -> list[str]:
         """Return a call of a function that takes no ``out``: its result is copied into place, or dropped."""
         expression = self._expression(call, arguments)
-        if call.output is None or call.function in CHECKS:
+        if call.output is None:
             return [expression]
         if call.output in self.plan.fresh:
             return [f"{self.name(call.output)} = np.asarray({expression})"]
-        if _selects_by_mask(call):  # so many elements as when it was recorded, or an error
-            expression += f".reshape({call.output.shape})"
         return [f"{self.name(call.output)}[...] = {expression}"]
 
     def _expression(self, call: Call, arguments: list[str] | None = None) -> str:
-        function = call.function
-        arguments = arguments or [self.text(a) for a in call.inputs]
-        keywords = [f"{k}={self.text(v)}" for k, v in call.keywords.items() if v is not None]
-        if function is np.transpose and not keywords:
-            return f"{arguments[0]}.T"
-        if function is indexing.getitem:
-            items = [_index(a, text) for a, text in zip(call.inputs[1:], arguments[1:], strict=True)]
-            return f"{arguments[0]}[{', '.join(items) or '()'}]"
-        if function is np.reshape:
-            return f"{arguments[0]}.reshape({self.text(call.keywords['shape'])})"
-        forward = RULES[function].forward if function in RULES else function
-        module = getattr(forward, "__module__", "") or ""
-        if isinstance(function, np.ufunc) or (forward is function and module.startswith("numpy")):
-            path = "np.linalg." if "linalg" in module else "np."
-            return f"{path}{function.__name__}({', '.join([*arguments, *keywords])})"
-        return f"{self._object(forward, function.__name__)}({', '.join([*arguments, *keywords])})"
+        rule = find(call.function)
+        operands = [self._operand(a, None if arguments is None else arguments[i]) for i, a in enumerate(call.inputs)]
+        keywords = self._keywords(call)
+        if rule.express is not None:
+            return str(rule.express(*operands, **keywords))
+        named = [f"{k}={v}" for k, v in keywords.items()]
+        return f"{self._path(rule.forward)}({', '.join([*operands, *named])})"
+
+    def _path(self, function: Callable[..., Any]) -> str:
+        """Return how a program calls a function: NumPy's by its path, any other by a name of its own."""
+        name = getattr(function, "__name__", "function")
+        for path, module in (("np", np), ("np.linalg", np.linalg)):
+            if getattr(module, name, None) is function:
+                return f"{path}.{name}"
+        return self._object(function, name)
 
 
 def _is_number(a: Any) -> bool:
@@ -318,10 +376,6 @@ def _dtype_of_numbers(call: Call) -> Any:
     dtypes = {a.dtype for a in call.inputs if isinstance(a, Slot) and a.kind != "number"}
     dtype = dtypes.pop() if len(dtypes) == 1 and is_elementwise(call) else None
     return dtype if dtype in _INTEGERS else None
-
-
-def _selects_by_mask(call: Call) -> bool:
-    return call.function is indexing.getitem and any(getattr(a, "dtype", None) == np.bool_ for a in call.inputs[1:])
 
 
 def _index(item: Any, text: str) -> str:
@@ -353,102 +407,6 @@ def _with_comment(line: str, call: Call) -> str:
     comment = f"# {call.op}, {call.line}".replace("\n", " ").replace("\r", " ").replace("\0", " ")
     comment = comment.encode("utf-8", "backslashreplace").decode("utf-8")
     return f"{line:<76}  {comment}"
-
-
-def _reduction(p: Program, call: Call, out: str, arguments: list[str]) -> list[str]:
-    keywords = {k: v for k, v in call.keywords.items() if v not in (None, False) or k == "axis"}
-    if isinstance(keywords.get("axis"), tuple) and len(keywords["axis"]) == 1:
-        (keywords["axis"],) = keywords["axis"]
-    text = ", ".join(f"{k}={p.text(v)}" for k, v in {"axis": None, **keywords}.items())
-    return [f"{_REDUCTIONS[call.function]}({arguments[0]}, {text}, out={out})"]
-
-
-def _matmul(p: Program, call: Call, out: str, arguments: list[str]) -> list[str]:
-    matrices = all(isinstance(a, Slot) and len(a.shape) == 2 and a.dtype == call.result.dtype for a in call.inputs)
-    name = "np.dot" if matrices and not call.result.layout else "np.matmul"  # as `linalg.matmul` does
-    return [f"{name}({', '.join(arguments)}, out={out})"]
-
-
-def _select(p: Program, call: Call, out: str, arguments: list[str]) -> list[str]:
-    integer = _INTEGERS.get(call.output.dtype)  # type: ignore[union-attr]
-    mask, x = arguments
-    if integer is None:
-        return [f"{out}[...] = 0", f"np.copyto({out}, {x}, where={mask})"]
-    bits, x_bits = _bits(p, call.output, integer), _bits(p, call.inputs[1], integer)
-    return [
-        f"{bits}[...] = {mask}",
-        f"np.multiply({bits}, {x_bits}, out={bits})",
-    ]
-
-
-def _bits(p: Program, slot: Any, integer: str) -> str:
-    """Return the name of a view of a slot as integers."""
-    name = p.name(slot)
-    root = base_of(p.plan, slot)
-    if ("bits", slot) not in p.helpers:
-        bits = p.helpers["bits", slot] = p.unique(f"{name}_bits")
-        line = f"{bits} = {name}.view({integer})"
-        if root.kind in ("input", "grad") or root in p.plan.fresh:
-            p.lines.append(line)
-        else:
-            p.setup.append(line)
-    return p.helpers["bits", slot]
-
-
-def _spread(p: Program, call: Call, out: str, arguments: list[str]) -> list[str]:
-    x = call.inputs[0]
-    axis = call.inputs[2] if len(call.inputs) > 2 else None
-    if not isinstance(x, Slot) or not x.shape:
-        return [f"np.copyto({out}, {arguments[0]})"]
-    return [f"np.copyto({out}, {arguments[0]}.reshape({shapes.kept_shape(call.inputs[1], axis)}))"]
-
-
-def _scatter(p: Program, call: Call, out: str, arguments: list[str]) -> list[str]:
-    return [f"{out}.fill(0)", f"{out}[{_rows(p, call.output)}, {arguments[1]}] = {arguments[0]}"]
-
-
-def _put(p: Program, call: Call, out: str, arguments: list[str]) -> list[str]:
-    items = call.inputs[1:]
-    if all(isinstance(i, indexing.BASIC) or getattr(i, "dtype", None) == np.bool_ for i in items):
-        index = ", ".join(_index(a, text) for a, text in zip(items, arguments[1:], strict=True)) or "()"
-        return [f"{out}.fill(0)", f"{out}[{index}] = {arguments[0]}"]
-    return [f"{out}.fill(0)", f"np.add.at({out}, ({', '.join(arguments[1:])},), {arguments[0]})"]
-
-
-def _gather(p: Program, call: Call, out: str, arguments: list[str]) -> list[str]:
-    return [f"{out}[...] = {arguments[0]}[{_rows(p, call.output)}, {arguments[1]}]"]
-
-
-def _rows(p: Program, slot: Any) -> str:
-    """Return the name of the numbers of a slot's rows."""
-    n = slot.shape[0]
-    return p.helper(("rows", n), f"rows{n}", np.arange(n).nbytes, f" = np.arange({n})")
-
-
-def _astype(p: Program, call: Call, out: str, arguments: list[str]) -> list[str]:
-    return [f'np.copyto({out}, {arguments[0]}, casting="unsafe")']
-
-
-def _copy(p: Program, call: Call, out: str, arguments: list[str]) -> list[str]:
-    return [f"np.copyto({out}, {arguments[0]})"]
-
-
-def _uniform(p: Program, call: Call, out: str, arguments: list[str]) -> list[str]:
-    target = f"{out}.T" if call.output.layout else out  # type: ignore[union-attr]
-    return [f"{arguments[0]}.random(dtype=np.float32, out={target})"]
-
-
-def _concatenate(p: Program, call: Call, out: str, arguments: list[str]) -> list[str]:
-    return [f"np.concatenate([{', '.join(arguments)}], axis={call.keywords['axis']}, out={out})"]
-
-
-_NATIVE: dict[Any, Callable[[Program, Call, str, list[str]], list[str]]] = {
-    np.sum: _reduction, np.max: _reduction, np.min: _reduction,
-    np.matmul: _matmul, linalg.matmul: _matmul,
-    elementwise.select: _select, elementwise.uniform: _uniform,
-    shapes.spread: _spread, shapes.astype: _astype, np.copy: _copy,
-    indexing.put: _put, indexing.scatter: _scatter, indexing.gather: _gather, np.concatenate: _concatenate,
-}  # fmt: skip
 
 
 _numbers = itertools.count()

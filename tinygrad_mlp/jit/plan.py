@@ -9,14 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..core.graph import assign
-from ..nn.functional import check_labels, check_probabilities, check_whole
-from ..rules.elementwise import uniform
-from ..rules.table import RULES
+from ..rules.table import find
 from .record import Call, Record, Slot, memory_of, set_grad
-
-CHECKS = {check_labels, check_whole, check_probabilities}
-EFFECTS = {assign, set_grad, uniform, *CHECKS}
-MATMULS = {np.matmul, RULES[np.matmul].forward}
 
 
 @dataclass(eq=False)
@@ -40,7 +34,6 @@ class Plan:
         found: the gradients from before that are read, and whether the new one can be computed in their memory.
         storages: all temporary memory.
         helper_bytes: the size of arrays that never change: zeros, numbers, the numbers of rows by which labels pick.
-        merged: how many calls were equal to earlier ones.
         dropped: how many calls nothing needed.
     """
 
@@ -55,7 +48,6 @@ class Plan:
     found: dict[Slot, bool] = field(default_factory=dict)
     storages: list[Storage] = field(default_factory=list)
     helper_bytes: int = 0
-    merged: int = 0
     dropped: int = 0
 
     @property
@@ -66,14 +58,14 @@ class Plan:
     def __repr__(self) -> str:
         return (
             f"Plan: {len(self.calls)} calls, {len(self.storages)} buffers, {self.bytes:,} bytes, "
-            f"{len(self.views)} views, {self.merged} calls merged, {self.dropped} dropped"
+            f"{len(self.views)} views, {self.dropped} calls dropped"
         )
 
 
 def make_plan(record: Record, outputs: list[Slot]) -> Plan:
     """Return the plan of a record whose caller gets ``outputs``."""
     plan = Plan(record, outputs)
-    calls = _merged(plan, _needed(plan, record.calls))
+    calls = _needed(plan, record.calls)
     plan.views = _views(calls)
     plan.grads = {c.inputs[0]: c.inputs[1] for c in calls if c.function is set_grad}
     plan.found = _found(plan, calls)
@@ -90,7 +82,7 @@ def _needed(plan: Plan, calls: list[Call]) -> list[Call]:
             if call.inputs[0] in written:
                 continue
             written.add(call.inputs[0])
-        elif call.function not in EFFECTS and call.output not in needed:
+        elif not has_effect(call) and call.output not in needed:
             continue
         kept.append(call)
         needed.update(a for a in call.inputs if isinstance(a, Slot))
@@ -98,41 +90,9 @@ def _needed(plan: Plan, calls: list[Call]) -> list[Call]:
     return kept[::-1]
 
 
-def _merged(plan: Plan, calls: list[Call]) -> list[Call]:
-    """Return the calls without those that repeat an earlier one.
-
-    What a product of matrices reads stays separate: BLAS takes another path for ``a.T @ a`` than for equal copies.
-    """
-    plan.views = _views(calls)
-    operands = {a for c in calls if c.function in MATMULS for a in c.inputs if isinstance(a, Slot)}
-    factors = operands | {base_of(plan, a) for a in operands}
-    first: dict[Any, Call] = {}
-    same: dict[Slot, Slot] = {}
-    kept = []
-    for call in calls:
-        call.inputs = [same.get(a, a) if isinstance(a, Slot) else a for a in call.inputs]
-        key = (call.function, *map(_key, call.inputs), repr(call.keywords))
-        output = call.output
-        if output is None or call.function in EFFECTS or output in factors or output in plan.outputs:
-            kept.append(call)
-        elif key in first:
-            same[output] = first[key].output  # type: ignore[assignment]
-            plan.merged += 1
-        else:
-            first[key] = call
-            kept.append(call)
-        if call.function is assign:
-            first = {k: c for k, c in first.items() if not _reads_memory_of(plan, call.inputs[0], c)}
-    return kept
-
-
-def _reads_memory_of(plan: Plan, target: Slot, call: Call) -> bool:
-    """Return whether a call gives something else once ``target``, or what shares its memory, has been assigned to."""
-    return any(_memory(plan, a) is _memory(plan, target) for a in call.inputs if isinstance(a, Slot))
-
-
-def _key(a: Any) -> Any:
-    return id(a) if isinstance(a, (Slot, np.random.Generator)) else (type(a).__name__, repr(a))
+def has_effect(call: Call) -> bool:
+    """Return whether a call does something besides its result: writes, draws, or checks."""
+    return call.function in (assign, set_grad) or find(call.function).effect
 
 
 def _views(calls: list[Call]) -> dict[Slot, Call]:

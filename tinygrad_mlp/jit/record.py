@@ -16,19 +16,9 @@ import numpy as np
 from ..core.graph import Observer, Value, assign, mode, wrap
 from ..errors import RecordingError, attempt, user_line
 from ..nn.module import Module
-from ..rules import elementwise, indexing, linalg, reductions, shapes
-from ..rules.table import RULES
+from ..rules.table import find
 
 Array = np.ndarray[Any, Any]
-OPENED = {
-    elementwise.relu, elementwise.leaky_relu, elementwise.sigmoid, elementwise.softplus, elementwise.bce,
-    elementwise.bce_with_logits, linalg.linear, shapes.sum_to, reductions.softmax, reductions.log_softmax,
-    reductions.logsumexp, reductions.euclidean_norm, np.mean, np.var, np.std,
-}  # fmt: skip
-"""Functions whose bodies are made of ops: the recorder looks inside, and sees NumPy's own functions."""
-
-VIEWS = {function for function, rule in RULES.items() if rule.view}
-SHAPED_BY_VALUES = {np.nonzero, np.flatnonzero, np.argwhere}
 
 
 class Slot:
@@ -190,15 +180,15 @@ class Recorder(Observer):
         for a in inputs:
             if isinstance(a, np.random.Generator):
                 self._remember_generator(a)
-        if function in SHAPED_BY_VALUES or (function is indexing.getitem and any(map(self._is_drawn_mask, inputs[1:]))):
+        if rule.shaped_by_values and (rule.emit is None or any(map(self._is_drawn, rule.shaped_by_values(*inputs)))):
             self.refuse(f"the shape of what {rule.name} gives", "use np.where(mask, x, 0)")
-        if function in OPENED:
+        if rule.inline:
             return self._open(function, rule, inputs, keywords)
         return attempt(rule.name, rule.forward, [_plain(a) for a in inputs], keywords)
 
-    def _is_drawn_mask(self, a: Any) -> bool:
-        """Return whether an index is a mask that may select another number of elements at the next call."""
-        return isinstance(a, Value) and a._data.dtype == bool and self.slot(a).kind not in ("state", "frozen")
+    def _is_drawn(self, a: Any) -> bool:
+        """Return whether an argument may have other values at the next call."""
+        return isinstance(a, Value) and self.slot(a).kind not in ("state", "frozen")
 
     def _open(self, function: Any, rule: Any, inputs: Sequence[Any], keywords: Any) -> Any:
         outer, before = self.op, mode.grad_enabled
@@ -227,7 +217,7 @@ class Recorder(Observer):
             return
         same = id(result._data) in self.slots  # a check gives what it got
         output = None if same else self._know(result, Slot(result._data, "result"))
-        is_view = function in VIEWS and np.may_share_memory(result._data, _plain(inputs[0]))
+        is_view = find(function).view and np.may_share_memory(result._data, _plain(inputs[0]))
         self._add(function, operands, dict(keywords), output, is_view)
 
     def _add(

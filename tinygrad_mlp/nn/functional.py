@@ -18,7 +18,7 @@ from ..rules.elementwise import bce, bce_with_logits, leaky_relu, relu, select, 
 from ..rules.indexing import gather
 from ..rules.linalg import linear
 from ..rules.reductions import log_softmax, logsumexp, softmax
-from ..rules.table import constant, primitive
+from ..rules.table import annotate, constant, primitive
 
 __all__ = [
     "batch_norm",
@@ -347,3 +347,4 @@ def check_probabilities(p: Any) -> Any:
 
 
 constant(check_labels, check_whole, check_probabilities)
+annotate(check_labels, check_whole, check_probabilities, effect=True)

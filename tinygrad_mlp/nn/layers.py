@@ -16,6 +16,7 @@ from numpy.typing import DTypeLike
 from ..core.graph import assign
 from ..core.tensor import Tensor
 from ..errors import ShapeError, describe, nearest, out_of_range
+from ..rules.elementwise import is_wide
 from . import functional, init
 from .init import Rng
 from .module import Module, Parameter
@@ -53,7 +54,9 @@ class Linear(Module):
         check_size("out_features", out_features)
         self.in_features, self.out_features = in_features, out_features
         rng = np.random.default_rng(rng)
-        weight = np.empty((out_features, in_features), dtype, order="F" if in_features > out_features else "C")
+        weight = np.empty(
+            (out_features, in_features), dtype, order="F" if is_wide((out_features, in_features)) else "C"
+        )
         self.weight = Parameter(weight)
         self.bias = Parameter(np.empty(out_features, dtype)) if bias else None
         init.kaiming_uniform_(self.weight, math.sqrt(5), rng=rng)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .table import composite, constant, primitive, vjp
+from .table import annotate, composite, constant, primitive, vjp
 
 LN2, LN10 = math.log(2), math.log(10)
 _BITS: dict[Any, type] = {np.dtype(np.float32): np.int32, np.dtype(np.float64): np.int64}
@@ -76,8 +76,12 @@ def bce(p: Any, t: Any) -> Any:
 @primitive
 def uniform(rng: np.random.Generator, like: Any) -> Any:
     """Return float32 numbers spread evenly over [0, 1), in the shape and memory layout of another array."""
-    wide = like.ndim == 2 and like.shape[1] > like.shape[0]  # as `linalg.matmul` lays out
-    return rng.random(like.shape[::-1], np.float32).T if wide else rng.random(like.shape, np.float32)
+    return rng.random(like.shape[::-1], np.float32).T if is_wide(like.shape) else rng.random(like.shape, np.float32)
+
+
+def is_wide(shape: tuple[int, ...]) -> bool:
+    """Return whether a matrix of this shape, as a product of others, is laid out by columns (see `linalg.matmul`)."""
+    return len(shape) == 2 and shape[1] > shape[0]
 
 
 def nonzero(x: Any) -> Any:
@@ -227,3 +231,44 @@ constant(
     np.sign, np.signbit, np.floor, np.ceil, np.rint, np.trunc, np.fix, np.round, np.around,
     np.floor_divide, np.isnan, np.isinf, np.isfinite, np.isposinf, np.isneginf, np.isreal, np.iscomplex, uniform,
 )  # fmt: skip
+
+POWERS: dict[float, np.ufunc] = {2: np.square, 0.5: np.sqrt, -1: np.reciprocal}
+"""What ``x**y`` is for these y, as NumPy's own operator has it."""
+
+for _ufunc, _reduction in {np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min}.items():
+    annotate(_ufunc, reduce=_reduction)
+annotate(relu, leaky_relu, sigmoid, softplus, bce, bce_with_logits, inline=True)
+annotate(uniform, effect=True)
+
+_taken = lambda out, x, *_, **__: out == x
+annotate(relu, leaky_relu, np.absolute, np.fabs, np.copysign, np.clip, branch=_taken)
+annotate(np.maximum, np.minimum, np.fmax, np.fmin, branch=_taken)
+annotate(np.where, branch=lambda out, condition, x, y: condition != 0)
+annotate(np.remainder, branch=lambda out, x, y: np.floor(x / y))
+annotate(np.fmod, branch=lambda out, x, y: np.trunc(x / y))
+
+_HINTS: dict[Any, str] = {
+    np.log: "the logarithm of 0 is -inf and of a negative number NaN: np.log(np.maximum(x, eps)), or a loss on logits",
+    np.sqrt: "the root of a negative number is NaN, and at 0 its slope is infinite: add a small constant inside",
+    np.divide: "a denominator is 0: np.where(y == 0, 1, y) before the division, or add a small constant",
+    np.exp: "exp overflows beyond 709 in float64 and 88 in float32: subtract the maximum, or use log_softmax",
+    np.power: "a root or negative power of 0, or a fractional one of a negative number: add a small constant",
+    **dict.fromkeys([np.arccos, np.arcsin], "its slope is infinite at -1 and 1: clip the argument a little inside"),
+}
+for _function, _hint in _HINTS.items():
+    annotate(_function, hint=_hint)
+
+# NumPy has no fast path for these two with a single number
+annotate(np.maximum, emit=lambda out, x, y: f"np.maximum({x.filled(out)}, {y.filled(out)}, out={out})")
+annotate(np.minimum, emit=lambda out, x, y: f"np.minimum({x.filled(out)}, {y.filled(out)}, out={out})")
+annotate(uniform, emit=lambda out, rng, like: f"{rng}.random(dtype=np.float32, out={out}{'.T' * is_wide(out.shape)})")
+
+
+def _emit_select(out: Any, mask: Any, x: Any) -> list[str]:
+    if out.dtype not in _BITS:
+        return [f"{out}[...] = 0", f"np.copyto({out}, {x}, where={mask})"]
+    bits = out.bits
+    return [f"{bits}[...] = {mask}", f"np.multiply({bits}, {x.bits}, out={bits})"]
+
+
+annotate(select, emit=_emit_select)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import OptionError, nearest
 from .shapes import kept_shape, reduced_axes
-from .table import composite, primitive, vjp
+from .table import annotate, composite, primitive, vjp
 
 Shape = tuple[int, ...]
 BASIC = (int, slice, type(None), type(Ellipsis))
@@ -24,11 +24,16 @@ def getitem(x: Any, *items: Any) -> Any:
 def put(x: Any, *items: Any, shape: Shape) -> Any:
     """Return zeros of ``shape`` to which ``x`` is added at ``items``: the opposite of `getitem`."""
     result = np.zeros(shape, x.dtype)
-    if all(isinstance(i, BASIC) or (isinstance(i, np.ndarray) and i.dtype == bool) for i in items):
+    if all(map(_picks_once, items)):
         result[items] = x
     else:
         np.add.at(result, items, x)
     return result
+
+
+def _picks_once(item: Any) -> bool:
+    """Return whether an index cannot pick the same element twice."""
+    return isinstance(item, BASIC) or getattr(item, "dtype", None) == np.bool_
 
 
 @primitive
@@ -131,3 +136,28 @@ composite(np.trace, lambda x, offset=0, axis1=0, axis2=1: _diagonal(x, offset, a
 composite(np.linalg.trace, lambda x, *, offset=0: _diagonal(x, offset, -2, -1).sum(axis=-1))
 composite(np.tril, lambda x, k=0: np.where(_below(x, k), x, 0))
 composite(np.triu, lambda x, k=0: np.where(_below(x, k - 1), 0, x))
+
+
+def _masks(x: Any, *items: Any) -> list[Any]:
+    return [i for i in items if getattr(i, "dtype", None) == np.bool_]
+
+
+def _emit_getitem(out: Any, x: Any, *items: Any) -> str:
+    sized = f".reshape({out.shape})" if _masks(x, *items) else ""  # as many as when it was recorded, or an error
+    return f"{out}[...] = {_express_getitem(x, *items)}{sized}"
+
+
+def _express_getitem(x: Any, *items: Any) -> str:
+    return f"{x}[{', '.join(i.item for i in items) or '()'}]"
+
+
+def _emit_put(out: Any, x: Any, *items: Any, shape: Any) -> list[str]:
+    if all(_picks_once(i.value) for i in items):
+        return [f"{out}.fill(0)", f"{_express_getitem(out, *items)} = {x}"]
+    return [f"{out}.fill(0)", f"np.add.at({out}, ({', '.join(items)},), {x})"]
+
+
+annotate(getitem, shaped_by_values=_masks, emit=_emit_getitem, express=_express_getitem)
+annotate(put, emit=_emit_put)
+annotate(gather, emit=lambda out, x, labels: f"{out}[...] = {x}[{out.rows}, {labels}]")
+annotate(scatter, emit=lambda out, x, labels, classes: [f"{out}.fill(0)", f"{out}[{out.rows}, {labels}] = {x}"])

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import OptionError, ShapeError, nearest
+from .elementwise import is_wide
 from .shapes import reduced_axes
-from .table import composite, constant, primitive, vjp
+from .table import annotate, composite, constant, primitive, vjp
 
 SlogdetResult: Any = type(np.linalg.slogdet(np.ones((1, 1))))
 
@@ -27,7 +28,7 @@ def matmul(x: Any, y: Any) -> Any:
     """
     if not (type(x) is type(y) is np.ndarray and x.dtype == y.dtype and x.ndim == y.ndim == 2):
         return np.matmul(x, y)
-    if y.shape[1] > x.shape[0]:
+    if is_wide((x.shape[0], y.shape[1])):
         return np.matmul(x, y, out=np.empty((x.shape[0], y.shape[1]), x.dtype, order="F"))
     return x.dot(y)
 
@@ -302,3 +303,23 @@ composite(np.polyval, lambda p, x: functools.reduce(lambda total, c: total * x +
 if hasattr(np, "matvec"):
     composite(np.matvec, lambda a, x: np.matmul(a, x[..., None])[..., 0])
     composite(np.vecmat, lambda x, a: np.matmul(x[..., None, :], a)[..., 0, :])
+
+
+def _emit_matmul(out: Any, x: Any, y: Any) -> str:
+    plain = x.ndim == y.ndim == 2 and x.dtype == y.dtype and not is_wide(out.shape)
+    return f"np.{'dot' if plain else 'matmul'}({x}, {y}, out={out})"
+
+
+def _cost_of_einsum(out: Any, subscripts: str, *operands: Any) -> int:
+    terms, _ = explicit_subscripts(subscripts, [np.ndim(a) for a in operands])
+    pairs = [pair for term, a in zip(terms, operands, strict=True) for pair in zip(term, np.shape(a), strict=True)]
+    lengths = {letter: max(n for other, n in pairs if other == letter) for letter, _ in pairs}
+    return math.prod(lengths.values()) * (len(operands) - 1)
+
+
+annotate(linear, inline=True)
+annotate(linear, matmul, np.matmul, cost=lambda out, x, *_: out.size * x.shape[-1])
+annotate(np.einsum, cost=_cost_of_einsum)
+annotate(linear, hint="weights or inputs have grown too large: lower the learning rate, scale the inputs")
+annotate(matmul, np.matmul, hint="the factors have grown too large: lower the learning rate, scale the inputs")
+annotate(matmul, np.matmul, emit=_emit_matmul)

@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import NoRuleError, OptionError, ShapeError, out_of_range
 from .elementwise import nonzero, select
 from .shapes import Axis, Shape, kept_shape, reduced_axes, spread
-from .table import composite, constant, primitive, vjp
+from .table import annotate, composite, constant, primitive, vjp
 
 
 def reduced_size(shape: Shape, axis: Axis) -> int:
@@ -331,3 +331,23 @@ constant(
 composite(np.shape, lambda a: a.shape)
 composite(np.ndim, lambda a: a.ndim)
 composite(np.size, lambda a, axis=None: a.size if axis is None else a.shape[axis])
+
+
+def _emit_reduction(ufunc: str) -> Any:
+    def emit(out: Any, x: Any, *, axis: Any = None, **keywords: Any) -> str:
+        single = axis is not None and isinstance(axis.value, tuple) and len(axis.value) == 1
+        options = "".join(f", {k}={v}" for k, v in keywords.items() if v.value not in (None, False))
+        return f"{ufunc}.reduce({x}, axis={axis.value[0] if single else axis}{options}, out={out})"
+
+    return emit
+
+
+annotate(np.mean, np.var, np.std, euclidean_norm, logsumexp, softmax, log_softmax, inline=True)
+annotate(np.nonzero, np.flatnonzero, np.argwhere, shaped_by_values=lambda x: [x])
+annotate(
+    np.max, np.amax, np.min, np.amin, branch=lambda out, x, axis=None, keepdims=False: x == spread(out, x.shape, axis)
+)
+annotate(log_softmax, hint="the logits are infinite or NaN already: look at what made them")
+annotate(np.sum, emit=_emit_reduction("np.add"))
+annotate(np.max, emit=_emit_reduction("np.maximum"))
+annotate(np.min, emit=_emit_reduction("np.minimum"))

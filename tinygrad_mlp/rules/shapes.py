@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import OptionError, ShapeError, nearest
-from .table import composite, primitive, vjp
+from .table import annotate, composite, primitive, vjp
 
 Shape = tuple[int, ...]
 Axis = int | Sequence[int] | None
@@ -302,3 +302,20 @@ if hasattr(np, "unstack"):
     composite(np.unstack, lambda x, *, axis=0: tuple(np.moveaxis(x, axis, 0)))
 if hasattr(np, "astype"):
     composite(np.astype, lambda x, dtype: astype(x, dtype))
+
+
+def _emit_spread(out: Any, x: Any, shape: Any, axis: Any = None) -> str:
+    kept = "" if x.ndim == 0 else f".reshape({kept_shape(out.shape, axis and axis.value)})"
+    return f"np.copyto({out}, {x}{kept})"
+
+
+annotate(sum_to, inline=True)
+annotate(spread, emit=_emit_spread)
+annotate(astype, emit=lambda out, x, dtype: f'np.copyto({out}, {x}, casting="unsafe")')
+annotate(np.copy, emit=lambda out, x: f"np.copyto({out}, {x})")
+annotate(
+    np.concatenate,
+    emit=lambda out, *arrays, axis="0", ends=(): f"np.concatenate([{', '.join(arrays)}], axis={axis}, out={out})",
+)
+annotate(np.transpose, express=lambda x, axes=None: f"{x}.T" if axes is None else f"np.transpose({x}, axes={axes})")
+annotate(np.reshape, express=lambda x, shape: f"{x}.reshape({shape})")

@@ -18,6 +18,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,31 +30,34 @@ Function = Callable[..., Any]
 Binder = Callable[..., tuple[Sequence[Any], dict[str, Any]]]
 
 
+@dataclass(eq=False, slots=True)
 class Rule:
-    """One entry of the table: how a function is computed and differentiated.
+    """One entry of the table: all that is known of a function. `vjp`, `composite` and `constant` make them.
 
     ``vjps[i]`` is the rule of positional argument i, or None where the function is constant in it. ``linear`` says
     that the rules read no values of what they differentiate, only shapes; ``view`` that the result may share memory
     with the first argument; ``binds`` that a call needs ``bind`` even without keywords; ``own`` that the function is
-    one of this package.
+    one of this package. What tools ask about an op is added by `annotate`, which says what each fact is.
     """
 
-    __slots__ = ("bind", "binds", "forward", "kind", "linear", "name", "own", "view", "vjps")
-
-    def __init__(
-        self,
-        name: str,
-        kind: str,
-        forward: Function,
-        vjps: Sequence[Function | None] = (),
-        bind: Binder | None = None,
-        binds: bool = False,
-        linear: bool = False,
-        view: bool = False,
-        own: bool = False,
-    ) -> None:
-        self.name, self.kind, self.forward, self.vjps = name, kind, forward, vjps
-        self.bind, self.binds, self.linear, self.view, self.own = bind, binds, linear, view, own
+    name: str
+    kind: str
+    forward: Function
+    vjps: Sequence[Function | None] = ()
+    bind: Binder | None = None
+    binds: bool = False
+    linear: bool = False
+    view: bool = False
+    own: bool = False
+    reduce: Function | None = None
+    inline: bool = False
+    effect: bool = False
+    shaped_by_values: Function | None = None
+    branch: Function | None = None
+    cost: Function | None = None
+    hint: str = ""
+    emit: Function | None = None
+    express: Function | None = None
 
     def __repr__(self) -> str:
         return f"<{self.kind} {self.name}>"
@@ -127,6 +131,23 @@ def constant(*functions: Function) -> None:
         binds = not isinstance(function, np.ufunc) and not _is_door(function)
         bind = None if _is_door(function) else _without_out(function)
         RULES[function] = Rule(function.__name__, "constant", _plain(function), (), bind, binds, own=_is_door(function))
+
+
+def annotate(*functions: Function, **facts: Any) -> None:
+    """Add to the entries of functions what tools ask about them, each fact by its name in `Rule`.
+
+    Args:
+        functions: each of them is in the table.
+        facts: ``reduce``, what ``ufunc.reduce`` is called by; ``inline``, whether the body is made of ops, so that
+            `jit` records those; ``effect``, whether a call does something besides its result; ``shaped_by_values``,
+            which of the arguments decide the result's shape by their values; ``branch(out, *arguments)``, an array
+            that changes where a kink is crossed; ``cost(out, *arguments)``, how many multiply-adds a call takes;
+            ``hint``, what usually is wrong where the result is not finite; ``emit(out, *arguments)``, the lines of
+            NumPy that compute the op into ``out``, and ``express(*arguments)``, the expression, where they are no
+            plain call: arguments are texts that know what they stand for (`jit.emit.Operand`).
+    """
+    for function in functions:
+        RULES[function] = replace(RULES[function], **facts)
 
 
 def primitive(function: Function) -> Function:
@@ -224,7 +245,7 @@ def _refusing(function: Function, known: frozenset[str], bind: Binder) -> Binder
         args, kwargs = bind(*args, **kwargs)  # type: ignore[assignment]
         if kwargs and not known.issuperset(kwargs):
             kwargs = {
-                key: value for key, value in kwargs.items() if key in known or not _is_default(function, key, value)
+                key: value for key, value in kwargs.items() if key in known or not is_default(function, key, value)
             }
             for key in kwargs:
                 if key not in known:
@@ -241,7 +262,7 @@ def _without_out(function: Function) -> Binder:
     def checked(*args: Any, **kwargs: Any) -> tuple[Sequence[Any], dict[str, Any]]:
         given = {**dict(zip(_defaults(function), args, strict=False)), **kwargs}
         for key in ("out", "where"):
-            if key in given and not _is_default(function, key, given[key]):
+            if key in given and not is_default(function, key, given[key]):
                 raise NoRuleError(
                     f"{function.__name__}: keyword {key!r} is not supported on a Tensor; assign the result"
                 )
@@ -250,7 +271,9 @@ def _without_out(function: Function) -> Binder:
     return checked
 
 
-def _is_default(function: Function, key: str, value: Any) -> bool:
+def is_default(function: Function, key: str, value: Any) -> bool:
     """Return whether leaving the keyword out is the same."""
     default = _defaults(function).get(key)
-    return value is None or value is np._NoValue or (isinstance(value, (int, float, str)) and value == default)
+    if value is None or value is np._NoValue:
+        return default in (None, np._NoValue) or value is np._NoValue
+    return isinstance(value, (int, float, str)) and value == default

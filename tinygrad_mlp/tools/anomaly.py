@@ -11,19 +11,9 @@ import numpy as np
 
 from ..core.graph import Node, Observer, Value, mode
 from ..errors import GraphError, user_line
+from ..rules.table import find
 
-_HINTS = {
-    "log": "the logarithm of 0 is -inf and of a negative number NaN: np.log(np.maximum(x, eps)), or a loss on logits",
-    "log_softmax": "the logits are infinite or NaN already: look at what made them",
-    "sqrt": "the root of a negative number is NaN, and at 0 its slope is infinite: add a small constant inside",
-    "divide": "a denominator is 0: np.where(y == 0, 1, y) before the division, or add a small constant",
-    "exp": "exp overflows beyond 709 in float64 and 88 in float32: subtract the maximum, or use functional.log_softmax",
-    "power": "a root or negative power of 0, or a fractional one of a negative number: add a small constant",
-    "linear": "weights or inputs have grown too large: lower the learning rate, scale the inputs",
-    "matmul": "the factors have grown too large: lower the learning rate, scale the inputs",
-    "arccos": "its slope is infinite at -1 and 1: clip the argument a little inside",
-    "arcsin": "its slope is infinite at -1 and 1: clip the argument a little inside",
-}
+_LOOK = "look at the ranges of its inputs"
 
 
 @contextmanager
@@ -83,7 +73,9 @@ class _Detective(Observer):
         bad = not_finite(result._data)
         if bad:
             described = ", ".join(_range(a) for a in inputs if isinstance(a, (Value, np.ndarray)))
-            raise FloatingPointError(f"{name} of {described} has {bad}; called at {line}: {_hint(name)}")
+            raise FloatingPointError(
+                f"{name} of {described} has {bad}; called at {line}: {find(function).hint or _LOOK}"
+            )
 
     def differentiates(self, t: Any) -> None:
         if t is None:
@@ -105,7 +97,7 @@ class _Detective(Observer):
             name, i = node.rule.name, next(k for k, a in enumerate(node.inputs) if a is t)
             raise FloatingPointError(
                 f"the gradient of {name} by its input {i}, {_range(t)}, has {bad}; "
-                f"{name} was called at {self.line}: {_hint(name)}"
+                f"{name} was called at {self.line}: {node.rule.hint or _LOOK}"
             )
         self.node = node
 
@@ -132,7 +124,3 @@ def _range(a: Any) -> str:
     lost = f" with {array.size - finite.size} entries not finite" if finite.size < array.size else ""
     name = f"{a.name} " if isinstance(a, Value) and a.name else ""
     return f"{name}{array.dtype}{array.shape}{extent}{lost}"
-
-
-def _hint(name: str) -> str:
-    return _HINTS.get(name, "look at the ranges of its inputs")

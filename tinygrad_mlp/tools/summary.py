@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import html
-import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -18,7 +17,7 @@ from ..core.tensor import Tensor
 from ..errors import describe
 from ..nn.layers import check_size
 from ..nn.module import Module
-from ..rules import linalg
+from ..rules.table import find
 from .anomaly import watched
 
 
@@ -138,7 +137,8 @@ class _Meter(Observer):
         self.known = set(model.modules())
 
     def __call__(self, function: Any, inputs: Sequence[Any], keywords: Any, result: Any) -> None:
-        self.multiply_adds[self.running[-1]] += _multiply_adds(function, inputs, result)
+        if cost := find(function).cost:
+            self.multiply_adds[self.running[-1]] += cost(result, *inputs)
 
     def calls(self, module: Module, inputs: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
         if module not in self.known:
@@ -150,19 +150,6 @@ class _Meter(Observer):
             self.running.pop()
         self.shapes[module] = result._data.shape if isinstance(result, Value) else None
         return result
-
-
-def _multiply_adds(function: Callable[..., Any], inputs: Sequence[Any], result: Any) -> int:
-    """Return how many multiply-adds an op takes: those of products, all else counts as nothing."""
-    if function in (linalg.linear, linalg.matmul, np.matmul):
-        return result._data.size * inputs[0].shape[-1]
-    if function is np.einsum:
-        subscripts, *operands = inputs
-        terms, _ = linalg.explicit_subscripts(subscripts, [np.ndim(a) for a in operands])
-        pairs = [pair for term, a in zip(terms, operands, strict=True) for pair in zip(term, np.shape(a), strict=True)]
-        lengths = {letter: max(n for other, n in pairs if other == letter) for letter, _ in pairs}
-        return math.prod(lengths.values()) * (len(operands) - 1)
-    return 0
 
 
 @contextmanager
