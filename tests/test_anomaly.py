@@ -8,7 +8,7 @@ import pytest
 import tinygrad_mlp as tg
 from tinygrad_mlp import functional as F
 from tinygrad_mlp import nn, optim
-from tinygrad_mlp.core.graph import mode
+from tinygrad_mlp.core.tracer import IDLE, mode
 
 FORWARD = [
     (lambda x: np.log(x), [1.0, 0.0, -1.0], r"log of .*float64\(3,\) in \[-1, 1\] has 2 of 3 .*-inf at \(1,\)"),
@@ -87,10 +87,10 @@ def test_training_step_gives_the_same_bits_as_without():
 def test_the_mode_is_restored_and_nesting_refused():
     with pytest.raises(FloatingPointError), tg.detect_anomaly():
         np.log(tg.Tensor([0.0]))
-    assert mode.observer is None
+    assert mode.tracer is IDLE
     with tg.detect_anomaly(), pytest.raises(tg.GraphError, match="watched already"), tg.detect_anomaly():
         pass
-    assert mode.observer is None
+    assert mode.tracer is IDLE
 
 
 def test_jitted_functions_are_watched_too():

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import tinygrad_mlp as tg
 from tinygrad_mlp import functional as F
 from tinygrad_mlp import nn
-from tinygrad_mlp.core.graph import mode
+from tinygrad_mlp.core.tracer import IDLE, mode
 
 X, LABELS = np.zeros((4, 5), np.float32), np.array([0, 1, 2, 0])
 
@@ -394,7 +394,7 @@ ERRORS = [
 def test_errors(misuse, error, message):
     with pytest.raises(error, match=message):
         misuse()
-    assert mode.observer is None
+    assert mode.tracer is IDLE
 
 
 def test_a_graph_that_is_retained_can_be_drawn_after_backward():

@@ -24,7 +24,7 @@ from tinygrad_mlp import (
     no_grad,
 )
 from tinygrad_mlp import functional as F
-from tinygrad_mlp.core.graph import mode
+from tinygrad_mlp.core.tracer import mode
 from tinygrad_mlp.errors import attempt, describe, nearest, out_of_range
 from tinygrad_mlp.nn.optim import SGD, Adam, AdamW, CosineAnnealingLR, OneCycleLR
 
@@ -52,7 +52,7 @@ class World:
             repr(np.random.get_state()),  # noqa: NPY002 - that nobody touches it
             repr(self.opt.state_dict()),
             [id(p) for group in self.opt.param_groups for p in group["params"]],
-            (mode.grad_enabled, mode.observer),
+            (mode.grad_enabled, mode.tracer),
         )
 
 

@@ -11,7 +11,7 @@ import pytest
 import tinygrad_mlp as tg
 from tinygrad_mlp import functional as F
 from tinygrad_mlp import nn
-from tinygrad_mlp.core.graph import mode
+from tinygrad_mlp.core.tracer import IDLE, mode
 from tinygrad_mlp.tools.summary import Row
 
 F64 = np.float64
@@ -212,7 +212,7 @@ def test_nothing_about_the_model_changes(fails, training):
         assert array.tobytes() == arrays[key].tobytes(), key
     assert all(a is b for a, b in zip(tensors, [*model.parameters(), *model.buffers()], strict=True))
     assert all(p.grad is g for p, g in zip(model.parameters(), grads, strict=True))
-    assert mode.observer is None and mode.grad_enabled
+    assert mode.tracer is IDLE and mode.grad_enabled
 
 
 def test_a_graph_from_before_is_still_good():
@@ -262,4 +262,4 @@ def test_errors(call, error, message):
     with pytest.raises(error, match=message):
         call(model)
     assert all(m.training for m in model.modules())
-    assert mode.observer is None and mode.grad_enabled
+    assert mode.tracer is IDLE and mode.grad_enabled

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from . import nn
 from .core.autograd import grad, hessian, hvp, jacobian, no_grad
 from .core.tensor import Tensor
+from .core.tracer import Tracer, tracing
 from .errors import (
     CheckpointError,
     DataError,
@@ -30,6 +31,7 @@ from .errors import (
 )
 from .jit import jit
 from .nn import functional, optim
+from .rules.table import annotate, primitive, vjp
 from .tools.anomaly import detect_anomaly
 from .tools.gradcheck import GradcheckError, gradcheck
 from .train import data, metrics
@@ -55,7 +57,9 @@ __all__ = [
     "RecordingError",
     "ShapeError",
     "Tensor",
+    "Tracer",
     "accuracy",
+    "annotate",
     "augment",
     "callbacks",
     "data",
@@ -81,9 +85,12 @@ __all__ = [
     "plot",
     "predict",
     "predict_proba",
+    "primitive",
     "save",
     "scale_pixels",
     "summary",
+    "tracing",
+    "vjp",
 ]
 
 

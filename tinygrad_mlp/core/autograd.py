@@ -10,7 +10,8 @@ import numpy as np
 
 from ..errors import DtypeError, GraphError, ShapeError, describe
 from ..rules.shapes import astype
-from .graph import Value, ancestors, backpropagate, mode, wrap
+from .graph import Value, ancestors, backpropagate, wrap
+from .tracer import mode
 
 
 class no_grad(ContextDecorator):  # noqa: N801 - PyTorch's spelling
@@ -40,11 +41,7 @@ class no_grad(ContextDecorator):  # noqa: N801 - PyTorch's spelling
 
 def backward(root: Any, gradient: Any = None, retain_graph: bool = False, create_graph: bool = False) -> None:
     """Add the gradients of ``root`` to ``.grad`` of all leaves that it was made from; on failure none changes."""
-    if mode.recorder is not None:
-        mode.recorder.section = "backward"
     results = backpropagate([root], [_seed(root, gradient)], None, retain_graph, create_graph)
-    if mode.recorder is not None:
-        mode.recorder.section = "forward"
     gradients = [g if isinstance(g, Value) else wrap(g) for g in results.values()]
     totals = [g if leaf.grad is None else leaf.grad + g for leaf, g in zip(results, gradients, strict=True)]
     for leaf, total in zip(results, totals, strict=True):
@@ -138,8 +135,7 @@ def _seed(root: Any, gradient: Any) -> Any:
                 "pass gradient=... or reduce with sum()/mean()"
             )
         seed = wrap(np.ones_like(data))
-        if mode.recorder is not None:
-            mode.recorder.frozen(seed)
+        mode.tracer.constant(seed)
         return seed
     seed = gradient if isinstance(gradient, Value) else wrap(np.asarray(gradient))
     if seed._data.dtype.kind not in "biuf":

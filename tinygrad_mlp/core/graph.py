@@ -1,15 +1,14 @@
 """The graph: how an op is recorded, and how gradients walk back through it.
 
-`apply` is the only door through which an op on Tensors passes. It computes the op on arrays, tells the observer if
-there is one, and keeps a `Node` if a gradient may be asked for. `backpropagate` is the only walk back. Neither knows
-any derivative: those stand in `rules`. The same walk serves first order, where rules get arrays, and any order,
-where they get Tensors.
+`apply` is the only door through which an op on Tensors passes. It computes the op on arrays, lets a tracer take part
+if there is one, and keeps a `Node` if a gradient may be asked for. `backpropagate` is the only walk back. Neither knows
+any derivative: those stand in `rules`. The same walk serves first order, where rules get arrays, and any order, where
+they get Tensors.
 """
 
 from __future__ import annotations
 
 import itertools
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,36 +17,9 @@ import numpy as np
 from ..errors import DtypeError, GraphError, NoRuleError, attempt
 from ..rules.shapes import astype, sum_to
 from ..rules.table import Rule, constant_operand, find
+from .tracer import IDLE, mode
 
 _age = itertools.count().__next__
-
-
-class Observer:
-    """What can watch the ops of a thread. Each method does nothing unless it is overridden."""
-
-    def __call__(self, function: Callable[..., Any], inputs: Sequence[Any], keywords: Any, result: Any) -> None:
-        """See an op that has been computed."""
-
-    def calls(self, module: Any, inputs: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
-        """See a module being called, between the first of its ops and the last: return what its ``forward`` gives."""
-        return module.forward(*inputs, **keywords)
-
-    def differentiates(self, t: Any) -> None:
-        """See that the rules of the op that made ``t`` come next; None: that the walk back is over."""
-
-    def gradient_of(self, t: Any, g: Any) -> None:
-        """See what a rule gives for the gradient of ``t``."""
-
-
-class Mode(threading.local):
-    """What this thread does with its ops: keep nodes or not, and who watches them."""
-
-    grad_enabled: bool = True
-    observer: Observer | None = None
-    recorder: Any = None
-
-
-mode = Mode()
 
 
 class Node:
@@ -124,10 +96,11 @@ def apply(function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[s
         inputs.append(a)
     if keywords and any(isinstance(k, Value) for k in keywords.values()):
         raise NoRuleError(f"{rule.name}: a Tensor as keyword would lose its gradient; pass it by position")
-    if mode.recorder is None:
+    tracer = mode.tracer
+    if tracer is IDLE:
         out = attempt(rule.name, rule.forward, arrays, keywords)
     else:
-        out = mode.recorder.compute(function, rule, inputs, keywords)
+        out = tracer.compute(rule, arrays, inputs, keywords)
     if type(out) is not np.ndarray:
         if rule.kind == "constant" and isinstance(out, (tuple, list)):
             return type(out)([wrap(np.asarray(part)) for part in out])
@@ -146,8 +119,8 @@ def apply(function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[s
             reads = [r for r in reads if not r[0]._requires_grad]
         result._node = Node(rule, inputs, keywords, reads)
         result._requires_grad = True
-    if mode.observer is not None:
-        mode.observer(function, inputs, keywords, result)
+    if tracer is not IDLE:
+        tracer.op(rule, inputs, keywords, result)
     return result
 
 
@@ -157,12 +130,12 @@ def assign(target: Any, value: Any) -> Any:
     Raises `ShapeError` if the value does not broadcast to the target's shape; nothing is written then.
     """
     array = value._data if isinstance(value, Value) else np.asarray(value)
-    if mode.recorder is not None:
-        mode.recorder.before_assign(target)
-    attempt("assign", np.copyto, (target._data, array), {"casting": "same_kind"})
-    changed(target)
-    if mode.recorder is not None:
-        mode.recorder.after_assign(target, value)
+
+    def write() -> None:
+        attempt("assign", np.copyto, (target._data, array), {"casting": "same_kind"})
+        changed(target)
+
+    mode.tracer.assign(target, value, write)
     return target
 
 
@@ -190,7 +163,8 @@ def backpropagate(
         leading = _leading_to(wanted, order)
         order = [t for t in order if t in leading]
     _check_unchanged(order)
-    lifted = create_graph or mode.observer is not None
+    tracer = mode.tracer
+    lifted = create_graph or tracer is not IDLE
     sums: dict[Any, Any] = {}
     own: set[Any] = set()
     for t, seed in zip(roots, seeds, strict=True):
@@ -205,8 +179,8 @@ def backpropagate(
             if wanted is not None and t in wanted:
                 results[t] = g if t in own else g.copy()
             node = t._node
-            if mode.observer is not None:
-                mode.observer.differentiates(t)
+            if tracer is not IDLE:
+                tracer.differentiates(t)
             inputs, keywords, vjps = node.inputs, node.keywords, node.rule.vjps
             values = inputs if lifted else [a._data if isinstance(a, Value) else a for a in inputs]
             out, used = t if lifted else t._data, False
@@ -214,9 +188,9 @@ def backpropagate(
                 if isinstance(a, Value) and a._requires_grad and (leading is None or a in leading):
                     rule, used = vjps[i], True
                     if rule is not None:
-                        c = fit(rule(g, out, *values, **keywords), a._data)
-                        if mode.observer is not None:
-                            mode.observer.gradient_of(a, c)
+                        c: Any = fit(rule(g, out, *values, **keywords), a._data)
+                        if tracer is not IDLE:
+                            tracer.gradient_of(a, c)
                         _accumulate(sums, own, a, c, c is not g, lifted)
             if used and not (retain_graph or create_graph):
                 node.inputs = None
@@ -224,8 +198,7 @@ def backpropagate(
             results[t] = g if t in own else g.copy()
     finally:
         mode.grad_enabled = before
-        if mode.observer is not None:
-            mode.observer.differentiates(None)
+        tracer.differentiates(None)
     return results
 
 

@@ -15,7 +15,8 @@ from ..rules.indexing import getitem
 from ..rules.shapes import Axis, astype
 from ..rules.table import constant_operand, find
 from . import autograd, graph
-from .graph import Value, apply, assign, call, changed, mode, wrap
+from .graph import Value, apply, assign, call, changed, wrap
+from .tracer import mode
 
 _NONE: dict[str, Any] = {}
 
@@ -71,7 +72,7 @@ class Tensor(Value):
     @property
     def data(self) -> np.ndarray[Any, Any]:
         """The array itself, not a copy. Writing into it is not seen by the graph: prefer ``with no_grad():``."""
-        _reads_value("data")
+        mode.tracer.reads_value("data")
         return self._data
 
     @data.setter
@@ -89,14 +90,12 @@ class Tensor(Value):
     @property
     def grad(self) -> Any:
         """The gradient, a Tensor of the same shape and dtype, or None."""
-        if mode.recorder is not None:
-            mode.recorder.reads_grad(self)
+        mode.tracer.reads_grad(self)
         return self._grad
 
     @grad.setter
     def grad(self, value: Any) -> None:
-        if mode.recorder is not None:
-            mode.recorder.writes_grad(self, value)
+        mode.tracer.sets_grad(self, value)
         self._grad = value
 
     @property
@@ -187,21 +186,21 @@ class Tensor(Value):
         Raises:
             GraphError: the Tensor requires grad, which the array would lose silently.
         """
-        _reads_value("numpy")
+        mode.tracer.reads_value("numpy")
         if self._requires_grad:
             raise GraphError("this Tensor requires grad, and an array would lose it silently; use t.detach().numpy()")
         return self._data
 
     def item(self) -> Any:
         """Return the only element as a Python number."""
-        _reads_value("item")
+        mode.tracer.reads_value("item")
         if self._data.size != 1:
             raise ValueError(f"a Tensor of shape {self.shape} has {self.size} elements; item() needs exactly one")
         return self._data.item()
 
     def tolist(self) -> Any:
         """Return the elements as nested lists."""
-        _reads_value("tolist")
+        mode.tracer.reads_value("tolist")
         return self._data.tolist()
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
@@ -232,7 +231,7 @@ class Tensor(Value):
         return f"Tensor({', '.join(parts)})"
 
     def __bool__(self) -> bool:
-        _reads_value("bool()")
+        mode.tracer.reads_value("bool()")
         if self._data.size != 1:
             raise ValueError(f"the truth of a Tensor of shape {self.shape} is ambiguous; use .any() or .all()")
         return bool(self._data)
@@ -244,7 +243,7 @@ class Tensor(Value):
         return int(self.item())
 
     def __index__(self) -> int:
-        _reads_value("int()")
+        mode.tracer.reads_value("int()")
         return self._data.__index__()
 
     def __format__(self, spec: str) -> str:
@@ -431,11 +430,6 @@ class Tensor(Value):
 
 def _as_index(items: list[Any]) -> np.ndarray[Any, Any]:
     return np.array(items) if items else np.array(items, np.intp)
-
-
-def _reads_value(what: str) -> None:
-    if mode.recorder is not None:
-        mode.recorder.refuse(what)
 
 
 def _shared_version(t: Any) -> list[int]:

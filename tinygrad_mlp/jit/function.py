@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ..core.graph import Value, mode, wrap
+from ..core.graph import Value, wrap
+from ..core.tracer import IDLE, Stateful, mode
 from ..errors import GraphError, RecordingError, describe, out_of_range
-from ..nn.module import Module
-from ..nn.optim import Optimizer
 from .emit import Program, execute, module_source
 from .plan import Plan, make_plan
 from .record import Record, Recorder, Slot, difference, memory_of
@@ -24,7 +23,7 @@ PROGRAM_LIMIT = 64
 """Records of one function; more means that something changes at each call that should be an argument."""
 
 
-WATCHED = (Value, np.ndarray, Module, Optimizer)
+WATCHED = (Value, np.ndarray, Stateful)
 
 
 class _Leaf:
@@ -128,7 +127,7 @@ class Jitted:
         self.last: Compiled | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if mode.observer is not None:  # recorded by an outer function, or watched op by op
+        if mode.tracer is not IDLE:  # recorded by an outer function, or watched op by op
             return self.function(*args, **kwargs)
         arrays: list[Any] = []
         key: list[Any] = [mode.grad_enabled]

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from ..core.graph import Observer, Value, assign, mode, wrap
-from ..errors import RecordingError, attempt, user_line
-from ..nn.module import Module
-from ..rules.table import find
+from ..core.graph import Value, assign, wrap
+from ..core.tracer import Stateful, Tracer, mode
+from ..errors import RecordingError, user_line
+from ..rules.table import Rule
 
 Array = np.ndarray[Any, Any]
 
@@ -113,8 +113,8 @@ class Record:
     optimizers: list[Any] = field(default_factory=list)
 
 
-class Recorder(Observer):
-    """The observer that writes a `Record`, and the undo list for a step that cannot be recorded."""
+class Recorder(Tracer):
+    """The tracer that writes a `Record`, and the undo list for a step that cannot be recorded."""
 
     def __init__(self) -> None:
         self.record = Record()
@@ -122,7 +122,7 @@ class Recorder(Observer):
         self.constants: dict[int, Slot] = {}
         self.found_grads: dict[Any, Any] = {}
         self.undo: list[Callable[[], None]] = []
-        self.op = self.line = ""
+        self.op_name = self.line = ""
         self.lines: dict[Slot, str] = {}
         self._section = "forward"
         self.opened: Any = None
@@ -130,7 +130,6 @@ class Recorder(Observer):
         self.seen_guards: set[Any] = set()
         self.written: set[Any] = set()
         self.alive: list[Any] = []
-        self.seen_optimizers: set[Any] = set()
 
     @property
     def section(self) -> str:
@@ -139,24 +138,25 @@ class Recorder(Observer):
 
     @section.setter
     def section(self, name: str) -> None:
-        self._section, self.op, self.line = name, "", ""
+        self._section, self.op_name, self.line = name, "", ""
 
     def differentiates(self, t: Any) -> None:
         """Note that the rules of the op that made ``t`` come next: their calls belong to the line of that op."""
-        self.op, self.line = ("", "") if t is None else (t._node.rule.name, self.lines.get(self.slot(t), ""))
+        self.section = "forward" if t is None else "backward"
+        if t is not None:
+            self.op_name, self.line = t._node.rule.name, self.lines.get(self.slot(t), "")
 
     @contextmanager
     def running(self) -> Any:
         """Watch the ops of this thread; if the step raises, put everything that it has changed back."""
-        before = mode.observer, mode.recorder
-        mode.observer = mode.recorder = self
+        before, mode.tracer = mode.tracer, self
         try:
             yield self
         except BaseException:
             self.roll_back()
             raise
         finally:
-            mode.observer, mode.recorder = before
+            mode.tracer = before
 
     def roll_back(self) -> None:
         """Put back everything that the step has changed."""
@@ -175,7 +175,7 @@ class Recorder(Observer):
         self.slots[id(t._data)] = slot
         return slot
 
-    def compute(self, function: Any, rule: Any, inputs: Sequence[Any], keywords: Any) -> Any:
+    def compute(self, rule: Rule, arrays: Sequence[Any], inputs: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
         """Compute an op as eager does, looking inside those that are made of others."""
         for a in inputs:
             if isinstance(a, np.random.Generator):
@@ -183,21 +183,21 @@ class Recorder(Observer):
         if rule.shaped_by_values and (rule.emit is None or any(map(self._is_drawn, rule.shaped_by_values(*inputs)))):
             self.refuse(f"the shape of what {rule.name} gives", "use np.where(mask, x, 0)")
         if rule.inline:
-            return self._open(function, rule, inputs, keywords)
-        return attempt(rule.name, rule.forward, [_plain(a) for a in inputs], keywords)
+            return self._open(rule, inputs, keywords)
+        return super().compute(rule, [float(a) if isinstance(a, Live) else a for a in arrays], inputs, keywords)
 
     def _is_drawn(self, a: Any) -> bool:
         """Return whether an argument may have other values at the next call."""
         return isinstance(a, Value) and self.slot(a).kind not in ("state", "frozen")
 
-    def _open(self, function: Any, rule: Any, inputs: Sequence[Any], keywords: Any) -> Any:
-        outer, before = self.op, mode.grad_enabled
-        self.op, mode.grad_enabled = outer or function.__name__, False
+    def _open(self, rule: Rule, inputs: Sequence[Any], keywords: Any) -> Any:
+        outer, before = self.op_name, mode.grad_enabled
+        self.op_name, mode.grad_enabled = outer or rule.name, False
         try:
             tensors = [a if isinstance(a, Value) or not isinstance(a, np.ndarray) else self._lift(a) for a in inputs]
             result = rule.forward(*tensors, **keywords)
         finally:
-            self.op, mode.grad_enabled = outer, before
+            self.op_name, mode.grad_enabled = outer, before
         self.opened = result
         return result._data
 
@@ -206,24 +206,24 @@ class Recorder(Observer):
         self._know(t, self._constant(array))
         return t
 
-    def __call__(self, function: Any, inputs: Sequence[Any], keywords: Mapping[str, Any], result: Any) -> None:
+    def op(self, rule: Rule, inputs: Sequence[Any], keywords: Mapping[str, Any], result: Any) -> None:
         if self.opened is not None and self.opened._data is result._data:
             self.opened = None
             return
         operands = [self._operand(a) for a in inputs]
         slots = [a for a in operands if isinstance(a, Slot)]
         if slots and all(a.kind == "frozen" for a in slots):
-            self.frozen(result)
+            self.constant(result)
             return
         same = id(result._data) in self.slots  # a check gives what it got
         output = None if same else self._know(result, Slot(result._data, "result"))
-        is_view = find(function).view and np.may_share_memory(result._data, _plain(inputs[0]))
-        self._add(function, operands, dict(keywords), output, is_view)
+        is_view = rule.view and np.may_share_memory(result._data, _plain(inputs[0]))
+        self._add(rule.function, operands, dict(keywords), output, is_view)
 
     def _add(
         self, function: Any, inputs: list[Any], keywords: dict[str, Any], output: Slot | None, is_view: bool = False
     ) -> None:
-        op, line = self.op or getattr(function, "__name__", ""), self.line or user_line()
+        op, line = self.op_name or getattr(function, "__name__", ""), self.line or user_line()
         if output is not None:
             self.lines[output] = line
         errors = {k: str(v) for k, v in np.geterr().items()}
@@ -251,7 +251,7 @@ class Recorder(Observer):
         self.guard(t, "._requires_grad", t._requires_grad)
         return known or self._know(t, Slot(t._data, "state", t.name or "", t._data))
 
-    def frozen(self, t: Any) -> None:
+    def constant(self, t: Any) -> None:
         """Note that a Tensor made inside of the step never changes."""
         self._know(t, Slot(t._data, "frozen"))
 
@@ -261,15 +261,13 @@ class Recorder(Observer):
             self.seen_guards.add((id(owner), attribute))
             self.record.guards.append((owner, attribute, value))
 
-    def before_assign(self, target: Any) -> None:
-        """Remember data that is about to be overwritten."""
+    def assign(self, target: Any, value: Any, write: Callable[[], None]) -> None:
+        """Write down an assignment, and what the data was; from here on the target has another slot in its memory."""
         if target not in self.written:
             self.written.add(target)
             data, copy = target._data, target._data.copy(order="K")
             self.undo.append(lambda: np.copyto(data, copy))
-
-    def after_assign(self, target: Any, value: Any) -> None:
-        """Write down an assignment; from here on the target has another slot in the same memory."""
+        write()
         old = self.slot(target)
         new = self._know(target, Slot(target._data, "state", old.name, old.source))
         self._add(assign, [old, self._operand(value if isinstance(value, Value) else np.asarray(value))], {}, new)
@@ -286,7 +284,7 @@ class Recorder(Observer):
         if found is not None and id(found._data) not in self.slots:
             self._know(found, Slot(found._data, "grad", f"found_grad_{t.name or ''}", t))
 
-    def writes_grad(self, t: Any, value: Any) -> None:
+    def sets_grad(self, t: Any, value: Any) -> None:
         """Write down that ``t.grad`` becomes a Tensor or None."""
         if self._is_made_by_the_step(t):
             return
@@ -315,9 +313,10 @@ class Recorder(Observer):
             state = rng.bit_generator.state
             self.undo.append(lambda: setattr(rng.bit_generator, "state", state))
 
-    def live(self, read: Callable[[], Mapping[str, Any]], values: Mapping[str, Any]) -> dict[str, Any]:
+    def numbers(self, read: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
         """Return numbers as the program will read them at each call, by ``read``; what is no number is frozen."""
         slots: dict[str, Slot] = {}
+        values = read()
         result = dict(values)
         index = len(self.record.numbers)
         for name, value in values.items():
@@ -333,16 +332,16 @@ class Recorder(Observer):
         if slot.kind == "result" and slot.source is None and not slot.name:
             slot.source = self.slot(t)
 
-    def optimizer(self, optimizer: Any) -> None:
-        """Note that an optimiser takes a step: its state is put back on failure, and decides what the step does."""
+    def updates(self, optimizer: Any) -> None:
+        """Write down an update; the optimiser's state is put back on failure, and decides what the step does."""
         self.section = "update"
-        if optimizer in self.seen_optimizers:
-            return
-        self.seen_optimizers.add(optimizer)
-        self.record.optimizers.append(optimizer)
-        self.condition(optimizer.signature)
-        state, version = {p: dict(s) for p, s in optimizer.state.items()}, optimizer._shape_of_state
-        self.undo.append(lambda: vars(optimizer).update(state=state, _shape_of_state=version))
+        if optimizer not in self.record.optimizers:
+            self.record.optimizers.append(optimizer)
+            self.condition(optimizer.signature)
+            state, version = {p: dict(s) for p, s in optimizer.state.items()}, optimizer._shape_of_state
+            self.undo.append(lambda: vars(optimizer).update(state=state, _shape_of_state=version))
+        super().updates(optimizer)
+        self.section = "forward"
 
     def sets_mode(self, module: Any, training: bool) -> None:
         """Note that the step switches a module to training or evaluation; the program leaves it as the step does."""
@@ -360,12 +359,16 @@ class Recorder(Observer):
         """Note that a module's mode, its parts and its numbers may decide what the step does."""
         self.guard(module, ".training", module.training)
         for name, value in vars(module).items():
-            if value is None or isinstance(value, (float, Value, Module, np.random.Generator)):
+            if value is None or isinstance(value, (float, Value, Stateful, np.random.Generator)):
                 self.guard(vars(module), f".get({name!r})", value)
 
     def condition(self, read: Callable[[], Any]) -> None:
         """Make the record valid only while ``read()`` returns what it returns now."""
         self.record.conditions.append((read, read()))
+
+    def reads_value(self, what: str) -> None:
+        """Raise because a value was asked for that a recorded program would freeze."""
+        self.refuse(what)
 
     def refuse(self, what: str, instead: str = "return the Tensor and read it outside of the jitted function") -> None:
         """Raise because a value was asked for that a recorded program would freeze."""

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..core.graph import Value, assign
-from ..core.graph import mode as graph_mode
 from ..core.tensor import Tensor
+from ..core.tracer import Stateful
+from ..core.tracer import mode as thread_mode
 from ..errors import CheckpointError, describe, out_of_range
 
 T = TypeVar("T")
@@ -41,7 +42,7 @@ class IncompatibleKeys(NamedTuple):
     unexpected_keys: list[str]
 
 
-class Module:
+class Module(Stateful):
     """A function with parameters: what a layer, a loss and a whole network are.
 
     A subclass makes its parameters and modules attributes of itself and says in ``forward`` what it computes.
@@ -76,9 +77,7 @@ class Module:
             if type(x) is not Tensor:
                 inputs = tuple(map(_as_input, inputs))
                 break
-        if graph_mode.observer is not None:
-            return graph_mode.observer.calls(self, inputs, keywords)
-        return self.forward(*inputs, **keywords)
+        return thread_mode.tracer.calls(self, inputs, keywords)
 
     def __setattr__(self, name: str, value: Any) -> None:
         held = vars(self).get(name)
@@ -227,8 +226,7 @@ class Module:
         """
         if not isinstance(mode, bool):
             raise out_of_range("mode of train()", describe(mode), "True or False")
-        if graph_mode.recorder is not None:
-            graph_mode.recorder.sets_mode(self, mode)
+        thread_mode.tracer.sets_mode(self, mode)
         self.training = mode
         for child in self.children():
             child.train(mode)

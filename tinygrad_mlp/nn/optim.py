@@ -1,6 +1,6 @@
 """Optimisers and learning-rate schedules.
 
-An update is a formula, as a rule is: on arrays it works in place, and on Tensors, while an observer records, the same
+An update is a formula, as a rule is: on arrays it works in place, and on Tensors, while a tracer records, the same
 lines make new ones, which are then assigned.
 """
 
@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from ..core.autograd import no_grad
-from ..core.graph import Value, assign, changed, mode, wrap
+from ..core.graph import Value, assign, changed, wrap
+from ..core.tracer import IDLE, Stateful, mode
 from ..errors import CheckpointError, GraphError, check_number, describe, nearest, out_of_range
 
 __all__ = ["SGD", "Adam", "AdamW", "CosineAnnealingLR", "LRScheduler", "OneCycleLR", "Optimizer"]
@@ -22,7 +23,7 @@ __all__ = ["SGD", "Adam", "AdamW", "CosineAnnealingLR", "LRScheduler", "OneCycle
 Group = dict[str, Any]
 
 
-class Optimizer:
+class Optimizer(Stateful):
     """What all optimisers share: parameter groups, the state of each parameter, and the walk over them.
 
     A subclass gives ``buffers``, the names of its state arrays, and ``formula(p, g, *buffers, **scalars)``, which
@@ -79,18 +80,16 @@ class Optimizer:
         """
         if all(p.grad is None for group in self.param_groups for p in group["params"]):
             raise GraphError("step(): no parameter has a gradient; call loss.backward() first, on a loss of these")
-        if mode.recorder is not None:
-            mode.recorder.optimizer(self)
-        update = self._update if mode.observer is None else self._update_watched
+        mode.tracer.updates(self)
+
+    def update(self) -> None:
+        """Do what `step` does, without a word to the tracer."""
+        update = self._update if mode.tracer is IDLE else self._update_traced
         for group in self.param_groups:
             for params in self._in_step(group):
-                scalars = self._advance(group, params)
-                if mode.recorder is not None:
-                    scalars = mode.recorder.live(partial(self._advance, group, params), scalars)
+                scalars = mode.tracer.numbers(partial(self._advance, group, params))
                 for p in params:
                     update(p, self.used_buffers(scalars), scalars)
-        if mode.recorder is not None:
-            mode.recorder.section = "forward"
 
     def _in_step(self, group: Group) -> list[list[Any]]:
         """Return the parameters that have a gradient, those together that have been updated equally often."""
@@ -116,7 +115,7 @@ class Optimizer:
         buffers = [id(v) for state in self.state.values() if state for v in state.values() if isinstance(v, Value)]
         return (self._shape_of_state, *options, *buffers)
 
-    def _update(self, p: Any, names: tuple[str, ...], scalars: dict[str, Any]) -> None:
+    def _update(self, p: Any, names: tuple[str, ...], scalars: Mapping[str, Any]) -> None:
         """Compute on arrays, in place where the formula does."""
         old, new = self._buffers(p, names)
         values = self.formula(p._data, p._grad._data, *[None if b is None else b._data for b in old], **scalars)
@@ -125,8 +124,8 @@ class Optimizer:
                 np.copyto(target._data, value)
             changed(target)
 
-    def _update_watched(self, p: Any, names: tuple[str, ...], scalars: dict[str, Any]) -> None:
-        """Compute on Tensors, so that the observer sees every op."""
+    def _update_traced(self, p: Any, names: tuple[str, ...], scalars: Mapping[str, Any]) -> None:
+        """Compute on Tensors, so that the tracer sees every op."""
         old, new = self._buffers(p, names)
         with no_grad():
             for target, value in zip((p, *new), self.formula(p.detach(), p.grad, *old, **scalars), strict=True):

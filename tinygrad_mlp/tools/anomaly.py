@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from ..core.graph import Node, Observer, Value, mode
+from ..core.graph import Node, Value
+from ..core.tracer import Tracer, tracing
 from ..errors import GraphError, user_line
-from ..rules.table import find
+from ..rules.table import Rule
 
 _LOOK = "look at the ranges of its inputs"
 
@@ -26,7 +27,7 @@ def detect_anomaly() -> Iterator[None]:
 
     Raises:
         FloatingPointError: an op, or the derivative of one, gave NaN or infinity.
-        GraphError: what an op has read is not what it was; or an observer is active already.
+        GraphError: what an op has read is not what it was; or a tracer is active already.
 
     >>> import tinygrad_mlp as tg
     >>> x = tg.Tensor([0.0, 4.0], requires_grad=True)
@@ -36,46 +37,28 @@ def detect_anomaly() -> Iterator[None]:
     FloatingPointError: the gradient of sqrt by its input 0, float64(2,) in [0, 4], has 1 of 2 entries not finite,
     the first inf at (0,); sqrt was called at ...: the root of a negative number is NaN, ...
     """
-    with watched(_Detective(), "detect_anomaly"), np.errstate(all="ignore"):
+    with tracing(_Detective(), "detect_anomaly"), np.errstate(all="ignore"):
         yield
 
 
-@contextmanager
-def watched(observer: Observer, name: str) -> Iterator[None]:
-    """Context manager inside which an observer sees this thread's ops, on behalf of the function of that name.
-
-    Raises:
-        GraphError: another observer does already.
-    """
-    if mode.observer is not None:
-        raise GraphError(f"{name}: this thread's ops are being watched already; leave that context first")
-    mode.observer = observer
-    try:
-        yield
-    finally:
-        mode.observer = None
-
-
-class _Detective(Observer):
-    """The observer: it looks at each result, and at each gradient that a rule gives."""
+class _Detective(Tracer):
+    """The tracer: it looks at each result, and at each gradient that a rule gives."""
 
     def __init__(self) -> None:
         self.suspects: dict[Node, tuple[str, list[int]]] = {}
         self.node: Node | None = None
         self.line = ""
 
-    def __call__(self, function: Any, inputs: Sequence[Any], keywords: Any, result: Any) -> None:
+    def op(self, rule: Rule, inputs: Sequence[Any], keywords: Any, result: Any) -> None:
         if self.node is not None:  # inside of a rule, infinities may come and go
             return
-        name, line = getattr(function, "__name__", str(function)), user_line()
+        line = user_line()
         if result._node is not None:
             self.suspects[result._node] = line, [_checksum(a) for a in inputs]
         bad = not_finite(result._data)
         if bad:
             described = ", ".join(_range(a) for a in inputs if isinstance(a, (Value, np.ndarray)))
-            raise FloatingPointError(
-                f"{name} of {described} has {bad}; called at {line}: {find(function).hint or _LOOK}"
-            )
+            raise FloatingPointError(f"{rule.name} of {described} has {bad}; called at {line}: {rule.hint or _LOOK}")
 
     def differentiates(self, t: Any) -> None:
         if t is None:

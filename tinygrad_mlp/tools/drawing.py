@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..core.graph import Node, Observer, Value, ancestors
+from ..core.graph import Node, Value, ancestors
+from ..core.tracer import Tracer, tracing
 from ..errors import GraphError, OptionError, describe, nearest
 from ..nn.module import Module, Parameter
-from .anomaly import watched
+from ..rules.table import Rule
 
 
 @dataclass(frozen=True, repr=False)
@@ -112,7 +113,7 @@ def draw(output: Any, *inputs: Any, fold: bool = False) -> Drawing:
     """
     if not isinstance(output, Value) and callable(output):
         watcher = _Watcher()
-        with watched(watcher, "draw"):
+        with tracing(watcher, "draw"):
             result = output(*inputs)
         return _drawing(result, fold, watcher.origins)
     if inputs:
@@ -170,15 +171,15 @@ class _Origin(NamedTuple):
 _NOWHERE = _Origin("", None)
 
 
-class _Watcher(Observer):
-    """The observer: it notes where each Tensor comes from."""
+class _Watcher(Tracer):
+    """The tracer: it notes where each Tensor comes from."""
 
     def __init__(self) -> None:
         self.origins: dict[Any, _Origin] = {}
         self.frame: _Frame | None = None
 
-    def __call__(self, function: Any, inputs: Sequence[Any], keywords: Any, result: Any) -> None:
-        self.origins[result] = _Origin(getattr(function, "__name__", "op"), self.frame)
+    def op(self, rule: Rule, inputs: Sequence[Any], keywords: Any, result: Any) -> None:
+        self.origins[result] = _Origin(rule.name, self.frame)
 
     def calls(self, module: Module, inputs: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
         own = {value for value in vars(module).values() if isinstance(value, Value)}

@@ -27,12 +27,12 @@ import numpy as np
 from numpy.exceptions import ComplexWarning
 
 from ..core.autograd import grad
-from ..core.graph import Observer, Value, mode
+from ..core.graph import Value
 from ..core.tensor import Tensor
+from ..core.tracer import IDLE, Tracer, mode
 from ..errors import DtypeError, as_numbers, describe, out_of_range
-from ..rules.elementwise import leaky_relu, relu
-from ..rules.shapes import spread, sum_to
-from ..rules.table import find
+from ..rules.shapes import sum_to
+from ..rules.table import Rule
 
 Array = np.ndarray[Any, Any]
 
@@ -222,10 +222,10 @@ def gradcheck(
     elements: list[Element] = []
     problems: list[str] = []
     try:
-        with np.errstate(all="ignore"), _mode(grad_enabled=True, observer=None):
+        with np.errstate(all="ignore"), _mode(grad_enabled=True, tracer=IDLE):
             while True:
                 gradients = _try_laws(s, rng, problems)
-                with _mode(observer=s.watcher()):
+                with _mode(tracer=s.watcher()):
                     for i, g in enumerate(gradients):
                         found = _check_input(s, i, g, rng, rtol, sample)
                         problems += _diagnose(s, i, g, found)
@@ -265,16 +265,15 @@ def _mode(**settings: Any) -> Iterator[None]:
         vars(mode).update(before)
 
 
-class _Branches(Observer):
-    """The observer that tells branches apart: ``taken`` is another number if an op has taken another branch."""
+class _Branches(Tracer):
+    """The tracer that tells branches apart: ``taken`` is another number if an op has taken another branch."""
 
     taken = 0
 
-    def __call__(self, function: Any, inputs: Sequence[Any], keywords: Any, result: Any) -> None:
-        signature = BRANCHES.get(function)
-        if signature is not None:
-            branch = signature(result._data, *(a._data if isinstance(a, Value) else a for a in inputs), **keywords)
-        elif find(function).kind == "constant":
+    def op(self, rule: Rule, inputs: Sequence[Any], keywords: Any, result: Any) -> None:
+        if rule.branch is not None:
+            branch = rule.branch(result._data, *(a._data if isinstance(a, Value) else a for a in inputs), **keywords)
+        elif rule.kind == "constant":
             branch = result._data
         else:
             return
@@ -398,12 +397,12 @@ class _Subject:
         """Return the names of the inputs that the last call has changed in place."""
         return [n for n, a, b in zip(self.names, self.given, self.start, strict=True) if not _same(a, b)]
 
-    def watcher(self) -> Observer | None:
-        """Return the observer that tells branches apart, or None if the function has none."""
-        with _mode(observer=self.branches):
+    def watcher(self) -> Tracer:
+        """Return the tracer that tells branches apart, an idle one if the function has none."""
+        with _mode(tracer=self.branches):
             self.value(self.x)
         self.base = self.branches.taken
-        return self.branches if self.base else None
+        return self.branches if self.base else IDLE
 
 
 def _try_laws(s: _Subject, rng: np.random.Generator, problems: list[str]) -> list[Array]:
@@ -768,20 +767,6 @@ def _meaning(ratio: float, s: _Subject) -> str:
         if math.isclose(size * n, 1, rel_tol=1e-6):
             return f"{sign}it may be a mean over {n} where a sum belongs"
     return "the sign is wrong" if math.isclose(ratio, -1, rel_tol=1e-6) else f"{sign}a factor is wrong"
-
-
-_taken = lambda out, x, *_, **__: out == x
-BRANCHES: dict[Any, Callable[..., Any]] = {
-    **dict.fromkeys([relu, leaky_relu, np.absolute, np.fabs, np.copysign, np.clip], _taken),
-    **dict.fromkeys([np.maximum, np.minimum, np.fmax, np.fmin], _taken),
-    **dict.fromkeys(
-        [np.max, np.amax, np.min, np.amin], lambda out, x, axis=None, keepdims=False: x == spread(out, x.shape, axis)
-    ),
-    np.where: lambda out, condition, x, y: condition != 0,
-    np.remainder: lambda out, x, y: np.floor(x / y),
-    np.fmod: lambda out, x, y: np.trunc(x / y),
-}
-"""For functions with kinks, an array that changes where one is crossed. Constant functions are their own."""
 
 
 def _argument_names(f: Callable[..., Any], count: int) -> list[str]:

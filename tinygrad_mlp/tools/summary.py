@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.autograd import no_grad
-from ..core.graph import Observer, Value, assign
+from ..core.graph import Value, assign
 from ..core.tensor import Tensor
+from ..core.tracer import Tracer, tracing
 from ..errors import describe
 from ..nn.layers import check_size
 from ..nn.module import Module
-from ..rules.table import find
-from .anomaly import watched
+from ..rules.table import Rule
 
 
 class Row(NamedTuple):
@@ -120,15 +120,15 @@ def summary(model: Module, input_shape: int | Sequence[int]) -> Summary:
         check_size("each length in input_shape", size)
     dtype = next((p.dtype for p in model.parameters()), np.dtype(np.float32))
     meter = _Meter(model)
-    with watched(meter, "summary"), unchanged(model), no_grad():
+    with tracing(meter, "summary"), unchanged(model), no_grad():
         model.eval()(Tensor(np.zeros((1, *shape), dtype)))
     rows = tuple(_rows(model, meter))
     sums = [sum(column) for column in zip(*(row[3:] for row in rows), strict=True)]
     return Summary(rows, Row("total", "", meter.shapes[model], *sums))
 
 
-class _Meter(Observer):
-    """The observer: it counts multiply-adds for the innermost module that runs, and notes the shapes of results."""
+class _Meter(Tracer):
+    """The tracer: it counts multiply-adds for the innermost module that runs, and notes the shapes of results."""
 
     def __init__(self, model: Module) -> None:
         self.running: list[Module] = []
@@ -136,9 +136,9 @@ class _Meter(Observer):
         self.multiply_adds: Counter[Module] = Counter()
         self.known = set(model.modules())
 
-    def __call__(self, function: Any, inputs: Sequence[Any], keywords: Any, result: Any) -> None:
-        if cost := find(function).cost:
-            self.multiply_adds[self.running[-1]] += cost(result, *inputs)
+    def op(self, rule: Rule, inputs: Sequence[Any], keywords: Any, result: Any) -> None:
+        if rule.cost is not None:
+            self.multiply_adds[self.running[-1]] += rule.cost(result, *inputs)
 
     def calls(self, module: Module, inputs: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
         if module not in self.known:

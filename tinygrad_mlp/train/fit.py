@@ -43,8 +43,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.autograd import no_grad
-from ..core.graph import Observer, mode, wrap
+from ..core.graph import wrap
 from ..core.tensor import Tensor
+from ..core.tracer import IDLE, Tracer, mode, tracing
 from ..errors import (
     DataError,
     NonFiniteError,
@@ -60,7 +61,7 @@ from ..nn import functional as F
 from ..nn.layers import BatchNorm1d, check_size
 from ..nn.module import Module
 from ..nn.optim import Adam, LRScheduler, Optimizer
-from ..tools.anomaly import not_finite, watched
+from ..tools.anomaly import not_finite
 from ..tools.summary import unchanged
 from .callbacks import Callback, Run
 from .data import as_array, check_rows, minibatches, rows
@@ -236,7 +237,7 @@ def fit(
     train, held = _check_data(X, y, validation)
     batch_size = _check_sizes(model, train[0], epochs, batch_size)
     called = _Called()
-    with watched(called, "fit") if mode.observer is None else nullcontext():
+    with tracing(called, "fit") if mode.tracer is IDLE else nullcontext():
         task = _rehearsed(_task(model, loss, transform), metrics, train, held)
     _warn_of_unknown(called.modules, model)
     _warn_of_pixels(train[0], transform)
@@ -447,8 +448,8 @@ def _warn_of_pixels(X: Any, transform: Function | None) -> None:
         )
 
 
-class _Called(Observer):
-    """The observer that notes which modules are called."""
+class _Called(Tracer):
+    """The tracer that notes which modules are called."""
 
     def __init__(self) -> None:
         self.modules: dict[Module, None] = {}
@@ -585,8 +586,8 @@ def _non_finite(run: Run, value: float, xb: Array, what: str = "loss") -> NonFin
     return error
 
 
-class _LayerCheck(Observer):
-    """The observer that finds the first layer, in the order of a forward pass, with something that is not finite."""
+class _LayerCheck(Tracer):
+    """The tracer that finds the first layer, in the order of a forward pass, with something that is not finite."""
 
     def __init__(self, model: Module) -> None:
         self.names = {module: name for name, module in model.named_modules()}
@@ -606,7 +607,7 @@ def _first_non_finite(model: Module, xb: Array) -> str:
     if bad := not_finite(xb):
         return f"the batch, as transform and augment leave it, has {bad}"
     check = _LayerCheck(model)
-    with unchanged(model), no_grad(), np.errstate(all="ignore"), watched(check, "fit"):
+    with unchanged(model), no_grad(), np.errstate(all="ignore"), tracing(check, "fit"):
         model(xb)
     return check.found or "every layer's parameters and output are finite, so that the loss itself is to blame"
 

@@ -1,0 +1,189 @@
+"""Ops and tracers that users define outside of the package, in a few lines: every tool takes them up."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+import tinygrad_mlp as tg
+from tinygrad_mlp import Tensor
+from tinygrad_mlp.rules.table import RULES
+
+
+@tg.primitive
+def cube(x):
+    """The two lines of a user: what it computes, and below its derivative."""
+    return x * x * x
+
+
+@tg.primitive
+def weighted(x, y, scale=1.0):
+    return x * np.exp(y) * scale
+
+
+@pytest.fixture(autouse=True)
+def rules() -> Iterator[None]:
+    before = dict(RULES)
+    tg.vjp(cube, lambda g, out, x: 3 * g * (x * x))
+    tg.vjp(weighted, lambda g, out, x, y, scale=1.0: g * np.exp(y) * scale, lambda g, out, x, y, scale=1.0: g * out)
+    yield
+    RULES.clear()
+    RULES.update(before)
+
+
+X = np.array([0.5, -1.5, 2.0])
+
+
+def test_an_op_is_plain_on_arrays_and_differentiable_to_any_order():
+    assert type(cube(X)) is np.ndarray
+    x = Tensor(2.0, requires_grad=True)
+    y = cube(x)
+    assert repr(y) == "Tensor(8., dtype=float64, op=cube)"
+    for expected in (12.0, 12.0, 6.0):
+        (y,) = tg.grad(y, x, create_graph=True)
+        assert y.item() == expected
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_an_op_passes_the_checker_and_a_wrong_one_fails(order):
+    assert tg.gradcheck(lambda x, y: weighted(cube(x), y, scale=0.5), [X, X[::-1].copy()], order=order).ok
+    tg.vjp(cube, lambda g, out, x: 3.001 * g * (x * x))
+    with pytest.raises(tg.GradcheckError, match=r"1\.000333"):
+        tg.gradcheck(cube, X)
+
+
+def test_an_op_is_named_where_it_gives_infinity():
+    tg.annotate(cube, hint="cube less")
+    with tg.detect_anomaly(), pytest.raises(FloatingPointError, match=r"cube of float64.* has 1 of 1 .*: cube less"):
+        cube(Tensor([1e200]))
+
+
+def test_an_op_is_drawn():
+    assert "cube" in str(tg.draw(cube(Tensor(X, requires_grad=True)).sum()))
+
+
+def train(step, w, steps=5):
+    for _ in range(steps):
+        step(X)
+    return w.numpy().copy() if not w.requires_grad else w.detach().numpy().copy()
+
+
+def make_step():
+    w = Tensor(np.array([0.1, 0.2, 0.3]), requires_grad=True, name="w")
+    optimizer = tg.optim.SGD([w], lr=0.01)
+
+    def step(x):
+        loss = weighted(cube(w) + x, w).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return step, w
+
+
+def test_an_op_is_compiled_to_the_same_bits():
+    eager, compiled = make_step(), make_step()
+    jitted = tg.jit(compiled[0])
+    assert train(eager[0], eager[1]).tobytes() == train(jitted, compiled[1]).tobytes()
+    assert "cube(" in jitted.source and "weighted(" in jitted.source
+
+
+def test_an_op_is_exported(tmp_path):
+    step, w = make_step()
+    jitted = tg.jit(step)
+    train(jitted, w)
+    jitted.export(tmp_path / "program.py")
+    expected = [step(X).item() for _ in range(3)]
+    code = "import sys, numpy as np, program; "
+    code += "print(*(float(program.step(np.array([0.5, -1.5, 2.0]))[0]) for _ in range(3))); "
+    code += "assert 'tinygrad_mlp' not in sys.modules"
+    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert [float(x) for x in run.stdout.split()] == expected
+
+
+def test_an_op_whose_lines_and_body_are_known_is_emitted_by_them():
+    tg.annotate(cube, emit=lambda out, x: [f"np.multiply({x}, {x}, out={out})", f"np.multiply({out}, {x}, out={out})"])
+    tg.annotate(weighted, inline=True)
+    jitted = tg.jit(lambda x: weighted(cube(x), x))
+    results = [jitted(X).numpy() for _ in range(4)]
+    assert "cube(" not in jitted.source and "weighted(" not in jitted.source
+    assert all(r.tobytes() == weighted(cube(X), X).tobytes() for r in results)
+
+
+def test_a_ufunc_from_elsewhere_needs_one_line():
+    special = pytest.importorskip("scipy.special")
+    with pytest.raises(tg.NoRuleError, match="erf has no derivative rule"):
+        special.erf(Tensor(X))
+    tg.vjp(special.erf, lambda g, out, x: g * (2 / np.sqrt(np.pi)) * np.exp(-(x * x)))
+    assert tg.gradcheck(lambda x: special.erf(x), X, order=2).ok
+    jitted = tg.jit(lambda x: special.erf(x) * 2)
+    assert all((jitted(X).numpy() == special.erf(X) * 2).all() for _ in range(4))
+    assert "erf" in str(tg.draw(special.erf(Tensor(X, requires_grad=True))))
+
+
+def test_a_function_of_numpy_that_is_refused_can_be_given_a_rule():
+    tg.vjp(np.sinc, lambda g, out, x: g * np.where(x == 0, 0.0, (np.cos(np.pi * x) - out) / np.where(x == 0, 1.0, x)))
+    x = Tensor(np.array([0.0, 0.3]), requires_grad=True)
+    np.sinc(x).sum().backward()
+    assert np.allclose(x.grad.numpy(), [0.0, (np.cos(0.3 * np.pi) - np.sinc(0.3)) / 0.3])
+    assert tg.gradcheck(np.sinc, X).ok
+
+
+def test_a_rule_that_no_tensor_would_find_is_refused():
+    with pytest.raises(TypeError, match="plain is neither a function of NumPy nor a primitive"):
+        tg.vjp(plain, lambda g, out, x: g)
+    with pytest.raises(TypeError, match="'hints'"):
+        tg.annotate(cube, hints="more than one")
+
+
+def plain(x):
+    return x
+
+
+class CountOps(tg.Tracer):
+    """A tracer of a user: how often each op runs, in a forward and in a backward pass."""
+
+    def __init__(self):
+        self.forward, self.backward, self.walking = Counter(), Counter(), False
+
+    def op(self, rule, inputs, keywords, result):
+        (self.backward if self.walking else self.forward)[rule.name] += 1
+
+    def differentiates(self, t):
+        self.walking = t is not None
+
+
+def test_a_tracer_of_ones_own_sees_every_op():
+    x = Tensor(X, requires_grad=True)
+    with tg.tracing(CountOps()) as count:
+        (np.tanh(x) * cube(x)).sum().backward()
+    assert count.forward == {"tanh": 1, "cube": 1, "multiply": 1, "sum": 1}
+    assert count.backward["multiply"] >= 3 and "tanh" not in count.backward
+    x.grad = None
+    np.tanh(x)
+    assert count.forward["tanh"] == 1
+
+
+class HalfPrecision(tg.Tracer):
+    """A tracer that takes part: every op gives what float16 would hold."""
+
+    def compute(self, rule, arrays, inputs, keywords):
+        out = super().compute(rule, arrays, inputs, keywords)
+        return out.astype(np.float16).astype(out.dtype) if out.dtype.kind == "f" else out
+
+
+def test_a_tracer_of_ones_own_can_change_what_ops_compute():
+    with tg.tracing(HalfPrecision()):
+        assert (Tensor([1.0]) / 3).numpy()[0] == np.float16(1 / 3)
+    assert (Tensor([1.0]) / 3).numpy()[0] == 1 / 3
+
+
+def test_one_tracer_at_a_time():
+    with tg.tracing(CountOps()), pytest.raises(tg.GraphError, match="watched already"), tg.tracing(CountOps()):
+        pass

@@ -1,0 +1,109 @@
+"""The one hook: a tracer takes part in all that a thread does with Tensors; recording and watching are tracers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from ..errors import GraphError, attempt
+
+if TYPE_CHECKING:
+    from ..rules.table import Rule
+    from .tensor import Tensor
+
+
+class Stateful:
+    """What holds Tensors and announces to the tracer what it does with them: a module, an optimiser."""
+
+
+class Tracer:
+    """What takes part in a thread's ops. Each method does what happens without a tracer; override what you want to see.
+
+    While one is active, rules get Tensors, so that it sees the ops of a backward pass too.
+
+    >>> import tinygrad_mlp as tg
+    >>> class Count(Tracer):
+    ...     ops = 0
+    ...     def op(self, rule, inputs, keywords, result):
+    ...         self.ops += 1
+    >>> with tracing(Count()) as count:
+    ...     y = tg.Tensor([1.0, 2.0]).tanh() * 3
+    >>> count.ops
+    2
+    """
+
+    def compute(self, rule: Rule, arrays: Sequence[Any], inputs: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
+        """Return what an op gives for the arrays of its inputs."""
+        return attempt(rule.name, rule.forward, arrays, keywords)
+
+    def op(self, rule: Rule, inputs: Sequence[Any], keywords: Mapping[str, Any], result: Tensor) -> None:
+        """See an op that has been computed."""
+
+    def assign(self, target: Tensor, value: Any, write: Callable[[], None]) -> None:
+        """Write a value into a Tensor's memory."""
+        write()
+
+    def constant(self, t: Tensor) -> None:
+        """See a Tensor that is always the same, such as the 1 at which a backward pass starts."""
+
+    def reads_value(self, what: str) -> None:
+        """See that the values of a Tensor are asked for, by the method of this name."""
+
+    def reads_grad(self, t: Tensor) -> None:
+        """See that ``t.grad`` is asked for."""
+
+    def sets_grad(self, t: Tensor, value: Tensor | None) -> None:
+        """See that ``t.grad`` becomes ``value``."""
+
+    def differentiates(self, t: Tensor | None) -> None:
+        """See that the rules of the op that made ``t`` come next; None: that the walk back is over."""
+
+    def gradient_of(self, t: Tensor, g: Tensor) -> None:
+        """See what a rule gives for the gradient of ``t``."""
+
+    def calls(self, module: Any, inputs: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
+        """Call a module: return what its ``forward`` gives."""
+        return module.forward(*inputs, **keywords)
+
+    def sets_mode(self, module: Any, training: bool) -> None:
+        """See that a module switches to training or to evaluation."""
+
+    def updates(self, optimizer: Any) -> None:
+        """Let an optimiser update its parameters."""
+        optimizer.update()
+
+    def numbers(self, read: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+        """Return the numbers of an update, which ``read`` gives anew for each step."""
+        return read()
+
+
+IDLE = Tracer()
+"""The tracer of a thread that has none."""
+
+
+class Mode(threading.local):
+    """What this thread does with its ops: keep nodes or not, and who takes part in them."""
+
+    grad_enabled: bool = True
+    tracer: Tracer = IDLE
+
+
+mode = Mode()
+
+
+@contextmanager
+def tracing(tracer: Any, name: str = "tracing") -> Iterator[Any]:
+    """Context manager inside which a tracer takes part in this thread's ops, on behalf of the function of that name.
+
+    Raises:
+        GraphError: another tracer does already.
+    """
+    if mode.tracer is not IDLE:
+        raise GraphError(f"{name}: this thread's ops are being watched already; leave that context first")
+    mode.tracer = tracer
+    try:
+        yield tracer
+    finally:
+        mode.tracer = IDLE
