@@ -188,9 +188,9 @@ def backpropagate(
                 if isinstance(a, Value) and a._requires_grad and (leading is None or a in leading):
                     rule, used = vjps[i], True
                     if rule is not None:
-                        c: Any = fit(rule(g, out, *values, **keywords), a._data)
+                        c = fit(rule(g, out, *values, **keywords), a._data)
                         if tracer is not IDLE:
-                            tracer.gradient_of(a, c)
+                            tracer.gradient_of(a, c)  # type: ignore[arg-type]
                         _accumulate(sums, own, a, c, c is not g, lifted)
             if used and not (retain_graph or create_graph):
                 node.inputs = None

@@ -8,7 +8,7 @@ import os
 import threading
 import types
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 import numpy as np
 
@@ -22,6 +22,11 @@ from .record import Record, Recorder, Slot, difference, memory_of
 PROGRAM_LIMIT = 64
 """Records of one function; more means that something changes at each call that should be an argument."""
 
+
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+R = TypeVar("R")
+S = TypeVar("S")
 
 WATCHED = (Value, np.ndarray, Stateful)
 
@@ -106,17 +111,17 @@ class Compiled:
         return array if in_place or id(memory_of(array)) not in self.own else array.copy(order="K")
 
 
-class Jitted:
+class Jitted(Generic[P, R]):
     """A function that runs as a program; made by `jit`, which says what it does.
 
     Attributes:
         source: the text of the program that has run most often.
-        plan: its plan: calls, buffers, bytes, what was merged or dropped.
+        plan: its plan: calls, buffers, bytes, what was dropped.
     """
 
     __name__: str
 
-    def __init__(self, function: Callable[..., Any], check: int | None = None) -> None:
+    def __init__(self, function: Callable[P, R], check: int | None = None) -> None:
         if check is not None and check < 1:
             raise out_of_range("check", check, "a number of calls >= 1, or None")
         functools.update_wrapper(self, function, updated=())
@@ -126,7 +131,7 @@ class Jitted:
         self.lock = threading.RLock()
         self.last: Compiled | None = None
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         if mode.tracer is not IDLE:  # recorded by an outer function, or watched op by op
             return self.function(*args, **kwargs)
         arrays: list[Any] = []
@@ -144,6 +149,10 @@ class Jitted:
                     return self._run(compiled, structure, arrays)
             return self._record(known, structure, arrays)
 
+    @overload
+    def __get__(self, instance: None, owner: type) -> Jitted[P, R]: ...
+    @overload
+    def __get__(self: Jitted[Concatenate[S, Q], R], instance: S, owner: type) -> Callable[Q, R]: ...
     def __get__(self, instance: Any, owner: type) -> Any:
         return self if instance is None else types.MethodType(self, instance)
 
@@ -264,7 +273,7 @@ class Jitted:
 
     @property
     def plan(self) -> Plan:
-        """The plan of the program that has run most often: calls, buffers, bytes, what was merged or dropped."""
+        """The plan of the program that has run most often: calls, buffers, bytes, what was dropped."""
         return self._main().plan  # type: ignore[return-value]
 
     def export(self, path: str | os.PathLike[str]) -> None:
@@ -297,6 +306,10 @@ class Jitted:
         return f"<p>{html.escape(repr(self))}</p><pre>{html.escape(self.source)}</pre>"
 
 
+@overload
+def jit(function: Callable[P, R], *, check: int | None = None) -> Jitted[P, R]: ...
+@overload
+def jit(function: None = None, *, check: int | None = None) -> Callable[[Callable[P, R]], Jitted[P, R]]: ...
 def jit(function: Callable[..., Any] | None = None, *, check: int | None = None) -> Any:
     """Make a function of Tensor ops run as a NumPy program, with the same bits as before, and faster.
 
