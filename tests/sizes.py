@@ -26,10 +26,10 @@ PARTS: dict[str, tuple[Callable[[str], bool], int]] = {
 """The parts by name: which files they have, and how many lines these should have at most."""
 FILE_LIMIT, FUNCTION_LIMIT, COMPLEXITY_LIMIT = 350, 50, 20
 AS_IT_STANDS = {
-    "nn and optim": 853,
-    "package": 6676,
+    "checker": 551,
+    "package": 6638,
     "jit/emit.py": 391,
-    "tools/gradcheck.py": 550,
+    "tools/gradcheck.py": 551,
     "train/fit.py": 437,
     "complexity of core/graph.py: backpropagate": 30,
     "complexity of core/graph.py: apply": 29,

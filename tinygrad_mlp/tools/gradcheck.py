@@ -26,10 +26,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.exceptions import ComplexWarning
 
+from ..checks import as_numbers
 from ..core.autograd import grad
 from ..core.graph import Observer, Value, mode
 from ..core.tensor import Tensor
-from ..errors import DtypeError, as_numbers, describe, out_of_range
+from ..errors import DtypeError, describe, out_of_range
 from ..rules.elementwise import leaky_relu, relu
 from ..rules.shapes import spread, sum_to
 from ..rules.table import find
