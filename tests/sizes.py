@@ -27,7 +27,8 @@ PARTS: dict[str, tuple[Callable[[str], bool], int]] = {
 FILE_LIMIT, FUNCTION_LIMIT, COMPLEXITY_LIMIT = 350, 50, 20
 AS_IT_STANDS = {
     "checker": 551,
-    "package": 6638,
+    "engine: rules, core, functional": 2022,
+    "package": 6642,
     "jit/emit.py": 391,
     "tools/gradcheck.py": 551,
     "train/fit.py": 437,
