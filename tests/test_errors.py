@@ -419,7 +419,7 @@ MISUSES = [
             ("lr", "finite number >= 0", (-0.1, NAN, INF)),
             ("weight_decay", "finite number >= 0", (-1.0, NAN)),
             ("momentum", "in [0, 1)", (-0.1, 1.0, NAN)),
-            ("dampening", "in [0, 1]", (-0.5, 2.0)),
+            ("dampening", "a number from 0 to 1", (-0.5, 2.0)),
         )
         for value in values
     ),

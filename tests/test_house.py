@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import ast
-import io
 import subprocess
 import sys
-import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sizes
 
 import tinygrad_mlp
 
 PACKAGE = Path(tinygrad_mlp.__file__).parent
 FILES = sorted(p for p in PACKAGE.rglob("*.py"))
-FLOORS = {"errors": 0, "rules": 1, "core": 2, "nn": 3, "tools": 4, "jit": 4, "train": 5, "__init__": 9}
+FLOORS = {"errors": 0, "checks": 1, "rules": 2, "core": 3, "nn": 4, "tools": 5, "jit": 5, "train": 6, "__init__": 9}
 """The rooms, and the floor of each; it imports itself and rooms on floors below."""
 
 
@@ -84,25 +83,32 @@ def test_derivatives_stand_in_the_rules_alone(path):
         assert not {name for name in defined if "backward" in name or "gradient" in name}
 
 
-def code_lines(path: Path) -> int:
-    """Count the lines that hold code: neither blank, nor comment, nor docstring."""
-    text = path.read_text(encoding="utf-8")
-    skipped = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
-    lines: set[int] = set()
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type not in skipped:
-            lines.update(range(token.start[0], token.end[0] + 1))
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
-            lines.difference_update(range(node.lineno, (node.end_lineno or 0) + 1))
-    return len(lines)
-
-
 def test_micro_is_a_promise():
-    """The engine fits on a few screens; the core has outgrown the 3 000 lines that it was planned with, no further."""
-    core = {"rules", "core", "nn", "jit"}
-    assert len((PACKAGE / "core" / "graph.py").read_text(encoding="utf-8").splitlines()) < 300
-    assert sum(code_lines(p) for p in FILES if room(p) in core or p.stem == "gradcheck") < 4600
+    """Parts, files and functions are no larger than they may be; the table: `python tests/sizes.py`."""
+    assert [str(size) for part in sizes.package().values() for size in part if size.too_large] == []
+
+
+def test_sizes_are_of_code_alone():
+    text = '''"""Docstring."""
+
+# a comment
+def f(x):  # with a docstring
+    """Of two
+    lines."""
+    text = """two
+    lines"""
+    return [text for _ in x if _ and x] if x or text or f else None
+
+class C:
+    def g(self):
+        while True:
+            pass
+'''
+    found = sizes.measure({"core/a.py": text, "nn/functional.py": "x = 1\n", "nn/b.py": "y = (\n    1)\n\n"})
+    assert {size.name: size.number for size in found["parts"][:3]} == dict(zip(sizes.PARTS, (9, 2, 0), strict=False))
+    assert [(size.name, size.number) for size in found["functions"]] == [("core/a.py: f", 4), ("core/a.py: C.g", 3)]
+    assert [size.number for size in found["complexities"]] == [1 + 1 + 1 + 1 + 1 + 2, 2]
+    assert sizes.Size("package", 10**6, 5900).too_large and not sizes.Size("package", 5900, 5900).too_large
 
 
 def test_what_tab_offers_is_what_there_is():

@@ -112,10 +112,10 @@ def test_top_k_ranks_the_first_of_equals_highest() -> None:
 @pytest.mark.parametrize(
     ("k", "error", "fragment"),
     [
-        (0, ValueError, "k must be in 1..3, the number of classes, got 0"),
-        (4, ValueError, "k must be in 1..3, the number of classes, got 4"),
-        (2.0, TypeError, "k must be a whole number, got 2.0"),
-        (True, TypeError, "k must be a whole number, got True"),
+        (0, ValueError, "k must be an integer in 1..3, the number of classes, got 0"),
+        (4, ValueError, "k must be an integer in 1..3, the number of classes, got 4"),
+        (2.0, TypeError, "k must be an integer in 1..3, the number of classes, got 2.0"),
+        (True, TypeError, "k must be an integer in 1..3, the number of classes, got True"),
     ],
 )
 def test_top_k_refuses_k(k: Any, error: type[Exception], fragment: str) -> None:
@@ -140,8 +140,8 @@ def test_confusion_matrix_has_a_row_for_each_true_class() -> None:
         (SCORES, "3", ShapeError, "num_classes is '3'"),
         ([0, 0, 0, 0], 2, DataError, "labels[2] is 2, expected a whole number in 0..1"),
         ([0, 3, 0, 0], 3, DataError, "predictions[1] is 3, expected a whole number in 0..2"),
-        ([0, 0, 0, 0], 0, ValueError, "num_classes must be at least 1, got 0"),
-        ([0, 0, 0, 0], 3.0, TypeError, "num_classes must be a whole number, got 3.0"),
+        ([0, 0, 0, 0], 0, ValueError, "num_classes must be an integer >= 1, got 0"),
+        ([0, 0, 0, 0], 3.0, TypeError, "num_classes must be an integer >= 1, got 3.0"),
     ],
 )
 def test_confusion_matrix_refuses_num_classes(

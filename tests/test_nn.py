@@ -941,9 +941,9 @@ class TestLosses:
 
 ERRORS: list[tuple[str, Callable[[], Any], type[Exception], str]] = [
     ("in_features", lambda: nn.Linear(0, 2), ValueError, r"in_features must be an integer >= 1, got 0$"),
-    ("out_features", lambda: nn.Linear(3, 2.0), ValueError, r"out_features must be an integer >= 1, got 2\.0$"),  # type: ignore[arg-type]
-    ("size bool", lambda: nn.Linear(3, True), ValueError, r"out_features must be an integer >= 1, got True$"),
-    ("size text", lambda: nn.Linear("3", 2), ValueError, r"in_features must be an integer >= 1, got '3'$"),  # type: ignore[arg-type]
+    ("out_features", lambda: nn.Linear(3, 2.0), TypeError, r"out_features must be an integer >= 1, got 2\.0$"),  # type: ignore[arg-type]
+    ("size bool", lambda: nn.Linear(3, True), TypeError, r"out_features must be an integer >= 1, got True$"),
+    ("size text", lambda: nn.Linear("3", 2), TypeError, r"in_features must be an integer >= 1, got '3'$"),  # type: ignore[arg-type]
     ("integer dtype", lambda: nn.Linear(3, 2, dtype=int), TypeError, "use float32/float64"),
     ("seed", lambda: nn.Linear(3, 2, rng=-1), ValueError, "non-negative"),
     ("num_features", lambda: nn.BatchNorm1d(-3), ValueError, r"num_features must be an integer >= 1, got -3$"),
@@ -951,11 +951,11 @@ ERRORS: list[tuple[str, Callable[[], Any], type[Exception], str]] = [
     ("p below", lambda: nn.Dropout(-0.1), ValueError, r"p must be a number from 0 to 1, got -0\.1$"),
     ("p above", lambda: nn.Dropout(1.5), ValueError, r"p must be a number from 0 to 1, got 1\.5$"),
     ("p nan", lambda: nn.Dropout(math.nan), ValueError, r"p must be a number from 0 to 1, got nan$"),
-    ("p text", lambda: nn.Dropout("0.5"), ValueError, r"p must be a number from 0 to 1, got '0\.5'$"),  # type: ignore[arg-type]
+    ("p text", lambda: nn.Dropout("0.5"), TypeError, r"p must be a number from 0 to 1, got '0\.5'$"),  # type: ignore[arg-type]
     ("mlp hidden", lambda: nn.MLP([784, 0, 10]), ValueError, r"sizes\[1\] must be an integer >= 1, got 0$"),
     ("mlp one size", lambda: nn.MLP([784]), ValueError, r"sizes must be a list of at least two sizes, .*got \[784\]$"),
     ("mlp int", lambda: nn.MLP(784), ValueError, r"sizes must be a list of at least two sizes, .*got 784$"),  # type: ignore[arg-type]
-    ("mlp text", lambda: nn.MLP("784"), ValueError, r"sizes\[0\] must be an integer >= 1, got '7'$"),  # type: ignore[arg-type]
+    ("mlp text", lambda: nn.MLP("784"), TypeError, r"sizes\[0\] must be an integer >= 1, got '7'$"),  # type: ignore[arg-type]
     ("mlp dropout", lambda: nn.MLP([2, 1], dropout=2), ValueError, r"dropout must be a number from 0 to 1, got 2$"),
     (
         "mlp activation", lambda: nn.MLP([2, 1], "rleu"), ValueError,

@@ -275,10 +275,10 @@ def test_no_mistakes_are_said_to_be_none() -> None:
     ("changes", "error", "fragment"),
     [
         ({"count": 0}, ValueError, "count must be an integer >= 1, got 0"),
-        ({"count": 2.5}, ValueError, "got 2.5"),
+        ({"count": 2.5}, TypeError, "got 2.5"),
         ({"X": IMAGES[:4]}, ShapeError, "X has 4 rows, and probabilities and labels have 5"),
         ({"X": IMAGES.reshape(5, 2, 3)}, DataError, "expected (N, features)"),
-        ({"X": IMAGES.astype(str)}, DtypeError, "X is <U"),
+        ({"X": IMAGES.astype(str)}, DtypeError, "X holds <U"),
         ({"shape": (3, 3)}, ShapeError, "a row of X has 6 values, which make no image of shape (3, 3)"),
         ({"shape": 6}, ShapeError, "image of shape 6; pass shape=(height, width)"),
         ({"shape": (1, 2, 3)}, ShapeError, "image of shape (1, 2, 3)"),

@@ -124,22 +124,6 @@ def describe(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def as_numbers(data: Any) -> np.ndarray[Any, Any]:
-    """Return data as an array of numbers, not copied where it is one.
-
-    >>> as_numbers([[1, 2], [3]])
-    Traceback (most recent call last):
-    tinygrad_mlp.errors.ShapeError: [[1, 2], [3]] is no array, its rows differ in length; make them equal
-    """
-    try:
-        array = np.asarray(data)
-    except ValueError as error:
-        raise ShapeError(f"{describe(data)} is no array, its rows differ in length; make them equal") from error
-    if array.dtype.kind not in "biufc":
-        raise DtypeError(f"{describe(data)} has dtype {array.dtype}, expected numbers; convert it to float32/float64")
-    return array
-
-
 def attempt(name: str, function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
     """Call a function; raise what NumPy raises with the op, its operands, what clashes, and what to do."""
     try:
@@ -199,25 +183,3 @@ def _clash(name: str, shapes: list[tuple[int, ...]], reason: str) -> str:
                 "reshape one, or insert an axis with [:, None]"
             )
     return ""
-
-
-def check_generator(rng: Any) -> None:
-    """Raise TypeError unless random numbers come from a Generator.
-
-    >>> check_generator(42)
-    Traceback (most recent call last):
-    TypeError: rng must be a Generator, such as np.random.default_rng(seed), got 42
-    """
-    if not isinstance(rng, np.random.Generator):
-        raise TypeError(f"rng must be a Generator, such as np.random.default_rng(seed), got {describe(rng)}")
-
-
-def check_number(name: str, value: Any, low: float, high: float, expected: str) -> None:
-    """Raise ValueError unless a value is a number with low <= value < high.
-
-    >>> check_number("momentum", 1.5, 0, 1, "in [0, 1)")
-    Traceback (most recent call last):
-    tinygrad_mlp.errors.OptionError: momentum must be in [0, 1), got 1.5
-    """
-    if isinstance(value, (str, bytes)) or not hasattr(value, "__float__") or not low <= value < high:
-        raise out_of_range(name, value, expected)

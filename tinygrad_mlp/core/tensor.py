@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from ..errors import DtypeError, GraphError, NoRuleError, as_numbers
+from ..checks import as_numbers
+from ..errors import DtypeError, GraphError, NoRuleError
 from ..rules.elementwise import POWERS
 from ..rules.indexing import getitem
 from ..rules.shapes import Axis, astype

@@ -13,6 +13,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import DTypeLike
 
+from ..checks import check_integer, check_share
 from ..core.graph import assign
 from ..core.tensor import Tensor
 from ..errors import ShapeError, describe, nearest, out_of_range
@@ -50,8 +51,8 @@ class Linear(Module):
     def __init__(
         self, in_features: int, out_features: int, bias: bool = True, *, rng: Rng = None, dtype: DTypeLike = np.float32
     ) -> None:
-        check_size("in_features", in_features)
-        check_size("out_features", out_features)
+        check_integer("in_features", in_features)
+        check_integer("out_features", out_features)
         self.in_features, self.out_features = in_features, out_features
         rng = np.random.default_rng(rng)
         weight = np.empty(
@@ -225,7 +226,7 @@ class BatchNorm1d(Module):
         *,
         dtype: DTypeLike = np.float32,
     ) -> None:
-        check_size("num_features", num_features)
+        check_integer("num_features", num_features)
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
         self.weight = Parameter(np.ones(num_features, dtype)) if affine else None
@@ -278,7 +279,7 @@ class LayerNorm(Module):
     ) -> None:
         shape = tuple(normalized_shape) if isinstance(normalized_shape, Sequence) else (normalized_shape,)
         for size in shape:
-            check_size("normalized_shape", size)
+            check_integer("normalized_shape", size)
         self.normalized_shape, self.eps, self.elementwise_affine = shape, eps, elementwise_affine
         self.weight = Parameter(np.ones(shape, dtype)) if elementwise_affine else None
         self.bias = Parameter(np.zeros(shape, dtype)) if elementwise_affine else None
@@ -398,7 +399,7 @@ class MLP(Sequential):
         if not isinstance(sizes, Sequence) or len(sizes) < 2:
             raise out_of_range("sizes", sizes, "a list of at least two sizes, as [784, 256, 10]")
         for i, size in enumerate(sizes):
-            check_size(f"sizes[{i}]", size)
+            check_integer(f"sizes[{i}]", size)
         if activation not in ACTIVATIONS:
             raise ValueError(f"unknown activation {activation!r}; {nearest(activation, ACTIVATIONS)}")
         check_share("dropout", dropout)
@@ -418,18 +419,6 @@ class MLP(Sequential):
             if isinstance(layer, Linear):
                 fill(layer.weight, rng=rng)
                 assign(layer.bias, 0.0)
-
-
-def check_size(name: str, size: Any) -> None:
-    """Raise ValueError if a size is no integer >= 1."""
-    if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
-        raise out_of_range(name, size, "an integer >= 1")
-
-
-def check_share(name: str, p: Any) -> None:
-    """Raise ValueError if a probability is no number from 0 to 1."""
-    if not isinstance(p, (int, float, np.number)) or not 0 <= p <= 1:
-        raise out_of_range(name, p, "a number from 0 to 1")
 
 
 def _misfit(layer: Module, x: Any, expected: str, got: object) -> ShapeError:

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import check_integer, check_number, check_share
 from ..core.autograd import no_grad
 from ..core.graph import Value, assign, changed, wrap
 from ..core.tracer import IDLE, Stateful, mode
-from ..errors import CheckpointError, GraphError, check_number, describe, nearest, out_of_range
+from ..errors import CheckpointError, GraphError, describe, nearest, out_of_range
 
 __all__ = ["SGD", "Adam", "AdamW", "CosineAnnealingLR", "LRScheduler", "OneCycleLR", "Optimizer"]
 
@@ -241,8 +242,7 @@ class SGD(Optimizer):
     def check(self, group: Group) -> None:
         super().check(group)
         check_number("momentum", group["momentum"], 0, 1, "in [0, 1)")
-        if not 0 <= group["dampening"] <= 1:
-            raise out_of_range("dampening", group["dampening"], "in [0, 1]")
+        check_share("dampening", group["dampening"])
         if group["nesterov"] and (group["momentum"] == 0 or group["dampening"] != 0):
             raise ValueError("nesterov needs momentum > 0 and dampening = 0; set momentum=0.9, say")
 
@@ -430,8 +430,8 @@ class CosineAnnealingLR(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, warmup: int = 0) -> None:
-        if not 0 <= warmup < T_max:
-            raise out_of_range("warmup", warmup, f"from 0 to T_max - 1 = {T_max - 1}")
+        check_integer("T_max", T_max)
+        check_integer("warmup", warmup, 0, T_max - 1, "T_max - 1")
         self.T_max, self.eta_min, self.warmup = T_max, eta_min, warmup
         super().__init__(optimizer)
 
@@ -467,8 +467,7 @@ class OneCycleLR(LRScheduler):
         div_factor: float = 25.0,
         final_div_factor: float = 1e4,
     ) -> None:
-        if total_steps < 2:
-            raise out_of_range("total_steps", total_steps, "at least 2")
+        check_integer("total_steps", total_steps, 2)
         if not 0 < pct_start < 1:
             raise out_of_range("pct_start", pct_start, "between 0 and 1")
         check_number("max_lr", max_lr, 0, math.inf, "a finite number >= 0")

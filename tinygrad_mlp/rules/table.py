@@ -23,7 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import NoRuleError, as_numbers, describe
+from ..checks import as_numbers
+from ..errors import NoRuleError, describe
 from .refused import BUILD_IT, advice
 
 Function = Callable[..., Any]

@@ -26,11 +26,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.exceptions import ComplexWarning
 
+from ..checks import as_numbers
 from ..core.autograd import grad
 from ..core.graph import Value
 from ..core.tensor import Tensor
 from ..core.tracer import IDLE, Tracer, mode
-from ..errors import DtypeError, as_numbers, describe, out_of_range
+from ..errors import DtypeError, describe, out_of_range
 from ..rules.shapes import sum_to
 from ..rules.table import Rule
 

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..checks import check_integer
 from ..core.autograd import no_grad
 from ..core.graph import Value, assign
 from ..core.tensor import Tensor
 from ..core.tracer import Tracer, tracing
 from ..errors import describe
-from ..nn.layers import check_size
 from ..nn.module import Module
 from ..rules.table import Rule
 
@@ -117,7 +117,7 @@ def summary(model: Module, input_shape: int | Sequence[int]) -> Summary:
         raise TypeError(f"summary takes a Module, got {describe(model)}; wrap a function in a class with forward()")
     shape = tuple(input_shape) if isinstance(input_shape, (tuple, list)) else (input_shape,)
     for size in shape:
-        check_size("each length in input_shape", size)
+        check_integer("each length in input_shape", size)
     dtype = next((p.dtype for p in model.parameters()), np.dtype(np.float32))
     meter = _Meter(model)
     with tracing(meter, "summary"), unchanged(model), no_grad():

@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from ..errors import DtypeError, ShapeError, check_generator, check_number, describe, need, out_of_range
-from .data import Array, as_array, as_whole
+from ..checks import Array, as_array, check_generator, check_integer, check_number
+from ..errors import DtypeError, ShapeError, describe, need, out_of_range
 
 BLOCK = 1 << 15  # pixels of the deformations that are made at once: so few that they stay in the processor's cache
 LIMITS = {"rotation": 360, "scale": 1, "shear": 10, "shift": 1e6, "elastic": 1e6}  # float32 tells pixels apart below
@@ -52,8 +52,7 @@ def shift(X: Any, rng: np.random.Generator, pixels: int = 2, shape: Shape = (28,
            [0, 0]])
     """
     images = _images(X, rng, shape)
-    if not 0 <= as_whole("pixels", pixels) < max(shape):
-        raise out_of_range("pixels", pixels, f"in 0..{max(shape) - 1}")
+    check_integer("pixels", pixels, 0, max(shape) - 1)
     framed = np.pad(images, [(0, 0), (pixels, pixels), (pixels, pixels)])
     windows = sliding_window_view(framed, shape, axis=(1, 2))
     top, left = rng.integers(0, 2 * pixels + 1, (2, len(images)))
@@ -124,9 +123,10 @@ def distort(
 def _images(X: Any, rng: np.random.Generator, shape: Shape) -> Array:
     """Return X as (N, height, width)."""
     check_generator(rng)
-    if not isinstance(shape, tuple) or len(shape) != 2 or min(as_whole("each of shape", size) for size in shape) < 1:
-        raise out_of_range("shape", shape, "a tuple (height, width), each at least 1")
-    rows, (height, width) = as_array(X), shape
+    if not isinstance(shape, tuple) or len(shape) != 2:
+        raise out_of_range("shape", shape, "a tuple (height, width)")
+    height, width = (check_integer("each of shape", size) for size in shape)
+    rows = as_array(X)
     if rows.ndim != 2 or rows.shape[1] != height * width:
         raise ShapeError(
             f"X has shape {rows.shape}, expected (N, {height * width}): a row for each image of {height} by {width} "
@@ -139,8 +139,7 @@ def _check_options(ranges: dict[str, float], smoothness: float, group: int) -> N
     for name, value in ranges.items():
         check_number(name, value, 0, LIMITS[name], f"in [0, {LIMITS[name]:g})")
     check_number("smoothness", smoothness, 0.1, 1e3, "in [0.1, 1000)")
-    if as_whole("group", group) < 1:
-        raise out_of_range("group", group, "at least 1")
+    check_integer("group", group)
 
 
 def _deformations(

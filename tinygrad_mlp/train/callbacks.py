@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import OptionError, check_number, nearest, out_of_range
-from ..nn.layers import check_size
+from ..checks import check_integer, check_number
+from ..errors import OptionError, nearest, out_of_range
 from ..nn.module import Module
 from ..nn.optim import LRScheduler, Optimizer
 from .checkpoint import save
@@ -131,7 +131,7 @@ class EarlyStopping(_Monitor):
         mode: str | None = None,
     ) -> None:
         super().__init__(monitor, mode, min_delta)
-        check_size("patience", patience)
+        check_integer("patience", patience)
         self.patience = patience
 
     def on_train_begin(self, run: Run) -> None:

@@ -1,7 +1,7 @@
 """MNIST from a file, and the few steps between a data set and a training loop.
 
 Everything here is plain NumPy: arrays in, arrays out, no Tensor. Wherever an array is taken, a list, a pandas
-DataFrame or Series, or a Tensor does as well. Only reading a CSV file needs pandas.
+DataFrame or Series, or a Tensor does as well.
 
 >>> X, y = np.arange(12, dtype=np.uint8).reshape(6, 2), np.array([0, 1, 2, 0, 1, 2])
 >>> for xb, yb in minibatches(X, y, 4, rng=np.random.default_rng(0)):
@@ -15,16 +15,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from contextlib import suppress
 from functools import partial
-from io import StringIO
-from itertools import islice
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import DTypeLike
 
-from ..errors import DataError, DtypeError, ShapeError, check_generator, describe, out_of_range
+from ..checks import Array, as_array, as_classes, check_generator, check_integer
+from ..errors import DataError, DtypeError, ShapeError, describe
 
 if TYPE_CHECKING:  # loaded where they are used: importing them takes longer than all the rest
     import zipfile
@@ -32,15 +30,10 @@ if TYPE_CHECKING:  # loaded where they are used: importing them takes longer tha
 
 TRAIN_ROWS, ROWS, PIXELS, CLASSES = 60_000, 70_000, 784, 10
 COLUMNS = [f"pixel{i}" for i in range(1, PIXELS + 1)] + ["class"]
-BLOCK_ROWS = 400  # lines that pandas parses at once: more costs memory, fewer costs time
 BLOCK_VALUES = 1 << 18  # that are checked at once: they fit into a cache
 LINE_LIMIT = 1 << 16  # characters; a longer line is cut here, and then found to be wrong
 BLANK = " \t\n"  # str.strip() alone would also take control characters away
-NUMERIC = b"0123456789.+-eE, \t\n"  # all that lines of whole numbers are made of
-QUOTED = re.compile(r'"(?<![^,\n]")([^",\n]*)"(?![^,\n])')  # a cell that is in quotes from end to end
-
-Array = NDArray[Any]
-Line = tuple[int, str]
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 
 
 def load_mnist(path: str | os.PathLike[str]) -> tuple[Array, Array, Array, Array]:
@@ -91,36 +84,59 @@ def read_mnist(path: str | os.PathLike[str]) -> tuple[Array, Array]:
     return reader(path)
 
 
-def _read_csv(path: Path) -> tuple[Array, Array]:
-    # Pages of np.empty that no row reaches are never touched: a small file takes little memory, a full one 55 MB.
-    pixels, labels = np.empty((ROWS, PIXELS), np.uint8), np.empty(ROWS, np.int64)
-    rows, where = 0, repr(str(path))
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        lines = _numbered_lines(file)
-        number, header = next(lines, (1, ""))
-        names = [_unquoted(name) for name in header.split(",")]
-        _check_header(names, f"{where}, line {number}")
-        order = np.array([names.index(name) for name in COLUMNS])
-        while block := list(islice(lines, BLOCK_ROWS)):
-            end = rows + len(block)
-            if end > ROWS:
-                raise DataError(f"{where} has more rows than MNIST's {ROWS}; expected a part of MNIST")
-            values = _parse(block, names, where)[:, order]
-            pixels[rows:end], labels[rows:end] = values[:, :PIXELS], values[:, PIXELS]
-            rows = end
-    if rows == 0:
-        raise DataError(f"{where} has a header but no rows; expected a line an image")
-    return pixels[:rows], labels[:rows]
+class _Cells(dict[str, int]):
+    """What cells hold, by their text: a whole number from 0 to 255, or -1 for anything else. Each text is read once."""
 
+    def __missing__(self, cell: str) -> int:
+        from decimal import Decimal
 
-def _numbered_lines(file: TextIO) -> Iterator[Line]:
-    lines = iter(partial(file.readline, LINE_LIMIT), "")
-    return ((number, line) for number, line in enumerate(lines, 1) if line.strip(BLANK))
+        text = _unquoted(cell)
+        number = Decimal(text) if NUMBER.fullmatch(text) else Decimal(-1)  # exact, as a float would not be
+        value = int(number) if 0 <= number <= 255 and number == int(number) else -1
+        return self.setdefault(cell, value) if len(self) < 4096 else value
 
 
 def _unquoted(cell: str) -> str:
     cell = cell.strip(BLANK)
     return cell[1:-1].strip(BLANK) if cell[:1] == cell[-1:] == '"' else cell
+
+
+def _read_csv(path: Path) -> tuple[Array, Array]:
+    # Pages of np.empty that no row reaches are never touched: a small file takes little memory, a full one 55 MB.
+    pixels, labels = np.empty((ROWS, PIXELS), np.uint8), np.empty(ROWS, np.int64)
+    count, known, where = 0, _Cells(), repr(str(path))
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        numbered = enumerate(iter(partial(file.readline, LINE_LIMIT), ""), 1)
+        lines = ((number, line) for number, line in numbered if line.strip(BLANK))
+        number, header = next(lines, (1, ""))
+        names = [_unquoted(cell) for cell in header.split(",")]
+        _check_header(names, f"{where}, line {number}")
+        order = np.array([names.index(name) for name in COLUMNS])
+        limits = np.array([CLASSES - 1 if name == "class" else 255 for name in names])
+        for number, line in lines:
+            if count == ROWS:
+                raise DataError(f"{where} has more rows than MNIST's {ROWS}; expected a part of MNIST")
+            cells = line.split(",")
+            values = np.fromiter(map(known.__getitem__, cells), np.int64, len(cells))
+            if len(values) != len(names) or ((values < 0) | (values > limits)).any():
+                raise DataError(f"{where}, line {number}, {_fault(cells, values, names, limits)}")
+            values = values[order]
+            pixels[count], labels[count] = values[:PIXELS], values[PIXELS]
+            count += 1
+    if count == 0:
+        raise DataError(f"{where} has a header but no rows; expected a line an image")
+    return pixels[:count], labels[:count]
+
+
+def _fault(cells: list[str], values: Array, names: list[str], limits: Array) -> str:
+    """Return what is wrong with a line, from the column on."""
+    if len(cells) != len(names):
+        column = repr(names[len(cells)]) if len(cells) < len(names) else len(names) + 1
+        return f"column {column}: {len(cells)} fields, expected {len(names)}; it may be cut, or have a comma too many"
+    column = int(((values < 0) | (values > limits)).argmax())
+    cell = cells[column].strip(BLANK)
+    found = describe(cell) if cell else "nothing"
+    return f"column {names[column]!r}: found {found}, expected a whole number in 0..{limits[column]}"
 
 
 def _check_header(names: list[str], where: str) -> None:
@@ -134,59 +150,6 @@ def _check_header(names: list[str], where: str) -> None:
     if absent:
         first = min(absent, key=COLUMNS.index)
         raise DataError(f"{where}: no column {first!r} ({len(absent)} missing); {expected}")
-
-
-def _parse(block: list[Line], names: list[str], where: str) -> Array:
-    """Return the numbers of a block of lines as float64, in which no whole number can wrap around to a valid one.
-
-    pandas is fast, but cannot say which line is wrong. What it refuses, or reads as another shape or range, is read
-    again cell by cell, which finds the one at fault.
-    """
-    import pandas as pd
-
-    text = QUOTED.sub(r"\1", "".join(line for _, line in block))
-    # Looked at here: pandas fills up a short line with NaN, drops the end of a long one or takes an index from it,
-    # reads a column of nothing but True as ones, and "7"2 as 72.
-    if all(line.count(",") == PIXELS for _, line in block) and not _foreign(text):
-        limits = np.array([_limit(name) for name in names])
-        with suppress(ValueError):
-            frame = pd.read_csv(StringIO(text), header=None, dtype=np.float64, low_memory=False, engine="c")
-            values: Array = frame.to_numpy()
-            whole = (values >= 0) & (values == np.floor(values))
-            if values.shape == (len(block), len(names)) and np.all(whole & (values <= limits)):
-                return values
-    return np.array([_parse_line(line, names, f"{where}, line {number}") for number, line in block])
-
-
-def _parse_line(line: str, names: list[str], where: str) -> list[float]:
-    cells = line.split(",")
-    if len(cells) != len(names):
-        column = repr(names[len(cells)]) if len(cells) < len(names) else len(names) + 1
-        raise DataError(
-            f"{where}, column {column}: {len(cells)} fields, expected {len(names)}; the line may be cut, or have a "
-            "comma too many"
-        )
-    values = [_number(_unquoted(cell)) for cell in cells]
-    for name, cell, value in zip(names, cells, values, strict=True):
-        if not (0 <= value <= _limit(name) and value.is_integer()):
-            found = describe(cell.strip(BLANK)) if cell.strip(BLANK) else "nothing"
-            raise DataError(f"{where}, column {name!r}: found {found}, expected a whole number in 0..{_limit(name)}")
-    return values
-
-
-def _limit(name: str) -> int:
-    return CLASSES - 1 if name == "class" else 255
-
-
-def _number(cell: str) -> float:
-    try:
-        return np.nan if _foreign(cell) else float(cell)
-    except ValueError:
-        return np.nan
-
-
-def _foreign(text: str) -> bytes:
-    return text.encode().translate(None, NUMERIC)
 
 
 def _read_npz(path: Path) -> tuple[Array, Array]:
@@ -225,57 +188,17 @@ def _read_member(archive: zipfile.ZipFile, name: str, row_shape: tuple[int, ...]
     return array
 
 
-def as_array(value: Any) -> Array:
-    """Return an array, list, DataFrame, Series or Tensor as a NumPy array, without a copy where there is a way.
-
-    A Tensor is detached from its graph. Raises ShapeError for a list whose rows differ in length.
-
-    >>> as_array([[1, 2], [3, 4]]).shape
-    (2, 2)
-    """
-    if hasattr(value, "to_numpy"):
-        value = _from_pandas(value)
-    elif hasattr(value, "detach") and hasattr(value, "numpy"):
-        value = value.detach().numpy()
-    try:
-        return np.asarray(value)
-    except ValueError as error:
-        raise ShapeError(f"{describe(value)} is no array: its rows must have equal lengths") from error
-
-
-def _from_pandas(value: Any) -> Array:
-    """Return a DataFrame or Series as an array; of floats, where columns are numbers of several kinds."""
-    array: Array = value.to_numpy()
-    dtypes = [value.dtype] if value.ndim == 1 else value.dtypes
-    if array.dtype == object and all(getattr(dtype, "kind", "O") in "biuf" for dtype in dtypes):
-        array = value.to_numpy(np.float64, na_value=np.nan)
-    return array
-
-
 def check_features(X: Any) -> Array:
-    """Return X as an array of shape (N, features) that a network can take: numeric, not empty, every value finite.
-
-    Raises DataError for another number of dimensions, no rows, no columns, NaN or infinity, and DtypeError, a
-    TypeError, for objects, text and complex numbers.
+    """Return X as an array of shape (N, features) that a network can take: what `check_rows` does, and two axes.
 
     >>> check_features([[1, 2], [3, 4]]).shape
     (2, 2)
     """
     array = as_array(X)
-    if array.dtype.kind not in "biuf":
-        raise DtypeError(f"X is {describe(array)}, expected real numbers; convert it with X.astype(np.float32)")
     if array.ndim != 2:
         raise DataError(f"X has shape {array.shape}, expected (N, features); try X.reshape(len(X), -1)")
-    if array.size == 0:
-        raise DataError(f"X has shape {array.shape}, expected at least one row and one column")
-    bad = ~np.isfinite(array)
-    if count := np.count_nonzero(bad):
-        row, column = _first(bad)
-        raise DataError(
-            f"X has {count} value{'s that are' if count > 1 else ' that is'} not finite, the first "
-            f"{array[row, column]} at row {row}, column {column} (counted from 0); remove or replace such values"
-        )
-    return array
+    checked: Array = check_rows(array)
+    return checked
 
 
 def check_rows(value: Any, name: str = "X") -> Any:
@@ -353,47 +276,12 @@ def one_hot(labels: Any, num_classes: int | None = None, dtype: DTypeLike = np.f
     array([[0., 0., 1.],
            [1., 0., 0.]], dtype=float32)
     """
-    classes = as_classes(as_array(labels), num_classes, "labels")
+    classes = as_classes(labels, num_classes)
     if num_classes is None:
         num_classes = int(classes.max()) + 1
     rows = np.zeros((len(classes), num_classes), dtype)
     rows[np.arange(len(classes)), classes] = 1
     return rows
-
-
-def as_classes(labels: Array, num_classes: int | None, name: str) -> Array:
-    """Return labels (N,) as int64, having checked that each is the number of a class, in 0..num_classes-1.
-
-    Raises what `one_hot` does; the message calls the labels ``name``.
-
-    >>> as_classes(np.array([2.0, 0.0]), 3, "y")
-    array([2, 0])
-    """
-    if num_classes is not None and as_whole("num_classes", num_classes) < 1:
-        raise out_of_range("num_classes", num_classes, "at least 1")
-    if labels.ndim != 1:
-        raise ShapeError(f"{name} has shape {labels.shape}, expected (N,): the number of a class for each row")
-    if labels.dtype.kind not in "biuf":
-        raise DtypeError(f"{name} is {describe(labels)}, expected whole numbers; convert it with astype(int)")
-    if labels.size == 0:
-        raise DataError(f"{name} is empty, expected at least one label")
-    limit = num_classes or np.iinfo(np.int32).max
-    bad = (labels < 0) | (labels >= limit) | (labels != np.floor(labels))
-    if bad.any():
-        (at,) = _first(bad)
-        raise DataError(f"{name}[{at}] is {labels[at]}, expected a whole number in 0..{limit - 1}")
-    return labels.astype(np.int64)
-
-
-def as_whole(name: str, value: Any) -> int:
-    """Return a whole number as int, or raise TypeError, in which it is called ``name``.
-
-    >>> as_whole("k", np.int64(5))
-    5
-    """
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{name} must be a whole number, got {describe(value)}")
-    return int(value)
 
 
 def minibatches(
@@ -415,9 +303,7 @@ def minibatches(
         raise ShapeError(f"X and y must have one row for each sample, got shapes {X.shape} and {y.shape}")
     if len(X) == 0:
         raise DataError(f"X has shape {X.shape}, expected at least one row")
-    batch_size = as_whole("batch_size", batch_size)
-    if not 1 <= batch_size <= len(X):
-        raise out_of_range("batch_size", batch_size, f"in 1..{len(X)}, the number of rows")
+    batch_size = check_integer("batch_size", batch_size, 1, len(X), "the number of rows")
     if rng is not None:
         check_generator(rng)
     order = np.arange(len(X)) if rng is None else rng.permutation(len(X))

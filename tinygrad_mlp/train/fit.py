@@ -40,8 +40,8 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..checks import Array, as_array, check_integer
 from ..core.autograd import no_grad
 from ..core.graph import wrap
 from ..core.tensor import Tensor
@@ -58,13 +58,13 @@ from ..errors import (
 )
 from ..jit import jit as compiled
 from ..nn import functional as F
-from ..nn.layers import BatchNorm1d, check_size
+from ..nn.layers import BatchNorm1d
 from ..nn.module import Module
 from ..nn.optim import Adam, LRScheduler, Optimizer
 from ..tools.anomaly import not_finite
 from ..tools.summary import unchanged
 from .callbacks import Callback, Run
-from .data import as_array, check_rows, minibatches, rows
+from .data import check_rows, minibatches, rows
 from .metrics import accuracy
 from .progress import Progress, heading, line
 
@@ -73,7 +73,6 @@ if TYPE_CHECKING:
 
 __all__ = ["History", "evaluate", "fit", "predict", "predict_proba"]
 
-Array = NDArray[Any]
 Function = Callable[..., Any]
 Metrics = Mapping[str, "Function | str"] | Iterable[str] | None
 Pair = tuple[Any, Any]
@@ -280,7 +279,7 @@ def evaluate(
     >>> evaluate(nn.MLP([2, 3], rng=0), np.zeros((4, 2)), np.zeros(4, int))
     {'loss': 1.0986123085021973, 'accuracy': 1.0}
     """
-    check_size("batch_size", batch_size)
+    check_integer("batch_size", batch_size)
     X, y = _check_pair(X, y)
     task = _task(model, loss, transform)
     _warn_of_pixels(X, transform)
@@ -302,7 +301,7 @@ def predict(
     >>> predict(nn.MLP([2, 3], rng=0), np.zeros((4, 2))).shape
     (4, 3)
     """
-    check_size("batch_size", batch_size)
+    check_integer("batch_size", batch_size)
     task, X = _task(model, F.cross_entropy, transform), check_rows(X)
     _warn_of_pixels(X, transform)
     return task.outputs(X, batch_size)
@@ -388,16 +387,14 @@ def _check_data(X: Any, y: Any, validation: Any) -> tuple[Pair, Pair | None]:
 
 def _check_sizes(model: Any, X: Any, epochs: Any, batch_size: Any) -> int:
     """Return the batch size, once it and the number of epochs are found to be possible."""
-    check_size("epochs", epochs)
+    check_integer("epochs", epochs)
     if batch_size is None:
         batch_size = min(BATCH_SIZE, len(X))
-    check_size("batch_size", batch_size)
-    if batch_size > len(X):
-        raise out_of_range("batch_size", batch_size, f"in 1..{len(X)}, the number of rows")
+    batch_size = check_integer("batch_size", batch_size, 1, len(X), "the number of rows")
     last = len(X) % batch_size or batch_size
     if last == 1 and X.ndim == 2 and any(isinstance(module, BatchNorm1d) for module in model.modules()):
         raise out_of_range("batch_size", batch_size, f"one that leaves no single row of {len(X)}, for BatchNorm1d")
-    return int(batch_size)
+    return batch_size
 
 
 def _rehearsed(task: _Task, metrics: Any, train: Pair, held: Pair | None) -> _Task:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import DataError, DtypeError, ShapeError, describe, out_of_range
-from .data import Array, as_array, as_classes, as_whole
+from ..checks import Array, as_array, as_classes, check_integer
+from ..errors import DataError, DtypeError, ShapeError, describe
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,8 +51,7 @@ def top_k_accuracy(scores: Any, labels: Any, k: int = 5) -> float:
     if scores.ndim != 2:
         raise ShapeError(f"scores has shape {scores.shape}, expected (N, C): a score for each class")
     _, true, num_classes = predicted_and_true(scores, labels)
-    if not 1 <= as_whole("k", k) <= num_classes:
-        raise out_of_range("k", k, f"in 1..{num_classes}, the number of classes")
+    check_integer("k", k, 1, num_classes, "the number of classes")
     own = scores[np.arange(len(scores)), true][:, None]
     ahead = (scores > own) | ((scores == own) & (np.arange(num_classes) < true[:, None]))
     return float(np.mean(np.count_nonzero(ahead, axis=1) < k))

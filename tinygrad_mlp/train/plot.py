@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..checks import Array, as_array, check_integer
 from ..errors import DataError, GraphError, ShapeError, describe, need
 from ..nn import Linear, Module
-from ..nn.layers import check_size
 from . import metrics
-from .data import Array, as_array, check_features
+from .data import check_features
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -165,7 +165,7 @@ def mistakes(
     >>> [axes.get_title() for axes in figure.axes]
     ['0 read as 1 (90 %)', '0 read as 1 (60 %)']
     """
-    check_size("count", count)
+    check_integer("count", count)
     X, probabilities = check_features(X), as_array(probabilities)
     predicted, true, num_classes = metrics.predicted_and_true(probabilities, labels)
     _check_probabilities(probabilities)
@@ -230,7 +230,7 @@ def first_layer(model: Module, shape: tuple[int, int] = (28, 28), count: int = 3
     >>> len(figure.axes)  # an image for each of three units, and the scale
     4
     """
-    check_size("count", count)
+    check_integer("count", count)
     _check_model(model)
     linear = next((module for module in model.modules() if isinstance(module, Linear)), None)
     if linear is None:
