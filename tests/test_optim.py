@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -111,6 +112,50 @@ def steps(opt: Any, gradients: Sequence[Sequence[Any]]) -> list[bytes]:
             p.grad = None if g is None else Tensor(np.full(p.shape, g, p.dtype))
         opt.step()
     return [p.data.tobytes() for p in params]
+
+
+def sgd_by_hand(p: Any, gradients: Sequence[Any], lr: float, momentum: float = 0, dampening: float = 0,
+                weight_decay: float = 0, nesterov: bool = False) -> Any:  # fmt: skip
+    for i, g in enumerate(gradients):
+        g = g + weight_decay * p
+        buf = g if i == 0 else momentum * buf + (1 - dampening) * g  # noqa: F821 - of the step before
+        p = p - lr * (g + momentum * buf if nesterov else buf if momentum else g)
+    return p
+
+
+def adam_by_hand(p: Any, gradients: Sequence[Any], lr: float, betas: Any = (0.9, 0.999), eps: float = 1e-8,
+                 weight_decay: float = 0, decay: float = 0) -> Any:  # fmt: skip
+    m = v = 0 * p
+    for t, g in enumerate(gradients, 1):
+        g, p = g + weight_decay * p, p - lr * decay * p
+        m, v = betas[0] * m + (1 - betas[0]) * g, betas[1] * v + (1 - betas[1]) * g**2
+        p = p - lr * (m / (1 - betas[0] ** t)) / (np.sqrt(v / (1 - betas[1] ** t)) + eps)
+    return p
+
+
+UPDATES: list[tuple[Any, Any, dict[str, Any]]] = [
+    (optim.SGD, sgd_by_hand, {}),
+    (optim.SGD, sgd_by_hand, {"weight_decay": 0.3}),
+    (optim.SGD, sgd_by_hand, {"momentum": 0.9}),
+    (optim.SGD, sgd_by_hand, {"momentum": 0.9, "dampening": 0.2, "weight_decay": 0.1}),
+    (optim.SGD, sgd_by_hand, {"momentum": 0.8, "nesterov": True}),
+    (optim.Adam, adam_by_hand, {}),
+    (optim.Adam, adam_by_hand, {"betas": (0.5, 0.7), "eps": 0.1, "weight_decay": 0.2}),
+    (optim.AdamW, partial(adam_by_hand, decay=0.01), {}),
+    (optim.AdamW, lambda p, gs, weight_decay, **o: adam_by_hand(p, gs, decay=weight_decay, **o), {"weight_decay": 0.3}),
+]
+
+
+@pytest.mark.parametrize(("kind", "by_hand", "options"), UPDATES)
+def test_updates_are_those_of_the_formula(kind: Any, by_hand: Any, options: dict[str, Any]) -> None:
+    rng = np.random.default_rng(0)
+    start, gradients = rng.normal(size=7), rng.normal(size=(5, 7)) * 0.1
+    p = Tensor(start.copy(), requires_grad=True)
+    opt = kind([p], lr=0.05, **options)
+    for g in gradients:
+        p.grad = Tensor(g)
+        opt.step()
+    np.testing.assert_allclose(p.data, by_hand(start, gradients, lr=0.05, **options), rtol=1e-12)
 
 
 def test_each_parameter_is_corrected_by_the_steps_of_its_own() -> None:

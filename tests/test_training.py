@@ -23,6 +23,7 @@ import pytest
 import tinygrad_mlp as tg
 from tinygrad_mlp import functional as F
 from tinygrad_mlp import nn, optim
+from tinygrad_mlp.train import progress
 from tinygrad_mlp.train.callbacks import (
     Callback,
     Checkpoint,
@@ -675,6 +676,73 @@ def test_the_protocol_is_called_in_order_and_ends_whatever_happens():
     assert calls == ["a begin", "a end"]
 
 
+def test_the_first_reason_to_stop_counts():
+    stops = [Each(lambda run, k=k: run.stop(f"reason {k}") if run.step >= 3 else None) for k in (1, 2)]
+    assert train(mlp(), callbacks=stops).stopped == "reason 1"
+
+
+def test_a_batch_ends_before_the_schedule_goes_on():
+    model, rates = mlp(), []
+    optimizer = optim.SGD(model.parameters(), lr=0.5)
+    schedule = optim.CosineAnnealingLR(optimizer, T_max=14)
+
+    def look(run):
+        assert run.lr == optimizer.param_groups[0]["lr"]
+        assert schedule.last_step == run.step - 1
+        rates.append(run.lr)
+
+    train(model, optimizer=optimizer, schedule=schedule, callbacks=[Each(look)])
+    assert len(set(rates)) == 14 and schedule.last_step == 14
+
+
+@pytest.mark.parametrize("batch_size", [1, 101, 202])
+def test_no_single_row_is_left_for_batch_norm(batch_size):
+    model = nn.Sequential(nn.Linear(5, 3, rng=0), nn.BatchNorm1d(3), nn.Linear(3, 2, rng=1))
+    before = bits(model)
+    with pytest.raises(ValueError, match=r"batch_size must be one that leaves no single row of 203, for BatchNorm1d"):
+        train(model, batch_size=batch_size)
+    assert bits(model) == before
+    train(mlp(), batch_size=batch_size, epochs=1)  # without batch norm, it may
+
+
+@pytest.mark.parametrize("jit", [True, False])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_augmented_batches_come_in_the_dtype_of_the_model(dtype, jit):
+    seen, model, twin = [], mlp(dtype=dtype), mlp(dtype=dtype)
+
+    class See(nn.Module):
+        def forward(self, x):
+            seen.append(x.dtype)
+            return x
+
+    other = np.float64 if dtype == np.float32 else np.float32
+    train(nn.Sequential(See(), model), X.astype(dtype), augment=lambda xb, rng: xb.astype(other), jit=jit)
+    train(twin, X, jit=jit)
+    assert set(seen) == {np.dtype(dtype)}
+    assert bits(model) == bits(twin)
+
+
+def test_a_callback_begins_anew_with_each_training(tmp_path):
+    def losses(*values):
+        return Each(on_epoch=lambda run: run.row.update(loss=values[run.epoch - 1]))
+
+    stopping, rates, averaging = EarlyStopping("loss", patience=1), LearningRateLogger(), WeightAveraging(start=0.0)
+    first = train(mlp(), epochs=3, callbacks=[losses(0.1, 0.2, 0.3), stopping, rates])
+    assert (len(first.rows), stopping.best, len(rates.lr)) == (2, 0.1, 14)
+    second = train(mlp(), epochs=3, callbacks=[losses(3.0, 2.0, 2.5), stopping, rates])
+    assert (len(second.rows), stopping.best, stopping.best_epoch, len(rates.lr)) == (3, 2.0, 2, 21)
+    model, twin, nothing = mlp(), mlp(), mlp()
+    train(mlp(), callbacks=[averaging])
+    for m, callback in ((model, averaging), (twin, WeightAveraging(start=0.0))):
+        train(m, callbacks=[callback])
+    assert bits(model) == bits(twin)
+    before = bits(nothing)
+    with pytest.raises(ZeroDivisionError):  # before an epoch has ended: no weights of another run come back
+        train(nothing, epochs=1, optimizer=optim.SGD(nothing.parameters(), lr=0.0),
+              callbacks=[stopping, averaging, Each(lambda run: 1 / 0)])  # fmt: skip
+    assert bits(nothing) == before
+
+
 def test_a_callback_stops_after_its_step_and_adds_columns():
     def add(run):
         run.row["extra"] = 2.0 * run.epoch
@@ -724,6 +792,48 @@ def test_a_bar_on_a_terminal(monkeypatch):
     text = screen.getvalue()
     assert "/21" in text and "loss" in text and "\r" in text
     assert len(re.findall(r"^ +[123] +\d\.\d+", text.replace("\r", "\n"), re.MULTILINE)) == 3
+
+
+class Bar:
+    """What a bar is told, in order; every third step it says that it has been drawn."""
+
+    def __init__(self, total):
+        self.total, self.told = total, []
+
+    def update(self):
+        self.told.append("step")
+        return self.told.count("step") % 3 == 0
+
+    def set_postfix_str(self, text, refresh):
+        self.told.append(text)
+        assert not refresh
+
+    def write(self, text):
+        self.told.append(f"row {text.split()[-8 if 'epoch' in text else 0]}")
+
+    def close(self):
+        self.told.append("close")
+
+
+def test_a_bar_is_told_of_each_step_and_row_and_closed_before_the_reason(monkeypatch, capsys):
+    bars = []
+    monkeypatch.setattr(progress, "_bar", lambda total: bars.append(Bar(total)) or bars[-1])
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    train(mlp(), progress=True, batch_size=60, callbacks=[Each(lambda run: run.stop("enough") if run.step == 6 else None)])
+    ((bar,), out) = bars, capsys.readouterr().out
+    assert bar.total == 8
+    kinds = [text if text in ("step", "close") else text.split()[0] for text in bar.told]
+    assert kinds == ["step"] * 3 + ["epoch", "step", "row"] + ["step"] * 2 + ["epoch", "row", "close"]
+    assert re.fullmatch(r"epoch 1 of 2, loss [\d.]+", bar.told[3])
+    assert out == "stopped: enough\n"
+
+
+def test_cells_of_a_row():
+    row = {"epoch": 3, "step": 7, "loss": 0.5, "lr": 1e-05, "seconds": 12.3456, "samples_per_second": 9.0}
+    assert progress.line(row).split() == ["3", "0.5000", "1.000e-05", "12.35"]
+    wide = {"epoch": 1, "mean_absolute_error": 1.0}
+    assert progress.heading(wide).splitlines()[0] == "    epoch  mean_absolute_error"
+    assert len(progress.line(wide)) == len(progress.heading(wide))
 
 
 def test_plain_lines_on_a_terminal_without_tqdm(monkeypatch):
