@@ -435,7 +435,8 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("a later run does not count", "max(every, key=lambda compiled: compiled.runs)", "min(every, key=lambda compiled: compiled.runs)"),
     ],
     "record": [
-        Fault("lr ** 2 of a live number is frozen", "__truediv__ = __rtruediv__ = __pow__ = __neg__ = _refuse", "__truediv__ = __rtruediv__ = __neg__ = _refuse"),
+        Fault("lr ** 2 of a live number is frozen", "    __pow__ = __rpow__ = __mod__", "    __rpow__ = __mod__"),
+        Fault("2 ** lr of a live number is frozen", "    __pow__ = __rpow__ = __mod__", "    __pow__ = __mod__"),
         Fault("modes stay after a recording that failed", 'self.undo.append(lambda: setattr(module, "training", before))', "pass"),
         Fault("the first change is undone last", "for restore in reversed(self.undo):", "for restore in self.undo:"),
         Fault("a generator goes on after a failure", 'self.undo.append(lambda: setattr(rng.bit_generator, "state", state))', "pass"),

@@ -567,6 +567,12 @@ def test_early_stopping_ends_with_the_best_weights():
     assert history.stopped.endswith("the weights are those of epoch 2, when it was 0.5")
 
 
+def test_an_equal_value_is_no_improvement():
+    stopping = EarlyStopping(patience=2)
+    train(mlp(), validation=0.2, epochs=9, callbacks=[validation_losses(0.5, 0.5, 0.5, 0.1), stopping])
+    assert (stopping.best, stopping.best_epoch) == (0.5, 1)
+
+
 def test_early_stopping_restores_after_an_error_too_and_takes_larger_accuracies_for_better():
     states = []
     values = [0.5, 0.9, math.nan, 0.7]
