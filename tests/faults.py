@@ -359,7 +359,7 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("outputs drop a graph late", "with _in_mode(self.model, training=False), no_grad():", "with _in_mode(self.model, training=False):"),
         Fault("a validation loss that is not finite goes on", 'if not math.isfinite(scores["loss"]):', "if False:"),
         Fault("batches that are not finite are a layer's fault", "    if bad := not_finite(xb):\n", "    if False:\n"),
-        Fault("a row of zeros is no class", "y.ndim == 1 and y.dtype.kind in \"biu\" and outputs.ndim == 2 and outputs.shape[1] > 1", "y.ndim == 1 and y.dtype.kind in \"biu\" and outputs.ndim == 2"),
+        Fault("a column of outputs is a choice of a class", "y.ndim == 1 and y.dtype.kind in \"biu\" and outputs.ndim == 2 and outputs.shape[1] > 1", "y.ndim == 1 and y.dtype.kind in \"biu\" and outputs.ndim == 2"),
         Fault("pace counts steps", "\"samples_per_second\": count / seconds", "\"samples_per_second\": len(kept) / seconds"),
         Fault("callbacks are told of no end after an error", "stack.callback(listener.on_train_end, run)\n        yield", "pass\n        yield\n        for listener in reversed(list(listeners)):\n            listener.on_train_end(run)"),
     ],

@@ -573,6 +573,32 @@ def test_products_of_equal_results_stay_apart(name: str, dtype: Any, shape: tupl
         assert step(x)._data.tobytes() == expected
 
 
+def test_a_product_is_not_put_into_the_memory_of_its_factors() -> None:
+    """NumPy would have to copy the factor first."""
+    w = Tensor(np.random.default_rng(0).normal(size=(6, 6)))
+    step = jit(lambda x: np.tanh(np.tanh(np.tanh(x) @ w) @ np.tanh(x).T))
+    for _ in range(3):
+        step(np.ones((6, 6)))
+    products = [call for call in step.plan.calls if call.op == "matmul"]
+    memory = lambda a: step.plan.place.get(a)
+    assert len(products) == 2
+    for call in products:
+        assert not any(memory(a) is memory(call.output) for a in call.inputs)
+
+
+def test_a_sum_with_its_own_transpose_has_memory_of_its_own() -> None:
+    def f(x: Any) -> Any:
+        y = np.tanh(x)
+        return np.sin(y + y.T)
+
+    x = np.random.default_rng(0).normal(size=(6, 6))
+    step = jit(f)
+    for _ in range(4):
+        assert leaves(step(x)) == leaves(f(Tensor(x)))
+    (add,) = [call for call in step.plan.calls if call.op == "add"]
+    assert step.plan.place[add.output] is not step.plan.place[add.inputs[0]]
+
+
 def test_returned_tensors_have_the_memory_layout_of_eager_ones() -> None:
     w = Tensor(np.arange(12.0).reshape(3, 4))
 
