@@ -44,6 +44,13 @@ def test_backward(f, data, message):
     assert x.grad is None
 
 
+def test_ranges_are_those_of_the_finite_entries():
+    x = tg.Tensor([1.0, np.inf, -2.0, np.nan], name="x")
+    with pytest.raises(FloatingPointError, match=r"x float64\(4,\) in \[-2, 1\] with 2 entries not finite"):
+        with tg.detect_anomaly():
+            np.tanh(x) * x
+
+
 def test_infinities_inside_of_a_rule_are_no_anomaly():
     x = tg.Tensor([2.0, 2.0, 2.0], requires_grad=True)
     with tg.detect_anomaly():

@@ -332,6 +332,15 @@ def test_no_grad_object_can_be_used_again() -> None:
         assert (x * 2).requires_grad
 
 
+def test_no_grad_object_nests_in_itself() -> None:
+    x, off = leaf(1.0), no_grad()
+    with off:
+        with off:
+            assert not (x * 2).requires_grad
+        assert not (x * 2).requires_grad
+    assert (x * 2).requires_grad
+
+
 def test_no_grad_tensors_are_leaves_and_new_leaves_still_require_grad() -> None:
     with no_grad():
         w = leaf(2.0)
@@ -769,6 +778,17 @@ def test_upstream_gradient_of_another_kind() -> None:
         assert array(x.grad).tolist() == [6, 8]
 
 
+def test_upstream_gradient_of_another_dtype_is_rounded_first() -> None:
+    rng = np.random.default_rng(0)
+    data, upstream = rng.uniform(0.5, 2, 50).astype(np.float32), rng.uniform(0.5, 2, 50)
+    found = []
+    for g in (upstream, upstream.astype(np.float32)):
+        x = leaf(data, np.float32)
+        y = np.exp(x * x)
+        found.append(array(grad(y, x, g)[0]))
+    assert found[0].tobytes() == found[1].tobytes()
+
+
 def test_gradient_does_not_flow_into_an_upstream_leaf_without_create_graph() -> None:
     x, v = leaf([1.0, 2.0]), leaf([3.0, 4.0])
     (g,) = grad(x * x, x, v, create_graph=True)
@@ -937,6 +957,30 @@ def test_hessians_against_closed_forms() -> None:
 def test_hessian_of_a_linear_function_is_zero(f: Callable[[Any], Any]) -> None:
     np.testing.assert_array_equal(array(tg.hvp(f, Tensor([1.0, 2.0]), np.ones(2))), np.zeros(2))
     np.testing.assert_array_equal(array(tg.hessian(f, Tensor([1.0, 2.0]))), np.zeros((2, 2)))
+
+
+def test_a_gradient_that_depends_on_something_else_has_a_hessian_of_zero() -> None:
+    w, x = leaf([1.0, 2.0]), leaf([3.0, 4.0])
+    np.testing.assert_array_equal(array(tg.hvp(lambda x: (w * x).sum(), x, np.ones(2))), [0, 0])
+    np.testing.assert_array_equal(array(tg.hessian(lambda x: (w * x).sum(), x)), np.zeros((2, 2)))
+
+
+def test_a_function_that_changes_its_point_is_noticed() -> None:
+    x = Tensor([1.0, 2.0])
+
+    def f(t: Tensor) -> Tensor:
+        y = (t * t).sum()
+        assign(x, np.zeros(2))
+        return y
+
+    with pytest.raises(GraphError, match="its data has changed since"):
+        tg.jacobian(f, x)
+
+
+def test_a_jacobian_can_be_differentiated() -> None:
+    x = leaf([1.0, 2.0])
+    tg.jacobian(lambda t: t**3, x, create_graph=True).sum().backward()
+    np.testing.assert_array_equal(array(x.grad), [6, 12])
 
 
 def test_jacobian_of_a_constant_function_is_zero() -> None:
@@ -1570,6 +1614,16 @@ def test_integer_tensors_take_part_as_constants() -> None:
     np.testing.assert_array_equal(array(grad((x**n).sum(), x)[0]), [1, 4])
 
 
+def test_powers_of_integers_are_numpys() -> None:
+    n = np.array([2, -3])
+    with pytest.raises(ValueError, match="[Ii]ntegers to negative integer powers"):
+        Tensor(n) ** -1
+    for exponent in (2, 0.5, -1.0, 2.0, 0):
+        with np.errstate(invalid="ignore"):
+            ours, theirs = Tensor(n) ** exponent, n**exponent
+        np.testing.assert_array_equal(array(ours), theirs, strict=True)
+
+
 def test_complex_tensors_flow_forward_only() -> None:
     z = Tensor(np.array([0.5 + 1e-30j]))
     for f in (np.tanh, np.exp, F.relu, F.softplus, np.abs, F.logsumexp, np.linalg.norm, lambda t: t.sum() * 2):
@@ -1582,6 +1636,13 @@ def test_complex_tensors_flow_forward_only() -> None:
 
 
 # Habits from elsewhere
+
+
+def test_an_empty_list_picks_nothing() -> None:
+    x = leaf(np.ones((2, 3)))
+    assert x[[]].shape == (0, 3)
+    assert x[:, []].shape == (2, 0)
+    np.testing.assert_array_equal(array(grad(x[[]].sum(), x)[0]), np.zeros((2, 3)))
 
 
 def test_assignment_to_an_item_is_refused() -> None:

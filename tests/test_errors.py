@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
+import tinygrad_mlp as tg
 from tinygrad_mlp import (
     CheckpointError,
     DataError,
@@ -25,7 +26,7 @@ from tinygrad_mlp import (
 )
 from tinygrad_mlp import functional as F
 from tinygrad_mlp.core.tracer import mode
-from tinygrad_mlp.errors import attempt, describe, nearest, out_of_range
+from tinygrad_mlp.errors import attempt, describe, nearest, need, out_of_range
 from tinygrad_mlp.nn.optim import SGD, Adam, AdamW, CosineAnnealingLR, OneCycleLR
 
 
@@ -630,3 +631,33 @@ def failing(error: Exception) -> Callable[..., Any]:
         raise error
 
     return fail
+
+
+def test_a_part_of_a_name_is_a_hint() -> None:
+    assert nearest("mse", ["mse_loss", "binary_cross_entropy"]).startswith("did you mean 'mse_loss'?")
+
+
+def test_the_line_is_the_users_however_deep_the_package_is() -> None:
+    step = tg.jit(lambda x: np.linalg.norm(x).item())
+    with pytest.raises(tg.RecordingError, match=r"item at test_errors.py:\d+ needs a value"):
+        step(np.ones(3))
+    with tg.detect_anomaly(), pytest.raises(FloatingPointError, match=r"called at test_errors.py:\d+"):
+        np.median(1 / Tensor([0.0]))
+
+
+def test_a_library_that_is_broken_is_not_called_absent(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a_broken_library.py").write_text("import what_it_lacks")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="No module named 'what_it_lacks'"):
+        need("a_broken_library", "plot")
+
+
+def test_an_error_inside_of_a_function_of_others_is_explained_once() -> None:
+    with pytest.raises(ShapeError) as error:
+        np.dot(Tensor(np.ones((2, 3))), np.ones((2, 4)))
+    assert str(error.value).startswith("matmul(float64(2, 3), float64(2, 4)): cannot multiply")
+
+
+def test_a_number_that_a_dtype_cannot_hold() -> None:
+    with pytest.raises(OverflowError, match=r"add\(int8\(2,\), 300\): .*out of bounds"):
+        Tensor(np.zeros(2, np.int8)) + 300

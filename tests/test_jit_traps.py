@@ -524,6 +524,92 @@ def test_a_gradient_that_is_an_input_or_a_view_of_a_result() -> None:
     assert_same(make)
 
 
+def test_a_gradient_that_is_read_before_and_after_it_is_replaced() -> None:
+    def make() -> Any:
+        a, b = parameter(3, name="a"), parameter(3, name="b", seed=2)
+        for p in (a, b):
+            p.grad = Tensor(np.ones(3))
+
+        def step(x: Any) -> Any:
+            old = a.grad
+            a.grad = old + x.sum(axis=0)
+            return (old * a.grad).sum(), old.sum()
+
+        return step, [a, b]
+
+    assert_same(make)
+
+
+def test_a_gradient_that_becomes_that_of_another() -> None:
+    def make() -> Any:
+        a, b = parameter(3, name="a"), parameter(3, name="b", seed=2)
+        for p in (a, b):
+            p.grad = Tensor(np.ones(3))
+
+        def step(x: Any) -> Any:
+            old = a.grad
+            a.grad = x.sum(axis=0)
+            b.grad = old + 1
+            return x.sum()
+
+        return step, [a, b]
+
+    assert_same(make)
+
+
+def test_a_gradient_that_is_returned_and_added_to() -> None:
+    def make() -> Any:
+        a = parameter(3, name="a")
+        a.grad = Tensor(np.ones(3))
+
+        def step(x: Any) -> Any:
+            old = a.grad
+            a.grad = old + x.sum(axis=0)
+            return old, a.grad
+
+        return step, [a]
+
+    assert_same(make)
+
+
+def test_equal_calls_before_and_after_an_assignment() -> None:
+    def make() -> Any:
+        w = parameter(3, 2)
+
+        def step(x: Any) -> Any:
+            with tg.no_grad():
+                before = np.tanh(w), w.T * 2, np.tanh(x @ w)
+                operator.isub(w, 0.1)
+                return before, np.tanh(w), w.T * 2, np.tanh(x @ w)
+
+        return step, [w]
+
+    assert_same(make)
+
+
+def test_equal_results_that_are_returned_are_two() -> None:
+    step = jit(lambda x: (np.tanh(x), np.tanh(x), [np.tanh(x)]))
+    for i in range(4):
+        first, second, (third,) = step(X[i])
+        first._data[...] = 7
+        np.testing.assert_array_equal(second._data, np.tanh(X[i]))
+        second._data[...] = 8
+        np.testing.assert_array_equal(third._data, np.tanh(X[i]))
+
+
+def test_draws_that_nothing_needs_are_drawn_all_the_same() -> None:
+    def make() -> Any:
+        rng = np.random.default_rng(3)
+
+        def step(x: Any) -> Any:
+            F.dropout(x, 0.5, rng)
+            return F.dropout(x, 0.5, rng)
+
+        return step, []
+
+    assert_same(make)
+
+
 def test_gradients_are_read_after_the_step() -> None:
     step_of, (w, b, _) = training()
     step = jit(step_of)
@@ -898,6 +984,54 @@ FAILURES = [
     "in the middle of the step",
     "returns an array",
 ]
+
+
+def test_modes_after_a_recording_that_failed() -> None:
+    model = nn.Sequential(nn.Dropout(0.5, rng=0), nn.Sequential(nn.Dropout(0.5, rng=1)))
+    model[1][0].eval()
+    before = [module.training for module in model.modules()]
+
+    def step(x: Any) -> Any:
+        model.eval()
+        y = model(x)
+        model[1].train()
+        return y.sum().item()
+
+    for _ in range(2):
+        with pytest.raises(RecordingError, match="item"):
+            jit(step)(X[0])
+        assert [module.training for module in model.modules()] == before
+
+
+class Odd(optim.SGD):
+    """Computes with a number what is not to be frozen."""
+
+    compute: Callable[[Any], Any]
+
+    @staticmethod
+    def formula(p: Any, g: Any, *, lr: float, **_: Any) -> Any:
+        return (p - Odd.compute(lr) * g,)
+
+
+@pytest.mark.parametrize("compute", [
+    lambda lr: lr**2, lambda lr: 2**lr, lambda lr: lr + 1, lambda lr: 1 - lr, lambda lr: lr * 2, lambda lr: lr / 2,
+    lambda lr: 1 / lr, lambda lr: -lr, lambda lr: lr * lr, abs, lambda lr: lr % 1, lambda lr: lr // 2, lambda lr: 1 // lr,
+])  # fmt: skip
+def test_numbers_that_are_computed_of_a_live_one(compute: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Odd, "compute", compute, raising=False)
+    w = parameter(3, 2)
+    before, opt = w._data.tobytes(), Odd([w], lr=0.1)
+
+    def step(x: Any) -> Any:
+        loss = (x @ w).sum()
+        opt.zero_grad()
+        loss.backward()
+        opt.step()
+        return loss
+
+    with pytest.raises(RecordingError, match="a live number takes part in array ops only"):
+        jit(step)(X[0])
+    assert w._data.tobytes() == before
 
 
 @pytest.mark.parametrize("calls", [0, 1, 2])

@@ -190,6 +190,12 @@ def test_scikit_learn_agrees(seed: int) -> None:
     np.testing.assert_allclose(classification_report(predictions, labels), np.transpose(columns), rtol=1e-14)
 
 
+def test_labels_are_in_one_class_each():
+    for labels in ([[1, 1], [0, 1]], [[0, 0], [0, 1]]):
+        with pytest.raises(DataError, match="are not one-hot rows"):
+            confusion_matrix([0, 1], labels)
+
+
 def test_labels_are_no_probabilities():
     with pytest.raises(DataError, match="predictions come first"):
         confusion_matrix([0, 1], [[0.3, 0.7], [0.8, 0.2]])

@@ -496,6 +496,10 @@ VALUES: list[tuple[nn.Module, Callable[[Array], Array]]] = [
     (nn.Softmax(), softmax),
     (nn.Softmax(0), lambda x: softmax(x.T).T),
     (nn.LogSoftmax(), lambda x: np.log(softmax(x))),
+    (nn.LogSoftmax(0), lambda x: np.log(softmax(x.T).T)),
+    (nn.LayerNorm(3, 0.3, dtype=F64), lambda x: (x.T - x.mean(1)).T / np.sqrt(x.var(1) + 0.3)[:, None]),
+    (nn.BatchNorm1d(3, 0.3, dtype=F64), lambda x: (x - x.mean(0)) / np.sqrt(x.var(0) + 0.3)),
+    (nn.BatchNorm1d(3, 0.3, dtype=F64).eval(), lambda x: x / np.sqrt(1.3)),
     (nn.LayerNorm(3, dtype=F64), lambda x: (x.T - x.mean(1)).T / np.sqrt(x.var(1) + 1e-5)[:, None]),
 ]
 
@@ -865,6 +869,12 @@ class TestSequential:
 
 
 class TestMLP:
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    def test_every_parameter_and_statistic_has_its_dtype(self, dtype: Any) -> None:
+        model = nn.MLP([4, 3, 2], batch_norm=True, dropout=0.5, rng=0, dtype=dtype)
+        assert {array.dtype for array in model.state_dict().values()} == {np.dtype(dtype), np.dtype(np.int64)}
+        assert model(np.ones((5, 4), dtype)).dtype == dtype
+
     @pytest.mark.parametrize("sizes", [[784, 256, 10], (784, 256, 10), [np.int64(784), 256, 10]])
     def test_is_a_sequential_with_pytorchs_keys(self, sizes: Any) -> None:
         model = nn.MLP(sizes, rng=0)

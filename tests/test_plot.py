@@ -256,6 +256,12 @@ def test_mistakes_are_drawn_with_their_images_the_surest_first() -> None:
     assert [axes.get_title() for axes in figure.axes] == titles[:1]
 
 
+def test_equal_mistakes_are_drawn_as_they_stand() -> None:
+    probabilities = np.tile([0.25, 0.75], (40, 1))
+    figure = tg.plot.mistakes(np.arange(80.0).reshape(40, 2), probabilities, np.zeros(40, int), (1, 2), count=40)
+    assert [axes.images[0].get_array()[0, 0] for axes in figure.axes] == list(np.arange(0.0, 80.0, 2))
+
+
 def test_mistakes_with_long_names_have_titles_of_two_lines_that_fit() -> None:
     names = ["Ankle boot", "T-shirt/top", "Pullover"]
     wrong = np.tile(PROBABILITIES[2], (25, 1))
@@ -340,6 +346,14 @@ def test_first_layer_refuses(model: Any, changes: dict[str, Any], error: type[Ex
     assert fragment in str(caught.value)
 
 
+def test_weights_of_zero_are_white() -> None:
+    model = nn.MLP([4, 3], rng=0)
+    model.load_state_dict({name: np.zeros_like(a) for name, a in model.state_dict().items()})
+    (image,) = tg.plot.first_layer(model, (2, 2)).axes[0].images
+    assert image.norm.vmin < image.norm.vmax
+    assert image.norm(0.0) == 0.5
+
+
 def test_first_layer_refuses_weights_that_are_not_finite() -> None:
     model = nn.Linear(6, 4)
     with tg.no_grad():
@@ -377,6 +391,13 @@ def test_gradient_flow_says_what_has_no_place_on_the_axis() -> None:
     }  # fmt: skip
     assert curves(axes)["mean"][1] == [2, 4, 5]
     drawn(figure)
+
+
+def test_gradient_flow_adds_up_in_float64() -> None:
+    model = nn.Linear(2, 2, bias=False, rng=0)
+    model.weight.grad = tg.Tensor(np.full((2, 2), 3e38, np.float32))
+    mean, largest = (line.get_xdata() for line in tg.plot.gradient_flow(model).axes[0].lines[-2:])
+    np.testing.assert_allclose([*mean, *largest], 3e38, rtol=1e-7)
 
 
 def test_gradient_flow_of_nothing_but_zeros_is_drawn() -> None:

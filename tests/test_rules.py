@@ -316,6 +316,19 @@ def test_gradients_have_shape_dtype_and_memory_of_their_own(function: Function) 
 
 
 @every_function
+def test_only_views_share_memory_and_with_it_the_version(function: Function) -> None:
+    for call in calls_of(function):
+        ts = leaves(call.arrays)
+        if len(ts) != 1:
+            continue
+        for out in results(call.on(ts)):
+            if isinstance(out, Tensor) and out is not ts[0] and out.size:
+                shares = np.shares_memory(out.data, ts[0].data)
+                assert shares == (out._version is ts[0]._version), call
+                assert RULES[function].view or RULES[function].kind == "composite" or not shares, call
+
+
+@every_function
 def test_float32_agrees_with_float64(function: Function) -> None:
     for p in problems(function):
         narrow = [a.astype(np.float32) for a in p.inputs]
@@ -588,6 +601,27 @@ def test_edges(name: str) -> None:
     assert out.requires_grad == (slope_at is not None)
     if out.requires_grad:
         np.testing.assert_array_equal(tg.grad(out, t, np.ones(out.shape))[0].numpy(), slope_at)
+
+
+def test_ties_are_sorted_as_they_stand() -> None:
+    x, y = np.random.default_rng(0).integers(0, 3, (2, 500)).astype(float)
+    t = Tensor(x, requires_grad=True)
+    (g,) = tg.grad(np.sort(t), t, np.arange(500.0))
+    np.testing.assert_array_equal(g.numpy()[np.argsort(x, kind="stable")], np.arange(500.0))
+    np.testing.assert_array_equal(np.lexsort(Tensor(np.stack([x, y]))).numpy(), np.lexsort([x, y]))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_binary_cross_entropy_is_exact_near_0_and_1(dtype: Any) -> None:
+    digits = 11 if dtype == np.float64 else 6
+    p = np.array([0.1**k for k in range(1, digits)] + [1 - 0.1**k for k in range(1, digits)], dtype)
+    exact = p.astype(np.longdouble)
+    for target, value, slope_at in ((0, -np.log1p(-exact), 1 / (1 - exact)), (1, -np.log(exact), -1 / exact)):
+        t = Tensor(p, requires_grad=True)
+        out = elementwise.bce(t, np.full(p.shape, target, dtype))
+        np.testing.assert_allclose(out.detach().numpy(), value, rtol=4 * np.finfo(dtype).eps)
+        (g,) = tg.grad(out, t, np.ones(p.shape, dtype))
+        np.testing.assert_allclose(g.numpy(), slope_at, rtol=8 * np.finfo(dtype).eps)
 
 
 def test_nanmax_of_nothing_warns_like_numpy() -> None:

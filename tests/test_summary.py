@@ -110,6 +110,24 @@ def test_einsum_as_numpy_reads_it():
     assert tg.summary(Products(), (3, 4)).total.multiply_adds == 60 + 2 * 168
 
 
+class Fallback(nn.Module):
+    """Goes on without a part that cannot be called."""
+
+    def __init__(self):
+        self.broken, self.weight = nn.Linear(9, 9, rng=0), nn.Parameter(np.ones((3, 2), np.float32))
+
+    def forward(self, x):
+        try:
+            return self.broken(x)
+        except tg.ShapeError:
+            return x @ self.weight
+
+
+def test_work_after_an_error_is_that_of_the_module_that_goes_on():
+    rows = {row.name: row.multiply_adds for row in tg.summary(Fallback(), 3).rows}
+    assert rows == {"": 6, "broken": 0}
+
+
 def test_functions_made_of_products_count_too():
     class Products(nn.Module):
         def forward(self, x):  # (1, 6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import csv
 import io
 import math
@@ -23,6 +24,7 @@ import pytest
 import tinygrad_mlp as tg
 from tinygrad_mlp import functional as F
 from tinygrad_mlp import nn, optim
+from tinygrad_mlp.train import progress
 from tinygrad_mlp.train.callbacks import (
     Callback,
     Checkpoint,
@@ -165,6 +167,22 @@ def r_squared(outputs, targets):
     return 1 - np.sum((outputs - targets) ** 2) / np.sum((targets - targets.mean()) ** 2)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_loss_of_ones_own_gets_targets_in_the_dtype_of_the_model(dtype):
+    seen = []
+
+    def squares(outputs, targets):
+        seen.append((outputs.dtype, targets.dtype))
+        return ((outputs[:, 0] - targets) ** 2).mean()
+
+    train(mlp((5, 1), dtype=dtype), y=X[:, 0].astype(np.float64), loss=squares, jit=False, validation=0.2)
+    assert set(seen) == {(np.dtype(dtype), np.dtype(dtype))}
+    seen.clear()
+    history = train(mlp((5, 1), dtype=dtype), loss=squares, jit=False)  # a column of outputs is no choice of a class
+    assert set(seen) == {(np.dtype(dtype), Y.dtype)}
+    assert "accuracy" not in history.rows[0]
+
+
 def test_a_fraction_keeps_the_last_rows_out_of_the_training():
     given, kept = mlp(), mlp()
     by_pair = train(given, X[:162], Y[:162], validation=(X[162:], Y[162:]))
@@ -209,6 +227,13 @@ def test_transform_sees_every_batch_and_augment_those_of_the_training():
     assert len({number for *_, number in augmented}) == 3
     before = tg.predict(model, pixels, transform=tg.scale_pixels)
     assert before.tobytes() == tg.predict(model, pixels / np.float32(255)).tobytes()
+
+
+def test_augmentation_leaves_the_order_what_it_is():
+    seen, rng = [], np.random.default_rng(7)
+    train(mlp(), seed=7, augment=lambda xb, rng: seen.append(xb) or xb + 0 * rng.normal(size=xb.shape))
+    expected = [xb for _ in range(2) for xb, _ in tg.minibatches(X, Y, 32, rng=rng)]
+    assert [xb.tobytes() for xb in seen] == [xb.tobytes() for xb in expected]
 
 
 def test_predictions_come_in_batches_without_a_graph_and_leave_the_mode():
@@ -365,6 +390,27 @@ def test_modules_that_the_model_does_not_know_of_are_noticed():
         train(Listed(), epochs=1)
 
 
+def test_a_frozen_module_need_not_be_known():
+    model = nn.Sequential(mlp((5, 5)), nn.Linear(5, 2, rng=0))
+    outside = nn.Linear(5, 5, rng=1).requires_grad_(False)
+    model.forward = lambda x: model[1](outside(x))
+    train(model)  # and a warning is an error
+
+
+@pytest.mark.parametrize(("row", "fits"), [
+    ([0.5, 0.5], True), ([0.3, 0.7005], True), ([1.0, 1.0], False), ([0.5, 0.51], False), ([0.5, 0.49], False),
+    ([1.5, -0.5], False), ([0.0, 0.0], False),
+])  # fmt: skip
+def test_rows_of_probabilities_add_up_to_1(row, fits):
+    y = np.tile([[0.25, 0.75]], (203, 1))
+    y[100] = row
+    if fits:
+        train(mlp(), y=y)
+    else:
+        with pytest.raises(tg.DataError, match=r"y, row 100: cross_entropy takes labels or rows of probabilities"):
+            train(mlp(), y=y)
+
+
 def test_what_cannot_be_recorded_says_how_to_train_it_all_the_same():
     class Peeks(nn.Sequential):
         def forward(self, x):
@@ -422,6 +468,18 @@ def test_pixels_that_are_not_scaled_get_a_warning_that_says_what_to_do():
 # How it ends
 
 
+@pytest.mark.parametrize(("low", "high", "looks"), [
+    (0, 255, True), (0, 128, True), (3, 255, True), (0, 127, False), (-1, 255, False), (0, 256, False), (0, 200.5, False),
+])  # fmt: skip
+def test_what_looks_like_pixels(low, high, looks):
+    pixels = np.full((4, 5), low, float)
+    pixels[0, 0] = high
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        tg.predict(mlp(), pixels)
+    assert bool(caught) == looks
+
+
 def test_a_loss_that_is_not_finite_stops_before_it_reaches_the_weights():
     class Sqrt(nn.Module):
         def forward(self, x):
@@ -460,6 +518,16 @@ def test_it_names_weights_batches_and_the_loss_and_keeps_the_history():
         train(model, optimizer=optimizer, batch_size=203 - 41, validation=0.2, epochs=1)
 
 
+def test_the_search_for_the_layer_leaves_no_trace():
+    rng, twin_rng = np.random.default_rng(3), np.random.default_rng(3)
+    model = nn.Sequential(nn.Linear(5, 4, rng=0), nn.BatchNorm1d(4), nn.Dropout(0.5, rng=rng), nn.Linear(4, 2, rng=1))
+    with pytest.raises(tg.NonFiniteError, match="the loss itself is to blame"):
+        train(model, loss=lambda o, t: F.cross_entropy(o, t) + np.inf)
+    assert model[1].num_batches_tracked.item() == 1  # that of the step that has failed
+    F.dropout(np.ones((32, 4)), 0.5, twin_rng)
+    assert rng.bit_generator.state == twin_rng.bit_generator.state
+
+
 def test_inside_of_detect_anomaly_the_op_is_named():
     class Root(nn.Module):
         def forward(self, x):
@@ -490,6 +558,17 @@ def test_ctrl_c_ends_the_training_after_the_step_that_runs():
     assert history.rows[-1]["validation_loss"] == tg.evaluate(model, X[162:], Y[162:])["loss"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert "stopped: interrupted" in repr(history)
+
+
+@pytest.mark.usefixtures("usual_ctrl_c")
+@pytest.mark.parametrize("fails", [False, True])
+def test_ctrl_c_is_left_as_it_was_found(fails):
+    during = []
+    look = Each(on_epoch=lambda run: during.append(signal.getsignal(signal.SIGINT)) or (fails and 1 / 0))
+    with pytest.raises(ZeroDivisionError) if fails else contextlib.nullcontext():
+        train(mlp(), callbacks=[look])
+    assert signal.default_int_handler not in during
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @pytest.mark.usefixtures("usual_ctrl_c")
@@ -566,6 +645,12 @@ def test_early_stopping_ends_with_the_best_weights():
     assert history.stopped.endswith("the weights are those of epoch 2, when it was 0.5")
 
 
+def test_an_equal_value_is_no_improvement():
+    stopping = EarlyStopping(patience=2)
+    train(mlp(), validation=0.2, epochs=9, callbacks=[validation_losses(0.5, 0.5, 0.5, 0.1), stopping])
+    assert (stopping.best, stopping.best_epoch) == (0.5, 1)
+
+
 def test_early_stopping_restores_after_an_error_too_and_takes_larger_accuracies_for_better():
     states = []
     values = [0.5, 0.9, math.nan, 0.7]
@@ -619,6 +704,13 @@ def test_logs_of_rows_and_learning_rates(tmp_path):
     assert history.frame["lr"].tolist() == expected[6::7]
 
 
+def test_a_log_has_the_columns_of_its_first_row(tmp_path):
+    late = Each(on_epoch=lambda run: run.row.update({"late": 1.0} if run.epoch > 1 else {}))
+    history = train(mlp(), callbacks=[late, CSVLogger(tmp_path / "log.csv")])
+    first, second = rows_of(tmp_path / "log.csv")
+    assert first == history.rows[0] and second == {k: v for k, v in history.rows[1].items() if k != "late"}
+
+
 @pytest.mark.parametrize("decay", [None, 0.75])
 def test_weight_averaging_loads_the_mean_of_the_last_epochs(decay):
     states = []
@@ -635,6 +727,14 @@ def test_weight_averaging_loads_the_mean_of_the_last_epochs(decay):
         assert array.dtype == states[0][name].dtype
         np.testing.assert_allclose(array, average, rtol=1e-6)
     assert bits(model) != {name: array.tobytes() for name, array in states[-1].items()}
+
+
+def test_an_average_of_many_epochs_is_rounded_once():
+    table = np.random.default_rng(0).normal(size=(40, 2, 5)).astype(np.float32)
+    model = nn.Linear(5, 2, bias=False, rng=0)
+    fill = Each(on_epoch=lambda run: run.model.load_state_dict({"weight": table[run.epoch - 1]}))
+    train(model, X[:8], Y[:8], batch_size=8, epochs=40, callbacks=[fill, WeightAveraging(start=0.0)])
+    assert bits(model) == {"weight": table.astype(float).mean(axis=0).astype(np.float32).tobytes()}
 
 
 def test_an_average_that_has_not_begun_changes_nothing():
@@ -673,6 +773,73 @@ def test_the_protocol_is_called_in_order_and_ends_whatever_happens():
     with pytest.raises(OSError):
         train(model, callbacks=[Listener("a"), CSVLogger("no/such/folder/x.csv")])
     assert calls == ["a begin", "a end"]
+
+
+def test_the_first_reason_to_stop_counts():
+    stops = [Each(lambda run, k=k: run.stop(f"reason {k}") if run.step >= 3 else None) for k in (1, 2)]
+    assert train(mlp(), callbacks=stops).stopped == "reason 1"
+
+
+def test_a_batch_ends_before_the_schedule_goes_on():
+    model, rates = mlp(), []
+    optimizer = optim.SGD(model.parameters(), lr=0.5)
+    schedule = optim.CosineAnnealingLR(optimizer, T_max=14)
+
+    def look(run):
+        assert run.lr == optimizer.param_groups[0]["lr"]
+        assert schedule.last_step == run.step - 1
+        rates.append(run.lr)
+
+    train(model, optimizer=optimizer, schedule=schedule, callbacks=[Each(look)])
+    assert len(set(rates)) == 14 and schedule.last_step == 14
+
+
+@pytest.mark.parametrize("batch_size", [1, 101, 202])
+def test_no_single_row_is_left_for_batch_norm(batch_size):
+    model = nn.Sequential(nn.Linear(5, 3, rng=0), nn.BatchNorm1d(3), nn.Linear(3, 2, rng=1))
+    before = bits(model)
+    with pytest.raises(ValueError, match=r"batch_size must be one that leaves no single row of 203, for BatchNorm1d"):
+        train(model, batch_size=batch_size)
+    assert bits(model) == before
+    train(mlp(), batch_size=batch_size, epochs=1)  # without batch norm, it may
+
+
+@pytest.mark.parametrize("jit", [True, False])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_augmented_batches_come_in_the_dtype_of_the_model(dtype, jit):
+    seen, model, twin = [], mlp(dtype=dtype), mlp(dtype=dtype)
+
+    class See(nn.Module):
+        def forward(self, x):
+            seen.append(x.dtype)
+            return x
+
+    other = np.float64 if dtype == np.float32 else np.float32
+    train(nn.Sequential(See(), model), X.astype(dtype), augment=lambda xb, rng: xb.astype(other), jit=jit)
+    train(twin, X, jit=jit)
+    assert set(seen) == {np.dtype(dtype)}
+    assert bits(model) == bits(twin)
+
+
+def test_a_callback_begins_anew_with_each_training(tmp_path):
+    def losses(*values):
+        return Each(on_epoch=lambda run: run.row.update(loss=values[run.epoch - 1]))
+
+    stopping, rates, averaging = EarlyStopping("loss", patience=1), LearningRateLogger(), WeightAveraging(start=0.0)
+    first = train(mlp(), epochs=3, callbacks=[losses(0.1, 0.2, 0.3), stopping, rates])
+    assert (len(first.rows), stopping.best, len(rates.lr)) == (2, 0.1, 14)
+    second = train(mlp(), epochs=3, callbacks=[losses(3.0, 2.0, 2.5), stopping, rates])
+    assert (len(second.rows), stopping.best, stopping.best_epoch, len(rates.lr)) == (3, 2.0, 2, 21)
+    model, twin, nothing = mlp(), mlp(), mlp()
+    train(mlp(), callbacks=[averaging])
+    for m, callback in ((model, averaging), (twin, WeightAveraging(start=0.0))):
+        train(m, callbacks=[callback])
+    assert bits(model) == bits(twin)
+    before = bits(nothing)
+    with pytest.raises(ZeroDivisionError):  # before an epoch has ended: no weights of another run come back
+        train(nothing, epochs=1, optimizer=optim.SGD(nothing.parameters(), lr=0.0),
+              callbacks=[stopping, averaging, Each(lambda run: 1 / 0)])  # fmt: skip
+    assert bits(nothing) == before
 
 
 def test_a_callback_stops_after_its_step_and_adds_columns():
@@ -724,6 +891,48 @@ def test_a_bar_on_a_terminal(monkeypatch):
     text = screen.getvalue()
     assert "/21" in text and "loss" in text and "\r" in text
     assert len(re.findall(r"^ +[123] +\d\.\d+", text.replace("\r", "\n"), re.MULTILINE)) == 3
+
+
+class Bar:
+    """What a bar is told, in order; every third step it says that it has been drawn."""
+
+    def __init__(self, total):
+        self.total, self.told = total, []
+
+    def update(self):
+        self.told.append("step")
+        return self.told.count("step") % 3 == 0
+
+    def set_postfix_str(self, text, refresh):
+        self.told.append(text)
+        assert not refresh
+
+    def write(self, text):
+        self.told.append(f"row {text.split()[-8 if 'epoch' in text else 0]}")
+
+    def close(self):
+        self.told.append("close")
+
+
+def test_a_bar_is_told_of_each_step_and_row_and_closed_before_the_reason(monkeypatch, capsys):
+    bars = []
+    monkeypatch.setattr(progress, "_bar", lambda total: bars.append(Bar(total)) or bars[-1])
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    train(mlp(), progress=True, batch_size=60, callbacks=[Each(lambda run: run.stop("enough") if run.step == 6 else None)])
+    ((bar,), out) = bars, capsys.readouterr().out
+    assert bar.total == 8
+    kinds = [text if text in ("step", "close") else text.split()[0] for text in bar.told]
+    assert kinds == ["step"] * 3 + ["epoch", "step", "row"] + ["step"] * 2 + ["epoch", "row", "close"]
+    assert re.fullmatch(r"epoch 1 of 2, loss [\d.]+", bar.told[3])
+    assert out == "stopped: enough\n"
+
+
+def test_cells_of_a_row():
+    row = {"epoch": 3, "step": 7, "loss": 0.5, "lr": 1e-05, "seconds": 12.3456, "samples_per_second": 9.0}
+    assert progress.line(row).split() == ["3", "0.5000", "1.000e-05", "12.35"]
+    wide = {"epoch": 1, "mean_absolute_error": 1.0}
+    assert progress.heading(wide).splitlines()[0] == "    epoch  mean_absolute_error"
+    assert len(progress.line(wide)) == len(progress.heading(wide))
 
 
 def test_plain_lines_on_a_terminal_without_tqdm(monkeypatch):

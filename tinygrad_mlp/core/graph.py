@@ -106,7 +106,7 @@ def apply(function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[s
             return type(out)([wrap(np.asarray(part)) for part in out])
         out = np.asarray(out)
     result = wrap(out)
-    if rule.view and out.base is not None and isinstance(inputs[0], Value):
+    if rule.view and isinstance(inputs[0], Value) and np.may_share_memory(out, arrays[0]):
         result._version = inputs[0]._version
     if not tracked:
         result._cut = next((a._cut for a in inputs if isinstance(a, Value) and a._cut), None)

@@ -91,7 +91,8 @@ class Live(float):
     def _refuse(self, *_: Any) -> Any:
         raise RecordingError("a live number takes part in array ops only; compute it in Optimizer.scalars")
 
-    __add__ = __radd__ = __sub__ = __rsub__ = __truediv__ = __rtruediv__ = __pow__ = __neg__ = _refuse
+    __add__ = __radd__ = __sub__ = __rsub__ = __truediv__ = __rtruediv__ = __neg__ = __abs__ = _refuse
+    __pow__ = __rpow__ = __mod__ = __rmod__ = __floordiv__ = __rfloordiv__ = _refuse
 
     def __mul__(self, other: Any) -> Any:
         return NotImplemented if isinstance(other, Value) else self._refuse()

@@ -1,0 +1,255 @@
+"""Optimisers and schedules: every rate against a table by hand, and the state that steps keep."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tinygrad_mlp import Tensor
+from tinygrad_mlp.errors import CheckpointError, GraphError
+from tinygrad_mlp.nn import optim
+
+
+def parameter(*values: float, dtype: Any = np.float64) -> Tensor:
+    return Tensor(np.array(values, dtype), requires_grad=True)
+
+
+def rates(schedule: Any, steps: int) -> list[list[float]]:
+    """The rates of all groups at so many steps."""
+    found = []
+    for _ in range(steps):
+        found.append(schedule.get_last_lr())
+        schedule.step()
+    return found
+
+
+SQRT2, SQRT3 = math.sqrt(2), math.sqrt(3)
+COSINES: dict[str, tuple[dict[str, Any], Sequence[float]]] = {
+    "plain": ({"T_max": 4}, [1, (2 + SQRT2) / 4, 1 / 2, (2 - SQRT2) / 4, 0, 0, 0]),
+    "a step": ({"T_max": 1}, [1, 0, 0]),
+    "a floor": ({"T_max": 2, "eta_min": 0.2}, [1, 0.6, 0.2, 0.2, 0.2]),
+    "a step of warm-up": ({"T_max": 3, "warmup": 1}, [1 / 2, 1, 1 / 2, 0, 0]),
+    "warm-up": (
+        {"T_max": 6, "eta_min": 0.1, "warmup": 3},
+        [1 / 4, 2 / 4, 3 / 4, 1, 0.1 + 0.9 * 3 / 4, 0.1 + 0.9 / 4, 0.1, 0.1, 0.1, 0.1],
+    ),
+    "nearly all is warm-up": ({"T_max": 5, "warmup": 4}, [0.2, 0.4, 0.6, 0.8, 1, 0, 0]),
+}
+
+
+@pytest.mark.parametrize("name", COSINES)
+def test_every_rate_of_a_cosine(name: str) -> None:
+    options, shares = COSINES[name]
+    groups = [{"params": [parameter(1.0)]}, {"params": [parameter(1.0)], "lr": 0.3}]
+    found = rates(optim.CosineAnnealingLR(optim.SGD(groups, lr=2.0), **options), len(shares))
+    np.testing.assert_allclose(found, [[2 * share, 0.3 * share] for share in shares], rtol=1e-14, atol=1e-16)
+
+
+CYCLES: dict[str, tuple[dict[str, Any], Sequence[float]]] = {
+    "half up": (
+        {"total_steps": 8, "pct_start": 0.5, "div_factor": 4, "final_div_factor": 25},
+        [1 / 4, 7 / 16, 13 / 16, 1, *(0.01 + 0.99 * (2 + c) / 4 for c in (SQRT2, 0, -SQRT2)), 0.01, 0.01, 0.01],
+    ),
+    "no whole step is the top": (
+        {"total_steps": 5, "pct_start": 0.5, "div_factor": 2, "final_div_factor": 5},
+        [1 / 2, 7 / 8, 0.1 + 0.9 * (1 + math.cos(math.pi / 5)) / 2, 0.1 + 0.9 * (1 + math.cos(math.pi * 3 / 5)) / 2]
+        + [0.1] * 3,
+    ),
+    "by default": ({"total_steps": 10}, [1 / 25, (1 + 1 / 25) / 2, 1]),
+}
+
+
+@pytest.mark.parametrize("name", CYCLES)
+def test_every_rate_of_a_cycle(name: str) -> None:
+    options, shares = CYCLES[name]
+    groups = [{"params": [parameter(1.0)]}, {"params": [parameter(1.0)], "lr": 0.3}]
+    optimizer = optim.SGD(groups, lr=2.0)
+    schedule = optim.OneCycleLR(optimizer, max_lr=3.0, **options)
+    assert [group["lr"] for group in optimizer.param_groups] == schedule.get_last_lr()
+    found = rates(schedule, len(shares))
+    np.testing.assert_allclose(found, [[3 * share, 3 * share] for share in shares], rtol=1e-14)
+
+
+def test_a_cycle_ends_at_its_last_rate_by_default() -> None:
+    schedule = optim.OneCycleLR(optim.SGD([parameter(1.0)]), max_lr=1.0, total_steps=10)
+    assert rates(schedule, 12)[9:] == [[pytest.approx(1 / 25e4)]] * 3
+
+
+@pytest.mark.parametrize("make", [
+    lambda opt: optim.CosineAnnealingLR(opt, T_max=6, warmup=2, eta_min=0.1),
+    lambda opt: optim.OneCycleLR(opt, max_lr=0.7, total_steps=6),
+])  # fmt: skip
+def test_a_loaded_schedule_goes_on_and_sets_the_rate_at_once(make: Any) -> None:
+    first, second = (make(optim.SGD([parameter(1.0)], lr=0.5)) for _ in range(2))
+    rates(first, 3)
+    state = first.state_dict()
+    second.load_state_dict(state)
+    assert second.get_last_lr() == first.get_last_lr()
+    expected = rates(first, 6)
+    assert state == second.state_dict()
+    assert rates(second, 6) == expected
+
+
+def test_what_a_schedule_cannot_do() -> None:
+    opt = optim.SGD([parameter(1.0)])
+    with pytest.raises(ValueError, match=r"warmup must be from 0 to T_max - 1 = 3, got 4"):
+        optim.CosineAnnealingLR(opt, T_max=4, warmup=4)
+    with pytest.raises(ValueError, match=r"pct_start must be between 0 and 1, got 1"):
+        optim.OneCycleLR(opt, 1.0, 10, pct_start=1)
+
+
+def steps(opt: Any, gradients: Sequence[Sequence[Any]]) -> list[bytes]:
+    """Step with the gradients of all parameters, None for no gradient, and return the parameters' bits."""
+    params = opt.param_groups[0]["params"]
+    for row in gradients:
+        opt.zero_grad()
+        for p, g in zip(params, row, strict=True):
+            p.grad = None if g is None else Tensor(np.full(p.shape, g, p.dtype))
+        opt.step()
+    return [p.data.tobytes() for p in params]
+
+
+def sgd_by_hand(p: Any, gradients: Sequence[Any], lr: float, momentum: float = 0, dampening: float = 0,
+                weight_decay: float = 0, nesterov: bool = False) -> Any:  # fmt: skip
+    for i, g in enumerate(gradients):
+        g = g + weight_decay * p
+        buf = g if i == 0 else momentum * buf + (1 - dampening) * g  # noqa: F821 - of the step before
+        p = p - lr * (g + momentum * buf if nesterov else buf if momentum else g)
+    return p
+
+
+def adam_by_hand(p: Any, gradients: Sequence[Any], lr: float, betas: Any = (0.9, 0.999), eps: float = 1e-8,
+                 weight_decay: float = 0, decay: float = 0) -> Any:  # fmt: skip
+    m = v = 0 * p
+    for t, g in enumerate(gradients, 1):
+        g, p = g + weight_decay * p, p - lr * decay * p
+        m, v = betas[0] * m + (1 - betas[0]) * g, betas[1] * v + (1 - betas[1]) * g**2
+        p = p - lr * (m / (1 - betas[0] ** t)) / (np.sqrt(v / (1 - betas[1] ** t)) + eps)
+    return p
+
+
+UPDATES: list[tuple[Any, Any, dict[str, Any]]] = [
+    (optim.SGD, sgd_by_hand, {}),
+    (optim.SGD, sgd_by_hand, {"weight_decay": 0.3}),
+    (optim.SGD, sgd_by_hand, {"momentum": 0.9}),
+    (optim.SGD, sgd_by_hand, {"momentum": 0.9, "dampening": 0.2, "weight_decay": 0.1}),
+    (optim.SGD, sgd_by_hand, {"momentum": 0.8, "nesterov": True}),
+    (optim.Adam, adam_by_hand, {}),
+    (optim.Adam, adam_by_hand, {"betas": (0.5, 0.7), "eps": 0.1, "weight_decay": 0.2}),
+    (optim.AdamW, partial(adam_by_hand, decay=0.01), {}),
+    (optim.AdamW, lambda p, gs, weight_decay, **o: adam_by_hand(p, gs, decay=weight_decay, **o), {"weight_decay": 0.3}),
+]
+
+
+@pytest.mark.parametrize(("kind", "by_hand", "options"), UPDATES)
+def test_updates_are_those_of_the_formula(kind: Any, by_hand: Any, options: dict[str, Any]) -> None:
+    rng = np.random.default_rng(0)
+    start, gradients = rng.normal(size=7), rng.normal(size=(5, 7)) * 0.1
+    p = Tensor(start.copy(), requires_grad=True)
+    opt = kind([p], lr=0.05, **options)
+    for g in gradients:
+        p.grad = Tensor(g)
+        opt.step()
+    np.testing.assert_allclose(p.data, by_hand(start, gradients, lr=0.05, **options), rtol=1e-12)
+
+
+def test_each_parameter_is_corrected_by_the_steps_of_its_own() -> None:
+    together = optim.Adam([parameter(1.0, 2.0), parameter(3.0)], lr=0.1)
+    alone = [optim.Adam([parameter(1.0, 2.0)], lr=0.1), optim.Adam([parameter(3.0)], lr=0.1)]
+    gradients = [(0.5, None), (2.0, 0.3), (None, -1.0), (1.0, 0.7)]
+    expected = [steps(opt, [[row[i]] for row in gradients if row[i] is not None])[0] for i, opt in enumerate(alone)]
+    assert steps(together, gradients) == expected
+    assert [s["step"] for s in together.state.values()] == [3, 3]
+
+
+def test_zero_grad_reaches_every_group() -> None:
+    params = [parameter(1.0), parameter(2.0), parameter(3.0)]
+    opt = optim.SGD([{"params": params[:1]}, {"params": params[1:], "lr": 0.1}], lr=1.0)
+    for p in params:
+        p.grad = Tensor([1.0])
+    opt.zero_grad()
+    assert [p.grad for p in params] == [None] * 3
+
+
+@pytest.mark.parametrize("make", [
+    lambda p: optim.SGD(p, lr=0.1, momentum=0.9), optim.Adam, optim.AdamW,
+])  # fmt: skip
+def test_buffers_have_the_layout_and_the_dtype_of_their_parameter(make: Any) -> None:
+    for dtype in (np.float32, np.float64):
+        p = Tensor(np.ones((3, 4), dtype, order="F"), requires_grad=True)
+        opt = make([p])
+        steps(opt, [[0.5]])
+        again = make([p])
+        again.load_state_dict(opt.state_dict())
+        for o in (opt, again):
+            for name in o.buffers:
+                buffer = o.state[p][name].data
+                assert (buffer.strides, buffer.dtype) == (p.data.strides, dtype)
+
+
+@pytest.mark.parametrize("make", [
+    lambda p: optim.SGD(p, lr=0.1, momentum=0.9), optim.Adam, optim.AdamW,
+])  # fmt: skip
+def test_a_state_stays_what_it_was(make: Any) -> None:
+    opt = make([parameter(1.0, 2.0)])
+    steps(opt, [[0.5]])
+    state = opt.state_dict()
+    before = repr(state)
+    steps(opt, [[0.25], [4.0]])
+    assert repr(state) == before
+
+
+@pytest.mark.parametrize("make", [optim.SGD, lambda p: optim.SGD(p, momentum=0.9), optim.Adam, optim.AdamW])
+def test_a_graph_notices_a_step(make: Any) -> None:
+    p = parameter(1.0, 2.0)
+    loss, opt = (p * p).sum(), make([p])
+    steps(opt, [[0.5]])
+    with pytest.raises(GraphError, match="its data has changed since"):
+        loss.backward()
+
+
+def test_a_parameter_is_in_one_group_and_once() -> None:
+    p, q = parameter(1.0), parameter(2.0)
+    for groups in ([{"params": [p]}, {"params": [q, p]}], [p, q, p]):
+        with pytest.raises(ValueError, match="appears twice"):
+            optim.SGD(groups)
+
+
+@pytest.mark.parametrize(("make", "match"), [
+    (lambda p: optim.Adam(p, eps=0), "eps must be a finite number > 0, got 0"),
+    (lambda p: optim.Adam(p, betas=(0.9, 1.0)), r"each of betas must be in \[0, 1\), got 1.0"),
+    (lambda p: optim.SGD(p, lr=math.inf), "lr must be a finite number >= 0, got inf"),
+    (lambda p: optim.SGD(p, momentum=0.9, dampening=0.1, nesterov=True), "nesterov needs momentum > 0 and dampening = 0"),
+    (lambda p: optim.SGD(p, nesterov=True), "nesterov needs momentum > 0"),
+])  # fmt: skip
+def test_options_out_of_range(make: Any, match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        make([parameter(1.0)])
+
+
+def test_every_difference_of_a_state_is_listed_and_nothing_changes() -> None:
+    p, q = parameter(1.0, 2.0), parameter(3.0)
+    opt = optim.SGD([p, q], lr=0.1, momentum=0.9)
+    steps(opt, [[0.5, 0.5]])
+    before = repr(opt.state_dict())
+    good = opt.state_dict()
+    state = {0: {"momentum_buffer": np.ones(3)}, -1: {"momentum_buffer": np.ones(1)}, 2: {}}
+    (group,) = good["param_groups"]
+    del group["nesterov"]
+    group["params"] = [0]
+    with pytest.raises(CheckpointError) as error:
+        opt.load_state_dict({"state": state, "param_groups": [group]})
+    for part in (
+        "groups have [1] parameters, expected [2]",
+        "options ['dampening', 'lr', 'momentum', 'params', 'weight_decay'], expected",
+        "momentum_buffer of parameter 0 has shape (3,), expected (2,)",
+        "state for parameter -1 of 2",
+        "state for parameter 2 of 2",
+    ):
+        assert part in str(error.value)
+    assert repr(opt.state_dict()) == before
