@@ -918,7 +918,9 @@ def test_a_bar_is_told_of_each_step_and_row_and_closed_before_the_reason(monkeyp
     bars = []
     monkeypatch.setattr(progress, "_bar", lambda total: bars.append(Bar(total)) or bars[-1])
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    train(mlp(), progress=True, batch_size=60, callbacks=[Each(lambda run: run.stop("enough") if run.step == 6 else None)])
+    train(
+        mlp(), progress=True, batch_size=60, callbacks=[Each(lambda run: run.stop("enough") if run.step == 6 else None)]
+    )
     ((bar,), out) = bars, capsys.readouterr().out
     assert bar.total == 8
     kinds = [text if text in ("step", "close") else text.split()[0] for text in bar.told]

@@ -82,6 +82,8 @@ def as_array(value: Any) -> Array:
     try:
         return np.asarray(value)
     except ValueError as error:
+        if "inhomogeneous" not in str(error):
+            raise
         raise ShapeError(f"{describe(value)} is no array: its rows differ in length; make them equal") from error
 
 

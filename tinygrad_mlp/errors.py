@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -129,39 +130,48 @@ def attempt(name: str, function: Callable[..., Any], args: Sequence[Any], keywor
     try:
         return function(*args, **keywords)
     except Exception as error:
-        kind = next((k for k in _KINDS if isinstance(error, k)), None)
-        if kind is None or type(error).__module__ == __name__:
+        if type(error).__module__ == __name__ or error.__cause__ is not None:  # explained already
             raise
-        raise _explained(kind, name, args, keywords, error) from error
+        for raised, kind, reason, hint in _REASONS:
+            if isinstance(error, raised) and re.search(reason, str(error), re.IGNORECASE):
+                raise kind(_explained(name, args, keywords, error, kind, hint)) from error
+        raise
 
 
 def _explained(
-    kind: type[Exception], name: str, args: Sequence[Any], keywords: Mapping[str, Any], error: Exception
-) -> Exception:
+    name: str, args: Sequence[Any], keywords: Mapping[str, Any], error: Exception, kind: type[Exception], hint: str
+) -> str:
     """Return an error of NumPy in words of this package."""
     call = ", ".join([*map(describe, args), *(f"{k}={describe(v)}" for k, v in keywords.items() if k != "ends")])
     shapes = [tuple(a.shape) for a in args if isinstance(getattr(a, "shape", None), tuple)]
-    clash = _clash(name, shapes, str(error)) if kind is ValueError else ""
-    reason, hint = str(error).strip() or type(error).__name__, _HINTS.get(kind, "check its operands")
-    exception: type[Exception] = ShapeError if kind is ValueError else kind
-    return exception(f"{name}({call}): {clash or f'{reason}; {hint}'}")
+    clash = _clash(name, shapes, str(error)) if kind is ShapeError else ""
+    reason = str(error).strip().rstrip(".") or type(error).__name__
+    return f"{name}({call}): {clash or (f'{reason}; {hint}' if hint else reason)}"
 
 
-_HINTS: dict[type[Exception], str] = {
-    np.linalg.LinAlgError: "check the matrix, or add a small multiple of the identity",
-    ValueError: "check shapes and axes",
-    TypeError: "use numbers, arrays or Tensors",
-    IndexError: "use indices within the shape",
-}
-_KINDS = (
-    np.linalg.LinAlgError,
-    ValueError,
-    TypeError,
-    IndexError,
-    ZeroDivisionError,
-    OverflowError,
-    FloatingPointError,
-)
+_Reason = tuple[type[Exception], type[Exception], str, str]
+_REASONS: list[_Reason] = [
+    (np.linalg.LinAlgError, np.linalg.LinAlgError, "square|dimension", "pass square matrices"),
+    (np.linalg.LinAlgError, np.linalg.LinAlgError, "", "check the matrix, or add a small multiple of the identity"),
+    (np.exceptions.AxisError, ShapeError, "", "check shapes and axes"),
+    (ValueError, ValueError, "negative integer power", "use floats, such as t.astype(float)"),
+    (ValueError, ValueError, "read-only", "make a copy of the array first"),
+    (ValueError, ShapeError, "too many subscripts|more dimensions than subscripts", "use one letter for each axis"),
+    (ValueError, ValueError, "subscript", "use one letter for each axis, and in the output letters of the inputs"),
+    (ValueError, ValueError, "negative", ""),
+    (
+        ValueError,
+        ShapeError,
+        r"shape|dimension|\bax[ei]s\b|broadcast|\bsize|empty|length|division",
+        "check shapes and axes",
+    ),
+    (ValueError, ValueError, "", ""),
+    (TypeError, TypeError, "cannot cast", "convert it with astype first"),
+    (TypeError, TypeError, "", "use numbers, arrays or Tensors"),
+    (IndexError, IndexError, "", "use indices within the shape"),
+    *((kind, kind, "", "check its operands") for kind in (ZeroDivisionError, OverflowError, FloatingPointError)),
+]
+"""For an error of NumPy and what it says: the error to raise, and the hint that fits, if any. The first one counts."""
 
 
 def _clash(name: str, shapes: list[tuple[int, ...]], reason: str) -> str:

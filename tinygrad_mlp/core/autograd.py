@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import functools
+import inspect
+import weakref
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
 from contextlib import ContextDecorator
 from typing import Any
 
@@ -17,6 +20,9 @@ from .tracer import mode
 class no_grad(ContextDecorator):  # noqa: N801 - PyTorch's spelling
     """Context manager, also a decorator, inside which no op is recorded, in this thread.
 
+    A generator or an async function that it decorates records nothing while its own body runs; where it yields or
+    waits, the mode is that of its surroundings.
+
     >>> import tinygrad_mlp as tg
     >>> w = tg.Tensor(2.0, requires_grad=True)
     >>> with tg.no_grad():
@@ -26,7 +32,7 @@ class no_grad(ContextDecorator):  # noqa: N801 - PyTorch's spelling
     """
 
     def __init__(self) -> None:
-        self._before: list[bool] = []
+        self._before: list[bool | None] = []
 
     def __enter__(self) -> None:
         self._before.append(mode.grad_enabled)
@@ -35,8 +41,81 @@ class no_grad(ContextDecorator):  # noqa: N801 - PyTorch's spelling
     def __exit__(self, *_: object) -> None:
         mode.grad_enabled = self._before.pop()
 
+    def __call__(self, function: Any) -> Any:
+        run: Any
+        if inspect.isgeneratorfunction(function):
+
+            def run(*args: Any, **kwargs: Any) -> Any:
+                return (yield from _Steps(function(*args, **kwargs)))
+
+        elif inspect.iscoroutinefunction(function):
+
+            async def run(*args: Any, **kwargs: Any) -> Any:
+                return await _Steps(function(*args, **kwargs))
+
+        elif inspect.isasyncgenfunction(function):
+
+            def run(*args: Any, **kwargs: Any) -> Any:
+                return _Steps(function(*args, **kwargs))
+
+        else:
+            return super().__call__(function)
+        return functools.wraps(function)(run)
+
     def _recreate_cm(self) -> no_grad:
         return no_grad()
+
+
+class _Steps(Generator[Any, Any, Any], AsyncGenerator[Any, Any]):
+    """A generator or coroutine, each of whose steps, from one place where it waits to the next, is under `no_grad`."""
+
+    def __init__(self, body: Any) -> None:
+        self.body = body
+
+    def send(self, value: Any) -> Any:
+        with no_grad():
+            return self.body.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        with no_grad():
+            return self.body.throw(*error)
+
+    def asend(self, value: Any) -> Any:
+        return _Steps(self.body.asend(value))
+
+    def athrow(self, *error: Any) -> Any:
+        return _Steps(self.body.athrow(*error))
+
+    __await__ = Generator.__iter__
+
+
+class HookHandle:
+    """A function that is called with the gradient of a Tensor once it is complete, or None for one that is kept."""
+
+    def __init__(self, t: Any, function: Callable[[Any], Any] | None) -> None:
+        if not t._requires_grad:
+            raise GraphError("a Tensor that does not require grad gets no gradient; set requires_grad=True")
+        self._tensor, self._function, self.retains = weakref.ref(t), function, function is None
+        t._hooks = (*t._hooks, self)
+
+    def remove(self) -> None:
+        """Take the hook away."""
+        if (t := self._tensor()) is not None:
+            t._hooks = tuple(hook for hook in t._hooks if hook is not self)
+
+    def __call__(self, t: Any, g: Any, own: set[Any], lifted: bool) -> Any:
+        """Return the gradient as the hook leaves it; ``own`` says which gradients nothing else refers to."""
+        if self._function is None:
+            return g
+        mode.tracer.differentiates(None)
+        g = g if t in own else g.copy()
+        own.add(t)
+        given = self._function(seen := g if lifted else wrap(g))
+        if given is None or given is seen:
+            return g
+        own.remove(t)
+        given = _upstream(t, given, f"what a hook of {t.name or 'a Tensor'} gave")
+        return given if lifted else given._data
 
 
 def backward(root: Any, gradient: Any = None, retain_graph: bool = False, create_graph: bool = False) -> None:
@@ -87,12 +166,9 @@ def grad(
     used = ancestors(outputs)[0]
     for i, t in enumerate(inputs):
         if t not in used and not allow_unused:
-            raise GraphError(
-                f"{_called('inputs', i, t)} was not used for the outputs; pass allow_unused=True to get None"
-            )
-    results = backpropagate(
-        outputs, seeds, set(inputs), create_graph if retain_graph is None else retain_graph, create_graph
-    )
+            raise GraphError(f"{_called('inputs', i, t)} was not used for the outputs; pass allow_unused=True")
+    retain_graph = create_graph if retain_graph is None else retain_graph
+    results = backpropagate(outputs, seeds, set(inputs), retain_graph, create_graph)
     found: list[Any] = [results.get(t) for t in inputs]
     for i, t in enumerate(inputs):
         if found[i] is not None and any(t is other for other in inputs[:i]):
@@ -121,30 +197,38 @@ def _as_tensors(what: str, values: Any) -> tuple[Any, ...]:
 def _seed(root: Any, gradient: Any) -> Any:
     """Return the upstream gradient of a root as a Tensor, in its shape and dtype."""
     if not root._requires_grad:
-        why = (
-            f"the result comes through {root._cut}, which is constant"
-            if root._cut
-            else "it was detached or made under no_grad"
-        )
+        constant = f"the result comes through {root._cut}, which is constant"
+        why = constant if root._cut else "it was detached or made under no_grad"
         raise GraphError(f"no tensor in this graph requires grad: {why}, or no leaf has requires_grad=True; set it")
     data = root._data
     if gradient is None:
         if data.size != 1:
-            raise GraphError(
-                f"backward of a result of shape {data.shape} needs its upstream gradient: "
-                "pass gradient=... or reduce with sum()/mean()"
-            )
+            needs = f"backward of a result of shape {data.shape} needs its upstream gradient"
+            raise GraphError(f"{needs}: pass gradient=... or reduce with sum()/mean()")
         seed = wrap(np.ones_like(data))
         mode.tracer.constant(seed)
         return seed
-    seed = gradient if isinstance(gradient, Value) else wrap(np.asarray(gradient))
-    if seed._data.dtype.kind not in "biuf":
-        raise DtypeError(f"the upstream gradient has dtype {seed._data.dtype}; use {data.dtype}, as the result")
-    if seed._data.shape != data.shape:
-        raise ShapeError(
-            f"the upstream gradient has shape {seed._data.shape}, the result {data.shape}; make them equal"
-        )
-    return seed if seed._data.dtype == data.dtype else astype(seed, data.dtype)
+    return _upstream(root, gradient, "the upstream gradient")
+
+
+def _upstream(t: Any, gradient: Any, what: str) -> Any:
+    """Return a gradient that somebody gave for a Tensor as a Tensor, in its dtype."""
+    g, dtype = gradient if isinstance(gradient, Value) else wrap(np.asarray(gradient)), t._data.dtype
+    if g._data.dtype.kind not in "biuf":
+        raise DtypeError(f"{what} has dtype {g._data.dtype}; use {dtype}")
+    g = g if g._data.dtype == dtype else astype(g, dtype)
+    check_gradient(t, g, what)
+    return g
+
+
+def check_gradient(t: Any, g: Any, what: str) -> None:
+    """Raise unless ``g`` is a Tensor of the shape and dtype of ``t``; ``what`` is how the error calls it."""
+    if not isinstance(g, Value):
+        raise TypeError(f"{what} is {describe(g)}, expected a Tensor or None; use Tensor(array)")
+    if g._data.shape != t._data.shape:
+        raise ShapeError(f"{what} has shape {g._data.shape}, expected {t._data.shape}; make them equal")
+    if g._data.dtype != t._data.dtype:
+        raise DtypeError(f"{what} has dtype {g._data.dtype}; use {t._data.dtype}, as the Tensor")
 
 
 def jacobian(f: Callable[[Any], Any], x: Any, create_graph: bool = False) -> Any:

@@ -8,7 +8,6 @@ they get Tensors.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,8 +17,7 @@ from ..errors import DtypeError, GraphError, NoRuleError, attempt
 from ..rules.shapes import astype, sum_to
 from ..rules.table import Rule, constant_operand, find
 from .tracer import IDLE, mode
-
-_age = itertools.count().__next__
+from .versions import age, changed, check_unchanged, version_of
 
 
 class Node:
@@ -32,23 +30,24 @@ class Node:
 
     def __init__(self, rule: Rule, inputs: Sequence[Any], keywords: Mapping[str, Any], reads: Sequence[Any]) -> None:
         self.rule, self.inputs, self.keywords, self.reads = rule, inputs, keywords, reads
-        self.age = _age()
+        self.age = age()
 
 
 class Value:
     """An array and the node that made it: what the graph is made of. `Tensor` gives it its operators and methods.
 
-    ``_version`` is a list with one count, shared by all that view the same memory, or None for a fresh result, which
-    nothing can change in place. ``_cut`` names the constant function that ended the graph, for the error message.
+    ``_version`` counts changes of the memory, see `versions`. ``_cut`` names the constant function that ended the
+    graph, for the error message. ``_hooks`` are called with the gradient.
     """
 
-    __slots__ = ("__weakref__", "_cut", "_data", "_grad", "_node", "_requires_grad", "_version", "name")
+    __slots__ = ("__weakref__", "_cut", "_data", "_grad", "_hooks", "_node", "_requires_grad", "_version", "name")
 
     _data: np.ndarray[Any, Any]
     _node: Node | None
     _requires_grad: bool
     _version: list[int] | None
     _cut: str | None
+    _hooks: tuple[Any, ...]
     _grad: Any
     name: str | None
 
@@ -60,7 +59,7 @@ result_class: type[Value] = Value
 def wrap(data: np.ndarray[Any, Any], version: list[int] | None = None) -> Any:
     """Return a Tensor around an array as it is, one that does not require grad."""
     t = result_class.__new__(result_class)
-    t._data, t._requires_grad, t._version = data, False, version
+    t._data, t._requires_grad, t._version, t._hooks = data, False, version, ()
     t._node = t._cut = t._grad = t.name = None
     return t
 
@@ -107,7 +106,7 @@ def apply(function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[s
         out = np.asarray(out)
     result = wrap(out)
     if rule.view and isinstance(inputs[0], Value) and np.may_share_memory(out, arrays[0]):
-        result._version = inputs[0]._version
+        result._version = version_of(inputs[0])
     if not tracked:
         result._cut = next((a._cut for a in inputs if isinstance(a, Value) and a._cut), None)
     elif rule.kind == "constant" or out.dtype.kind in "biu":
@@ -139,13 +138,6 @@ def assign(target: Any, value: Any) -> Any:
     return target
 
 
-def changed(target: Any) -> None:
-    """Count a change of a Tensor's data, so that a graph that has read it is not used any more."""
-    if target._version is None:
-        target._version = [0]
-    target._version[0] += 1
-
-
 def backpropagate(
     roots: Sequence[Any],
     seeds: Sequence[Any],
@@ -162,12 +154,14 @@ def backpropagate(
     if wanted is not None:
         leading = _leading_to(wanted, order)
         order = [t for t in order if t in leading]
-    _check_unchanged(order)
+    check_unchanged(order)
     tracer = mode.tracer
     lifted = create_graph or tracer is not IDLE
     sums: dict[Any, Any] = {}
     own: set[Any] = set()
     for t, seed in zip(roots, seeds, strict=True):
+        if tracer is not IDLE:
+            tracer.gradient_of(t, seed)
         _accumulate(sums, own, t, seed if lifted else seed._data, False, lifted)
     results = {}
     before, mode.grad_enabled = mode.grad_enabled, create_graph
@@ -176,7 +170,10 @@ def backpropagate(
             t = order.pop()
             if (g := sums.pop(t, None)) is None:
                 continue
-            if wanted is not None and t in wanted:
+            kept = wanted is not None and t in wanted
+            for hook in t._hooks:
+                g, kept = hook(t, g, own, lifted), kept or (wanted is None and hook.retains)
+            if kept:
                 results[t] = g if t in own else g.copy()
             node = t._node
             if tracer is not IDLE:
@@ -195,6 +192,8 @@ def backpropagate(
             if used and not (retain_graph or create_graph):
                 node.inputs = None
         for t, g in sums.items():
+            for hook in t._hooks:
+                g = hook(t, g, own, lifted)
             results[t] = g if t in own else g.copy()
     finally:
         mode.grad_enabled = before
@@ -255,15 +254,3 @@ def _leading_to(wanted: set[Any], order: list[Any]) -> set[Any]:
         if not leading.isdisjoint(a for a in t._node.inputs if isinstance(a, Value)):
             leading.add(t)
     return leading
-
-
-def _check_unchanged(order: list[Any]) -> None:
-    """Raise if data that a rule is going to read has changed since the op read it."""
-    for t in order:
-        for a, version in t._node.reads:
-            if a._version[0] != version:
-                raise GraphError(
-                    f"{t._node.rule.name} read {a.name or 'a Tensor'} of shape {a._data.shape} at version {version}, "
-                    f"and its data has changed since (version {version} -> {a._version[0]}); "
-                    "call backward() before changing it, or compute the result again"
-                )

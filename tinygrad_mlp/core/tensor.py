@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dis
 import operator
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,20 +12,27 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from ..checks import as_numbers
-from ..errors import DtypeError, GraphError, NoRuleError
+from ..errors import DtypeError, GraphError, NoRuleError, ShapeError
 from ..rules.elementwise import POWERS
 from ..rules.indexing import getitem
 from ..rules.shapes import Axis, astype
 from ..rules.table import constant_operand, find
 from . import autograd, graph
-from .graph import Value, apply, assign, call, changed, wrap
+from .autograd import HookHandle
+from .graph import Value, apply, assign, call, wrap
 from .tracer import mode
+from .versions import changed, version_of
 
 _NONE: dict[str, Any] = {}
+_STORE = dis.opmap["STORE_SUBSCR"]
 
 
-def _unary(function: Any) -> Callable[[Tensor], Tensor]:
-    return lambda self: apply(function, (self,), _NONE)
+def _unary(function: Any, doc: str | None = None) -> Callable[[Tensor], Tensor]:
+    def method(self: Tensor) -> Tensor:
+        return apply(function, (self,), _NONE)
+
+    method.__name__, method.__doc__ = function.__name__, doc
+    return method
 
 
 def _binary(function: Any) -> Callable[[Tensor, Any], Tensor]:
@@ -64,9 +73,9 @@ class Tensor(Value):
     def __init__(self, data: ArrayLike, requires_grad: bool = False, name: str | None = None) -> None:
         array = data._data if isinstance(data, Value) else as_numbers(data)
         self._data, self._node, self._version, self._cut = array, None, [0], None
-        self._requires_grad, self._grad, self.name = False, None, name
+        self._requires_grad, self._grad, self._hooks, self.name = False, None, (), name
         if isinstance(data, Value):
-            self._version = _shared_version(data)
+            self._version = version_of(data)
         if requires_grad:
             self.requires_grad = True
 
@@ -79,9 +88,7 @@ class Tensor(Value):
     @data.setter
     def data(self, value: ArrayLike) -> None:
         if self._node is not None or self._version is None:
-            raise GraphError(
-                "only the data of a leaf can be replaced, this Tensor is the result of an op; make a new one"
-            )
+            raise GraphError("only the data of a leaf can be replaced, this is the result of an op; make a new Tensor")
         array = as_numbers(value)
         if self._requires_grad and array.dtype.kind != "f":
             raise DtypeError(f"a Tensor of {array.dtype} cannot require grad; use float32/float64")
@@ -96,6 +103,8 @@ class Tensor(Value):
 
     @grad.setter
     def grad(self, value: Any) -> None:
+        if value is not None:
+            autograd.check_gradient(self, value, f"the new grad of {self.name or 'a Tensor'}")
         mode.tracer.sets_grad(self, value)
         self._grad = value
 
@@ -106,10 +115,8 @@ class Tensor(Value):
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
-        if self._node is not None:
-            raise GraphError(
-                f"only a leaf can change requires_grad, this was made by {self._node.rule.name}; use detach()"
-            )
+        if (node := self._node) is not None:
+            raise GraphError(f"only a leaf can change requires_grad, {node.rule.name} made this; use detach()")
         if value and self._data.dtype.kind != "f":
             raise DtypeError(f"a Tensor of {self._data.dtype} cannot require grad; use float32/float64")
         self._requires_grad = bool(value)
@@ -173,13 +180,45 @@ class Tensor(Value):
         """
         autograd.backward(self, gradient, retain_graph, create_graph)
 
+    def register_hook(self, hook: Callable[[Any], Any]) -> HookHandle:
+        """Call a function with the gradient of this Tensor whenever `backward` or `grad` has completed it.
+
+        What it returns, unless that is None, takes the gradient's place: in ``.grad``, and in what goes on to the
+        inputs. Hooks run in the order in which they came; under ``create_graph`` their ops are differentiable. A
+        jitted step repeats the ops of its hooks; register those of its parameters outside of it.
+
+        Returns:
+            A handle: its ``remove()`` takes the hook away.
+
+        Raises:
+            GraphError: this Tensor does not require grad.
+
+        >>> w = Tensor([1.0, 2.0], requires_grad=True)
+        >>> handle = w.register_hook(lambda g: np.clip(g, -1, 1))
+        >>> (w * [5.0, 0.5]).sum().backward()
+        >>> w.grad
+        Tensor([1. , 0.5], dtype=float64)
+        >>> handle.remove()
+        """
+        if self._node is None:
+            mode.tracer.reads_value("the hook of a leaf")
+        return HookHandle(self, hook)
+
+    def retain_grad(self) -> None:
+        """Make `backward` keep the gradient of this Tensor in ``.grad``, although it is the result of an op.
+
+        Raises:
+            GraphError: this Tensor does not require grad.
+        """
+        HookHandle(self, None)
+
     def zero_grad(self) -> None:
         """Forget the gradient: ``grad`` becomes None."""
         self.grad = None
 
     def detach(self) -> Tensor:
         """Return a Tensor over the same memory that is constant to the graph."""
-        return wrap(self._data, version=_shared_version(self))
+        return wrap(self._data, version=version_of(self))
 
     def numpy(self) -> np.ndarray[Any, Any]:
         """Return the array itself.
@@ -206,9 +245,7 @@ class Tensor(Value):
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         array = self.numpy()
-        if dtype is not None and array.dtype != dtype:
-            return array.astype(dtype)
-        return array.copy() if copy else array
+        return array.astype(array.dtype if dtype is None else dtype, copy=bool(copy))
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if method == "__call__":
@@ -220,16 +257,17 @@ class Tensor(Value):
     def __array_function__(self, func: Any, types: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         return call(func, args, kwargs)
 
+    def __getstate__(self) -> Any:
+        if (node := self._node) is not None:
+            raise GraphError(f"only leaf Tensors can be copied or pickled, {node.rule.name} made this; use detach()")
+        state = {name: getattr(self, name) for name in Value.__slots__[1:]}
+        return None, {**state, "_version": version_of(self), "_hooks": ()}
+
     def __repr__(self) -> str:
         values = np.array2string(self._data, separator=", ", prefix="Tensor(", threshold=100, edgeitems=3)
-        parts = [values, f"dtype={self.dtype}"]
-        if self._node is not None:
-            parts.append(f"op={self._node.rule.name}")
-        elif self._requires_grad:
-            parts.append("requires_grad=True")
-        if self.name:
-            parts.append(f"name={self.name!r}")
-        return f"Tensor({', '.join(parts)})"
+        made = f", op={self._node.rule.name}" if self._node else ", requires_grad=True" if self._requires_grad else ""
+        name = f", name={self.name!r}" if self.name else ""
+        return f"Tensor({values}, dtype={self.dtype}{made}{name})"
 
     def __bool__(self) -> bool:
         mode.tracer.reads_value("bool()")
@@ -238,10 +276,17 @@ class Tensor(Value):
         return bool(self._data)
 
     def __float__(self) -> float:
-        return float(self.item())
+        return float(self._number())
 
     def __int__(self) -> int:
-        return int(self.item())
+        return int(self._number())
+
+    def _number(self) -> Any:
+        """Return the only element, but not to ``array[i] = t``: unlike ``float(t)``, it does not say what is lost."""
+        frame = sys._getframe(2)
+        if self._requires_grad and frame.f_code.co_code[frame.f_lasti] == _STORE:
+            self.numpy()
+        return self.item()
 
     def __index__(self) -> int:
         mode.tracer.reads_value("int()")
@@ -296,48 +341,31 @@ class Tensor(Value):
         return NotImplemented if other is None or isinstance(other, str) else apply(np.not_equal, (self, other), _NONE)
 
     def _updated(self, value: Tensor) -> Tensor:
-        """Return what ``+=`` and its kind give: a leaf that requires grad is changed in place, all else rebinds."""
-        if self._node is not None or not self._requires_grad:
-            return value
-        if mode.grad_enabled:
-            raise GraphError(
-                f"{self.name or 'a leaf Tensor'} requires grad and cannot be changed in place while its graph is "
-                "recorded; use no_grad() or an optimizer"
-            )
-        return assign(self, value)
+        """Return what ``+=`` and its kind give: under `no_grad` the same memory, as in NumPy, else a new Tensor."""
+        if mode.grad_enabled is False:
+            if value._data.shape != self._data.shape:
+                raise ShapeError(f"a Tensor of shape {self.shape} cannot take the result, {value.shape}; use t = t + x")
+            return assign(self, value)
+        if mode.grad_enabled and self._node is None and self._requires_grad:
+            name = self.name or "a leaf Tensor"
+            raise GraphError(f"{name} requires grad and cannot be changed in place; use no_grad() or an optimizer")
+        return value
 
     __iadd__, __isub__ = _in_place(operator.add), _in_place(operator.sub)
     __imul__, __itruediv__ = _in_place(operator.mul), _in_place(operator.truediv)
     __ifloordiv__, __imod__ = _in_place(operator.floordiv), _in_place(operator.mod)
     __imatmul__, __ipow__ = _in_place(operator.matmul), _in_place(operator.pow)
+    __iand__, __ior__, __ixor__ = _in_place(operator.and_), _in_place(operator.or_), _in_place(operator.xor)
 
-    def abs(self) -> Tensor:
-        """Return the absolute values."""
-        return apply(np.absolute, (self,), _NONE)
-
-    def exp(self) -> Tensor:
-        """Return e to the power of each element."""
-        return apply(np.exp, (self,), _NONE)
-
-    def log(self) -> Tensor:
-        """Return the natural logarithms."""
-        return apply(np.log, (self,), _NONE)
-
-    def sqrt(self) -> Tensor:
-        """Return the square roots."""
-        return apply(np.sqrt, (self,), _NONE)
-
-    def sin(self) -> Tensor:
-        """Return the sines, of radians."""
-        return apply(np.sin, (self,), _NONE)
-
-    def cos(self) -> Tensor:
-        """Return the cosines, of radians."""
-        return apply(np.cos, (self,), _NONE)
-
-    def tanh(self) -> Tensor:
-        """Return the hyperbolic tangents."""
-        return apply(np.tanh, (self,), _NONE)
+    abs = _unary(np.absolute, "Return the absolute values.")
+    exp = _unary(np.exp, "Return e to the power of each element.")
+    log = _unary(np.log, "Return the natural logarithms.")
+    sqrt = _unary(np.sqrt, "Return the square roots.")
+    sin = _unary(np.sin, "Return the sines, of radians.")
+    cos = _unary(np.cos, "Return the cosines, of radians.")
+    tanh = _unary(np.tanh, "Return the hyperbolic tangents.")
+    ravel = _unary(np.ravel, "Return the elements along one axis.")
+    copy = _unary(np.copy, "Return a copy, through which gradients flow.")
 
     def clip(self, min: Any = None, max: Any = None) -> Tensor:
         """Return the elements limited to [min, max]; either may be None. The gradient passes at the bounds."""
@@ -395,10 +423,6 @@ class Tensor(Value):
         """Return the elements in another shape: ``reshape(2, 3)`` or ``reshape((2, 3))``, -1 for what is left."""
         return apply(np.reshape, (self,), {"shape": shape[0] if len(shape) == 1 else shape})
 
-    def ravel(self) -> Tensor:
-        """Return the elements along one axis."""
-        return apply(np.ravel, (self,), _NONE)
-
     def transpose(self, *axes: Any) -> Tensor:
         """Return the Tensor with its axes in another order, reversed by default."""
         order = axes[0] if len(axes) == 1 else axes or None
@@ -420,10 +444,6 @@ class Tensor(Value):
         """Return ``np.dot(self, other)``."""
         return call(np.dot, (self, other), _NONE)
 
-    def copy(self) -> Tensor:
-        """Return a copy, through which gradients flow."""
-        return apply(np.copy, (self,), _NONE)
-
     def astype(self, dtype: DTypeLike) -> Tensor:
         """Return a copy in another dtype; a float one lets gradients through, in the old dtype."""
         return apply(astype, (self, np.dtype(dtype)), _NONE)
@@ -431,13 +451,6 @@ class Tensor(Value):
 
 def _as_index(items: list[Any]) -> np.ndarray[Any, Any]:
     return np.array(items) if items else np.array(items, np.intp)
-
-
-def _shared_version(t: Any) -> list[int]:
-    """Return the version counter of a Tensor's memory, for another Tensor over the same memory."""
-    if t._version is None:
-        t._version = [0]
-    return t._version
 
 
 graph.result_class = Tensor

@@ -84,9 +84,12 @@ IDLE = Tracer()
 
 
 class Mode(threading.local):
-    """What this thread does with its ops: keep nodes or not, and who takes part in them."""
+    """What this thread does with its ops: keep nodes or not, and who takes part in them.
 
-    grad_enabled: bool = True
+    ``grad_enabled`` is None where a formula written for arrays runs on Tensors: no nodes, and ``+=`` makes new ones.
+    """
+
+    grad_enabled: bool | None = True
     tracer: Tracer = IDLE
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..core.graph import Value, wrap
 from ..core.tracer import IDLE, Stateful, mode
+from ..core.versions import count
 from ..errors import GraphError, RecordingError, describe, out_of_range
 from .emit import Program, execute, module_source
 from .plan import Plan, make_plan
@@ -100,7 +101,7 @@ class Compiled:
         for module, training in self.record.modes.items():
             module.training = training
         for version in self.versions:
-            version[0] += 1
+            count(version)
         return _rebuild(self.structure, [wrap(next(values)) if isinstance(r, Slot) else r for r in self.results])
 
     def _found(self, slot: Slot) -> Any:
@@ -132,8 +133,10 @@ class Jitted(Generic[P, R]):
         self.last: Compiled | None = None
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        if mode.tracer is not IDLE:  # recorded by an outer function, or watched op by op
+        if isinstance(mode.tracer, Recorder):  # recorded by an outer function
             return self.function(*args, **kwargs)
+        if mode.tracer is not IDLE:  # watched op by op
+            return self.function(*map(_as_input, args), **{k: _as_input(v) for k, v in kwargs.items()})
         arrays: list[Any] = []
         key: list[Any] = [mode.grad_enabled]
         structure = ([_flatten(a, arrays, key) for a in args], {k: _flatten(v, arrays, key) for k, v in kwargs.items()})
@@ -390,6 +393,16 @@ def _flatten(a: Any, arrays: list[Any], key: list[Any]) -> Any:
     if type(a).__hash__ is None:
         raise TypeError(f"a jitted function takes arrays, and constants that can be hashed, got {describe(a)}")
     return a
+
+
+def _as_input(a: Any) -> Any:
+    """Return an argument with its arrays as Tensors, as the function gets them when it is recorded."""
+    if isinstance(a, (list, tuple)):
+        return _like(a, [_as_input(x) for x in a])
+    if isinstance(a, dict):
+        return {k: _as_input(v) for k, v in a.items()}
+    is_array = hasattr(a, "__array__") and not isinstance(a, (Value, np.generic))
+    return wrap(np.asarray(a)) if is_array else a
 
 
 def _flatten_result(r: Any, leaves: list[Any]) -> Any:

@@ -193,7 +193,7 @@ class Recorder(Tracer):
 
     def _open(self, rule: Rule, inputs: Sequence[Any], keywords: Any) -> Any:
         outer, before = self.op_name, mode.grad_enabled
-        self.op_name, mode.grad_enabled = outer or rule.name, False
+        self.op_name, mode.grad_enabled = outer or rule.name, None
         try:
             tensors = [a if isinstance(a, Value) or not isinstance(a, np.ndarray) else self._lift(a) for a in inputs]
             result = rule.forward(*tensors, **keywords)
@@ -250,6 +250,7 @@ class Recorder(Tracer):
             return known
         self.guard(t, "._data", t._data)
         self.guard(t, "._requires_grad", t._requires_grad)
+        self.guard(t, "._hooks", t._hooks)
         return known or self._know(t, Slot(t._data, "state", t.name or "", t._data))
 
     def constant(self, t: Any) -> None:
@@ -264,14 +265,22 @@ class Recorder(Tracer):
 
     def assign(self, target: Any, value: Any, write: Callable[[], None]) -> None:
         """Write down an assignment, and what the data was; from here on the target has another slot in its memory."""
+        known = self.slots.get(id(target._data))
+        made_here = known is not None and known.kind not in ("state", "grad")
+        if made_here and (target._data.base is not None or any(a.base is target._data for a in self.alive)):
+            self.refuse("a change in place of an argument, or of what has views", "use t = t + 1")
         if target not in self.written:
             self.written.add(target)
             data, copy = target._data, target._data.copy(order="K")
             self.undo.append(lambda: np.copyto(data, copy))
         write()
         old = self.slot(target)
+        value = value if isinstance(value, Value) else np.asarray(value)
+        if old.kind not in ("state", "constant"):  # made by the step, or to be given back to it as another Tensor
+            self._add(np.copy, [self._operand(value)], {}, self._know(target, Slot(target._data, "result")))
+            return
         new = self._know(target, Slot(target._data, "state", old.name, old.source))
-        self._add(assign, [old, self._operand(value if isinstance(value, Value) else np.asarray(value))], {}, new)
+        self._add(assign, [old, self._operand(value)], {}, new)
         self.record.changed[target] = None
 
     def reads_grad(self, t: Any) -> None:

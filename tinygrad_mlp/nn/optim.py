@@ -129,6 +129,7 @@ class Optimizer(Stateful):
         """Compute on Tensors, so that the tracer sees every op."""
         old, new = self._buffers(p, names)
         with no_grad():
+            mode.grad_enabled = None  # the formula is written for arrays
             for target, value in zip((p, *new), self.formula(p.detach(), p.grad, *old, **scalars), strict=True):
                 assign(target, value)
 

@@ -21,9 +21,11 @@ _LOOK = "look at the ranges of its inputs"
 def detect_anomaly() -> Iterator[None]:
     """Context manager inside which the first value that is not finite raises, in a forward or a backward pass.
 
-    The error names the op, its inputs with their ranges, where the bad entries are, and the user's line. Data that
-    was changed between forward and backward, through an array that shares its memory, raises as well. Several times
-    slower than normal: for finding what is wrong. Jitted functions run eagerly inside.
+    The error names the op, its inputs with their ranges, where the bad entries are, and the user's line; or the input,
+    if that is what was NaN already. Infinities that an op passes on, such as those of a mask before a softmax, are no
+    error unless they reach the loss. Data that was changed between forward and backward, through an array that shares
+    its memory, raises as well. Several times slower than normal: for finding what is wrong. Jitted functions run
+    eagerly inside.
 
     Raises:
         FloatingPointError: an op, or the derivative of one, gave NaN or infinity.
@@ -50,22 +52,33 @@ class _Detective(Tracer):
         self.line = ""
 
     def op(self, rule: Rule, inputs: Sequence[Any], keywords: Any, result: Any) -> None:
-        if self.node is not None:  # inside of a rule, infinities may come and go
-            return
-        line = user_line()
+        name, line = rule.name, user_line()
+        if self.node is not None:
+            line = f"{self.line}, in the derivative of {self.node.rule.name}"
         if result._node is not None:
             self.suspects[result._node] = line, [_checksum(a) for a in inputs]
         bad = not_finite(result._data)
-        if bad:
+        if not bad or self.node is not None:  # inside of a rule, infinities may come and go
+            return
+        numbers = [(i, a, _array(a)) for i, a in enumerate(inputs) if _array(a).dtype.kind in "fc"]
+        for i, a, array in numbers:
+            is_parameter = isinstance(a, Value) and a._node is None and a._requires_grad
+            if np.isnan(array).any() or (is_parameter and np.isposinf(array).any()):
+                raise FloatingPointError(
+                    f"input {i} of {name}, {_range(a)}, is {'NaN' if np.isnan(array).any() else 'infinite'} already: "
+                    f"{not_finite(array)}; {name} was called at {line}, look at where this input comes from"
+                )
+        if np.isnan(result._data).any() or not any(np.isinf(array).any() for _, _, array in numbers):
             described = ", ".join(_range(a) for a in inputs if isinstance(a, (Value, np.ndarray)))
             raise FloatingPointError(f"{rule.name} of {described} has {bad}; called at {line}: {rule.hint or _LOOK}")
 
     def differentiates(self, t: Any) -> None:
         if t is None:
             self.node = None
+            self.suspects = {node: known for node, known in self.suspects.items() if node.inputs is not None}
             return
         self.node = t._node
-        self.line, before = self.suspects.pop(t._node, ("an unwatched line", []))
+        self.line, before = self.suspects.get(t._node, ("an unwatched line", []))
         for i, (a, checksum) in enumerate(zip(t._node.inputs, before, strict=False)):
             if _checksum(a) != checksum:
                 raise GraphError(
@@ -76,13 +89,30 @@ class _Detective(Tracer):
     def gradient_of(self, t: Any, g: Any) -> None:
         node, self.node = self.node, None
         bad = not_finite(g._data)
-        if bad and node is not None:
+        if node is None:
+            self._check_start(t, bad)
+        elif bad:
             name, i = node.rule.name, next(k for k, a in enumerate(node.inputs) if a is t)
             raise FloatingPointError(
                 f"the gradient of {name} by its input {i}, {_range(t)}, has {bad}; "
                 f"{name} was called at {self.line}: {node.rule.hint or _LOOK}"
             )
         self.node = node
+
+    def _check_start(self, t: Any, bad: str) -> None:
+        """Raise if a backward pass starts from a loss or with an upstream gradient that is not finite."""
+        line = self.suspects.get(t._node, ("an unwatched line", []))[0]
+        if bad:
+            raise FloatingPointError(f"the upstream gradient of {_range(t)} has {bad}; look at what made it")
+        if t._data.size == 1 and not_finite(t._data):
+            raise FloatingPointError(
+                f"the result to differentiate, made at {line}, is {t._data.item()}: an infinity among the inputs, as "
+                "of a mask, has reached it; leave what is masked out of the loss"
+            )
+
+
+def _array(a: Any) -> Any:
+    return a._data if isinstance(a, Value) else a if isinstance(a, np.ndarray) else np.asarray(None if a is ... else a)
 
 
 def _checksum(a: Any) -> int:
@@ -101,7 +131,7 @@ def not_finite(array: np.ndarray[Any, Any]) -> str:
 
 def _range(a: Any) -> str:
     """Return an input's dtype, shape and range, and its name if it has one."""
-    array = a._data if isinstance(a, Value) else a
+    array = _array(a)
     finite = array[np.isfinite(array)]
     extent = f" in [{finite.min():.6g}, {finite.max():.6g}]" if finite.size else ""
     lost = f" with {array.size - finite.size} entries not finite" if finite.size < array.size else ""
