@@ -381,7 +381,8 @@ def softmax(x: Any, axis: int = -1) -> Any:
 def log_softmax(x: Any, axis: int = -1) -> Any:
     """Return log(softmax(x)) along an axis, exact where the softmax underflows."""
     z = x - _top(x, axis)
-    return z - np.log(np.exp(z).sum(axis=axis, keepdims=True))
+    with np.errstate(divide="ignore"):
+        return z - np.log(np.exp(z).sum(axis=axis, keepdims=True))
 
 
 vjp(
