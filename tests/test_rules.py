@@ -58,6 +58,7 @@ REFERENCES: dict[Function, Function] = {
     elementwise.softplus: lambda x: np.logaddexp(0, wide(x)),
     elementwise.bce_with_logits: lambda x, t: np.logaddexp(0, x) - t * x,
     elementwise.bce: lambda p, t: -t * np.log(p) - (1 - t) * np.log(1 - p),
+    elementwise.fraction: lambda x: np.modf(x)[0],
     elementwise.select: lambda mask, x: np.where(mask, x, 0.0),
     reductions.euclidean_norm: lambda x, axis=None, keepdims=False: np.sqrt((x**2).sum(axis=axis, keepdims=keepdims)),
     reductions.logsumexp: log_of_sum,
@@ -69,6 +70,7 @@ REFERENCES: dict[Function, Function] = {
     indexing.scatter: lambda x, labels, classes: x[:, None] * np.eye(classes)[labels],
     linalg.matmul: np.matmul,
     linalg.linear: lambda x, w, bias=None: np.einsum("...i,oi->...o", x, w) + (0.0 if bias is None else bias),
+    linalg.cofactors: lambda x: np.linalg.det(x)[..., None, None] * np.linalg.inv(x).swapaxes(-1, -2),
     linalg.logabsdet: lambda x: np.log(np.abs(np.linalg.det(x))),
     shapes.astype: lambda x, dtype: np.array(x, dtype),
     shapes.sum_to: added_up,
@@ -262,10 +264,12 @@ def test_second_and_third_derivatives(function: Function) -> None:
 
 
 NOT_ANALYTIC = {
-    np.arctan2, np.cbrt, np.copysign, np.deg2rad, np.degrees, np.divmod, np.fmod, np.hypot, np.ldexp, np.logaddexp,
-    np.logaddexp2, np.modf, np.rad2deg, np.radians, np.remainder,  # NumPy has no complex version of them
+    np.arctan2, np.cbrt, np.copysign, np.deg2rad, np.degrees, np.divmod, np.fabs, np.fmod, np.hypot, np.ldexp,
+    np.logaddexp, np.logaddexp2, np.modf, elementwise.fraction, np.rad2deg, np.radians,
+    np.remainder,  # NumPy has no complex version of them
     np.conjugate, np.real, np.heaviside,  # not analytic anywhere
-    np.linalg.cholesky, np.linalg.slogdet, linalg.logabsdet,  # NumPy takes the conjugate, or the absolute value
+    np.linalg.cholesky, np.linalg.slogdet, linalg.logabsdet,
+    linalg.cofactors,  # NumPy takes the conjugate, or the absolute value
 }  # fmt: skip
 
 

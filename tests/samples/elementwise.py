@@ -10,6 +10,7 @@ from tinygrad_mlp.errors import ShapeError
 from tinygrad_mlp.rules.elementwise import (
     bce,
     bce_with_logits,
+    fraction,
     leaky_relu,
     relu,
     select,
@@ -110,7 +111,9 @@ samples(
         f(np.array([1.5, nan, inf, -inf]), nan=2.0, posinf=3.0, neginf=-3.0),
     ],
 )
-samples(np.modf, calls=lambda f, x: [*one(f, lambda *s: x.between(1.2, 1.8, *s)), f(np.array([-1.5, -0.4, 2.5]))])
+samples(
+    np.modf, fraction, calls=lambda f, x: [*one(f, lambda *s: x.between(1.2, 1.8, *s)), f(np.array([-1.5, -0.4, 2.5]))]
+)
 samples(np.iscomplexobj, np.isrealobj, calls=lambda f, x: [f(x(2, 3))])
 
 samples(relu, calls=lambda f, x: [*one(f, x.nonzero), f(np.array([-inf, -0.5, 0.5]))])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_mlp.errors import ShapeError
-from tinygrad_mlp.rules.linalg import linear, logabsdet, matmul, signdet
+from tinygrad_mlp.rules.linalg import cofactors, linear, logabsdet, matmul, signdet
 
 from .registry import raises, samples
 
@@ -168,6 +168,7 @@ samples(
 )
 samples(
     np.linalg.det,
+    cofactors,
     logabsdet,
     np.linalg.slogdet,
     signdet,

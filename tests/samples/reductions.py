@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_mlp.errors import NoRuleError, ShapeError
-from tinygrad_mlp.rules.reductions import euclidean_norm, log_softmax, logsumexp, softmax
+from tinygrad_mlp.rules.reductions import euclidean_norm, log_softmax, logsumexp, softmax, total_weight
 
 from .registry import raises, samples
 
@@ -104,6 +104,9 @@ samples(
         f(x(2, 3, 4), axis=(0, 1), weights=x.positive(2, 3)),
     ],
 )
+samples(total_weight, calls=lambda f, x: [f(x.nonzero(2, 3)), f(x.nonzero())])
+raises(ZeroDivisionError, "sum to zero", total_weight, calls=lambda f, x: [f(np.zeros(2))])
+raises(ZeroDivisionError, "sum to zero", np.average, calls=lambda f, x: [f(x(2), weights=np.array([0.5, -0.5]))])
 samples(np.median, calls=lambda f, x: [*axes(f, x.distinct), f(x.distinct(5)), f(x.distinct(2, 3, 4), axis=(0, 2))])
 samples(
     np.quantile,
@@ -167,6 +170,8 @@ samples(
         *axes(lambda a, axis=None, **k: f(a, axis=axis, **k), x.distinct),
         *(f(x.distinct(4), order) for order in (1, 2, 3, -1, 0.5, inf, -inf, 0, None)),
         *(f(x.distinct(2, 3), order, axis=1) for order in (1, 2, 2.5, inf, -inf, 0)),
+        *(f(x.distinct(3, 4), order) for order in (1, -1, inf, -inf)),
+        *(f(x.nonzero(2, 3, 4), order, axis=(2, 0), keepdims=True) for order in (1, -inf)),
         f(x.distinct(2, 3), "fro"),
         f(x.distinct(2, 3, 4), "fro", axis=(0, 2)),
         f(x.distinct(2, 3, 4), axis=(0, 2), keepdims=True),
@@ -174,7 +179,7 @@ samples(
         f(x.nonzero()),
     ],
 )
-raises(NoRuleError, "matrix", np.linalg.norm, calls=lambda f, x: [f(x(2, 3), 2), f(x(2, 3), "nuc"), f(x(2, 3), 1)])
+raises(NoRuleError, "matrix", np.linalg.norm, calls=lambda f, x: [f(x(2, 3), 2), f(x(2, 3), "nuc"), f(x(2, 3), -2)])
 samples(
     euclidean_norm,
     calls=lambda f, x: [

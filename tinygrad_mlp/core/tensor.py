@@ -320,6 +320,7 @@ class Tensor(Value):
     __truediv__, __rtruediv__ = _binary(np.divide), _reflected(np.divide)
     __floordiv__, __rfloordiv__ = _binary(np.floor_divide), _reflected(np.floor_divide)
     __mod__, __rmod__ = _binary(np.remainder), _reflected(np.remainder)
+    __divmod__, __rdivmod__ = (lambda x, y: np.divmod(x, y)), (lambda x, y: np.divmod(y, x))
     __matmul__, __rmatmul__ = _binary(np.matmul), _reflected(np.matmul)
     __and__, __rand__ = _binary(np.bitwise_and), _reflected(np.bitwise_and)
     __or__, __ror__ = _binary(np.bitwise_or), _reflected(np.bitwise_or)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import OptionError
 from .table import annotate, composite, constant, primitive, vjp
 
 LN2, LN10 = math.log(2), math.log(10)
@@ -62,8 +63,9 @@ def softplus(x: Any) -> Any:
 
 @primitive
 def bce_with_logits(x: Any, t: Any) -> Any:
-    """Return -t log(sigmoid(x)) - (1 - t) log(1 - sigmoid(x)), exact for logits of any size."""
-    return np.maximum(x, 0) - x * t + np.log1p(np.exp(-_absolute(x)))
+    """Return -t log(sigmoid(x)) - (1 - t) log(1 - sigmoid(x)), exact for logits of any size, infinite ones too."""
+    size, wrong = _absolute(x), np.where(x > 0, 1 - t, t)
+    return wrong * select(wrong != 0, size) + np.log1p(np.exp(-size))
 
 
 @primitive
@@ -71,6 +73,12 @@ def bce(p: Any, t: Any) -> Any:
     """Return -t log(p) - (1 - t) log(1 - p), with logarithms not below -100, as in PyTorch."""
     with np.errstate(divide="ignore"):
         return (t - 1) * np.maximum(np.log1p(-p), -100) - t * np.maximum(np.log(p), -100)
+
+
+@primitive
+def fraction(x: Any) -> Any:
+    """Return what stands behind the point, the first result of `numpy.modf`."""
+    return np.modf(x)[0]
 
 
 @primitive
@@ -94,9 +102,23 @@ def _to_greater(g: Any, x: Any, y: Any, also: Any = False) -> Any:
     return select((x > y) | also, g) + select(x == y, g * 0.5)
 
 
-def _lowered(y: Any) -> Any:
-    """Return ``y - 1``, or 1 where ``y`` is 0: there the derivative ``y * x**(y - 1)`` is 0, for x = 0 too."""
-    return (y - 1 if y else 1) if isinstance(y, (int, float)) else np.where(y == 0, 1.0, y - 1.0)
+def _power_slope(x: Any, y: Any) -> Any:
+    """Return ``y * x**(y - 1)``, which is 0 where y is 0, for every x; its derivative by y is ``1 / x`` there."""
+    if isinstance(y, (int, float)):
+        return y * np.power(x, y - (y != 0))
+    known = np.logical_or(y != 0, np.abs(x) > 0)
+    return y * select(known, np.power(np.where(known, x, 1.0), y - 1.0))
+
+
+def _over_square(a: Any, x: Any, y: Any) -> Any:
+    """Return ``a / (x**2 + y**2)`` where the squares may overflow or underflow; 0 where both are 0."""
+    radius = nonzero(np.hypot(x, y))
+    return a / radius / radius
+
+
+def _share(x: Any, y: Any) -> Any:
+    """Return ``exp(x) / (exp(x) + exp(y))``: of equal infinities 1/2 each, or 0 where both are -inf."""
+    return sigmoid(np.where((x == y) & np.isinf(x), np.minimum(x, 0.0), x - y))
 
 
 vjp(np.add, lambda g, out, x, y: g, lambda g, out, x, y: g, linear=True)
@@ -109,12 +131,12 @@ vjp(np.reciprocal, lambda g, out, x: -g * (out * out))
 
 vjp(np.square, lambda g, out, x: g * (2 * x))
 vjp(np.sqrt, lambda g, out, x: g / (2 * out))
-vjp(np.cbrt, lambda g, out, x: g / (3 * (out * out)))
+vjp(np.cbrt, lambda g, out, x: g * (np.square(1 / out) / 3))
 for _power in (np.power, np.float_power):
     vjp(
         _power,
-        lambda g, out, x, y: g * (y * np.power(x, _lowered(y))),
-        lambda g, out, x, y: g * (out * np.log(np.where((x == 0) & (y >= 0), 1.0, x))),
+        lambda g, out, x, y: g * _power_slope(x, y),
+        lambda g, out, x, y: g * (out * np.log(np.where((out == 0) | ((x == 0) & (y == 0)), 1.0, x))),
     )
 
 vjp(np.exp, lambda g, out, x: g * out)
@@ -132,25 +154,30 @@ vjp(np.sinh, lambda g, out, x: g * np.cosh(x))
 vjp(np.cosh, lambda g, out, x: g * np.sinh(x))
 vjp(np.tanh, lambda g, out, x: g * (1 - out * out))
 
-vjp(np.arcsin, lambda g, out, x: g / np.sqrt(1 - x * x))
-vjp(np.arccos, lambda g, out, x: -g / np.sqrt(1 - x * x))
+vjp(np.arcsin, lambda g, out, x: g / np.sqrt((1 - x) * (1 + x)))
+vjp(np.arccos, lambda g, out, x: -g / np.sqrt((1 - x) * (1 + x)))
 vjp(np.arctan, lambda g, out, x: g / (x * x + 1))
-vjp(np.arcsinh, lambda g, out, x: g / np.sqrt(x * x + 1))
-vjp(np.arccosh, lambda g, out, x: g / np.sqrt(x * x - 1))
-vjp(np.arctanh, lambda g, out, x: g / (1 - x * x))
+vjp(np.arcsinh, lambda g, out, x: g / np.hypot(x, 1.0))
+vjp(np.arccosh, lambda g, out, x: g / (np.sqrt(x - 1) * np.sqrt(x + 1)))
+vjp(np.arctanh, lambda g, out, x: g / ((1 - x) * (1 + x)))
 for _degrees in (np.degrees, np.rad2deg):
     vjp(_degrees, lambda g, out, x: g * (180 / math.pi), linear=True)
 for _radians in (np.radians, np.deg2rad):
     vjp(_radians, lambda g, out, x: g * (math.pi / 180), linear=True)
 
-vjp(np.arctan2, lambda g, out, y, x: g * (x / (x * x + y * y)), lambda g, out, y, x: -g * (y / (x * x + y * y)))
+vjp(np.arctan2, lambda g, out, y, x: g * _over_square(x, x, y), lambda g, out, y, x: -g * _over_square(y, x, y))
 vjp(np.hypot, lambda g, out, x, y: g * (x / nonzero(out)), lambda g, out, x, y: g * (y / nonzero(out)))
-vjp(np.logaddexp, lambda g, out, x, y: g * np.exp(x - out), lambda g, out, x, y: g * np.exp(y - out))
-vjp(np.logaddexp2, lambda g, out, x, y: g * np.exp2(x - out), lambda g, out, x, y: g * np.exp2(y - out))
-vjp(np.fmod, lambda g, out, x, y: g, lambda g, out, x, y: -g * np.trunc(x / y))
-vjp(np.remainder, lambda g, out, x, y: g, lambda g, out, x, y: -g * np.floor(x / y))
+vjp(np.logaddexp, lambda g, out, x, y: g * _share(x, y), lambda g, out, x, y: g * _share(y, x))
+vjp(
+    np.logaddexp2,
+    lambda g, out, x, y: g * _share(x * LN2, y * LN2),
+    lambda g, out, x, y: g * _share(y * LN2, x * LN2),
+)
+vjp(np.fmod, lambda g, out, x, y: g, lambda g, out, x, y: g * np.rint((out - x) / y))
+vjp(np.remainder, lambda g, out, x, y: g, lambda g, out, x, y: -g * np.floor_divide(x, y))
 vjp(np.ldexp, lambda g, out, x, n: np.ldexp(g, n), None)
 vjp(np.copysign, lambda g, out, x, y: g * (np.sign(x) * np.copysign(1.0, y)), None)
+vjp(fraction, lambda g, out, x: g, linear=True)
 vjp(np.conjugate, lambda g, out, x: g, linear=True)
 vjp(np.nan_to_num, lambda g, out, x, *, nan=0.0, posinf=None, neginf=None: select(np.isfinite(x), g))
 
@@ -171,8 +198,8 @@ vjp(
     lambda g, out, p, t: g * (np.log1p(-p) - np.log(p)),
 )
 
-for _abs in (np.absolute, np.fabs):
-    vjp(_abs, lambda g, out, x: g * np.sign(x), forward=_absolute)
+vjp(np.absolute, lambda g, out, x: g * np.sign(x), forward=_absolute)
+vjp(np.fabs, lambda g, out, x: g * np.sign(x))
 vjp(np.maximum, lambda g, out, x, y: _to_greater(g, x, y), lambda g, out, x, y: _to_greater(g, y, x))
 vjp(np.minimum, lambda g, out, x, y: _to_greater(g, -x, -y), lambda g, out, x, y: _to_greater(g, -y, -x))
 vjp(np.fmax, lambda g, out, x, y: _to_greater(g, x, y, y != y), lambda g, out, x, y: _to_greater(g, y, x, x != x))
@@ -199,25 +226,25 @@ vjp(
 def _clip_call(
     a: Any, a_min: Any = None, a_max: Any = None, out: Any = None, *, min: Any = None, max: Any = None, **keywords: Any
 ) -> tuple[Any, dict[str, Any]]:
+    if not (a_min is a_max is None or min is max is None):
+        raise OptionError("clip takes its bounds as a_min and a_max or as min and max; give one pair")
     return (a, min if a_min is None else a_min, max if a_max is None else a_max), {"out": out, **keywords}
 
 
 def _inside(x: Any, low: Any, high: Any) -> Any:
-    if low is None or high is None:
-        return x <= high if low is None else x >= low
-    return (x >= low) & (x <= high)
+    return np.logical_and(True if low is None else x >= low, True if high is None else x <= high)
 
 
 vjp(
     np.clip,
     lambda g, out, x, low, high: select(_inside(x, low, high), g),
-    lambda g, out, x, low, high: select(x < low, g),
-    lambda g, out, x, low, high: select(x > high, g),
+    lambda g, out, x, low, high: select((x < low) & _inside(low, None, high), g),  # of bounds that cross, high wins
+    lambda g, out, x, low, high: select((x > high) | np.logical_not(_inside(high, low, None)), g),
     bind=_clip_call,
 )
 
 composite(np.heaviside, lambda x, h: np.where(x == 0, h, 0.5 * (np.sign(x) + 1)))
-composite(np.modf, lambda x: (x - np.trunc(x), np.trunc(x)))
+composite(np.modf, lambda x: (fraction(x), np.trunc(1.0 * x)))
 composite(np.divmod, lambda x, y: (np.floor_divide(x, y), np.remainder(x, y)))
 composite(np.real, lambda x: x.real)
 composite(np.iscomplexobj, lambda x: x.dtype.kind == "c")

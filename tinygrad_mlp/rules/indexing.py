@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import OptionError, nearest
+from ..errors import OptionError, ShapeError, nearest
 from .shapes import kept_shape, reduced_axes
 from .table import annotate, composite, primitive, vjp
 
@@ -70,6 +70,8 @@ def _take(x: Any, indices: Any, axis: int | None = None, mode: str = "raise") ->
 def _take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Any:
     if axis is None:
         x, indices, axis = np.ravel(x), np.ravel(indices), 0
+    if np.ndim(indices) != x.ndim:
+        raise ShapeError(f"take_along_axis takes indices with the {x.ndim} axes of the array, got {np.ndim(indices)}")
     shape = kept_shape(x.shape, axis)
     grid: list[Any] = list(np.ogrid[tuple(slice(n) for n in shape)])
     grid[axis] = indices
@@ -134,8 +136,8 @@ composite(np.diag, _diag)
 composite(np.diagflat, lambda x, k=0: _diag(np.ravel(x), k))
 composite(np.trace, lambda x, offset=0, axis1=0, axis2=1: _diagonal(x, offset, axis1, axis2).sum(axis=-1))
 composite(np.linalg.trace, lambda x, *, offset=0: _diagonal(x, offset, -2, -1).sum(axis=-1))
-composite(np.tril, lambda x, k=0: np.where(_below(x, k), x, 0))
-composite(np.triu, lambda x, k=0: np.where(_below(x, k - 1), 0, x))
+composite(np.tril, lambda x, k=0: np.where(_below(x, k), x, x.dtype.type(0)))
+composite(np.triu, lambda x, k=0: np.where(_below(x, k - 1), x.dtype.type(0), x))
 
 
 def _masks(x: Any, *items: Any) -> list[Any]:

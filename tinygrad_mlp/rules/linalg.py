@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import OptionError, ShapeError, nearest
-from .elementwise import is_wide
+from ..errors import NoRuleError, OptionError, ShapeError, describe, nearest
+from .elementwise import is_wide, select
 from .shapes import reduced_axes
 from .table import annotate, composite, constant, primitive, vjp
 
@@ -68,24 +68,23 @@ def _matmul_y(g: Any, x: Any, y: Any) -> Any:
 def _einsum_term(i: int, g: Any, subscripts: str, operands: Any) -> Any:
     """Return the gradient of operand ``i``: an einsum of the upstream gradient with all other operands.
 
-    An index that only this operand has was summed away: ones bring it back. An index that repeats within it has
-    picked a diagonal: an identity matrix puts that back.
+    An index that only this operand has, or has in full, was summed away: ones bring it back. An index that repeats
+    within it has picked a diagonal: an identity matrix puts that back.
     """
     inputs, output = explicit_subscripts(subscripts, [np.ndim(a) for a in operands])
     target, terms, arrays = "", [output], [g]
-    for j, (letters, array) in enumerate(zip(inputs, operands, strict=True)):
-        if j != i:
-            terms.append(letters)
-            arrays.append(array)
+    terms += [letters for j, letters in enumerate(inputs) if j != i]
+    arrays += [array for j, array in enumerate(operands) if j != i]
+    shapes = [dict(zip(letters, np.shape(a), strict=True)) for letters, a in zip(terms, arrays, strict=True)]
     unused = iter(sorted(set(string.ascii_letters) - set("".join(inputs)) - set(output)))
-    shape, dtype = operands[i].shape, operands[i].dtype
-    for n, letter in zip(shape, inputs[i], strict=True):
+    dtype = operands[i].dtype
+    for n, letter in zip(operands[i].shape, inputs[i], strict=True):
         new = letter
         if letter in target:
             new = next(unused)
             terms.append(letter + new)
             arrays.append(np.eye(n, dtype=dtype))
-        elif not any(letter in term for term in terms):
+        elif n not in [shape.get(letter) for shape in shapes]:
             terms.append(letter)
             arrays.append(np.ones(n, dtype))
         target += new
@@ -122,10 +121,10 @@ def _einsum(subscripts: str, *operands: Any, **keywords: Any) -> Any:
     return result if result.base is None else result.copy()
 
 
-def _einsum_call(subscripts: Any, *operands: Any, optimize: Any = False) -> tuple[Any, dict[str, Any]]:
+def _einsum_call(subscripts: Any, *operands: Any, **keywords: Any) -> tuple[Any, dict[str, Any]]:
     if not isinstance(subscripts, str):
-        raise TypeError("einsum of Tensors takes its subscripts as a string, as in einsum('ij,jk->ik', x, y)")
-    return (subscripts, *operands), {"optimize": optimize} if optimize else {}
+        raise NoRuleError("einsum of Tensors takes its subscripts as a string, as in einsum('ij,jk->ik', x, y)")
+    return (subscripts, *operands), keywords
 
 
 vjp(
@@ -140,10 +139,6 @@ def _dot(x: Any, y: Any) -> Any:
     if np.ndim(x) == 0 or np.ndim(y) == 0:
         return np.multiply(x, y)
     return np.matmul(x, y) if np.ndim(y) <= 2 else np.tensordot(x, y, axes=(-1, -2))
-
-
-def _outer(x: Any, y: Any) -> Any:
-    return np.reshape(x, (-1, 1)) * np.reshape(y, (1, -1))
 
 
 def _tensordot(x: Any, y: Any, axes: Any = 2) -> Any:
@@ -172,7 +167,7 @@ def _inner(x: Any, y: Any) -> Any:
 
 
 def _vecdot(x: Any, y: Any, *, axis: int = -1) -> Any:
-    return (np.moveaxis(x, axis, -1) * np.moveaxis(y, axis, -1)).sum(axis=-1)
+    return np.matmul(np.moveaxis(x, axis, -1)[..., None, :], np.moveaxis(y, axis, -1)[..., None])[..., 0, 0]
 
 
 def _kron(x: Any, y: Any) -> Any:
@@ -192,7 +187,7 @@ def _cross(x: Any, y: Any, axis: int = -1) -> Any:
 
 
 def _convolve(a: Any, v: Any, mode: str = "full") -> Any:
-    """Return the convolution of two vectors: one product of a matrix of windows with the shorter one."""
+    """Return the convolution of two vectors: sums of products of windows of the longer one with the shorter one."""
     short = min(len(a), len(v))
     return _middle(a, v, mode, (short - 1) // 2)
 
@@ -211,19 +206,29 @@ def _middle(a: Any, v: Any, mode: str, start: int) -> Any:
     parts = {"full": slice(None), "same": slice(start, start + n), "valid": slice(m - 1, n)}
     if mode not in parts:
         raise OptionError(f"unknown mode {mode!r}; {nearest(mode, parts)}")
-    windows = np.pad(a, m - 1)[np.arange(n + m - 1)[:, None] + np.arange(m)]
-    return (windows @ np.flip(v))[parts[mode]]
+    places = np.arange(n + m - 1)[:, None] + np.arange(m)
+    products = np.pad(a, m - 1)[places] * np.flip(v)
+    products = select((places >= m - 1) & (places < n + m - 1), products)
+    return products.sum(axis=1, dtype=products.dtype)[parts[mode]]
+
+
+def _check_square(name: str, x: Any) -> None:
+    if x.ndim < 2 or x.shape[-1] != x.shape[-2]:
+        raise ShapeError(f"{name} takes square matrices, got shape {x.shape}")
 
 
 def _matrix_power(x: Any, n: int) -> Any:
+    _check_square("matrix_power", x)
     n = operator.index(n)
     if n < 0:
         x, n = np.linalg.inv(x), -n
-    result = np.zeros_like(x) + np.eye(x.shape[-1], dtype=x.dtype)
-    for bit in f"{n:b}":
+    if n == 0:
+        return np.zeros_like(x) + np.eye(x.shape[-1], dtype=x.dtype)
+    result = x
+    for bit in f"{n:b}"[1:]:
         result = np.matmul(result, result)
         result = np.matmul(result, x) if bit == "1" else result
-    return result
+    return result if n > 1 else np.copy(result)
 
 
 def _transposed(x: Any) -> Any:
@@ -242,8 +247,7 @@ def _half_diagonal(x: Any) -> Any:
 
 def _cholesky(x: Any) -> Any:
     """Return the Cholesky factor of the symmetric part, so that the gradient is symmetric, as in PyTorch and JAX."""
-    if x.shape[-1:] != x.shape[-2:-1]:
-        raise ShapeError(f"cholesky takes square matrices, got shape {x.shape}")
+    _check_square("cholesky", x)
     return np.linalg.cholesky(0.5 * (x + _transposed(x)))
 
 
@@ -253,6 +257,31 @@ def _cholesky_x(g: Any, out: Any) -> Any:
     inner = _half_diagonal(np.matmul(_transposed(out), g))
     s = np.matmul(_transposed(inverse), np.matmul(inner, inverse))
     return 0.5 * (s + _transposed(s))
+
+
+@primitive
+def cofactors(x: Any) -> Any:
+    """Return the derivative of det(x), det(x) * inv(x).T where x has an inverse, from singular values: for every x."""
+    u, s, v = np.linalg.svd(x)
+    others = np.where(np.eye(x.shape[-1], dtype=bool), 1.0, s[..., None, :]).prod(axis=-1)
+    sign = np.linalg.det(u) * np.linalg.det(v)
+    return np.matmul(u * (others * np.rint(sign)[..., None])[..., None, :], v).astype(x.dtype)
+
+
+def _cofactors_x(g: Any, out: Any, inverse: Any) -> Any:
+    """Return the gradient of ``det(x) * inverse``, where ``inverse`` is transposed."""
+    total = (g * out).sum(axis=(-1, -2), keepdims=True)
+    return total * inverse - np.matmul(out, np.matmul(_transposed(g), inverse))
+
+
+def _inverse(x: Any) -> Any:
+    try:
+        return np.linalg.inv(x)
+    except np.linalg.LinAlgError as error:
+        raise np.linalg.LinAlgError(
+            f"a matrix of {describe(x)} is singular: there slogdet has no gradient, and det none of second order; "
+            "add a small multiple of the identity"
+        ) from error
 
 
 @primitive
@@ -276,19 +305,20 @@ vjp(
     lambda g, out, a, b: -np.matmul(np.linalg.solve(_transposed(a), _columns(g, b)), _transposed(_columns(out, b))),
     lambda g, out, a, b: np.linalg.solve(_transposed(a), _columns(g, b)).reshape(g.shape),
 )
-vjp(np.linalg.det, lambda g, out, x: (g * out)[..., None, None] * _transposed(np.linalg.inv(x)))
-vjp(logabsdet, lambda g, out, x: g[..., None, None] * _transposed(np.linalg.inv(x)))
+vjp(np.linalg.det, lambda g, out, x: g[..., None, None] * cofactors(x))
+vjp(cofactors, lambda g, out, x: _cofactors_x(g, out, _transposed(_inverse(x))))
+vjp(logabsdet, lambda g, out, x: g[..., None, None] * _transposed(_inverse(x)))
 vjp(np.linalg.cholesky, lambda g, out, x: _cholesky_x(g, out), forward=_cholesky)
 constant(signdet)
 composite(np.linalg.slogdet, lambda x: SlogdetResult(signdet(x), logabsdet(x)))
 composite(np.linalg.matrix_power, _matrix_power)
-composite(np.linalg.multi_dot, lambda arrays: functools.reduce(np.matmul, arrays))
+composite(np.linalg.multi_dot, lambda arrays: functools.reduce(np.matmul if len(arrays) > 2 else np.dot, arrays))
 
 composite(np.dot, _dot)
 composite(np.inner, _inner)
-composite(np.outer, _outer)
-composite(np.linalg.outer, _outer)
-composite(np.vdot, lambda x, y: (np.ravel(x) * np.ravel(y)).sum())
+composite(np.outer, lambda x, y: np.reshape(x, (-1, 1)) * np.reshape(y, (1, -1)))
+composite(np.linalg.outer, lambda x, y: np.einsum("i,j->ij", x, y))
+composite(np.vdot, lambda x, y: np.matmul(np.ravel(x), np.ravel(y)))
 composite(np.vecdot, _vecdot)
 composite(np.linalg.vecdot, _vecdot)
 composite(np.tensordot, _tensordot)
@@ -301,7 +331,7 @@ composite(np.convolve, _convolve)
 composite(np.correlate, _correlate)
 composite(np.polyval, lambda p, x: functools.reduce(lambda total, c: total * x + c, p, np.zeros_like(x)))
 if hasattr(np, "matvec"):
-    composite(np.matvec, lambda a, x: np.matmul(a, x[..., None])[..., 0])
+    composite(np.matvec, lambda a, x: np.matmul(a, x[..., None])[..., :, 0])
     composite(np.vecmat, lambda x, a: np.matmul(x[..., None, :], a)[..., 0, :])
 
 

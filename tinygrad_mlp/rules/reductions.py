@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import operator
 from typing import Any
 
 import numpy as np
 
 from ..errors import NoRuleError, OptionError, ShapeError, out_of_range
 from .elementwise import nonzero, select
-from .shapes import Axis, Shape, kept_shape, reduced_axes, spread
+from .shapes import Axis, Shape, astype, kept_shape, reduced_axes, spread
 from .table import annotate, composite, constant, primitive, vjp
 
 
@@ -29,7 +30,7 @@ def _mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
 def _var(x: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Any:
     count = _count("variance", x, axis)
     deviation = x - x.mean(axis=axis, keepdims=True)
-    return (deviation * deviation).sum(axis=axis, keepdims=keepdims) / (count - ddof)
+    return (deviation * deviation).sum(axis=axis, keepdims=keepdims) / max(count - ddof, 0)
 
 
 def _count(name: str, x: Any, axis: Axis) -> int:
@@ -44,15 +45,24 @@ def _std(x: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> An
 
 
 def _to_equals(g: Any, out: Any, x: Any, axis: Axis, keepdims: bool) -> Any:
-    """Spread the gradient of a maximum or minimum evenly among the elements that equal it, which NaN never does."""
-    hit = x == spread(out, x.shape, axis)
-    ties = hit.sum(axis=axis, keepdims=keepdims, dtype=x.dtype)
-    return select(hit, spread(g / np.maximum(ties, 1), x.shape, axis))
+    """Spread the gradient of a maximum or minimum evenly among the elements that equal it, or all if it is NaN."""
+    top = _kept(out, x, axis)
+    hit = (x == top) | (top != top)
+    return select(hit, spread(g / hit.sum(axis=axis, keepdims=keepdims, dtype=x.dtype), x.shape, axis))
+
+
+def _freedom(x: Any, axis: Axis, ddof: int) -> Any:
+    return max(reduced_size(x.shape, axis) - ddof, 0)
+
+
+def _spread_out(x: Any, out: Any, axis: Axis, keepdims: bool) -> Any:
+    """Return a standard deviation as a denominator: infinity where it is 0, but for the rounding of the mean."""
+    return nonzero(out * (x.max(axis=axis, keepdims=keepdims) != x.min(axis=axis, keepdims=keepdims)))
 
 
 def _kept(g: Any, x: Any, axis: Axis) -> Any:
     """Return the gradient of a reduction of ``x`` in a shape that broadcasts with ``x``."""
-    return g.reshape(kept_shape(x.shape, axis))
+    return g.reshape(kept_shape(x.shape, axis)) if g.ndim else g
 
 
 vjp(np.sum, lambda g, out, x, *, axis=None, dtype=None, keepdims=False: spread(g, x.shape, axis), linear=True)
@@ -65,20 +75,30 @@ vjp(
 vjp(
     np.var,
     lambda g, out, x, *, axis=None, ddof=0, keepdims=False: (
-        _kept(g * (2 / (reduced_size(x.shape, axis) - ddof)), x, axis) * (x - x.mean(axis=axis, keepdims=True))
+        _kept(2 * g / _freedom(x, axis, ddof), x, axis) * (x - x.mean(axis=axis, keepdims=True))
     ),
     forward=_var,
 )
 vjp(
     np.std,
     lambda g, out, x, *, axis=None, ddof=0, keepdims=False: (
-        _kept(g / (nonzero(out) * (reduced_size(x.shape, axis) - ddof)), x, axis)
+        _kept(g / (_spread_out(x, out, axis, keepdims) * _freedom(x, axis, ddof)), x, axis)
         * (x - x.mean(axis=axis, keepdims=True))
     ),
     forward=_std,
 )
-for _max in (np.max, np.amax, np.nanmax, np.min, np.amin, np.nanmin):
-    vjp(_max, lambda g, out, x, *, axis=None, keepdims=False: _to_equals(g, out, x, axis, keepdims))
+for _max in (np.max, np.amax, np.min, np.amin):
+    vjp(
+        _max,
+        lambda g, out, x, *, axis=None, keepdims=False: _to_equals(
+            np.where(out == out, g, out), out, x, axis, keepdims
+        ),  # a NaN is passed on
+    )
+for _max in (np.nanmax, np.nanmin):
+    vjp(
+        _max,
+        lambda g, out, x, *, axis=None, keepdims=False: _to_equals(select(out == out, g), out, x, axis, keepdims),
+    )
 
 
 @primitive
@@ -95,24 +115,31 @@ def euclidean_norm(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
 
 vjp(
     euclidean_norm,
-    lambda g, out, x, axis=None, keepdims=False: _kept(g / nonzero(out), x, axis) * x,
+    lambda g, out, x, axis=None, keepdims=False: _kept(g, x, axis) * (x / _kept(nonzero(out), x, axis)),
 )
 
 
 def _norm(x: Any, ord: Any = None, axis: Axis = None, keepdims: bool = False) -> Any:
-    """Return a vector norm, or the Frobenius norm of matrices."""
-    matrix = x.ndim == 2 if axis is None else isinstance(axis, tuple) and len(axis) == 2
-    if ord is None or (ord == "fro" and matrix) or (ord == 2 and not matrix):
+    """Return a norm of vectors or of matrices, but for those made of singular values."""
+    x = x if x.dtype.kind in "fc" else astype(x, np.float64)
+    axes = reduced_axes(x.ndim, axis)
+    if (ord is None and axis is None) or (len(axes), ord) in ((1, None), (1, 2), (2, None), (2, "fro"), (2, "f")):
         return euclidean_norm(x, axis, keepdims)
-    if matrix or isinstance(ord, str):
-        raise NoRuleError(f"linalg.norm: ord={ord!r} of a matrix has no rule; use the Frobenius norm, ord=None")
-    if axis is None and x.ndim != 1:
-        raise ShapeError(f"linalg.norm: ord={ord!r} needs a vector or an axis, got shape {x.shape}")
+    if len(axes) not in (1, 2):
+        raise ShapeError(f"linalg.norm: ord={ord!r} needs one axis or two, got shape {x.shape}, axis={axis}")
+    if isinstance(ord, str) or (len(axes) == 2 and abs(ord) not in (1, np.inf)):
+        hint = "1, -1, inf, -inf and 'fro' of a matrix have, numbers of a vector"
+        raise NoRuleError(f"linalg.norm: ord={ord!r} over {len(axes)} axes has no rule; {hint}")
+    size, largest = np.abs(x), np.max if ord > 0 else np.min
+    if len(axes) == 2:
+        total = size.sum(axis=axes[abs(ord) != 1], keepdims=True)
+        return largest(total, axis=axes, keepdims=keepdims)
     if abs(ord) == np.inf:
-        return (np.max if ord > 0 else np.min)(np.abs(x), axis=axis, keepdims=keepdims)
+        return largest(size, axis=axis, keepdims=keepdims)
     if ord == 0:
         return (x != 0).sum(axis=axis, dtype=x.dtype, keepdims=keepdims)
-    total = np.power(np.abs(x), ord).sum(axis=axis, keepdims=keepdims)
+    powers = np.where(x == 0, 0.0 if ord > 0 else np.inf, np.power(np.where(x == 0, 1.0, size), ord))
+    total = powers.sum(axis=axis, keepdims=keepdims)
     zero = (total == 0) & (ord > 0)
     return np.where(zero, 0.0, np.power(np.where(zero, 1.0, total), 1 / ord))
 
@@ -124,10 +151,15 @@ def _gathered(x: Any, axis: Axis) -> Any:
     return np.transpose(x, [*reduced, *kept]).reshape(reduced_size(x.shape, axis), *(x.shape[i] for i in kept))
 
 
+def _counted(x: Any) -> Any:
+    """Return truth values as the numbers 0 and 1."""
+    return x * 1 if x.dtype == bool else x
+
+
 def _prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     """Return the product as a tree of multiplications: exact derivatives of every order, zeros or not."""
     axis = None if x.ndim == 0 and axis in (0, -1) else axis  # as np.multiply.reduce has it
-    shape, x = kept_shape(x.shape, axis), _gathered(x, axis)
+    shape, x = kept_shape(x.shape, axis), _gathered(_counted(x), axis)
     if len(x) == 0:
         x = x.sum(axis=0, keepdims=True) + 1
     while len(x) > 1:
@@ -144,7 +176,7 @@ def _along(function: Any) -> Any:
 
 def _cumprod(x: Any, axis: int) -> Any:
     """Return the running product by doubling: each step multiplies by what stands 1, 2, 4, ... before."""
-    x = np.moveaxis(x, axis, 0)
+    x = np.moveaxis(np.atleast_1d(_counted(x)), axis, 0)
     shift = 1
     while shift < len(x):
         x = np.concatenate([x[:shift], x[shift:] * x[:-shift]])
@@ -152,11 +184,22 @@ def _cumprod(x: Any, axis: int) -> Any:
     return np.moveaxis(x, 0, axis)
 
 
+@primitive
+def total_weight(total: Any) -> Any:
+    """Return what `numpy.average` divides by; raise ZeroDivisionError where it is 0."""
+    if np.any(total == 0):
+        raise ZeroDivisionError("the weights sum to zero; check them first")
+    return total
+
+
+vjp(total_weight, lambda g, out, total: g, linear=True)
+
+
 def _average(x: Any, axis: Axis = None, weights: Any = None, keepdims: bool = False) -> Any:
+    reduced = reduced_axes(x.ndim, axis)
     if weights is None:
         return x.mean(axis=axis, keepdims=keepdims)
     if np.shape(weights) != x.shape:
-        reduced = reduced_axes(x.ndim, axis)
         if axis is None or np.shape(weights) != tuple(x.shape[i] for i in reduced):
             raise ShapeError(
                 f"average: weights of shape {np.shape(weights)} are not one for each element or along axis"
@@ -164,56 +207,72 @@ def _average(x: Any, axis: Axis = None, weights: Any = None, keepdims: bool = Fa
         shape = [n if i in reduced else 1 for i, n in enumerate(x.shape)]
         weights = np.reshape(np.transpose(weights, np.argsort(reduced)), shape)
     weights = weights * np.ones(x.shape, x.dtype)
-    return (x * weights).sum(axis=axis, keepdims=keepdims) / weights.sum(axis=axis, keepdims=keepdims)
+    return (x * weights).sum(axis=axis, keepdims=keepdims) / total_weight(weights.sum(axis=axis, keepdims=keepdims))
 
 
 def _quantile(x: Any, q: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     """Return quantiles by linear interpolation between the two nearest elements in order, NaN if there is one."""
     shape, x = kept_shape(x.shape, axis), np.sort(_gathered(x, axis), axis=0)
-    q = np.asarray(q)
-    if not ((q >= 0) & (q <= 1)).all():
+    place = np.asarray(q) * (len(x) - 1)
+    if not ((np.asarray(q) >= 0) & (np.asarray(q) <= 1)).all():
         raise OptionError(f"quantiles must be in the range [0, 1], and percentiles in [0, 100]; got {q}")
     if len(x) == 0:
         raise ValueError("the quantile of no elements is undefined; check for empty input first")
-    place = q * (len(x) - 1)
     low = np.floor(place).astype(int)
-    share = (place - low).reshape(place.shape + (1,) * (x.ndim - 1)).astype(x.dtype)
-    result = x[low] * (1 - share) + x[np.minimum(low + 1, len(x) - 1)] * share
+    result = x[low]
+    if place.dtype.kind == "f":
+        share = (place - low).reshape(place.shape + (1,) * (x.ndim - 1))
+        share = share.item() if isinstance(q, float) else share  # a number does not decide the dtype
+        result = result * (1 - share) + share * select(share > 0, x[np.minimum(low + 1, len(x) - 1)])
     result = np.where(np.isnan(x[-1]), x[-1], result)
     return result.reshape(place.shape + shape) if keepdims else result
 
 
-def _without_nan(x: Any, fill: float = 0.0) -> Any:
-    return np.where(np.isnan(x), fill, x)
+def _percentile(x: Any, q: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    return _quantile(x, q / 100 if isinstance(q, (int, float)) else np.asarray(q) / 100, axis, keepdims)
+
+
+def _median(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    """Return the mean of the one or two elements in the middle, NaN if there is one."""
+    shape, x = kept_shape(x.shape, axis), np.sort(_gathered(x, axis), axis=0)
+    result = x[(len(x) - 1) // 2 : len(x) // 2 + 1].mean(axis=0)
+    result = np.where(np.isnan(x[-1]), x[-1], result)
+    return result.reshape(shape) if keepdims else result
+
+
+def _without_nan(x: Any, fill: int = 0) -> Any:
+    return np.where(np.isnan(x), x.dtype.type(fill), x)
+
+
+def _present(x: Any, axis: Axis, keepdims: bool, ddof: int = 0) -> Any:
+    """Return how many numbers each result comes from, less ``ddof``, as a denominator: NaN where none is left."""
+    floats = x.dtype.kind in "fc"
+    count = (~np.isnan(x)).sum(axis=axis, dtype=x.dtype if floats else np.float64, keepdims=keepdims)
+    return np.where(count > ddof, count - ddof, np.nan if floats else 0.0)
 
 
 def _nanmean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    count = (~np.isnan(x)).sum(axis=axis, dtype=x.dtype, keepdims=keepdims)
-    return np.nansum(x, axis=axis, keepdims=keepdims) / count
+    return np.nansum(x, axis=axis, keepdims=keepdims) / _present(x, axis, keepdims)
 
 
-def _freedom(x: Any, axis: Axis, ddof: int, keepdims: bool) -> Any:
-    """Return how many numbers each result comes from, less ``ddof``; NaN where none is left."""
-    count = (~np.isnan(x)).sum(axis=axis, dtype=x.dtype, keepdims=keepdims)
-    return np.where(count > ddof, count - ddof, np.nan)
+def _deviation(x: Any, axis: Axis) -> Any:
+    """Return how far the numbers are from their mean: 0 for NaN, and where all are equal, though the mean rounds."""
+    some = np.isnan(x) | (np.nanmax(x, axis=axis, keepdims=True) == np.nanmin(x, axis=axis, keepdims=True))
+    return np.where(some & ~np.isinf(x), 0.0, x - np.nanmean(x, axis=axis, keepdims=True))
 
 
 def _nanvar(x: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Any:
-    deviation = _without_nan(x - np.nanmean(x, axis=axis, keepdims=True))
-    return np.square(deviation).sum(axis=axis, keepdims=keepdims) / _freedom(x, axis, ddof, keepdims)
+    return np.square(_deviation(x, axis)).sum(axis=axis, keepdims=keepdims) / _present(x, axis, keepdims, ddof)
 
 
 def _nanstd(x: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Any:
-    deviation = _without_nan(x - np.nanmean(x, axis=axis, keepdims=True))
-    return euclidean_norm(deviation, axis, keepdims) / np.sqrt(_freedom(x, axis, ddof, keepdims))
+    return euclidean_norm(_deviation(x, axis), axis, keepdims) / np.sqrt(_present(x, axis, keepdims, ddof))
 
 
-def _lexsort(keys: Any, axis: int = -1) -> Any:
-    order = np.argsort(keys[0], axis=axis, kind="stable")
-    for key in keys[1:]:
-        again = np.argsort(np.take_along_axis(key, order, axis), axis=axis, kind="stable")
-        order = np.take_along_axis(order, again, axis)
-    return order
+@primitive
+def order(axis: int, *keys: Any) -> Any:
+    """Return ``np.lexsort(keys, axis)``."""
+    return np.lexsort(keys, axis)
 
 
 def _diff(x: Any, n: int = 1, axis: int = -1) -> Any:
@@ -226,14 +285,19 @@ def _diff(x: Any, n: int = 1, axis: int = -1) -> Any:
 
 
 def _trapezoid(y: Any, x: Any = None, dx: float = 1.0, axis: int = -1) -> Any:
-    steps = dx if x is None else np.diff(x) if np.ndim(x) == 1 else np.moveaxis(np.diff(x, axis=axis), axis, -1)
-    y = np.moveaxis(y, axis, -1)
-    return ((y[..., 1:] + y[..., :-1]) * steps).sum(axis=-1) / 2
+    before = (slice(None),) * reduced_axes(np.ndim(y), operator.index(axis))[0]
+    steps = dx if x is None else np.diff(x, axis=axis if np.ndim(x) > 1 else 0)
+    if np.ndim(x) == 1:
+        steps = np.reshape(steps, (-1,) + (1,) * (np.ndim(y) - len(before) - 1))
+    left, right = (*before, slice(-1)), (*before, slice(1, None))
+    return (steps * (y[left] + y[right]) / 2).sum(axis=axis)
 
 
 def _cov(m: Any, rowvar: bool = True, bias: bool = False, ddof: int | None = None) -> Any:
+    if ddof is not None and ddof != int(ddof):
+        raise OptionError(f"cov: ddof must be an integer, got {ddof}")
+    m = astype(m if rowvar or m.ndim < 2 else m.T, np.result_type(m.dtype, np.float64))
     m = np.atleast_2d(m)
-    m = m if rowvar or len(m) == 1 else m.T
     deviation = m - m.mean(axis=1, keepdims=True)
     freedom = m.shape[1] - ((0 if bias else 1) if ddof is None else ddof)
     return np.squeeze(deviation @ deviation.T / max(freedom, 0))
@@ -265,27 +329,32 @@ composite(
 )
 composite(np.average, _average)
 composite(np.quantile, _quantile)
-composite(np.percentile, lambda x, q, axis=None, keepdims=False: _quantile(x, np.asarray(q) / 100, axis, keepdims))
-composite(np.median, lambda x, axis=None, keepdims=False: _quantile(x, 0.5, axis, keepdims))
+composite(np.percentile, _percentile)
+composite(np.median, _median)
 composite(np.nansum, lambda x, axis=None, keepdims=False: np.sum(_without_nan(x), axis, keepdims=keepdims))
-composite(np.nanprod, lambda x, axis=None, keepdims=False: np.prod(_without_nan(x, 1.0), axis, keepdims=keepdims))
+composite(np.nanprod, lambda x, axis=None, keepdims=False: np.prod(_without_nan(x, 1), axis, keepdims=keepdims))
 composite(np.nancumsum, lambda x, axis=None: np.cumsum(_without_nan(x), axis))
-composite(np.nancumprod, lambda x, axis=None: np.cumprod(_without_nan(x, 1.0), axis))
+composite(np.nancumprod, lambda x, axis=None: np.cumprod(_without_nan(x, 1), axis))
 composite(np.nanmean, _nanmean)
 composite(np.nanvar, _nanvar)
 composite(np.nanstd, _nanstd)
 composite(np.diff, _diff)
 composite(np.ediff1d, lambda x: _diff(np.ravel(x)))
-composite(np.lexsort, _lexsort)
+composite(np.lexsort, lambda keys, axis=-1: order(operator.index(axis), *keys))
 composite(np.trapezoid, _trapezoid)
 composite(np.cov, _cov)
 composite(np.corrcoef, _corrcoef)
 
 
+def _top(x: Any, axis: Axis) -> Any:
+    """Return the maximum, also of nothing."""
+    return np.max(x, axis=axis, keepdims=True) if x.size else np.zeros(kept_shape(x.shape, axis), x.dtype)
+
+
 @primitive
 def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     """Return log(sum(exp(x))) without overflow; an infinite maximum is the result."""
-    top = np.max(x, axis=axis, keepdims=True)
+    top = _top(x, axis)
     shifted = x - np.where(np.isfinite(top), top, 0)
     with np.errstate(divide="ignore", over="ignore"):
         result = np.log(np.exp(shifted).sum(axis=axis, keepdims=True)) + np.where(np.isfinite(top), top, 0)
@@ -304,15 +373,16 @@ def _weights(out: Any, x: Any, axis: Axis) -> Any:
 @primitive
 def softmax(x: Any, axis: int = -1) -> Any:
     """Return exp(x) / sum(exp(x)) along an axis."""
-    e = np.exp(x - x.max(axis=axis, keepdims=True))
+    e = np.exp(x - _top(x, axis))
     return e / e.sum(axis=axis, keepdims=True)
 
 
 @primitive
 def log_softmax(x: Any, axis: int = -1) -> Any:
     """Return log(softmax(x)) along an axis, exact where the softmax underflows."""
-    z = x - x.max(axis=axis, keepdims=True)
-    return z - np.log(np.exp(z).sum(axis=axis, keepdims=True))
+    z = x - _top(x, axis)
+    with np.errstate(divide="ignore"):
+        return z - np.log(np.exp(z).sum(axis=axis, keepdims=True))
 
 
 vjp(
@@ -326,11 +396,11 @@ constant(
     np.argmax, np.argmin, np.nanargmax, np.nanargmin, np.argsort, np.argpartition, np.argwhere,
     np.flatnonzero, np.nonzero, np.count_nonzero, np.any, np.all, np.array_equal, np.array_equiv,
     np.searchsorted, np.digitize, np.isin, np.linalg.matrix_rank,
-    np.zeros_like, np.ones_like, np.empty_like,
+    np.zeros_like, np.ones_like, np.empty_like, order,
 )  # fmt: skip
 composite(np.shape, lambda a: a.shape)
 composite(np.ndim, lambda a: a.ndim)
-composite(np.size, lambda a, axis=None: a.size if axis is None else a.shape[axis])
+composite(np.size, lambda a, axis=None: reduced_size(a.shape, axis))
 
 
 def _emit_reduction(ufunc: str) -> Any:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ..errors import OptionError, ShapeError, nearest
+from ..errors import NoRuleError, OptionError, ShapeError, nearest
 from .table import annotate, composite, primitive, vjp
 
 Shape = tuple[int, ...]
@@ -74,7 +75,7 @@ def _reshape_call(
     a: Any, /, shape: Any = None, order: str = "C", *, newshape: Any = None, copy: bool | None = None
 ) -> tuple[Sequence[Any], dict[str, Any]]:
     if order != "C" or copy is not None:
-        raise TypeError("reshape of a Tensor takes neither order nor copy; reshape the transpose instead of order='F'")
+        raise NoRuleError("reshape of a Tensor takes no order or copy; reshape the transpose instead of order='F'")
     return (a,), {"shape": newshape if shape is None else shape}
 
 
@@ -112,9 +113,9 @@ vjp(spread, lambda g, out, x, shape, axis=None: g.sum(axis=axis).reshape(x.shape
 def _join_call(
     arrays: Sequence[Any], axis: int | None = 0, out: Any = None, **keywords: Any
 ) -> tuple[Sequence[Any], dict[str, Any]]:
-    arrays = [np.ravel(a) for a in arrays] if axis is None else list(arrays)
-    lengths = [a.shape[axis or 0] if np.ndim(a) else 0 for a in map(_with_shape, arrays)]
-    return arrays, {"axis": axis or 0, "ends": tuple(itertools.accumulate(lengths)), "out": out, **keywords}
+    arrays, axis = ([np.ravel(a) for a in arrays], 0) if axis is None else (list(arrays), operator.index(axis))
+    lengths = [a.shape[axis] if np.ndim(a) else 0 for a in map(_with_shape, arrays)]
+    return arrays, {"axis": axis, "ends": tuple(itertools.accumulate(lengths)), "out": out, **keywords}
 
 
 def _with_shape(a: Any) -> Any:
@@ -148,7 +149,9 @@ def _pad(
     if mode not in ("constant", "edge", "reflect", "symmetric", "wrap") or reflect_type == "odd":
         odd = f" with reflect_type={reflect_type!r}" if reflect_type == "odd" else ""
         raise OptionError(f"pad: mode {mode!r}{odd} has no rule; use constant, edge, reflect, symmetric or wrap")
-    np.pad(np.zeros((1,) * x.ndim), 0, mode, **options)  # type: ignore[call-overload]  # raises for an option that the mode does not have
+    np.pad(np.zeros((1,) * x.ndim), pad_width, mode, **options)  # type: ignore[call-overload]  # raises for what NumPy does not take
+    if isinstance(pad_width, dict):
+        pad_width = [np.broadcast_to(pad_width.get(i, pad_width.get(i - x.ndim)) or 0, 2) for i in range(x.ndim)]
     widths = np.broadcast_to(np.asarray(pad_width), (x.ndim, 2)).tolist()
     values = np.broadcast_to(np.asarray(options.get("constant_values", 0)), (x.ndim, 2)).tolist()
     for axis, (low, high) in enumerate(widths):
@@ -264,8 +267,10 @@ def _select(condlist: Sequence[Any], choicelist: Sequence[Any], default: Any = 0
 
 
 def _linspace(start: Any, stop: Any, num: int = 50) -> Any:
-    share = np.linspace(0.0, 1.0, num).reshape(-1, *(1,) * max(np.ndim(start), np.ndim(stop)))
-    return start * (1 - share) + stop * share
+    dtype = np.result_type(*(getattr(a, "dtype", a) for a in (start, stop)), 0.0)
+    share = np.linspace(0.0, 1.0, num, dtype=dtype).reshape(-1, *(1,) * max(np.ndim(start), np.ndim(stop)))
+    inner = start + (stop - start) * share
+    return np.concatenate([inner[:-1], np.full_like(inner[:1], stop)]) if num > 1 else inner
 
 
 composite(np.stack, _stack)
@@ -287,7 +292,7 @@ composite(np.matrix_transpose, lambda x: np.swapaxes(x, -1, -2))
 composite(np.linalg.matrix_transpose, lambda x: np.swapaxes(x, -1, -2))
 composite(np.split, _split)
 composite(np.array_split, _array_split)
-composite(np.vsplit, lambda x, parts: _split(x, parts, 0))
+composite(np.vsplit, lambda x, parts: _split(x[:, :], parts, 0))
 composite(np.hsplit, lambda x, parts: _split(x, parts, 0 if x.ndim == 1 else 1))
 composite(np.dsplit, lambda x, parts: _split(x, parts, 2))
 composite(np.atleast_1d, _atleast(1))

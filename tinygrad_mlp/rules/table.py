@@ -139,9 +139,27 @@ def composite(function: Function, implementation: Function) -> None:
     @functools.wraps(implementation)
     def forward(*args: Any, **kwargs: Any) -> Any:
         args, kwargs = bind(*args, **kwargs)  # type: ignore[assignment]
-        return implementation(*args, **kwargs)
+        try:
+            return implementation(*args, **kwargs)
+        except (AttributeError, IndexError, TypeError) as error:
+            raise _in_words_of_numpy(function, args, kwargs, error) from error
 
     RULES[function] = Rule(function, "composite", forward)
+
+
+def _in_words_of_numpy(function: Function, args: Any, kwargs: Any, error: Exception) -> Exception:
+    """Return what NumPy raises for a call that its composite cannot compute, or a refusal if NumPy computes it."""
+    try:
+        function(*_arrays(args), **_arrays(kwargs))
+    except Exception as theirs:
+        return error if isinstance(error, (NoRuleError, type(theirs))) else theirs
+    return NoRuleError(f"{function.__name__} of a Tensor does not take this call ({error}): {BUILD_IT}")
+
+
+def _arrays(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {key: _arrays(value) for key, value in tree.items()}
+    return type(tree)(map(_arrays, tree)) if isinstance(tree, (tuple, list)) else getattr(tree, "_data", tree)
 
 
 def constant(*functions: Function) -> None:
@@ -173,10 +191,13 @@ def primitive(function: Function) -> Function:
     """Make a function of our own an op like NumPy's: plain on arrays, and on Tensors through the same door.
 
     The door is NumPy's own protocol: an argument that has ``__array_function__`` and is no plain array decides.
+    ``dim``, PyTorch's word, is taken for ``axis``.
     """
 
     @functools.wraps(function)
     def door(*args: Any, **kwargs: Any) -> Any:
+        if "dim" in kwargs and "axis" not in kwargs:
+            kwargs["axis"] = kwargs.pop("dim")
         for a in args:
             if type(a) is not np.ndarray and hasattr(a, "__array_function__"):
                 return a.__array_function__(door, (type(a),), args, kwargs)
