@@ -300,6 +300,32 @@ MISUSES = [
     ),
     Misuse("mean_of_no_rows", lambda s: Tensor(np.zeros((0, 3))).mean(axis=0), ValueError, r"mean.*\(0, 3\).*axis=0"),
     Misuse("max_of_no_rows", lambda s: Tensor(np.zeros((0, 3))).max(axis=0), ValueError, r"max.*\(0, 3\).*axis=0"),
+    # what is wrong is a value, and no shape
+    Misuse("negative_power", lambda s: s.n**-1, ValueError, r"power\(int64\(2,\), -1\).*[Ii]nteger.*floats"),
+    Misuse("negative_power_of_array", lambda s: np.power(s.n, [-1, 2]), ValueError, r"power.*[Ii]nteger.*floats"),
+    Misuse("einsum_letter", lambda s: np.einsum("i!", s.b), ValueError, r"einsum\('i!'.*'!'.*use one letter"),
+    Misuse(
+        "einsum_output", lambda s: np.einsum("ij->ik", s.w), ValueError, r"einsum.*'k'.*never.*letters of the inputs"
+    ),
+    Misuse("einsum_twice", lambda s: np.einsum("ij->ii", s.w), ValueError, r"einsum.*'i' multiple"),
+    Misuse("sort_kind", lambda s: np.argsort(s.b, kind="x"), ValueError, r"argsort.*kind='x'.*must be one of"),
+    Misuse("search_side", lambda s: np.searchsorted(s.b, s.b, side="x"), ValueError, r"searchsorted.*side must be"),
+    Misuse("repeat_negative", lambda s: np.repeat(s.b, -1), ValueError, r"repeat.*negative.*not allowed"),
+    Misuse("tile_negative", lambda s: np.tile(s.b, -1), ValueError, r"\(1, 3\).*must be non-negative"),
+    Misuse("linspace_negative", lambda s: np.linspace(s.b, s.b, -1), ValueError, r"linspace.*-1.*must be non-negative"),
+    Misuse("digitize_bins", lambda s: np.digitize(s.b, [3.0, 1.0, 2.0]), ValueError, r"digitize.*bins must be"),
+    Misuse(
+        "read_only",
+        lambda s: under_no_grad(s, lambda w: assign_add(Tensor(np.broadcast_to(1.0, (2,))), 1.0)),
+        ValueError,
+        r"assign.*read-only.*make a copy",
+    ),
+    # what is wrong is a shape or an axis
+    Misuse("split_in_two", lambda s: np.split(s.b, 2), ShapeError, r"split.*\(3,\).*check shapes"),
+    Misuse("repeat_counts", lambda s: np.repeat(s.b, [1, 2]), ShapeError, r"repeat.*\(3,\).*check shapes"),
+    Misuse("roll_axis", lambda s: np.roll(s.b, 1, axis=3), ShapeError, r"roll.*axis 3.*check shapes and axes"),
+    Misuse("argmax_of_nothing", lambda s: np.argmax(Tensor([])), ShapeError, r"argmax.*\(0,\).*empty"),
+    Misuse("inverse_of_a_row", lambda s: np.linalg.inv(s.w), np.linalg.LinAlgError, r"inv.*\(2, 3\).*square matrices"),
     # operands that are no numbers
     Misuse("add_object", lambda s: s.w + object(), TypeError, r"add.*object"),
     Misuse("add_function", lambda s: s.w + (lambda: 0), TypeError, r"add.*function"),
@@ -500,6 +526,11 @@ MISUSES = [
     Misuse("one_cycle_lr", lambda s: OneCycleLR(s.opt, -0.1, total_steps=10), ValueError, r"(max_)?lr.*-0\.1"),
 ]
 
+
+def index_of(name: str) -> int:
+    return [m.name for m in MISUSES].index(name)
+
+
 HINT = re.compile(
     r"\b(use|pass|call|create|reshape|transpose|insert|set|make|write|build|convert|compute|check|apply|reduce|must|expects?"
     r"|expected|needs?|takes?|got|prefer|did you mean|Valid|may be updated|only"
@@ -546,6 +577,30 @@ def test_names_of_misuses_are_unique() -> None:
 )
 def test_types_derive_from_pythons_own(error: type[Exception], base: type[Exception]) -> None:
     assert issubclass(error, base)
+
+
+@pytest.mark.parametrize("name", [m.name for m in MISUSES[index_of("negative_power") : index_of("split_in_two")]])
+def test_no_shape_is_blamed_for_a_value(name: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        MISUSES[index_of(name)].call(World())
+    assert type(caught.value) is ValueError
+    assert "check shapes" not in str(caught.value)
+
+
+def test_an_error_is_explained_once() -> None:
+    """Also where one function is made of others."""
+    for call in (lambda: np.tile(Tensor([1.0]), -1), lambda: np.diag(Tensor(np.zeros((2, 2, 2))))):
+        with pytest.raises(ValueError, match=r"^\w+\([^:]*\): [^:]*$"):
+            call()
+
+
+def test_an_object_that_fails_as_an_array_says_why() -> None:
+    class Broken:
+        def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+            raise ValueError("not today")
+
+    with pytest.raises(ValueError, match="not today"):
+        Tensor(Broken())
 
 
 def test_error_of_numpy_is_the_cause() -> None:
