@@ -31,7 +31,6 @@ AS_IT_STANDS = {
     "package": 6642,
     "jit/emit.py": 391,
     "tools/gradcheck.py": 551,
-    "train/fit.py": 437,
     "complexity of core/graph.py: backpropagate": 30,
     "complexity of core/graph.py: apply": 29,
     "complexity of jit/plan.py: _place": 22,

@@ -43,7 +43,9 @@ if TYPE_CHECKING:
     from .tools.summary import summary
     from .train import augment, callbacks, plot
     from .train.checkpoint import load, save
-    from .train.fit import History, evaluate, fit, predict, predict_proba
+    from .train.fit import fit
+    from .train.history import History
+    from .train.predict import evaluate, predict, predict_proba
 
 __all__ = [
     "CheckpointError",
@@ -110,7 +112,9 @@ _LATER = {
     "tools.drawing": ("draw",),
     "tools.summary": ("summary",),
     "train.checkpoint": ("load", "save"),
-    "train.fit": ("History", "evaluate", "fit", "predict", "predict_proba"),
+    "train.fit": ("fit",),
+    "train.history": ("History",),
+    "train.predict": ("evaluate", "predict", "predict_proba"),
 }
 """Names whose rooms are loaded when they are first used: most programs never need them."""
 
