@@ -125,30 +125,31 @@ class Softplus(Module):
         return functional.softplus(x)
 
 
-class Softmax(Module):
+class _AlongAxis(Module):
+    """A function whose only option is the axis."""
+
+    function: Callable[[Any, int], Any]
+
+    def __init__(self, axis: int = -1) -> None:
+        self.axis = axis
+
+    def forward(self, x: Any) -> Any:
+        return self.function(x, self.axis)
+
+    def extra_repr(self) -> str:
+        return f"axis={self.axis}"
+
+
+class Softmax(_AlongAxis):
     """exp(x) / sum(exp(x)) along an axis. `CrossEntropyLoss` takes the logits before it."""
 
-    def __init__(self, axis: int = -1) -> None:
-        self.axis = axis
-
-    def forward(self, x: Any) -> Any:
-        return functional.softmax(x, self.axis)
-
-    def extra_repr(self) -> str:
-        return f"axis={self.axis}"
+    function = staticmethod(functional.softmax)
 
 
-class LogSoftmax(Module):
+class LogSoftmax(_AlongAxis):
     """log(softmax(x)) along an axis, what `NLLLoss` takes."""
 
-    def __init__(self, axis: int = -1) -> None:
-        self.axis = axis
-
-    def forward(self, x: Any) -> Any:
-        return functional.log_softmax(x, self.axis)
-
-    def extra_repr(self) -> str:
-        return f"axis={self.axis}"
+    function = staticmethod(functional.log_softmax)
 
 
 class Flatten(Module):

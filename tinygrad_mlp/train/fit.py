@@ -47,10 +47,9 @@ from ..errors import DataError, NonFiniteError, OptionError, RecordingError, Sha
 from ..jit import jit as compiled
 from ..nn import functional as F
 from ..nn.layers import BatchNorm1d
-from ..nn.module import Module
+from ..nn.module import Module, unchanged
 from ..nn.optim import Adam, LRScheduler, Optimizer
 from ..tools.anomaly import not_finite
-from ..tools.summary import unchanged
 from .callbacks import Callback, Run
 from .data import minibatches, rows
 from .history import History
