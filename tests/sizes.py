@@ -27,7 +27,7 @@ PARTS: dict[str, tuple[Callable[[str], bool], int]] = {
 FILE_LIMIT, FUNCTION_LIMIT, COMPLEXITY_LIMIT = 350, 50, 20
 AS_IT_STANDS = {
     "engine: rules, core, functional": 2052,
-    "package": 6606,
+    "package": 6597,
     "jit/emit.py": 391,
     "tools/gradcheck.py": 551,
     "complexity of core/graph.py: backpropagate": 30,

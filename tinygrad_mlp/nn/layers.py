@@ -74,11 +74,19 @@ class Linear(Module):
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
 
 
-class ReLU(Module):
-    """max(x, 0)."""
+class _Elementwise(Module):
+    """A function of each element."""
+
+    function: Callable[[Any], Any]
 
     def forward(self, x: Any) -> Any:
-        return functional.relu(x)
+        return self.function(x)
+
+
+class ReLU(_Elementwise):
+    """max(x, 0)."""
+
+    function = staticmethod(functional.relu)
 
 
 class LeakyReLU(Module):
@@ -94,35 +102,31 @@ class LeakyReLU(Module):
         return f"negative_slope={self.negative_slope}"
 
 
-class Sigmoid(Module):
+class Sigmoid(_Elementwise):
     """1 / (1 + exp(-x))."""
 
-    def forward(self, x: Any) -> Any:
-        return functional.sigmoid(x)
+    function = staticmethod(functional.sigmoid)
 
 
-class Tanh(Module):
+class Tanh(_Elementwise):
     """The hyperbolic tangent."""
 
-    def forward(self, x: Any) -> Any:
-        return functional.tanh(x)
+    function = staticmethod(functional.tanh)
 
 
-class GELU(Module):
+class GELU(_Elementwise):
     """The Gaussian error linear unit in its tanh form, PyTorch's ``GELU(approximate="tanh")``."""
 
-    def forward(self, x: Any) -> Any:
-        return functional.gelu(x)
+    function = staticmethod(functional.gelu)
 
     def extra_repr(self) -> str:
         return "approximate='tanh'"
 
 
-class Softplus(Module):
+class Softplus(_Elementwise):
     """log(1 + exp(x))."""
 
-    def forward(self, x: Any) -> Any:
-        return functional.softplus(x)
+    function = staticmethod(functional.softplus)
 
 
 class _AlongAxis(Module):

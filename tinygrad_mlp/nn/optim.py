@@ -249,13 +249,8 @@ class SGD(Optimizer):
             raise ValueError("nesterov needs momentum > 0 and dampening = 0; set momentum=0.9, say")
 
     def scalars(self, group: Group, step: int) -> dict[str, Any]:
-        return {
-            "lr": float(group["lr"]),
-            "momentum": float(group["momentum"]),
-            "undamped": 1.0 - group["dampening"],
-            "weight_decay": float(group["weight_decay"]),
-            "nesterov": group["nesterov"],
-        }
+        numbers = {name: float(group[name]) for name in ("lr", "momentum", "weight_decay")}
+        return {**numbers, "undamped": 1.0 - group["dampening"], "nesterov": group["nesterov"]}
 
     def used_buffers(self, scalars: Mapping[str, Any]) -> tuple[str, ...]:
         return self.buffers if scalars["momentum"] else ()
