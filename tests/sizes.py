@@ -26,16 +26,13 @@ PARTS: dict[str, tuple[Callable[[str], bool], int]] = {
 """The parts by name: which files they have, and how many lines these should have at most."""
 FILE_LIMIT, FUNCTION_LIMIT, COMPLEXITY_LIMIT = 350, 50, 20
 AS_IT_STANDS = {
-    "checker": 551,
-    "engine: rules, core, functional": 2022,
-    "package": 6642,
+    "engine: rules, core, functional": 2052,
+    "package": 6597,
     "jit/emit.py": 391,
     "tools/gradcheck.py": 551,
-    "train/fit.py": 437,
     "complexity of core/graph.py: backpropagate": 30,
     "complexity of core/graph.py: apply": 29,
     "complexity of jit/plan.py: _place": 22,
-    "complexity of tools/drawing.py: _origins_by_name": 22,
     "complexity of tools/gradcheck.py: _try_laws": 32,
 }
 """What is larger than it should be, and how large it may be until it is mended."""

@@ -172,8 +172,8 @@ def test_module_with_parameters_of_its_own():
     folded = Picture(tg.draw(own, X, fold=True))
     assert folded.names() == ["0.w", "transpose", "matmul", "tanh", "0.b", "add", "0.norm: LayerNorm", "add", "input"]
     by_name = Picture(tg.draw(own(X)))
-    assert by_name.frame_of("0.w") == by_name.frame_of("transpose") == by_name.frame_of("matmul") == ["0"]
-    assert by_name.frame_of("tanh") == []  # without parameters, and nobody has watched
+    assert by_name.frame_of("0.w") == by_name.frame_of("transpose") == ["0"]
+    assert by_name.frame_of("matmul") == by_name.frame_of("tanh") == []  # they read no parameter, and nobody watched
     assert by_name.frame_of("0.norm.bias") == ["0.norm"]
 
 
@@ -276,7 +276,7 @@ def _chain(length):
 
 def test_a_long_chain_needs_no_recursion():
     assert tg.draw(_chain(50_000)).mermaid.count('("add<br>()")') == 50_000
-    assert tg.draw(_chain(5_000), fold=True).mermaid == 'flowchart TD\n  n0[["chain: add<br>x ()<br>→ ()"]]\n'
+    assert tg.draw(_chain(5_000), fold=True).mermaid.count('[["chain: add<br>→ ()"]]') == 5_000
 
 
 def test_the_text_is_the_same_each_time(model):
@@ -328,23 +328,14 @@ def test_folding_keeps_what_leads_to_what(data):
         assert before[name] & outside <= after[name] & outside
 
 
-def test_a_frame_ends_where_the_path_leaves_it():
+def test_an_op_stands_with_the_parameters_that_it_reads_itself():
     w, b, x = (tg.Tensor(2.0, True, name) for name in ("a.w", "a.b", "x"))
     first = w * x
     picture = Picture(tg.draw(np.einsum(",,->", first, np.tanh(first), b), fold=True))
     assert picture.names() == ["a: multiply", "x", "tanh", "a: einsum(',,->', ·, ·, ·)"]
-    assert is_acyclic(picture.ids)
-    second = first + b
-    assert Picture(tg.draw(np.tanh(second), fold=True)).names() == ["a: multiply, add", "x", "tanh"]
-
-
-def test_views_do_not_close_a_cycle():
-    """The first reader of a view stands outside of the module's frame, and leads into it."""
-    w, b = tg.Tensor(np.eye(2), True, "a.w"), tg.Tensor(np.eye(2), True, "b.w")
-    view = w.T
-    picture = Picture(tg.draw((np.tanh(view * b) * view).sum(), fold=True))
-    assert picture.names() == ["a.w", "transpose", "b.w", "multiply", "tanh", "a: multiply", "sum"]
-    assert is_acyclic(picture.ids)
+    assert ("a: multiply", "w ()", "→ ()") in picture
+    other = tg.Tensor(np.eye(2), True, "b.w") * tg.Tensor(np.eye(2), True, "a.w")
+    assert Picture(tg.draw(other, fold=True)).names() == ["b.w", "a.w", "multiply"]
 
 
 def _reached(picture):

@@ -8,91 +8,45 @@
 array([1.181568, 1.105329])
 """
 
-import sys
-from importlib import import_module
-from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from . import nn
-from .core.autograd import grad, hessian, hvp, jacobian, no_grad
-from .core.tensor import Tensor
-from .core.tracer import Tracer, tracing
+from . import nn as nn
+from ._later import later as _later
+from .core.autograd import grad as grad, hessian as hessian, hvp as hvp, jacobian as jacobian, no_grad as no_grad
+from .core.tensor import Tensor as Tensor
+from .core.tracer import Tracer as Tracer, tracing as tracing
 from .errors import (
-    CheckpointError,
-    DataError,
-    DtypeError,
-    GraphError,
-    NonFiniteError,
-    NoRuleError,
-    RecordingError,
-    ShapeError,
+    CheckpointError as CheckpointError,
+    DataError as DataError,
+    DtypeError as DtypeError,
+    GraphError as GraphError,
+    NonFiniteError as NonFiniteError,
+    NoRuleError as NoRuleError,
+    RecordingError as RecordingError,
+    ShapeError as ShapeError,
 )
-from .jit import jit
-from .nn import functional, optim
-from .rules.table import annotate, primitive, vjp
-from .tools.anomaly import detect_anomaly
-from .tools.gradcheck import GradcheckError, gradcheck
-from .train import data, metrics
-from .train.data import load_mnist, minibatches, one_hot, scale_pixels
-from .train.metrics import accuracy
+from .jit import jit as jit
+from .nn import functional as functional, optim as optim
+from .rules.table import annotate as annotate, primitive as primitive, vjp as vjp
+from .tools.anomaly import detect_anomaly as detect_anomaly
+from .tools.gradcheck import GradcheckError as GradcheckError, gradcheck as gradcheck
+from .train import data as data, metrics as metrics
+from .train.data import (
+    load_mnist as load_mnist,
+    minibatches as minibatches,
+    one_hot as one_hot,
+    scale_pixels as scale_pixels,
+)
+from .train.metrics import accuracy as accuracy
 
-if TYPE_CHECKING:
-    from .tools.drawing import draw
-    from .tools.summary import summary
-    from .train import augment, callbacks, plot
-    from .train.checkpoint import load, save
-    from .train.fit import History, evaluate, fit, predict, predict_proba
-
-__all__ = [
-    "CheckpointError",
-    "DataError",
-    "DtypeError",
-    "GradcheckError",
-    "GraphError",
-    "History",
-    "NoRuleError",
-    "NonFiniteError",
-    "RecordingError",
-    "ShapeError",
-    "Tensor",
-    "Tracer",
-    "accuracy",
-    "annotate",
-    "augment",
-    "callbacks",
-    "data",
-    "detect_anomaly",
-    "draw",
-    "evaluate",
-    "fit",
-    "functional",
-    "grad",
-    "gradcheck",
-    "hessian",
-    "hvp",
-    "jacobian",
-    "jit",
-    "load",
-    "load_mnist",
-    "metrics",
-    "minibatches",
-    "nn",
-    "no_grad",
-    "one_hot",
-    "optim",
-    "plot",
-    "predict",
-    "predict_proba",
-    "primitive",
-    "save",
-    "scale_pixels",
-    "summary",
-    "tracing",
-    "vjp",
-]
-
+if TYPE_CHECKING:  # the names of _LATER
+    from .tools.drawing import draw as draw
+    from .tools.summary import summary as summary
+    from .train import augment as augment, callbacks as callbacks, plot as plot
+    from .train.checkpoint import load as load, save as save
+    from .train.fit import fit as fit
+    from .train.history import History as History
+    from .train.predict import evaluate as evaluate, predict as predict, predict_proba as predict_proba
 
 _ROOMS = {
     "functional": "nn.functional",
@@ -107,43 +61,24 @@ _ROOMS = {
 """Rooms that users know by a short name: ``tinygrad_mlp.optim`` is ``tinygrad_mlp.nn.optim``."""
 
 _LATER = {
-    "tools.drawing": ("draw",),
-    "tools.summary": ("summary",),
-    "train.checkpoint": ("load", "save"),
-    "train.fit": ("History", "evaluate", "fit", "predict", "predict_proba"),
+    "draw": "tools.drawing",
+    "summary": "tools.summary",
+    "load": "train.checkpoint",
+    "save": "train.checkpoint",
+    "fit": "train.fit",
+    "History": "train.history",
+    "evaluate": "train.predict",
+    "predict": "train.predict",
+    "predict_proba": "train.predict",
 }
 """Names whose rooms are loaded when they are first used: most programs never need them."""
 
+__all__ = sorted({"nn", *_ROOMS, *_LATER, *(name for name, value in globals().items() if callable(value))} - {"_later"})
 
-class _Rooms(MetaPathFinder, Loader):
-    """Imports a room by its short name: the same module, not a second one."""
-
-    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        package, _, room = fullname.rpartition(".")
-        return ModuleSpec(fullname, self) if package == __name__ and room in _ROOMS else None
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType:
-        module = import_module(f"{__name__}.{_ROOMS[spec.name.rpartition('.')[2]]}")
-        self.own_spec = module.__spec__
-        return module
-
-    def exec_module(self, module: ModuleType) -> None:
-        module.__spec__ = self.own_spec
-
-
-sys.meta_path.append(_Rooms())
-
-
-def __getattr__(name: str) -> Any:
-    """Load the room that a name stands for, or is in."""
-    if name in _ROOMS:
-        return import_module(f"{__name__}.{name}")
-    for room, names in _LATER.items():
-        if name in names:
-            return getattr(import_module(f"{__name__}.{room}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name, obj=sys.modules[__name__])
+if not TYPE_CHECKING:  # for a type checker, a name that is not above is an error
+    __getattr__ = _later(__name__, _ROOMS, _LATER)
 
 
 def __dir__() -> list[str]:
     """Return what Tab offers: the public names, loaded or not."""
-    return sorted({*__all__, *_ROOMS})
+    return __all__

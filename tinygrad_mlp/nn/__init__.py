@@ -9,52 +9,31 @@
 [('0.weight', (8, 4)), ('0.bias', (8,)), ('2.weight', (3, 8)), ('2.bias', (3,))]
 """
 
-from . import init
+from . import init as init
 from .layers import (
-    GELU,
-    MLP,
-    BatchNorm1d,
-    Dropout,
-    Flatten,
-    LayerNorm,
-    LeakyReLU,
-    Linear,
-    LogSoftmax,
-    ReLU,
-    Sequential,
-    Sigmoid,
-    Softmax,
-    Softplus,
-    Tanh,
+    GELU as GELU,
+    MLP as MLP,
+    BatchNorm1d as BatchNorm1d,
+    Dropout as Dropout,
+    Flatten as Flatten,
+    LayerNorm as LayerNorm,
+    LeakyReLU as LeakyReLU,
+    Linear as Linear,
+    LogSoftmax as LogSoftmax,
+    ReLU as ReLU,
+    Sequential as Sequential,
+    Sigmoid as Sigmoid,
+    Softmax as Softmax,
+    Softplus as Softplus,
+    Tanh as Tanh,
 )
-from .losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, L1Loss, MSELoss, NLLLoss
-from .module import IncompatibleKeys, Module, Parameter
-
-__all__ = [
-    "GELU",
-    "MLP",
-    "BCELoss",
-    "BCEWithLogitsLoss",
-    "BatchNorm1d",
-    "CrossEntropyLoss",
-    "Dropout",
-    "Flatten",
-    "HuberLoss",
-    "IncompatibleKeys",
-    "L1Loss",
-    "LayerNorm",
-    "LeakyReLU",
-    "Linear",
-    "LogSoftmax",
-    "MSELoss",
-    "Module",
-    "NLLLoss",
-    "Parameter",
-    "ReLU",
-    "Sequential",
-    "Sigmoid",
-    "Softmax",
-    "Softplus",
-    "Tanh",
-    "init",
-]
+from .losses import (
+    BCELoss as BCELoss,
+    BCEWithLogitsLoss as BCEWithLogitsLoss,
+    CrossEntropyLoss as CrossEntropyLoss,
+    HuberLoss as HuberLoss,
+    L1Loss as L1Loss,
+    MSELoss as MSELoss,
+    NLLLoss as NLLLoss,
+)
+from .module import IncompatibleKeys as IncompatibleKeys, Module as Module, Parameter as Parameter

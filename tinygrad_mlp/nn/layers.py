@@ -74,11 +74,19 @@ class Linear(Module):
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
 
 
-class ReLU(Module):
-    """max(x, 0)."""
+class _Elementwise(Module):
+    """A function of each element."""
+
+    function: Callable[[Any], Any]
 
     def forward(self, x: Any) -> Any:
-        return functional.relu(x)
+        return self.function(x)
+
+
+class ReLU(_Elementwise):
+    """max(x, 0)."""
+
+    function = staticmethod(functional.relu)
 
 
 class LeakyReLU(Module):
@@ -94,61 +102,58 @@ class LeakyReLU(Module):
         return f"negative_slope={self.negative_slope}"
 
 
-class Sigmoid(Module):
+class Sigmoid(_Elementwise):
     """1 / (1 + exp(-x))."""
 
-    def forward(self, x: Any) -> Any:
-        return functional.sigmoid(x)
+    function = staticmethod(functional.sigmoid)
 
 
-class Tanh(Module):
+class Tanh(_Elementwise):
     """The hyperbolic tangent."""
 
-    def forward(self, x: Any) -> Any:
-        return functional.tanh(x)
+    function = staticmethod(functional.tanh)
 
 
-class GELU(Module):
+class GELU(_Elementwise):
     """The Gaussian error linear unit in its tanh form, PyTorch's ``GELU(approximate="tanh")``."""
 
-    def forward(self, x: Any) -> Any:
-        return functional.gelu(x)
+    function = staticmethod(functional.gelu)
 
     def extra_repr(self) -> str:
         return "approximate='tanh'"
 
 
-class Softplus(Module):
+class Softplus(_Elementwise):
     """log(1 + exp(x))."""
 
+    function = staticmethod(functional.softplus)
+
+
+class _AlongAxis(Module):
+    """A function whose only option is the axis."""
+
+    function: Callable[[Any, int], Any]
+
+    def __init__(self, axis: int = -1) -> None:
+        self.axis = axis
+
     def forward(self, x: Any) -> Any:
-        return functional.softplus(x)
+        return self.function(x, self.axis)
+
+    def extra_repr(self) -> str:
+        return f"axis={self.axis}"
 
 
-class Softmax(Module):
+class Softmax(_AlongAxis):
     """exp(x) / sum(exp(x)) along an axis. `CrossEntropyLoss` takes the logits before it."""
 
-    def __init__(self, axis: int = -1) -> None:
-        self.axis = axis
-
-    def forward(self, x: Any) -> Any:
-        return functional.softmax(x, self.axis)
-
-    def extra_repr(self) -> str:
-        return f"axis={self.axis}"
+    function = staticmethod(functional.softmax)
 
 
-class LogSoftmax(Module):
+class LogSoftmax(_AlongAxis):
     """log(softmax(x)) along an axis, what `NLLLoss` takes."""
 
-    def __init__(self, axis: int = -1) -> None:
-        self.axis = axis
-
-    def forward(self, x: Any) -> Any:
-        return functional.log_softmax(x, self.axis)
-
-    def extra_repr(self) -> str:
-        return f"axis={self.axis}"
+    function = staticmethod(functional.log_softmax)
 
 
 class Flatten(Module):

@@ -1,4 +1,4 @@
-"""Optimisers and learning-rate schedules.
+"""Optimisers; the learning-rate schedules, which have a room of their own, are here too.
 
 An update is a formula, as a rule is: on arrays it works in place, and on Tensors, while a tracer records, the same
 lines make new ones, which are then assigned.
@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import check_integer, check_number, check_share
+from ..checks import check_number, check_share
 from ..core.autograd import no_grad
 from ..core.graph import Value, assign, changed, wrap
 from ..core.tracer import IDLE, Stateful, mode
-from ..errors import CheckpointError, GraphError, describe, nearest, out_of_range
+from ..errors import CheckpointError, GraphError, describe, nearest
+from .schedules import CosineAnnealingLR, LRScheduler, OneCycleLR
 
 __all__ = ["SGD", "Adam", "AdamW", "CosineAnnealingLR", "LRScheduler", "OneCycleLR", "Optimizer"]
 
@@ -248,13 +249,8 @@ class SGD(Optimizer):
             raise ValueError("nesterov needs momentum > 0 and dampening = 0; set momentum=0.9, say")
 
     def scalars(self, group: Group, step: int) -> dict[str, Any]:
-        return {
-            "lr": float(group["lr"]),
-            "momentum": float(group["momentum"]),
-            "undamped": 1.0 - group["dampening"],
-            "weight_decay": float(group["weight_decay"]),
-            "nesterov": group["nesterov"],
-        }
+        numbers = {name: float(group[name]) for name in ("lr", "momentum", "weight_decay")}
+        return {**numbers, "undamped": 1.0 - group["dampening"], "nesterov": group["nesterov"]}
 
     def used_buffers(self, scalars: Mapping[str, Any]) -> tuple[str, ...]:
         return self.buffers if scalars["momentum"] else ()
@@ -365,128 +361,6 @@ class AdamW(Adam):
         weight_decay: float = 0.01,
     ) -> None:
         super().__init__(params, lr, betas, eps, weight_decay)
-
-
-class LRScheduler:
-    """What schedules share: ``step()`` after each ``optimizer.step()`` sets every group's learning rate.
-
-    A subclass gives ``factor(step)``, which multiplies the learning rate that the group had at the start; this base
-    class keeps it.
-    """
-
-    def __init__(self, optimizer: Optimizer) -> None:
-        self.optimizer = optimizer
-        self.base_lrs = [group["lr"] for group in optimizer.param_groups]
-        self.last_step = 0
-        self._set()
-
-    def factor(self, step: int) -> float:
-        """Return by what the base learning rate is multiplied at a step, the first being 0."""
-        return 1.0
-
-    def step(self) -> None:
-        """Go on to the next step's learning rate."""
-        self.last_step += 1
-        self._set()
-
-    def _set(self) -> None:
-        for group, lr in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
-            group["lr"] = lr * self.factor(self.last_step)
-
-    def get_last_lr(self) -> list[float]:
-        """Return the present learning rate of each group."""
-        return [group["lr"] for group in self.optimizer.param_groups]
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what is needed to go on from here."""
-        return {"last_step": self.last_step, "base_lrs": list(self.base_lrs)}
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on from where a state was taken."""
-        self.last_step, self.base_lrs = int(state_dict["last_step"]), list(state_dict["base_lrs"])
-        self._set()
-
-
-class CosineAnnealingLR(LRScheduler):
-    """The optimiser's learning rate, after a linear warm-up, lowered along half a cosine (arXiv:1608.03983).
-
-    Args:
-        optimizer: whose learning rates are the highest ones.
-        T_max: steps in all, at which the rate is ``eta_min``.
-        eta_min: the last rate, as a share of the highest.
-        warmup: steps of the warm-up; the first has 1 / (warmup + 1) of the highest rate.
-
-    Raises:
-        ValueError: a number of steps out of range.
-
-    >>> import tinygrad_mlp as tg
-    >>> opt = SGD([tg.Tensor([1.0], requires_grad=True)], lr=1.0)
-    >>> schedule = CosineAnnealingLR(opt, T_max=4)
-    >>> rates = []
-    >>> for _ in range(5):
-    ...     rates.append(round(opt.param_groups[0]["lr"], 3))
-    ...     schedule.step()
-    >>> rates
-    [1.0, 0.854, 0.5, 0.146, 0.0]
-    """
-
-    def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, warmup: int = 0) -> None:
-        check_integer("T_max", T_max)
-        check_integer("warmup", warmup, 0, T_max - 1, "T_max - 1")
-        self.T_max, self.eta_min, self.warmup = T_max, eta_min, warmup
-        super().__init__(optimizer)
-
-    def factor(self, step: int) -> float:
-        if step < self.warmup:
-            return (step + 1) / (self.warmup + 1)
-        return _cosine(1.0, self.eta_min, min(1.0, (step - self.warmup) / (self.T_max - self.warmup)))
-
-
-class OneCycleLR(LRScheduler):
-    """One cycle (Smith and Topin, arXiv:1708.07120): up from ``max_lr / div_factor``, then down to almost nothing.
-
-    As PyTorch's with cosine annealing, except that the momentum stays as it is.
-
-    Args:
-        optimizer: whose learning rates are replaced.
-        max_lr: the highest rate, of every group.
-        total_steps: steps in all.
-        pct_start: the share of them that goes up.
-        div_factor: the first rate is ``max_lr / div_factor``.
-        final_div_factor: the last rate is the first divided by this.
-
-    Raises:
-        ValueError: an option out of range.
-    """
-
-    def __init__(
-        self,
-        optimizer: Optimizer,
-        max_lr: float,
-        total_steps: int,
-        pct_start: float = 0.3,
-        div_factor: float = 25.0,
-        final_div_factor: float = 1e4,
-    ) -> None:
-        check_integer("total_steps", total_steps, 2)
-        if not 0 < pct_start < 1:
-            raise out_of_range("pct_start", pct_start, "between 0 and 1")
-        check_number("max_lr", max_lr, 0, math.inf, "a finite number >= 0")
-        self.top, self.total_steps = pct_start * total_steps - 1, total_steps
-        self.first, self.last = 1 / div_factor, 1 / (div_factor * final_div_factor)
-        for group in optimizer.param_groups:
-            group["lr"] = max_lr
-        super().__init__(optimizer)
-
-    def factor(self, step: int) -> float:
-        if step < self.top:
-            return _cosine(self.first, 1.0, step / self.top)
-        return _cosine(1.0, self.last, min(1.0, (step - self.top) / (self.total_steps - 1 - self.top)))
-
-
-def _cosine(start: float, end: float, share: float) -> float:
-    """Return the value between start and end after a share of half a cosine."""
-    return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
 
 
 def _as_groups(params: Iterable[Any]) -> list[Mapping[str, Any]]:

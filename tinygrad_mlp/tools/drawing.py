@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -63,9 +62,9 @@ def draw(output: Any, *inputs: Any, fold: bool = False) -> Drawing:
 
     Args:
         output: a Tensor, to be drawn before ``backward()``, which releases its graph. An op stands in the frame of
-            the module whose parameters it reads, as their names tell: "0" for "0.weight". Or a function or module
-            that returns a Tensor: it is called, and its modules are watched, so that each op stands in the frame of
-            the module that made it, "0: Linear".
+            the module whose parameters it reads itself, as their names tell: "0" for "0.weight". Or a function or
+            module that returns a Tensor: it is called, and its modules are watched, so that each op stands in the
+            frame of the module that made it, "0: Linear".
         inputs: what the function or module is called with.
         fold: draw each innermost module as one node, with its parameters and the shape of its result.
 
@@ -125,10 +124,12 @@ def _drawing(output: Any, fold: bool, origins: Mapping[Any, _Origin] | None = No
     if not isinstance(output, Value):
         raise TypeError(f"draw takes a Tensor, or a function that returns one, got {describe(output)}")
     order = _ops(output)
-    graph = _sketch(order, _origins_by_name(order) if origins is None else origins)
+    vertices, edges = _sketch(order, _origins_by_name(order) if origins is None else origins)
     if fold:
-        graph = _folded(*graph)
-    return Drawing(_write(_MERMAID, *graph), _write(_DOT, *graph))
+        vertices, edges = _folded(vertices, edges)
+    names = {vertex: f"n{i}" for i, vertex in enumerate(vertices)}
+    graph = list(_items(vertices, names)), [(names[a], names[b]) for a, b in edges]
+    return Drawing(_mermaid(*graph), _dot(*graph))
 
 
 def _ops(output: Any) -> list[Any]:
@@ -191,34 +192,13 @@ class _Watcher(Tracer):
 
 
 def _origins_by_name(order: list[Any]) -> dict[Any, _Origin]:
-    """Return where ops belong that read parameters of one module, "0" for "0.weight", or views of them.
-
-    An op stays in the frame of what it continues, if all else that it reads was made there; a view stands with its
-    only reader. So no path leaves a frame and comes back, and folding makes no cycle.
-    """
-    origins: dict[Any, _Origin] = {}
-    views: dict[Any, str] = {}
-    readers = Counter(a for t in order for a in t._node.inputs if isinstance(a, Value))
+    """Return where ops stand that read parameters of one module, each in a frame of its own: "0" for "0.weight"."""
+    origins = {}
     for t in order:
-        inputs: list[Any] = [a for a in t._node.inputs if isinstance(a, Value)]
-        paths = {views.get(a) or _path(a) for a in inputs} - {""}
-        if len(paths) != 1:
-            continue
-        (path,) = paths
-        if t._node.rule.view and len(inputs) == 1:
-            views[t] = path
-            continue
-        made = {origins.get(a, _NOWHERE).frame for a in inputs if a._node is not None and a not in views}
-        frame = made.pop() if len(made) == 1 else None
-        if frame is None or frame.path != path:
-            frame = _Frame(path, "", None, set())
-        origins[t] = _Origin("", frame)
-        for a in inputs:
-            while a in views and readers[a] == 1:
-                origins[a] = origins[t]
-                a = a._node.inputs[0]
-            if _path(a) == path:
-                frame.own.add(a)
+        leaves = {a for a in t._node.inputs if isinstance(a, Value) and _path(a)}
+        paths = {_path(a) for a in leaves}
+        if len(paths) == 1:
+            origins[t] = _Origin("", _Frame(paths.pop(), "", None, leaves))
     return origins
 
 
@@ -335,57 +315,69 @@ def _module(frame: _Frame, parts: list[_Vertex]) -> _Vertex:
     return _Vertex("module", [title, *parameters, f"→ {ops[-1][1]}"], frame.outer)
 
 
-class _Language(NamedTuple):
-    """How a graph is written: the first line and the last, a frame, the kinds of nodes, an edge, and text in quotes."""
-
-    begin: str
-    end: str
-    frame: str
-    frame_end: str
-    nodes: Mapping[str, str]
-    edge: str
-    line_break: str
-    escape: Callable[[str], str]
+_KINDS = {
+    "op": ("(", ")", "shape=box style=rounded"),
+    "parameter": ("[(", ")]", "shape=cylinder"),
+    "input": ("[/", "/]", "shape=parallelogram"),
+    "module": ("[[", "]]", "shape=box peripheries=2"),
+}
+"""How the kinds of nodes are written: what stands around the text in Mermaid, and the attributes in DOT."""
 
 
-def _write(language: _Language, vertices: list[_Vertex], edges: _Edges) -> str:
-    """Return the graph as text."""
+_Item = tuple[str, str, "_Vertex | _Frame | None"]
+
+
+def _items(vertices: list[_Vertex], names: Mapping[_Vertex, str]) -> Iterator[_Item]:
+    """Yield what a language writes, each with its indent and its name: a vertex, the begin of a frame, or its end."""
     contents: dict[_Frame | None, list[_Vertex | _Frame]] = {None: []}
     for vertex in vertices:
         item: _Vertex | _Frame = vertex
-        for frame in _outwards(vertex.frame):
-            known = frame in contents
-            contents.setdefault(frame, []).append(item)
-            if known:
+        for around in (*_outwards(vertex.frame), None):
+            known = around in contents
+            contents.setdefault(around, []).append(item)
+            if known or around is None:
                 break
-            item = frame
-        else:
-            contents[None].append(item)
-    names = {vertex: f"n{i}" for i, vertex in enumerate(vertices)}
+            item = around
     frames = {frame: f"m{i}" for i, frame in enumerate(contents)}
 
-    def written(item: _Vertex | _Frame, indent: str) -> Iterator[str]:
-        if isinstance(item, _Vertex):
-            text = language.line_break.join(map(language.escape, item.lines))
-            yield indent + language.nodes[item.kind].format(name=names[item], text=text)
-            return
-        yield indent + language.frame.format(name=frames[item], text=language.escape(item.title()))
-        for part in contents[item]:
-            yield from written(part, indent + "  ")
-        yield indent + language.frame_end
+    def inside(frame: _Frame | None, indent: str) -> Iterator[_Item]:
+        for item in contents[frame]:
+            if isinstance(item, _Vertex):
+                yield indent, names[item], item
+            else:
+                yield indent, frames[item], item
+                yield from inside(item, indent + "  ")
+                yield indent, "", None
 
-    lines = [language.begin]
-    for item in contents[None]:
-        lines += written(item, "  ")
-    lines += [f"  {names[a]} {language.edge} {names[b]}" for a, b in edges]
-    return "\n".join([*lines, language.end]).rstrip("\n") + "\n"
+    return inside(None, "  ")
+
+
+def _mermaid(items: list[_Item], edges: list[tuple[str, str]]) -> str:
+    lines = ["flowchart TD"]
+    for indent, name, item in items:
+        if isinstance(item, _Vertex):
+            left, right, _ = _KINDS[item.kind]
+            lines.append(f'{indent}{name}{left}"{"<br>".join(map(_escape_mermaid, item.lines))}"{right}')
+        else:
+            lines.append(indent + (f'subgraph {name}["{_escape_mermaid(item.title())}"]' if item else "end"))
+    return "\n".join([*lines, *(f"  {a} --> {b}" for a, b in edges), ""])
+
+
+def _dot(items: list[_Item], edges: list[tuple[str, str]]) -> str:
+    lines = ["digraph {", '  node [fontname="sans-serif"]', '  graph [fontname="sans-serif"]']
+    for indent, name, item in items:
+        if isinstance(item, _Vertex):
+            text = "\\n".join(map(_escape_dot, item.lines))
+            lines.append(f'{indent}{name} [label="{text}" {_KINDS[item.kind][2]}]')
+        else:
+            lines.append(indent + (f'subgraph cluster_{name} {{ label="{_escape_dot(item.title())}"' if item else "}"))
+    return "\n".join([*lines, *(f"  {a} -> {b}" for a, b in edges), "}", ""])
 
 
 def _escape_mermaid(text: str) -> str:
     """Return text for quotes: what Mermaid might read as more than text, such as tags, by its number."""
-    return "".join(
-        c if (c.isascii() and c.isalnum()) or c in " _.,:()=+-/·→" else f"#{ord(c)};" for c in _printable(text)
-    )
+    plain = " _.,:()=+-/·→"
+    return "".join(c if (c.isascii() and c.isalnum()) or c in plain else f"#{ord(c)};" for c in _printable(text))
 
 
 def _escape_dot(text: str) -> str:
@@ -395,35 +387,3 @@ def _escape_dot(text: str) -> str:
 
 def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text)
-
-
-_MERMAID = _Language(
-    begin="flowchart TD",
-    end="",
-    frame='subgraph {name}["{text}"]',
-    frame_end="end",
-    nodes={
-        "op": '{name}("{text}")',
-        "parameter": '{name}[("{text}")]',
-        "input": '{name}[/"{text}"/]',
-        "module": '{name}[["{text}"]]',
-    },
-    edge="-->",
-    line_break="<br>",
-    escape=_escape_mermaid,
-)
-_DOT = _Language(
-    begin='digraph {\n  node [fontname="sans-serif"]\n  graph [fontname="sans-serif"]',
-    end="}",
-    frame='subgraph cluster_{name} {{ label="{text}"',
-    frame_end="}",
-    nodes={
-        "op": '{name} [label="{text}" shape=box style=rounded]',
-        "parameter": '{name} [label="{text}" shape=cylinder]',
-        "input": '{name} [label="{text}" shape=parallelogram]',
-        "module": '{name} [label="{text}" shape=box peripheries=2]',
-    },
-    edge="->",
-    line_break="\\n",
-    escape=_escape_dot,
-)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import html
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,11 +11,11 @@ import numpy as np
 
 from ..checks import check_integer
 from ..core.autograd import no_grad
-from ..core.graph import Value, assign
+from ..core.graph import Value
 from ..core.tensor import Tensor
 from ..core.tracer import Tracer, tracing
 from ..errors import describe
-from ..nn.module import Module
+from ..nn.module import Module, unchanged
 from ..rules.table import Rule
 
 
@@ -66,20 +64,10 @@ class Summary:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        head, *body, total = self._cells()
-        return (
-            f"<table><thead>{_html_row('th', head)}</thead><tbody>{''.join(_html_row('td', row) for row in body)}"
-            f"</tbody><tfoot>{_html_row('th', total)}</tfoot></table>"
-        )
+        import pandas as pd
 
-
-def _html_row(tag: str, cells: list[str]) -> str:
-    sides = ["left"] * 3 + ["right"] * 3
-    inside = (
-        f'<{tag} style="text-align: {side}">{html.escape(cell)}</{tag}>'
-        for side, cell in zip(sides, cells, strict=True)
-    )
-    return f"<tr>{''.join(inside)}</tr>"
+        head, *body = self._cells()
+        return str(pd.DataFrame(body, columns=head).to_html(index=False))
 
 
 def summary(model: Module, input_shape: int | Sequence[int]) -> Summary:
@@ -150,27 +138,6 @@ class _Meter(Tracer):
             self.running.pop()
         self.shapes[module] = result._data.shape if isinstance(result, Value) else None
         return result
-
-
-@contextmanager
-def unchanged(model: Module) -> Iterator[None]:
-    """Context manager that leaves the attributes, buffers and generators of a model as it found them."""
-    attributes = [(vars(module), dict(vars(module))) for module in model.modules()]
-    generators = {
-        v: v.bit_generator.state for _, a in attributes for v in a.values() if isinstance(v, np.random.Generator)
-    }
-    buffers = [(buffer, buffer._data.copy(order="K")) for buffer in model.buffers()]
-    try:
-        yield
-    finally:
-        for now, before in attributes:
-            now.clear()
-            now.update(before)
-        for generator, state in generators.items():
-            generator.bit_generator.state = state
-        for buffer, data in buffers:
-            if buffer._data.tobytes() != data.tobytes():
-                assign(buffer, data)
 
 
 def _rows(model: Module, meter: _Meter) -> Iterator[Row]:

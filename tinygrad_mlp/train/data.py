@@ -221,7 +221,7 @@ def check_rows(value: Any, name: str = "X") -> Any:
                 raise DtypeError(f"{name} has {dtype} in column {column!r}, expected numbers; convert or drop it")
     size = max(1, BLOCK_VALUES * len(value) // value.size)
     for start in range(0, len(value), size):
-        block = rows(value, start, start + size)
+        block = rows(value, slice(start, start + size))
         if block.dtype.kind not in "biuf":
             raise DtypeError(
                 f"{name} holds {block.dtype}, expected numbers; convert it (pandas.factorize numbers classes)"
@@ -233,9 +233,14 @@ def check_rows(value: Any, name: str = "X") -> Any:
     return value
 
 
-def rows(value: Any, start: int, stop: int) -> Array:
-    """Return the rows from ``start`` to before ``stop`` as an array: a view, unless a DataFrame has to convert them."""
-    return as_array(value.iloc[start:stop] if hasattr(value, "iloc") else value[start:stop])
+def select(value: Any, where: Any) -> Any:
+    """Return the rows of an array or DataFrame that a slice or an array of numbers says."""
+    return value.iloc[where] if hasattr(value, "iloc") else value[where]
+
+
+def rows(value: Any, where: Any) -> Array:
+    """Return `select`ed rows as an array: for a slice a view, unless a DataFrame has to convert them."""
+    return as_array(select(value, where))
 
 
 def _first(bad: Array) -> tuple[int, ...]:
@@ -308,12 +313,8 @@ def minibatches(
         check_generator(rng)
     order = np.arange(len(X)) if rng is None else rng.permutation(len(X))
     parts = (order[start : start + batch_size] for start in range(0, len(X), batch_size))
-    return ((_take(X, rows), _take(y, rows)) for rows in parts)
+    return ((rows(X, part), rows(y, part)) for part in parts)
 
 
 def _sliceable(value: Any) -> Any:
     return value if hasattr(value, "iloc") else as_array(value)
-
-
-def _take(value: Any, rows: Array) -> Array:
-    return as_array(value.iloc[rows] if hasattr(value, "iloc") else value[rows])

@@ -1,53 +1,12 @@
-"""A training as text: one aligned row an epoch, and a bar between them where tqdm is installed and somebody looks."""
+"""The progress of a training: a row an epoch, and a bar between them where tqdm is installed and somebody looks."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..errors import need
-
-WIDTH = 9
-NOT_SHOWN = ("step", "samples_per_second")
-"""Columns that would make a row too wide for a terminal."""
-
-
-def heading(names: Iterable[str]) -> str:
-    """Return the names of the columns, those of the validation in two lines.
-
-    >>> print(heading(["epoch", "loss", "validation_loss"]))
-                          validation
-        epoch       loss        loss
-    """
-    split = [_split(name) for name in names if name not in NOT_SHOWN]
-    lines = ["  ".join(part.rjust(_width(pair)) for pair in split for part in [pair[i]]) for i in (0, 1)]
-    return "\n".join(line.rstrip() for line in lines if line.strip())
-
-
-def line(row: Mapping[str, Any]) -> str:
-    """Return a row, aligned to its `heading`.
-
-    >>> print(line({"epoch": 3, "loss": 0.25, "validation_loss": 12.0}))
-            3     0.2500       12.00
-    """
-    cells = (_cell(name, value).rjust(_width(_split(name))) for name, value in row.items() if name not in NOT_SHOWN)
-    return "  ".join(cells)
-
-
-def _split(name: str) -> tuple[str, str]:
-    first, _, rest = name.partition("_")
-    return (first, rest) if first == "validation" else ("", name)
-
-
-def _width(pair: tuple[str, str]) -> int:
-    return max(WIDTH, *map(len, pair))
-
-
-def _cell(name: str, value: Any) -> str:
-    if name == "seconds":
-        return f"{value:.2f}"
-    return f"{value:#.4g}" if isinstance(value, float) else str(value)
+from .history import heading, line
 
 
 class Progress:

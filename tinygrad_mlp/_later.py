@@ -1,0 +1,47 @@
+"""Names whose rooms are loaded when they are first used, and rooms that users know by a short name."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+
+class _Rooms(MetaPathFinder, Loader):
+    """Imports a room by its short name: the same module, not a second one."""
+
+    def __init__(self, package: str, rooms: Mapping[str, str]) -> None:
+        self.package, self.rooms = package, rooms
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        package, _, room = fullname.rpartition(".")
+        return ModuleSpec(fullname, self) if package == self.package and room in self.rooms else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        module = import_module(f"{self.package}.{self.rooms[spec.name.rpartition('.')[2]]}")
+        self.own_spec = module.__spec__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__spec__ = self.own_spec
+
+
+def later(package: str, rooms: Mapping[str, str], names: Mapping[str, str]) -> Callable[[str], Any]:
+    """Return a package's ``__getattr__``, which loads the room that a name stands for, or is in.
+
+    ``rooms`` says which room a short name stands for, also in an import; ``names`` which room a name is in.
+    """
+    sys.meta_path.append(_Rooms(package, rooms))
+
+    def load(name: str) -> Any:
+        if name in rooms:
+            return import_module(f"{package}.{name}")
+        if name in names:
+            return getattr(import_module(f"{package}.{names[name]}"), name)
+        raise AttributeError(f"module {package!r} has no attribute {name!r}", name=name, obj=sys.modules[package])
+
+    return load

@@ -1,0 +1,89 @@
+"""The history of a training: a row an epoch, as text, as a table, as a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+WIDTH = 9
+NOT_SHOWN = ("step", "samples_per_second")
+"""Columns that would make a row too wide for a terminal."""
+
+
+def heading(names: Iterable[str]) -> str:
+    """Return the names of the columns, those of the validation in two lines.
+
+    >>> print(heading(["epoch", "loss", "validation_loss"]))
+                          validation
+        epoch       loss        loss
+    """
+    split = [_split(name) for name in names if name not in NOT_SHOWN]
+    lines = ["  ".join(part.rjust(_width(pair)) for pair in split for part in [pair[i]]) for i in (0, 1)]
+    return "\n".join(line.rstrip() for line in lines if line.strip())
+
+
+def line(row: Mapping[str, Any]) -> str:
+    """Return a row, aligned to its `heading`.
+
+    >>> print(line({"epoch": 3, "loss": 0.25, "validation_loss": 12.0}))
+            3     0.2500       12.00
+    """
+    cells = (_cell(name, value).rjust(_width(_split(name))) for name, value in row.items() if name not in NOT_SHOWN)
+    return "  ".join(cells)
+
+
+def _split(name: str) -> tuple[str, str]:
+    first, _, rest = name.partition("_")
+    return (first, rest) if first == "validation" else ("", name)
+
+
+def _width(pair: tuple[str, str]) -> int:
+    return max(WIDTH, *map(len, pair))
+
+
+def _cell(name: str, value: Any) -> str:
+    if name == "seconds":
+        return f"{value:.2f}"
+    return f"{value:#.4g}" if isinstance(value, float) else str(value)
+
+
+class History:
+    """What `fit` returns: a row an epoch, and why it stopped.
+
+    Attributes:
+        rows: dicts with the keys epoch, step (steps so far), loss, the metrics, validation_loss, validation_<metric>,
+            lr (of the last step), seconds and samples_per_second (of the steps alone, without validation). Loss and
+            metrics are those while learning; the loss is the mean over the rows.
+        stopped: why the training ended before its last epoch, "interrupted" for Ctrl-C; None if it did not.
+
+    ``print`` shows it as text, a notebook as a table.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self.stopped: str | None = None
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The rows as a DataFrame."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows)
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write the rows to a CSV file, with every digit."""
+        self.frame.to_csv(path, index=False)
+
+    def __repr__(self) -> str:
+        lines = [heading(self.rows[0]), *map(line, self.rows)] if self.rows else ["no epochs"]
+        return "\n".join([*lines, f"stopped: {self.stopped}"] if self.stopped else lines)
+
+    def _repr_html_(self) -> str:
+        import html
+
+        reason = f"<p>stopped: {html.escape(self.stopped)}</p>" if self.stopped else ""
+        return str(self.frame.to_html(index=False)) + reason

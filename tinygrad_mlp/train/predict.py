@@ -1,0 +1,227 @@
+"""What a trained model gives and how good it is: `predict`, `predict_proba` and `evaluate`."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from copy import copy
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ..checks import Array, as_array, check_integer
+from ..core.autograd import no_grad
+from ..core.graph import wrap
+from ..core.tensor import Tensor
+from ..errors import OptionError, ShapeError, describe, nearest
+from ..nn import functional as F
+from ..nn.module import Module
+from .data import check_rows, rows, select
+from .metrics import accuracy
+
+Function = Callable[..., Any]
+Metrics = Mapping[str, "Function | str"] | Iterable[str] | None
+Called = TypeVar("Called", bound=Function)
+
+EVALUATION_BATCH_SIZE = 1000
+ELEMENTWISE_LOSSES = (F.binary_cross_entropy, F.binary_cross_entropy_with_logits, F.huber_loss, F.l1_loss, F.mse_loss)
+LOSSES: dict[str, Function] = {f.__name__: f for f in (F.cross_entropy, F.nll_loss, *ELEMENTWISE_LOSSES)}
+METRICS: dict[str, Function] = {"accuracy": accuracy, **LOSSES}
+RESERVED = ("epoch", "step", "loss", "lr", "seconds", "samples_per_second")
+
+
+def suggests_names(function: Called) -> Called:
+    """Make a function answer an unknown keyword with the nearest name that it has."""
+    names = inspect.signature(function).parameters
+
+    @functools.wraps(function)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        for name in kwargs:
+            if name not in names:
+                raise TypeError(f"{function.__name__}() has no option {name!r}; {nearest(name, names)}")
+        return function(*args, **kwargs)
+
+    return checked  # type: ignore[return-value]
+
+
+@suggests_names
+def evaluate(
+    model: Module,
+    X: Any,
+    y: Any,
+    *,
+    loss: Function | str = F.cross_entropy,
+    metrics: Metrics = None,
+    batch_size: int = EVALUATION_BATCH_SIZE,
+    transform: Function | None = None,
+) -> dict[str, float]:
+    """Return the loss and the metrics of a model, each computed once, on all rows.
+
+    Arguments and errors as `fit`; the model works on ``batch_size`` rows at a time, in evaluation mode.
+
+    >>> from tinygrad_mlp import nn
+    >>> evaluate(nn.MLP([2, 3], rng=0), np.zeros((4, 2)), np.zeros(4, int))
+    {'loss': 1.0986123085021973, 'accuracy': 1.0}
+    """
+    check_integer("batch_size", batch_size)
+    samples = Samples(model, X, y, transform)
+    samples.warn_of_pixels()
+    outputs = samples.outputs(model, batch_size)
+    return samples.scores(outputs, find("loss", loss, LOSSES), find_metrics(metrics, outputs, samples.y))
+
+
+@suggests_names
+def predict(
+    model: Module, X: Any, *, batch_size: int = EVALUATION_BATCH_SIZE, transform: Function | None = None
+) -> Array:
+    """Return what a model gives for each row of X, as an array; ``predict(model, X).argmax(axis=1)`` are classes.
+
+    The model works on ``batch_size`` rows at a time, in evaluation mode, without recording a graph. Each module is
+    left in the mode in which it was found. Errors as `fit`.
+
+    >>> from tinygrad_mlp import nn
+    >>> predict(nn.MLP([2, 3], rng=0), np.zeros((4, 2))).shape
+    (4, 3)
+    """
+    check_integer("batch_size", batch_size)
+    X = check_rows(X)
+    samples = Samples(model, X, np.zeros(len(X)), transform)
+    samples.warn_of_pixels()
+    return samples.outputs(model, batch_size)
+
+
+@suggests_names
+def predict_proba(
+    model: Module, X: Any, *, batch_size: int = EVALUATION_BATCH_SIZE, transform: Function | None = None
+) -> Array:
+    """Return the probabilities of the classes (N, C) for a model whose outputs are logits (N, C): their softmax.
+
+    A single column of logits, as `functional.binary_cross_entropy_with_logits` trains it, becomes its sigmoid, the
+    probability of class 1. Arguments and errors as `predict`.
+
+    >>> from tinygrad_mlp import nn
+    >>> predict_proba(nn.MLP([2, 3], rng=0), np.zeros((4, 2)))[0].round(3)
+    array([0.333, 0.333, 0.333], dtype=float32)
+    """
+    logits = predict(model, X, batch_size=batch_size, transform=transform)
+    if logits.ndim != 2:
+        raise ShapeError(f"the model returned outputs of shape {logits.shape}; expected logits (N, C)")
+    probabilities: Array = F.sigmoid(logits) if logits.shape[1] == 1 else F.softmax(logits, 1)
+    return probabilities
+
+
+class Samples:
+    """Inputs and targets, checked once, of which a model gets a batch at a time; ``name`` stands before X and y."""
+
+    def __init__(self, model: Module, X: Any, y: Any, transform: Function | None, name: str = "") -> None:
+        if not isinstance(model, Module):
+            raise TypeError(f"model must be a Module, got {describe(model)}")
+        self.X, self.y = check_rows(X, f"{name}X"), as_array(check_rows(y, f"{name}y"))
+        if len(self.X) != len(self.y):
+            expected = "expected a target for each row"
+            raise ShapeError(f"{name}X has {len(self.X)} rows and {name}y has {len(self.y)}; {expected}")
+        self.transform, self.name = transform, name
+        self.dtype = next((parameter.dtype for parameter in model.parameters()), np.dtype(np.float32))
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def part(self, where: slice, name: str = "") -> Samples:
+        """Return some of the samples, not copied."""
+        part = copy(self)
+        part.X, part.y, part.name = select(self.X, where), self.y[where], name
+        return part
+
+    def inputs(self, xb: Any) -> Array:
+        """Return rows of X as the model gets them."""
+        return as_array(xb if self.transform is None else self.transform(xb)).astype(self.dtype, copy=False)
+
+    def targets(self, yb: Array) -> Array:
+        """Return rows of y as the loss gets them: integers stay what they are."""
+        return yb.astype(self.dtype, copy=False) if yb.dtype.kind == "f" else yb
+
+    def outputs(self, model: Module, batch_size: int = EVALUATION_BATCH_SIZE) -> Array:
+        """Return the model's outputs for all rows, in evaluation mode."""
+        parts = []
+        with in_mode(model, training=False), no_grad():
+            for start in range(0, len(self), batch_size):
+                xb = self.inputs(rows(self.X, slice(start, start + batch_size)))
+                part = model(xb)
+                if not isinstance(part, Tensor) or part.shape[:1] != xb.shape[:1]:
+                    hint = "; for a single sample pass X[:1]" if xb.ndim == 1 else ""
+                    raise ShapeError(
+                        f"the model returned {describe(part)} for {len(xb)} rows; expected a row for each{hint}"
+                    )
+                parts.append(part.numpy())
+        return np.concatenate(parts)
+
+    def scores(self, outputs: Array, loss: Function, metrics: Mapping[str, Function]) -> dict[str, float]:
+        """Return the loss of outputs, and each metric."""
+        return {"loss": loss_of(loss, outputs, self.targets(self.y)), **metrics_of(metrics, outputs, self.y)}
+
+    def warn_of_pixels(self) -> None:
+        """Warn, on behalf of the function that a user has called, of whole numbers that look like pixels."""
+        block = rows(self.X, slice(EVALUATION_BATCH_SIZE))
+        if self.transform is None and block.min() >= 0 and 127 < block.max() <= 255 and not (block % 1).any():
+            warnings.warn(
+                f"X holds whole numbers up to {block.max():g}, which look like pixels that are not scaled; "
+                "pass transform=tg.scale_pixels, or another transform that says how they are meant",
+                stacklevel=4,
+            )
+
+
+def loss_of(loss: Function, outputs: Array, targets: Array) -> float:
+    """Return the loss of outputs."""
+    with no_grad():
+        value = loss(wrap(outputs), targets)
+    if not isinstance(value, Tensor) or value.size != 1:
+        raise ShapeError(f"the loss returned {describe(value)}; expected one number, a Tensor: reduction='mean'")
+    return float(value.item())
+
+
+def metrics_of(metrics: Mapping[str, Function], outputs: Array, y: Array) -> dict[str, float]:
+    """Return each metric of outputs."""
+    return {name: float(metric(outputs, y)) for name, metric in metrics.items()}
+
+
+def find(kind: str, value: Any, known: Mapping[str, Function]) -> Function:
+    """Return a function, or the known one of that name."""
+    if callable(value):
+        return value
+    if not isinstance(value, str) or value not in known:
+        raise OptionError(f"unknown {kind} {describe(value)}; {nearest(value, known)}; or pass a function")
+    return known[value]
+
+
+def find_metrics(metrics: Any, outputs: Array, y: Array) -> dict[str, Function]:
+    """Return metrics as functions by name."""
+    if metrics is None:
+        are_classes = y.ndim == 1 and y.dtype.kind in "biu" and outputs.ndim == 2 and outputs.shape[1] > 1
+        return {"accuracy": accuracy} if are_classes else {}
+    if isinstance(metrics, str):
+        metrics = [metrics]
+    if callable(metrics):
+        raise TypeError(f"metrics must be names, or functions by name as in {{'mae': f}}, got {describe(metrics)}")
+    if not isinstance(metrics, Mapping):
+        metrics = {name: name for name in metrics}
+    for name in metrics:
+        if not isinstance(name, str):
+            raise TypeError(f"metrics must be names, or functions by name as in {{'mae': f}}, got {describe(name)}")
+        if name in RESERVED or name.startswith("validation_"):
+            raise OptionError(f"a metric cannot be called {name!r}, as another column is; choose another name")
+    return {name: find("metric", metric, METRICS) for name, metric in metrics.items()}
+
+
+@contextmanager
+def in_mode(model: Module, training: bool) -> Iterator[None]:
+    """Context manager inside which a model trains or evaluates; afterwards each module is as it was."""
+    before = {module: module.training for module in model.modules()}
+    model.train(training)
+    try:
+        yield
+    finally:
+        for module, mode in before.items():
+            module.training = mode
