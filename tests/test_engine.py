@@ -24,7 +24,8 @@ import pytest
 import tinygrad_mlp as tg
 from tinygrad_mlp import GraphError, NoRuleError, ShapeError, Tensor, grad, no_grad
 from tinygrad_mlp import functional as F
-from tinygrad_mlp.core.graph import Node, Value, assign
+from tinygrad_mlp.core.graph import Node
+from tinygrad_mlp.core.tensor import assign
 from tinygrad_mlp.nn.optim import SGD, Adam, OneCycleLR
 from tinygrad_mlp.rules.table import find
 
@@ -230,7 +231,7 @@ def test_1_000_training_steps_keep_the_number_of_live_objects(make: Callable[[An
 
     def alive() -> tuple[int, int]:
         objects = gc.get_objects()
-        return sum(issubclass(type(o), (Value, Node)) for o in objects), len(objects)
+        return sum(issubclass(type(o), (Tensor, Node)) for o in objects), len(objects)
 
     with gc_disabled():
         for _ in range(10):

@@ -17,7 +17,7 @@ from draws import Array, Call, calls_of, errors_of, name_of, results
 
 import tinygrad_mlp as tg
 from tinygrad_mlp import Tensor, no_grad
-from tinygrad_mlp.core.graph import assign
+from tinygrad_mlp.core.tensor import assign
 from tinygrad_mlp.errors import GraphError
 from tinygrad_mlp.rules import elementwise, indexing, linalg, reductions, shapes
 from tinygrad_mlp.rules.table import RULES

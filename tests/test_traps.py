@@ -22,7 +22,7 @@ import pytest
 
 from tinygrad_mlp import GraphError, Tensor, grad, hessian, no_grad
 from tinygrad_mlp import functional as F
-from tinygrad_mlp.core.graph import Node, Value
+from tinygrad_mlp.core.graph import Node
 from tinygrad_mlp.nn.optim import SGD
 from tinygrad_mlp.rules.table import find
 
@@ -816,7 +816,7 @@ def test_trap_78_training_leaves_nothing_behind() -> None:
         optimizer.step()
 
     def alive() -> int:
-        return sum(issubclass(type(o), (Value, Node)) for o in gc.get_objects())
+        return sum(issubclass(type(o), (Tensor, Node)) for o in gc.get_objects())
 
     with gc_disabled():
         for _ in range(10):

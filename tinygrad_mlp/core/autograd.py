@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import functools
 import inspect
-import weakref
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
 from contextlib import ContextDecorator
 from typing import Any
 
 import numpy as np
 
-from ..errors import DtypeError, GraphError, ShapeError, describe
-from ..rules.shapes import astype
-from .graph import Value, ancestors, backpropagate, wrap
+from ..errors import GraphError, ShapeError, describe
+from .graph import ancestors, backpropagate
+from .tensor import Tensor, seed_of, wrap
 from .tracer import mode
 
 
@@ -32,7 +31,7 @@ class no_grad(ContextDecorator):  # noqa: N801 - PyTorch's spelling
     """
 
     def __init__(self) -> None:
-        self._before: list[bool | None] = []
+        self._before: list[bool] = []
 
     def __enter__(self) -> None:
         self._before.append(mode.grad_enabled)
@@ -89,44 +88,6 @@ class _Steps(Generator[Any, Any, Any], AsyncGenerator[Any, Any]):
     __await__ = Generator.__iter__
 
 
-class HookHandle:
-    """A function that is called with the gradient of a Tensor once it is complete, or None for one that is kept."""
-
-    def __init__(self, t: Any, function: Callable[[Any], Any] | None) -> None:
-        if not t._requires_grad:
-            raise GraphError("a Tensor that does not require grad gets no gradient; set requires_grad=True")
-        self._tensor, self._function, self.retains = weakref.ref(t), function, function is None
-        t._hooks = (*t._hooks, self)
-
-    def remove(self) -> None:
-        """Take the hook away."""
-        if (t := self._tensor()) is not None:
-            t._hooks = tuple(hook for hook in t._hooks if hook is not self)
-
-    def __call__(self, t: Any, g: Any, own: set[Any], lifted: bool) -> Any:
-        """Return the gradient as the hook leaves it; ``own`` says which gradients nothing else refers to."""
-        if self._function is None:
-            return g
-        mode.tracer.differentiates(None)
-        g = g if t in own else g.copy()
-        own.add(t)
-        given = self._function(seen := g if lifted else wrap(g))
-        if given is None or given is seen:
-            return g
-        own.remove(t)
-        given = _upstream(t, given, f"what a hook of {t.name or 'a Tensor'} gave")
-        return given if lifted else given._data
-
-
-def backward(root: Any, gradient: Any = None, retain_graph: bool = False, create_graph: bool = False) -> None:
-    """Add the gradients of ``root`` to ``.grad`` of all leaves that it was made from; on failure none changes."""
-    results = backpropagate([root], [_seed(root, gradient)], None, retain_graph, create_graph)
-    gradients = [g if isinstance(g, Value) else wrap(g) for g in results.values()]
-    totals = [g if leaf.grad is None else leaf.grad + g for leaf, g in zip(results, gradients, strict=True)]
-    for leaf, total in zip(results, totals, strict=True):
-        leaf.grad = total
-
-
 def grad(
     outputs: Any,
     inputs: Any,
@@ -162,7 +123,7 @@ def grad(
     for i, t in enumerate(inputs):
         if not t._requires_grad:
             raise GraphError(f"{_called('inputs', i, t)} does not require grad; create it with requires_grad=True")
-    seeds = [_seed(t, g) for t, g in zip(outputs, upstream, strict=True)]
+    seeds = [seed_of(t, g) for t, g in zip(outputs, upstream, strict=True)]
     used = ancestors(outputs)[0]
     for i, t in enumerate(inputs):
         if t not in used and not allow_unused:
@@ -173,7 +134,7 @@ def grad(
     for i, t in enumerate(inputs):
         if found[i] is not None and any(t is other for other in inputs[:i]):
             found[i] = found[i].copy()
-    return tuple(g if g is None or isinstance(g, Value) else wrap(g) for g in found)
+    return tuple(g if g is None or isinstance(g, Tensor) else wrap(g) for g in found)
 
 
 def _called(what: str, i: int, t: Any) -> str:
@@ -181,7 +142,7 @@ def _called(what: str, i: int, t: Any) -> str:
 
 
 def _as_tuple(values: Any) -> tuple[Any, ...]:
-    return tuple(values) if isinstance(values, Iterable) and not isinstance(values, (Value, np.ndarray)) else (values,)
+    return tuple(values) if isinstance(values, Iterable) and not isinstance(values, (Tensor, np.ndarray)) else (values,)
 
 
 def _as_tensors(what: str, values: Any) -> tuple[Any, ...]:
@@ -189,46 +150,9 @@ def _as_tensors(what: str, values: Any) -> tuple[Any, ...]:
     if not tensors:
         raise ValueError(f"grad got no {what}; pass a Tensor or several")
     for i, t in enumerate(tensors):
-        if not isinstance(t, Value):
+        if not isinstance(t, Tensor):
             raise TypeError(f"{what}[{i}] is {describe(t)}, not a Tensor; make one with Tensor(...)")
     return tensors
-
-
-def _seed(root: Any, gradient: Any) -> Any:
-    """Return the upstream gradient of a root as a Tensor, in its shape and dtype."""
-    if not root._requires_grad:
-        constant = f"the result comes through {root._cut}, which is constant"
-        why = constant if root._cut else "it was detached or made under no_grad"
-        raise GraphError(f"no tensor in this graph requires grad: {why}, or no leaf has requires_grad=True; set it")
-    data = root._data
-    if gradient is None:
-        if data.size != 1:
-            needs = f"backward of a result of shape {data.shape} needs its upstream gradient"
-            raise GraphError(f"{needs}: pass gradient=... or reduce with sum()/mean()")
-        seed = wrap(np.ones_like(data))
-        mode.tracer.constant(seed)
-        return seed
-    return _upstream(root, gradient, "the upstream gradient")
-
-
-def _upstream(t: Any, gradient: Any, what: str) -> Any:
-    """Return a gradient that somebody gave for a Tensor as a Tensor, in its dtype."""
-    g, dtype = gradient if isinstance(gradient, Value) else wrap(np.asarray(gradient)), t._data.dtype
-    if g._data.dtype.kind not in "biuf":
-        raise DtypeError(f"{what} has dtype {g._data.dtype}; use {dtype}")
-    g = g if g._data.dtype == dtype else astype(g, dtype)
-    check_gradient(t, g, what)
-    return g
-
-
-def check_gradient(t: Any, g: Any, what: str) -> None:
-    """Raise unless ``g`` is a Tensor of the shape and dtype of ``t``; ``what`` is how the error calls it."""
-    if not isinstance(g, Value):
-        raise TypeError(f"{what} is {describe(g)}, expected a Tensor or None; use Tensor(array)")
-    if g._data.shape != t._data.shape:
-        raise ShapeError(f"{what} has shape {g._data.shape}, expected {t._data.shape}; make them equal")
-    if g._data.dtype != t._data.dtype:
-        raise DtypeError(f"{what} has dtype {g._data.dtype}; use {t._data.dtype}, as the Tensor")
 
 
 def jacobian(f: Callable[[Any], Any], x: Any, create_graph: bool = False) -> Any:

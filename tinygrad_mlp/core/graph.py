@@ -1,150 +1,101 @@
-"""The graph: how an op is recorded, and how gradients walk back through it.
+"""The graph: how a result was made, and how gradients walk back from it.
 
-`apply` is the only door through which an op on Tensors passes. It computes the op on arrays, lets a tracer take part
-if there is one, and keeps a `Node` if a gradient may be asked for. `backpropagate` is the only walk back. Neither knows
-any derivative: those stand in `rules`. The same walk serves first order, where rules get arrays, and any order, where
-they get Tensors.
+An op on Tensors keeps a `Node` (`tensor.apply`), and `backpropagate` is the only walk back. It knows no derivative:
+those stand in `rules`. The same walk serves first order, where rules get arrays, and any order, where they get Tensors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import DtypeError, GraphError, NoRuleError, attempt
+from ..errors import GraphError
 from ..rules.shapes import astype, sum_to
-from ..rules.table import Rule, constant_operand, find
+from ..rules.table import Rule
 from .tracer import IDLE, mode
-from .versions import age, changed, check_unchanged, version_of
+from .versions import age, check_unchanged
+
+if TYPE_CHECKING:
+    from .tensor import Tensor
 
 
 class Node:
     """How a result was made: its rule, inputs and keywords, and the versions that it read. Not the result itself.
 
-    ``inputs`` is None once a backward pass has used and released the node.
+    ``arrays`` are the inputs with the arrays of Tensors in their place, and ``parents`` the inputs that require grad,
+    with their positions. ``inputs`` is None once a backward pass has used and released the node.
     """
 
-    __slots__ = ("age", "inputs", "keywords", "reads", "rule")
+    __slots__ = ("age", "arrays", "inputs", "keywords", "parents", "reads", "rule")
 
-    def __init__(self, rule: Rule, inputs: Sequence[Any], keywords: Mapping[str, Any], reads: Sequence[Any]) -> None:
-        self.rule, self.inputs, self.keywords, self.reads = rule, inputs, keywords, reads
-        self.age = age()
+    def __init__(
+        self,
+        rule: Rule,
+        inputs: Sequence[Any],
+        arrays: Sequence[Any],
+        parents: Sequence[tuple[int, Tensor]],
+        keywords: Mapping[str, Any],
+        reads: Sequence[tuple[Tensor, int]],
+    ) -> None:
+        self.rule, self.inputs, self.arrays, self.parents = rule, inputs, arrays, parents
+        self.keywords, self.reads, self.age = keywords, reads, age()
+
+    def release(self) -> None:
+        """Let go of all that the node refers to."""
+        self.inputs = None  # type: ignore[assignment]
+        self.arrays = self.parents = self.reads = ()
 
 
-class Value:
-    """An array and the node that made it: what the graph is made of. `Tensor` gives it its operators and methods.
+class _Gradients:
+    """The gradients on their way back: what has reached each Tensor, as Tensors if ``lifted``, else as arrays.
 
-    ``_version`` counts changes of the memory, see `versions`. ``_cut`` names the constant function that ended the
-    graph, for the error message. ``_hooks`` are called with the gradient.
+    ``own`` holds the Tensors to whose gradients nothing else refers.
     """
 
-    __slots__ = ("__weakref__", "_cut", "_data", "_grad", "_hooks", "_node", "_requires_grad", "_version", "name")
+    def __init__(self, lifted: bool) -> None:
+        self.lifted, self.sums, self.own = lifted, {}, set()  # type: tuple[bool, dict[Tensor, Any], set[Tensor]]
 
-    _data: np.ndarray[Any, Any]
-    _node: Node | None
-    _requires_grad: bool
-    _version: list[int] | None
-    _cut: str | None
-    _hooks: tuple[Any, ...]
-    _grad: Any
-    name: str | None
+    def add(self, t: Tensor, g: Any, fresh: bool = False) -> None:
+        """Add a contribution to the gradient of ``t``; ``fresh`` says that nothing else refers to it.
 
-
-result_class: type[Value] = Value
-"""What `apply` returns; `tensor.py` puts Tensor here."""
-
-
-def wrap(data: np.ndarray[Any, Any], version: list[int] | None = None) -> Any:
-    """Return a Tensor around an array as it is, one that does not require grad."""
-    t = result_class.__new__(result_class)
-    t._data, t._requires_grad, t._version, t._hooks = data, False, version, ()
-    t._node = t._cut = t._grad = t.name = None
-    return t
-
-
-def call(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """Call a function as NumPy's own signature has it, with Tensors among its arguments."""
-    rule = find(function)
-    if rule.kind == "composite":
-        return attempt(rule.name, rule.forward, args, kwargs)
-    if rule.binds or (kwargs and rule.bind is not None):
-        args, kwargs = rule.bind(*args, **kwargs)  # type: ignore[misc]
-    return apply(function, args, kwargs)
-
-
-def apply(function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
-    """Compute a function on arrays and Tensors and return a Tensor that knows how it was made.
-
-    Raises `NoRuleError` for a function without a rule, `ShapeError`, with all shapes, for operands that do not fit.
-    """
-    rule = find(function)
-    arrays, inputs, reads, tracked = [], [], [], False
-    for a in args:
-        if isinstance(a, Value):
-            arrays.append(a._data)
-            if a._requires_grad:
-                tracked = True
-            if a._version is not None:
-                reads.append((a, a._version[0]))
+        The first contribution is borrowed unless it is fresh, a second one makes a new array, and an array of our own
+        is added to in place, where that gives the memory layout that a new array would have: sums depend on it.
+        """
+        if self.lifted:
+            mode.tracer.gradient_of(t, g)
+        before = self.sums.get(t)
+        if before is None:
+            self.sums[t] = g
+            if fresh and (g._data if self.lifted else g).base is None:
+                self.own.add(t)
+        elif t in self.own and not self.lifted and g.strides == before.strides:
+            before += g
         else:
-            if type(a) is not float:
-                a = constant_operand(a, rule.own)
-            arrays.append(a)
-        inputs.append(a)
-    if keywords and any(isinstance(k, Value) for k in keywords.values()):
-        raise NoRuleError(f"{rule.name}: a Tensor as keyword would lose its gradient; pass it by position")
-    tracer = mode.tracer
-    if tracer is IDLE:
-        out = attempt(rule.name, rule.forward, arrays, keywords)
-    else:
-        out = tracer.compute(rule, arrays, inputs, keywords)
-    if type(out) is not np.ndarray:
-        if rule.kind == "constant" and isinstance(out, (tuple, list)):
-            return type(out)([wrap(np.asarray(part)) for part in out])
-        out = np.asarray(out)
-    result = wrap(out)
-    if rule.view and isinstance(inputs[0], Value) and np.may_share_memory(out, arrays[0]):
-        result._version = version_of(inputs[0])
-    if not tracked:
-        result._cut = next((a._cut for a in inputs if isinstance(a, Value) and a._cut), None)
-    elif rule.kind == "constant" or out.dtype.kind in "biu":
-        result._cut = rule.name
-    elif mode.grad_enabled:
-        if out.dtype.kind != "f":
-            raise DtypeError(f"{rule.name} gives {out.dtype}, which carries no gradient; use float32/float64 operands")
-        if rule.linear:  # its rules read labels and indices, if anything
-            reads = [r for r in reads if not r[0]._requires_grad]
-        result._node = Node(rule, inputs, keywords, reads)
-        result._requires_grad = True
-    if tracer is not IDLE:
-        tracer.op(rule, inputs, keywords, result)
-    return result
+            self.sums[t] = fit(before + g, t._data)
+            self.own.add(t)
 
+    def complete(self, t: Tensor) -> Any:
+        """Take out the gradient of ``t``, as its hooks leave it; None if nothing has reached it."""
+        g = self.sums.pop(t, None)
+        if g is not None:
+            for hook in t._hooks:
+                g = hook(t, g, self.own, self.lifted)
+        return g
 
-def assign(target: Any, value: Any) -> Any:
-    """Write values into a Tensor's memory, without recording: the only way in which data changes in place.
-
-    Raises `ShapeError` if the value does not broadcast to the target's shape; nothing is written then.
-    """
-    array = value._data if isinstance(value, Value) else np.asarray(value)
-
-    def write() -> None:
-        attempt("assign", np.copyto, (target._data, array), {"casting": "same_kind"})
-        changed(target)
-
-    mode.tracer.assign(target, value, write)
-    return target
+    def given(self, t: Tensor, g: Any) -> Any:
+        """Return the gradient of ``t`` in memory that nothing else refers to."""
+        return g if t in self.own else g.copy()
 
 
 def backpropagate(
-    roots: Sequence[Any],
-    seeds: Sequence[Any],
-    wanted: set[Any] | None = None,
+    roots: Sequence[Tensor],
+    seeds: Sequence[Tensor],
+    wanted: set[Tensor] | None = None,
     retain_graph: bool = False,
     create_graph: bool = False,
-) -> dict[Any, Any]:
+) -> dict[Tensor, Any]:
     """Return the gradients of the wanted Tensors (None: of all leaves), no two of which share memory.
 
     ``seeds`` are the gradients of the roots. Tensors are visited once each, newest first, so that a gradient is
@@ -155,67 +106,43 @@ def backpropagate(
         leading = _leading_to(wanted, order)
         order = [t for t in order if t in leading]
     check_unchanged(order)
-    tracer = mode.tracer
-    lifted = create_graph or tracer is not IDLE
-    sums: dict[Any, Any] = {}
-    own: set[Any] = set()
+    gradients = _Gradients(lifted=create_graph or mode.tracer is not IDLE)
     for t, seed in zip(roots, seeds, strict=True):
-        if tracer is not IDLE:
-            tracer.gradient_of(t, seed)
-        _accumulate(sums, own, t, seed if lifted else seed._data, False, lifted)
+        gradients.add(t, seed if gradients.lifted else seed._data)
     results = {}
     before, mode.grad_enabled = mode.grad_enabled, create_graph
     try:
         while order:
             t = order.pop()
-            if (g := sums.pop(t, None)) is None:
+            if (g := gradients.complete(t)) is None:
                 continue
-            kept = wanted is not None and t in wanted
-            for hook in t._hooks:
-                g, kept = hook(t, g, own, lifted), kept or (wanted is None and hook.retains)
-            if kept:
-                results[t] = g if t in own else g.copy()
-            node = t._node
-            if tracer is not IDLE:
-                tracer.differentiates(t)
-            inputs, keywords, vjps = node.inputs, node.keywords, node.rule.vjps
-            values = inputs if lifted else [a._data if isinstance(a, Value) else a for a in inputs]
-            out, used = t if lifted else t._data, False
-            for i, a in enumerate(inputs):
-                if isinstance(a, Value) and a._requires_grad and (leading is None or a in leading):
-                    rule, used = vjps[i], True
-                    if rule is not None:
-                        c = fit(rule(g, out, *values, **keywords), a._data)
-                        if tracer is not IDLE:
-                            tracer.gradient_of(a, c)  # type: ignore[arg-type]
-                        _accumulate(sums, own, a, c, c is not g, lifted)
+            if any(hook.retains for hook in t._hooks) if wanted is None else t in wanted:
+                results[t] = gradients.given(t, g)
+            used = _differentiate(t, g, gradients, leading)
             if used and not (retain_graph or create_graph):
-                node.inputs = None
-        for t, g in sums.items():
-            for hook in t._hooks:
-                g = hook(t, g, own, lifted)
-            results[t] = g if t in own else g.copy()
+                t._node.release()  # type: ignore[union-attr]
+        for t in list(gradients.sums):
+            results[t] = gradients.given(t, gradients.complete(t))
     finally:
         mode.grad_enabled = before
-        tracer.differentiates(None)
+        mode.tracer.differentiates(None)
     return results
 
 
-def _accumulate(sums: dict[Any, Any], own: set[Any], t: Any, g: Any, fresh: bool, lifted: bool) -> None:
-    """Add a contribution to the gradient of ``t``; ``own`` says which sums nothing else refers to.
-
-    The first contribution is borrowed unless it is fresh, a second one makes a new array, and an array of our own
-    is added to in place, where that gives the memory layout that a new array would have: sums depend on it.
-    """
-    if t not in sums:
-        sums[t] = g
-        if fresh and (g._data if lifted else g).base is None:
-            own.add(t)
-    elif t in own and not lifted and g.strides == sums[t].strides:
-        sums[t] += g
-    else:
-        sums[t] = fit(sums[t] + g, t._data)
-        own.add(t)
+def _differentiate(t: Tensor, g: Any, gradients: _Gradients, leading: set[Tensor] | None) -> bool:
+    """Run the rules of the op that made ``t``, whose gradient is ``g``; return whether any was wanted."""
+    node: Any = t._node
+    lifted, keywords, vjps, used = gradients.lifted, node.keywords, node.rule.vjps, False
+    values, out = (node.inputs, t) if lifted else (node.arrays, t._data)
+    if lifted:
+        mode.tracer.differentiates(t)
+    for i, a in node.parents:
+        if leading is None or a in leading:
+            rule, used = vjps[i], True
+            if rule is not None:
+                c = fit(rule(g, out, *values, **keywords), a._data)
+                gradients.add(a, c, c is not g)
+    return used
 
 
 def fit(g: Any, x: np.ndarray[Any, Any]) -> Any:
@@ -224,10 +151,10 @@ def fit(g: Any, x: np.ndarray[Any, Any]) -> Any:
         g = sum_to(g, x.shape)
     if g.dtype != x.dtype:
         g = astype(g, x.dtype)
-    return g if isinstance(g, (np.ndarray, Value)) else np.asarray(g)
+    return np.asarray(g) if isinstance(g, np.generic) else g
 
 
-def ancestors(roots: Sequence[Any]) -> tuple[set[Any], list[Any]]:
+def ancestors(roots: Sequence[Tensor]) -> tuple[set[Tensor], list[Tensor]]:
     """Return all Tensors that lead to the roots, and those of them that an op has made, oldest first."""
     seen, stack, made = set(roots), list(roots), []
     while stack:
@@ -239,18 +166,18 @@ def ancestors(roots: Sequence[Any]) -> tuple[set[Any], list[Any]]:
                 "call backward(retain_graph=True) the first time, or compute the result again"
             )
         made.append((node.age, t))
-        for a in node.inputs:
-            if isinstance(a, Value) and a._requires_grad and a not in seen:
+        for _, a in node.parents:
+            if a not in seen:
                 seen.add(a)
                 stack.append(a)
     made.sort()
     return seen, [t for _, t in made]
 
 
-def _leading_to(wanted: set[Any], order: list[Any]) -> set[Any]:
+def _leading_to(wanted: set[Tensor], order: list[Tensor]) -> set[Tensor]:
     """Return which of the Tensors, oldest first, lead from a wanted one."""
     leading = set(wanted)
     for t in order:
-        if not leading.isdisjoint(a for a in t._node.inputs if isinstance(a, Value)):
+        if any(a in leading for _, a in t._node.parents):  # type: ignore[union-attr]
             leading.add(t)
     return leading

@@ -1,10 +1,10 @@
-"""Tensor: an ndarray that differentiates itself, through Python's operators, NumPy's functions and its own methods."""
+"""Tensor: an ndarray that differentiates itself, and `apply`, the only door through which an op on Tensors passes."""
 
 from __future__ import annotations
 
 import dis
-import operator
 import sys
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,42 +12,100 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from ..checks import as_numbers
-from ..errors import DtypeError, GraphError, NoRuleError, ShapeError
-from ..rules.elementwise import POWERS
-from ..rules.indexing import getitem
-from ..rules.shapes import Axis, astype
+from ..errors import DtypeError, GraphError, NoRuleError, ShapeError, attempt, describe
+from ..rules.shapes import astype
 from ..rules.table import constant_operand, find
-from . import autograd, graph
-from .autograd import HookHandle
-from .graph import Value, apply, assign, call, wrap
-from .tracer import mode
+from .graph import Node, backpropagate
+from .methods import ArrayMethods
+from .tracer import IDLE, mode
 from .versions import changed, version_of
 
-_NONE: dict[str, Any] = {}
 _STORE = dis.opmap["STORE_SUBSCR"]
 
 
-def _unary(function: Any, doc: str | None = None) -> Callable[[Tensor], Tensor]:
-    def method(self: Tensor) -> Tensor:
-        return apply(function, (self,), _NONE)
-
-    method.__name__, method.__doc__ = function.__name__, doc
-    return method
-
-
-def _binary(function: Any) -> Callable[[Tensor, Any], Tensor]:
-    return lambda self, other: apply(function, (self, other), _NONE)
+def wrap(data: np.ndarray[Any, Any], version: list[int] | None = None) -> Tensor:
+    """Return a Tensor around an array as it is, one that does not require grad."""
+    t = Tensor.__new__(Tensor)
+    t._data, t._requires_grad, t._version, t._hooks = data, False, version, ()
+    t._node = t._cut = t._grad = t.name = None
+    return t
 
 
-def _reflected(function: Any) -> Callable[[Tensor, Any], Tensor]:
-    return lambda self, other: apply(function, (other, self), _NONE)
+def call(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """Call a function as NumPy's own signature has it, with Tensors among its arguments."""
+    rule = find(function)
+    if rule.kind == "composite":
+        return attempt(rule.name, rule.forward, args, kwargs)
+    if rule.binds or (kwargs and rule.bind is not None):
+        args, kwargs = rule.bind(*args, **kwargs)  # type: ignore[misc]
+    return apply(function, args, kwargs)
 
 
-def _in_place(function: Any) -> Callable[[Tensor, Any], Tensor]:
-    return lambda self, other: self._updated(function(self, other))
+def apply(function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
+    """Compute a function on arrays and Tensors and return a Tensor that knows how it was made.
+
+    Raises `NoRuleError` for a function without a rule, `ShapeError`, with all shapes, for operands that do not fit.
+    """
+    rule = find(function)
+    arrays, inputs, parents, reads = [], [], [], []
+    for i, a in enumerate(args):
+        if isinstance(a, Tensor):
+            arrays.append(a._data)
+            if a._requires_grad:
+                parents.append((i, a))
+            if a._version is not None:
+                reads.append((a, a._version[0]))
+        else:
+            if type(a) is not float:
+                a = constant_operand(a, rule.own)
+            arrays.append(a)
+        inputs.append(a)
+    if keywords and any(isinstance(k, Tensor) for k in keywords.values()):
+        raise NoRuleError(f"{rule.name}: a Tensor as keyword would lose its gradient; pass it by position")
+    tracer = mode.tracer
+    if tracer is IDLE:
+        out = attempt(rule.name, rule.forward, arrays, keywords)
+    else:
+        out = tracer.compute(rule, arrays, inputs, keywords)
+    if type(out) is not np.ndarray:
+        if rule.kind == "constant" and isinstance(out, (tuple, list)):
+            return type(out)([wrap(np.asarray(part)) for part in out])
+        out = np.asarray(out)
+    result = wrap(out)
+    if rule.view and isinstance(inputs[0], Tensor) and np.may_share_memory(out, arrays[0]):
+        result._version = version_of(inputs[0])
+    if not parents:
+        result._cut = next((a._cut for a in inputs if isinstance(a, Tensor) and a._cut), None)
+    elif rule.kind == "constant" or out.dtype.kind in "biu":
+        result._cut = rule.name
+    elif mode.grad_enabled:
+        if out.dtype.kind != "f":
+            raise DtypeError(f"{rule.name} gives {out.dtype}, which carries no gradient; use float32/float64 operands")
+        if rule.linear:  # its rules read labels and indices, if anything
+            reads = [r for r in reads if not r[0]._requires_grad]
+        result._node = Node(rule, inputs, arrays, parents, keywords, reads)
+        result._requires_grad = True
+    if tracer is not IDLE:
+        tracer.op(rule, inputs, keywords, result)
+    return result
 
 
-class Tensor(Value):
+def assign(target: Tensor, value: Any) -> Tensor:
+    """Write values into a Tensor's memory, without recording: the only way in which data changes in place.
+
+    Raises `ShapeError` if the value does not broadcast to the target's shape; nothing is written then.
+    """
+    array = value._data if isinstance(value, Tensor) else np.asarray(value)
+
+    def write() -> None:
+        attempt("assign", np.copyto, (target._data, array), {"casting": "same_kind"})
+        changed(target)
+
+    mode.tracer.assign(target, value, write)
+    return target
+
+
+class Tensor(ArrayMethods):
     """An array whose operations are recorded, so that they can be differentiated.
 
     Args:
@@ -68,13 +126,27 @@ class Tensor(Value):
     Tensor([2., 4., 6.], dtype=float64)
     """
 
-    __slots__ = ()
+    __slots__ = ("__weakref__", "_cut", "_data", "_grad", "_hooks", "_node", "_requires_grad", "_version", "name")
+
+    _data: np.ndarray[Any, Any]
+    _node: Node | None
+    _requires_grad: bool
+    _version: list[int] | None
+    """Counts changes of the memory, see `versions`."""
+    _cut: str | None
+    """Names the constant function that ended the graph, for the error message."""
+    _hooks: tuple[HookHandle, ...]
+    """Called with the gradient."""
+    _grad: Tensor | None
+    name: str | None
+
+    _apply, _call, _assign = staticmethod(apply), staticmethod(call), staticmethod(assign)
 
     def __init__(self, data: ArrayLike, requires_grad: bool = False, name: str | None = None) -> None:
-        array = data._data if isinstance(data, Value) else as_numbers(data)
+        array = data._data if isinstance(data, Tensor) else as_numbers(data)
         self._data, self._node, self._version, self._cut = array, None, [0], None
         self._requires_grad, self._grad, self._hooks, self.name = False, None, (), name
-        if isinstance(data, Value):
+        if isinstance(data, Tensor):
             self._version = version_of(data)
         if requires_grad:
             self.requires_grad = True
@@ -96,15 +168,15 @@ class Tensor(Value):
         changed(self)
 
     @property
-    def grad(self) -> Any:
+    def grad(self) -> Tensor | None:
         """The gradient, a Tensor of the same shape and dtype, or None."""
         mode.tracer.reads_grad(self)
         return self._grad
 
     @grad.setter
-    def grad(self, value: Any) -> None:
+    def grad(self, value: Tensor | None) -> None:
         if value is not None:
-            autograd.check_gradient(self, value, f"the new grad of {self.name or 'a Tensor'}")
+            check_gradient(self, value, f"the new grad of {self.name or 'a Tensor'}")
         mode.tracer.sets_grad(self, value)
         self._grad = value
 
@@ -152,9 +224,9 @@ class Tensor(Value):
         return self._data.size
 
     @property
-    def T(self) -> Tensor:  # noqa: N802 - NumPy's spelling
-        """The Tensor with its axes reversed."""
-        return apply(np.transpose, (self,), _NONE)
+    def nbytes(self) -> int:
+        """The size of the elements, in bytes."""
+        return self._data.nbytes
 
     @property
     def real(self) -> Tensor:
@@ -178,7 +250,11 @@ class Tensor(Value):
         >>> w.grad.item()
         6.0
         """
-        autograd.backward(self, gradient, retain_graph, create_graph)
+        results = backpropagate([self], [seed_of(self, gradient)], None, retain_graph, create_graph)
+        gradients = [g if isinstance(g, Tensor) else wrap(g) for g in results.values()]
+        totals = [g if leaf.grad is None else leaf.grad + g for leaf, g in zip(results, gradients, strict=True)]
+        for leaf, total in zip(results, totals, strict=True):
+            leaf.grad = total
 
     def register_hook(self, hook: Callable[[Any], Any]) -> HookHandle:
         """Call a function with the gradient of this Tensor whenever `backward` or `grad` has completed it.
@@ -260,7 +336,7 @@ class Tensor(Value):
     def __getstate__(self) -> Any:
         if (node := self._node) is not None:
             raise GraphError(f"only leaf Tensors can be copied or pickled, {node.rule.name} made this; use detach()")
-        state = {name: getattr(self, name) for name in Value.__slots__[1:]}
+        state = {name: getattr(self, name) for name in Tensor.__slots__[1:]}
         return None, {**state, "_version": version_of(self), "_hooks": ()}
 
     def __repr__(self) -> str:
@@ -303,155 +379,68 @@ class Tensor(Value):
     def __iter__(self) -> Iterator[Tensor]:
         return (self[i] for i in range(len(self)))
 
-    def __getitem__(self, index: Any) -> Tensor:
-        items = index if isinstance(index, tuple) else (index,)
-        return apply(getitem, (self, *[_as_index(i) if isinstance(i, list) else i for i in items]), _NONE)
 
-    def __setitem__(self, index: Any, value: Any) -> None:
-        raise TypeError("item assignment is not differentiable; use np.where(mask, new, old) or np.concatenate")
+class HookHandle:
+    """A function that is called with the gradient of a Tensor once it is complete, or None for one that is kept."""
 
-    __hash__ = object.__hash__
+    def __init__(self, t: Any, function: Callable[[Any], Any] | None) -> None:
+        if not t._requires_grad:
+            raise GraphError("a Tensor that does not require grad gets no gradient; set requires_grad=True")
+        self._tensor, self._function, self.retains = weakref.ref(t), function, function is None
+        t._hooks = (*t._hooks, self)
 
-    __neg__, __pos__ = _unary(np.negative), _unary(np.positive)
-    __abs__, __invert__ = _unary(np.absolute), _unary(np.invert)
-    __add__, __radd__ = _binary(np.add), _reflected(np.add)
-    __sub__, __rsub__ = _binary(np.subtract), _reflected(np.subtract)
-    __mul__, __rmul__ = _binary(np.multiply), _reflected(np.multiply)
-    __truediv__, __rtruediv__ = _binary(np.divide), _reflected(np.divide)
-    __floordiv__, __rfloordiv__ = _binary(np.floor_divide), _reflected(np.floor_divide)
-    __mod__, __rmod__ = _binary(np.remainder), _reflected(np.remainder)
-    __divmod__, __rdivmod__ = (lambda x, y: np.divmod(x, y)), (lambda x, y: np.divmod(y, x))
-    __matmul__, __rmatmul__ = _binary(np.matmul), _reflected(np.matmul)
-    __and__, __rand__ = _binary(np.bitwise_and), _reflected(np.bitwise_and)
-    __or__, __ror__ = _binary(np.bitwise_or), _reflected(np.bitwise_or)
-    __xor__, __rxor__ = _binary(np.bitwise_xor), _reflected(np.bitwise_xor)
-    __lt__, __le__ = _binary(np.less), _binary(np.less_equal)
-    __gt__, __ge__ = _binary(np.greater), _binary(np.greater_equal)
-    __rpow__ = _reflected(np.power)
+    def remove(self) -> None:
+        """Take the hook away."""
+        if (t := self._tensor()) is not None:
+            t._hooks = tuple(hook for hook in t._hooks if hook is not self)
 
-    def __pow__(self, other: Any) -> Tensor:
-        exponent = other if isinstance(other, Value) else constant_operand(other)
-        if isinstance(exponent, (int, float)) and exponent in POWERS and self._data.dtype.kind in "fc":
-            return apply(POWERS[exponent], (self,), _NONE)
-        return apply(np.power, (self, exponent), _NONE)
-
-    def __eq__(self, other: Any) -> Any:
-        return NotImplemented if other is None or isinstance(other, str) else apply(np.equal, (self, other), _NONE)
-
-    def __ne__(self, other: Any) -> Any:
-        return NotImplemented if other is None or isinstance(other, str) else apply(np.not_equal, (self, other), _NONE)
-
-    def _updated(self, value: Tensor) -> Tensor:
-        """Return what ``+=`` and its kind give: under `no_grad` the same memory, as in NumPy, else a new Tensor."""
-        if mode.grad_enabled is False:
-            if value._data.shape != self._data.shape:
-                raise ShapeError(f"a Tensor of shape {self.shape} cannot take the result, {value.shape}; use t = t + x")
-            return assign(self, value)
-        if mode.grad_enabled and self._node is None and self._requires_grad:
-            name = self.name or "a leaf Tensor"
-            raise GraphError(f"{name} requires grad and cannot be changed in place; use no_grad() or an optimizer")
-        return value
-
-    __iadd__, __isub__ = _in_place(operator.add), _in_place(operator.sub)
-    __imul__, __itruediv__ = _in_place(operator.mul), _in_place(operator.truediv)
-    __ifloordiv__, __imod__ = _in_place(operator.floordiv), _in_place(operator.mod)
-    __imatmul__, __ipow__ = _in_place(operator.matmul), _in_place(operator.pow)
-    __iand__, __ior__, __ixor__ = _in_place(operator.and_), _in_place(operator.or_), _in_place(operator.xor)
-
-    abs = _unary(np.absolute, "Return the absolute values.")
-    exp = _unary(np.exp, "Return e to the power of each element.")
-    log = _unary(np.log, "Return the natural logarithms.")
-    sqrt = _unary(np.sqrt, "Return the square roots.")
-    sin = _unary(np.sin, "Return the sines, of radians.")
-    cos = _unary(np.cos, "Return the cosines, of radians.")
-    tanh = _unary(np.tanh, "Return the hyperbolic tangents.")
-    ravel = _unary(np.ravel, "Return the elements along one axis.")
-    copy = _unary(np.copy, "Return a copy, through which gradients flow.")
-
-    def clip(self, min: Any = None, max: Any = None) -> Tensor:
-        """Return the elements limited to [min, max]; either may be None. The gradient passes at the bounds."""
-        return apply(np.clip, (self, min, max), _NONE)
-
-    def round(self, decimals: int = 0) -> Tensor:
-        """Return the elements rounded, as a constant."""
-        return apply(np.round, (self,), {"decimals": decimals})
-
-    def sum(self, axis: Axis = None, dtype: DTypeLike | None = None, keepdims: bool = False) -> Tensor:
-        """Return the sum over an axis, several, or all."""
-        return apply(np.sum, (self,), {"axis": axis, "dtype": dtype, "keepdims": keepdims})
-
-    def mean(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        """Return the mean over an axis, several, or all."""
-        return apply(np.mean, (self,), {"axis": axis, "keepdims": keepdims})
-
-    def var(self, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
-        """Return the variance, the sum of squared deviations divided by N - ddof, as in NumPy."""
-        return apply(np.var, (self,), {"axis": axis, "ddof": ddof, "keepdims": keepdims})
-
-    def std(self, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
-        """Return the standard deviation. Its gradient where all elements are equal is taken to be 0."""
-        return apply(np.std, (self,), {"axis": axis, "ddof": ddof, "keepdims": keepdims})
-
-    def max(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        """Return the maximum. Ties share its gradient evenly."""
-        return apply(np.max, (self,), {"axis": axis, "keepdims": keepdims})
-
-    def min(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        """Return the minimum. Ties share its gradient evenly."""
-        return apply(np.min, (self,), {"axis": axis, "keepdims": keepdims})
-
-    def prod(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
-        """Return the product over an axis, several, or all."""
-        return call(np.prod, (self,), {"axis": axis, "keepdims": keepdims})
-
-    def argmax(self, axis: int | None = None) -> Tensor:
-        """Return the position of the maximum, an integer Tensor."""
-        return apply(np.argmax, (self,), {"axis": axis})
-
-    def argmin(self, axis: int | None = None) -> Tensor:
-        """Return the position of the minimum, an integer Tensor."""
-        return apply(np.argmin, (self,), {"axis": axis})
-
-    def all(self, axis: Axis = None) -> Tensor:
-        """Return whether all elements are true."""
-        return apply(np.all, (self,), {"axis": axis})
-
-    def any(self, axis: Axis = None) -> Tensor:
-        """Return whether any element is true."""
-        return apply(np.any, (self,), {"axis": axis})
-
-    def reshape(self, *shape: Any) -> Tensor:
-        """Return the elements in another shape: ``reshape(2, 3)`` or ``reshape((2, 3))``, -1 for what is left."""
-        return apply(np.reshape, (self,), {"shape": shape[0] if len(shape) == 1 else shape})
-
-    def transpose(self, *axes: Any) -> Tensor:
-        """Return the Tensor with its axes in another order, reversed by default."""
-        order = axes[0] if len(axes) == 1 else axes or None
-        return apply(np.transpose, (self,), {"axes": order})
-
-    def swapaxes(self, axis1: int, axis2: int) -> Tensor:
-        """Return the Tensor with two axes exchanged."""
-        return apply(np.swapaxes, (self,), {"axis1": axis1, "axis2": axis2})
-
-    def squeeze(self, axis: Axis = None) -> Tensor:
-        """Return the Tensor without its axes of length 1."""
-        return apply(np.squeeze, (self,), {"axis": axis})
-
-    def take(self, indices: Any, axis: int | None = None) -> Tensor:
-        """Return the elements at the indices along an axis."""
-        return call(np.take, (self, indices), {"axis": axis})
-
-    def dot(self, other: Any) -> Tensor:
-        """Return ``np.dot(self, other)``."""
-        return call(np.dot, (self, other), _NONE)
-
-    def astype(self, dtype: DTypeLike) -> Tensor:
-        """Return a copy in another dtype; a float one lets gradients through, in the old dtype."""
-        return apply(astype, (self, np.dtype(dtype)), _NONE)
+    def __call__(self, t: Any, g: Any, own: set[Any], lifted: bool) -> Any:
+        """Return the gradient as the hook leaves it; ``own`` says which gradients nothing else refers to."""
+        if self._function is None:
+            return g
+        mode.tracer.differentiates(None)
+        g = g if t in own else g.copy()
+        own.add(t)
+        given = self._function(seen := g if lifted else wrap(g))
+        if given is None or given is seen:
+            return g
+        own.remove(t)
+        given = _upstream(t, given, f"what a hook of {t.name or 'a Tensor'} gave")
+        return given if lifted else given._data
 
 
-def _as_index(items: list[Any]) -> np.ndarray[Any, Any]:
-    return np.array(items) if items else np.array(items, np.intp)
+def seed_of(root: Any, gradient: Any) -> Any:
+    """Return the upstream gradient of a root as a Tensor, in its shape and dtype."""
+    if not root._requires_grad:
+        constant = f"the result comes through {root._cut}, which is constant"
+        why = constant if root._cut else "it was detached or made under no_grad"
+        raise GraphError(f"no tensor in this graph requires grad: {why}, or no leaf has requires_grad=True; set it")
+    data = root._data
+    if gradient is None:
+        if data.size != 1:
+            needs = f"backward of a result of shape {data.shape} needs its upstream gradient"
+            raise GraphError(f"{needs}: pass gradient=... or reduce with sum()/mean()")
+        seed = wrap(np.ones_like(data))
+        mode.tracer.constant(seed)
+        return seed
+    return _upstream(root, gradient, "the upstream gradient")
 
 
-graph.result_class = Tensor
+def _upstream(t: Any, gradient: Any, what: str) -> Any:
+    """Return a gradient that somebody gave for a Tensor as a Tensor, in its dtype."""
+    g, dtype = gradient if isinstance(gradient, Tensor) else wrap(np.asarray(gradient)), t._data.dtype
+    if g._data.dtype.kind not in "biuf":
+        raise DtypeError(f"{what} has dtype {g._data.dtype}; use {dtype}")
+    g = g if g._data.dtype == dtype else astype(g, dtype)
+    check_gradient(t, g, what)
+    return g
+
+
+def check_gradient(t: Any, g: Any, what: str) -> None:
+    """Raise unless ``g`` is a Tensor of the shape and dtype of ``t``; ``what`` is how the error calls it."""
+    if not isinstance(g, Tensor):
+        raise TypeError(f"{what} is {describe(g)}, expected a Tensor or None; use Tensor(array)")
+    if g._data.shape != t._data.shape:
+        raise ShapeError(f"{what} has shape {g._data.shape}, expected {t._data.shape}; make them equal")
+    if g._data.dtype != t._data.dtype:
+        raise DtypeError(f"{what} has dtype {g._data.dtype}; use {t._data.dtype}, as the Tensor")

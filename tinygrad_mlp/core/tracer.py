@@ -86,14 +86,26 @@ IDLE = Tracer()
 class Mode(threading.local):
     """What this thread does with its ops: keep nodes or not, and who takes part in them.
 
-    ``grad_enabled`` is None where a formula written for arrays runs on Tensors: no nodes, and ``+=`` makes new ones.
+    ``rebinds`` says that ``+=`` gives a new Tensor although no node is kept.
     """
 
-    grad_enabled: bool | None = True
+    grad_enabled: bool = True
+    rebinds: bool = False
     tracer: Tracer = IDLE
 
 
 mode = Mode()
+
+
+@contextmanager
+def out_of_place() -> Iterator[None]:
+    """Context manager in which a formula written for arrays runs on Tensors: no nodes, and ``+=`` gives new Tensors."""
+    before = mode.grad_enabled, mode.rebinds
+    mode.grad_enabled, mode.rebinds = False, True
+    try:
+        yield
+    finally:
+        mode.grad_enabled, mode.rebinds = before
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.graph import assign
+from ..core.tensor import assign
 from ..errors import RecordingError
 from ..rules.table import find, is_default
 from .plan import Plan, base_of, is_elementwise

@@ -12,7 +12,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 import numpy as np
 
-from ..core.graph import Value, wrap
+from ..core.tensor import Tensor, wrap
 from ..core.tracer import IDLE, Stateful, mode
 from ..core.versions import count
 from ..errors import GraphError, RecordingError, describe, out_of_range
@@ -29,7 +29,7 @@ Q = ParamSpec("Q")
 R = TypeVar("R")
 S = TypeVar("S")
 
-WATCHED = (Value, np.ndarray, Stateful)
+WATCHED = (Tensor, np.ndarray, Stateful)
 
 
 class _Leaf:
@@ -202,7 +202,7 @@ class Jitted(Generic[P, R]):
             args, kwargs = _rebuild(structure, tensors)
             leaves: list[Any] = []
             shape = _flatten_result(self.function(*args, **kwargs), leaves)
-            slots = [recorder.slot(t) if isinstance(t, Value) else t for t in leaves]
+            slots = [recorder.slot(t) if isinstance(t, Tensor) else t for t in leaves]
             compiled = Compiled(recorder.record, slots, shape, self.__name__)
             self._compare_options(options)
             if first is not None and first.outline == compiled.outline:
@@ -373,7 +373,7 @@ def _guard_function(record: Record) -> Callable[[], bool]:
 
 def _flatten(a: Any, arrays: list[Any], key: list[Any]) -> Any:
     """Return an argument with its arrays replaced by leaves; add the arrays, and to the key what the program is for."""
-    if isinstance(a, Value):
+    if isinstance(a, Tensor):
         if a._requires_grad:
             raise RecordingError("a jitted function takes Tensors that require grad from around it, not as arguments")
         a = a._data
@@ -401,7 +401,7 @@ def _as_input(a: Any) -> Any:
         return _like(a, [_as_input(x) for x in a])
     if isinstance(a, dict):
         return {k: _as_input(v) for k, v in a.items()}
-    is_array = hasattr(a, "__array__") and not isinstance(a, (Value, np.generic))
+    is_array = hasattr(a, "__array__") and not isinstance(a, (Tensor, np.generic))
     return wrap(np.asarray(a)) if is_array else a
 
 
@@ -422,7 +422,7 @@ def _like(a: Any, parts: list[Any]) -> Any:
 
 
 def _own_copies(leaves: list[Any]) -> list[Any]:
-    return [wrap(t._data.copy(order="K")) if isinstance(t, Value) else t for t in leaves]
+    return [wrap(t._data.copy(order="K")) if isinstance(t, Tensor) else t for t in leaves]
 
 
 def _surroundings(function: Any) -> Iterator[tuple[Any, str, Any]]:
@@ -492,7 +492,7 @@ def _argument_names(function: Callable[..., Any], count: int) -> list[str]:
 def _arrays(result: Any) -> list[Any]:
     leaves: list[Any] = []
     _flatten_result(result, leaves)
-    return [t._data for t in leaves if isinstance(t, Value)]
+    return [t._data for t in leaves if isinstance(t, Tensor)]
 
 
 def _equal_bits(a: Any, b: Any) -> bool:

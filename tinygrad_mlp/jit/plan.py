@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.graph import assign
+from ..core.tensor import assign
 from ..rules.table import find
 from .record import Call, Record, Slot, memory_of, set_grad
 

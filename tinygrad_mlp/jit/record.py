@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core.graph import Value, assign, wrap
-from ..core.tracer import Stateful, Tracer, mode
+from ..core.tensor import Tensor, assign, wrap
+from ..core.tracer import Stateful, Tracer, mode, out_of_place
 from ..errors import RecordingError, user_line
 from ..rules.table import Rule
 
@@ -95,7 +95,7 @@ class Live(float):
     __pow__ = __rpow__ = __mod__ = __rmod__ = __floordiv__ = __rfloordiv__ = _refuse
 
     def __mul__(self, other: Any) -> Any:
-        return NotImplemented if isinstance(other, Value) else self._refuse()
+        return NotImplemented if isinstance(other, Tensor) else self._refuse()
 
     __rmul__ = __mul__
 
@@ -189,16 +189,16 @@ class Recorder(Tracer):
 
     def _is_drawn(self, a: Any) -> bool:
         """Return whether an argument may have other values at the next call."""
-        return isinstance(a, Value) and self.slot(a).kind not in ("state", "frozen")
+        return isinstance(a, Tensor) and self.slot(a).kind not in ("state", "frozen")
 
     def _open(self, rule: Rule, inputs: Sequence[Any], keywords: Any) -> Any:
-        outer, before = self.op_name, mode.grad_enabled
-        self.op_name, mode.grad_enabled = outer or rule.name, None
+        outer, self.op_name = self.op_name, self.op_name or rule.name
+        tensors = [a if isinstance(a, Tensor) or not isinstance(a, np.ndarray) else self._lift(a) for a in inputs]
         try:
-            tensors = [a if isinstance(a, Value) or not isinstance(a, np.ndarray) else self._lift(a) for a in inputs]
-            result = rule.forward(*tensors, **keywords)
+            with out_of_place():
+                result = rule.forward(*tensors, **keywords)
         finally:
-            self.op_name, mode.grad_enabled = outer, before
+            self.op_name = outer
         self.opened = result
         return result._data
 
@@ -232,7 +232,7 @@ class Recorder(Tracer):
         self.record.calls.append(call)
 
     def _operand(self, a: Any) -> Any:
-        if isinstance(a, Value):
+        if isinstance(a, Tensor):
             return self.slot(a)
         if isinstance(a, Live):
             return a.slot
@@ -275,7 +275,7 @@ class Recorder(Tracer):
             self.undo.append(lambda: np.copyto(data, copy))
         write()
         old = self.slot(target)
-        value = value if isinstance(value, Value) else np.asarray(value)
+        value = value if isinstance(value, Tensor) else np.asarray(value)
         if old.kind not in ("state", "constant"):  # made by the step, or to be given back to it as another Tensor
             self._add(np.copy, [self._operand(value)], {}, self._know(target, Slot(target._data, "result")))
             return
@@ -369,7 +369,7 @@ class Recorder(Tracer):
         """Note that a module's mode, its parts and its numbers may decide what the step does."""
         self.guard(module, ".training", module.training)
         for name, value in vars(module).items():
-            if value is None or isinstance(value, (float, Value, Stateful, np.random.Generator)):
+            if value is None or isinstance(value, (float, Tensor, Stateful, np.random.Generator)):
                 self.guard(vars(module), f".get({name!r})", value)
 
     def condition(self, read: Callable[[], Any]) -> None:
@@ -399,14 +399,14 @@ def difference(first: Record, second: Record) -> Call | None:
 
 def _is_same(a: Any, b: Any) -> bool:
     if not isinstance(a, Slot) or a.array is None:
-        return isinstance(a, (Slot, Value)) or repr(a) == repr(b)
+        return isinstance(a, (Slot, Tensor)) or repr(a) == repr(b)
     if a.kind in ("grad", "number") or a.array is b.array:
         return True
     return a.array.dtype == b.array.dtype and a.array.tobytes() == b.array.tobytes()
 
 
 def _plain(a: Any) -> Any:
-    return a._data if isinstance(a, Value) else float(a) if isinstance(a, Live) else a
+    return a._data if isinstance(a, Tensor) else float(a) if isinstance(a, Live) else a
 
 
 def memory_of(array: Array) -> Array:

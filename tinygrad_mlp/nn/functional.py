@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..core.autograd import no_grad
-from ..core.graph import Value, assign
+from ..core.tensor import Tensor, assign
 from ..errors import DtypeError, ShapeError, nearest, out_of_range
 from ..rules.elementwise import bce, bce_with_logits, leaky_relu, relu, select, sigmoid, softplus, uniform
 from ..rules.indexing import gather
@@ -272,7 +272,7 @@ def _check_matrix(name: str, logits: Any) -> None:
 
 
 def _as_operand(target: Any) -> Any:
-    return target if isinstance(target, Value) else np.asarray(target)
+    return target if isinstance(target, Tensor) else np.asarray(target)
 
 
 def _same_shape(name: str, prediction: Any, target: Any) -> Any:

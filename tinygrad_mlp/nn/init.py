@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.graph import assign
-from ..core.tensor import Tensor
+from ..core.tensor import Tensor, assign
 from ..errors import ShapeError, nearest
 
 Rng = Any  # a numpy.random.Generator, a seed or None; not spelled out, since that alone would load numpy.random

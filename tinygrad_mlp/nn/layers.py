@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..checks import check_integer, check_share
-from ..core.graph import assign
-from ..core.tensor import Tensor
+from ..core.tensor import Tensor, assign
 from ..errors import ShapeError, describe, nearest, out_of_range
 from ..rules.elementwise import is_wide
 from . import functional, init
@@ -421,7 +420,7 @@ class MLP(Sequential):
             layers.append(Linear(size_in, size_out, rng=rng, dtype=dtype))
         super().__init__(*layers)
         for layer in layers:
-            if isinstance(layer, Linear):
+            if isinstance(layer, Linear) and layer.bias is not None:
                 fill(layer.weight, rng=rng)
                 assign(layer.bias, 0.0)
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..core.graph import Value, assign
-from ..core.tensor import Tensor
+from ..core.tensor import Tensor, assign
 from ..core.tracer import Stateful
 from ..core.tracer import mode as thread_mode
 from ..errors import CheckpointError, describe, out_of_range
@@ -283,11 +282,11 @@ def unchanged(model: Module) -> Iterator[None]:
 
 def _as_input(x: Any) -> Any:
     """Return whatever has axes as a Tensor, and all else, Tensors too, as it is."""
-    return x if isinstance(x, Value) or not getattr(x, "ndim", 0) else Tensor(x)
+    return x if isinstance(x, Tensor) or not getattr(x, "ndim", 0) else Tensor(x)
 
 
 def _as_array(value: Any) -> NDArray[Any]:
-    return value._data if isinstance(value, Value) else np.asarray(value)
+    return value._data if isinstance(value, Tensor) else np.asarray(value)
 
 
 def _once(named: Iterable[tuple[str, T]]) -> Iterator[tuple[str, T]]:

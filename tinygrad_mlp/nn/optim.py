@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from ..checks import check_number, check_share
-from ..core.autograd import no_grad
-from ..core.graph import Value, assign, changed, wrap
-from ..core.tracer import IDLE, Stateful, mode
+from ..core.tensor import Tensor, assign, wrap
+from ..core.tracer import IDLE, Stateful, mode, out_of_place
+from ..core.versions import changed
 from ..errors import CheckpointError, GraphError, describe, nearest
 from .schedules import CosineAnnealingLR, LRScheduler, OneCycleLR
 
@@ -114,7 +114,7 @@ class Optimizer(Stateful):
     def signature(self) -> tuple[Any, ...]:
         """Return what decides which ops a step consists of: the options that are set, and the buffers that exist."""
         options = [entry for group in self.param_groups for entry in (id(group), *map(bool, group.values()))]
-        buffers = [id(v) for state in self.state.values() if state for v in state.values() if isinstance(v, Value)]
+        buffers = [id(v) for state in self.state.values() if state for v in state.values() if isinstance(v, Tensor)]
         return (self._shape_of_state, *options, *buffers)
 
     def _update(self, p: Any, names: tuple[str, ...], scalars: Mapping[str, Any]) -> None:
@@ -129,8 +129,7 @@ class Optimizer(Stateful):
     def _update_traced(self, p: Any, names: tuple[str, ...], scalars: Mapping[str, Any]) -> None:
         """Compute on Tensors, so that the tracer sees every op."""
         old, new = self._buffers(p, names)
-        with no_grad():
-            mode.grad_enabled = None  # the formula is written for arrays
+        with out_of_place():
             for target, value in zip((p, *new), self.formula(p.detach(), p.grad, *old, **scalars), strict=True):
                 assign(target, value)
 
@@ -364,7 +363,7 @@ class AdamW(Adam):
 
 
 def _as_groups(params: Iterable[Any]) -> list[Mapping[str, Any]]:
-    if isinstance(params, Value):
+    if isinstance(params, Tensor):
         raise TypeError("the optimizer takes a list of parameters, got a single Tensor; pass [parameter]")
     if not isinstance(params, Iterable):
         raise TypeError(f"the optimizer takes a list of parameters, got {describe(params)}; pass model.parameters()")
@@ -375,10 +374,10 @@ def _as_groups(params: Iterable[Any]) -> list[Mapping[str, Any]]:
 
 
 def _checked_params(params: Any, present: Sequence[Any]) -> list[Any]:
-    params = [params] if isinstance(params, Value) else list(params)
+    params = [params] if isinstance(params, Tensor) else list(params)
     seen = set(present)
     for i, p in enumerate(params):
-        if not isinstance(p, Value):
+        if not isinstance(p, Tensor):
             raise TypeError(f"parameter {i} is a {type(p).__name__}, not a Tensor; pass model.parameters(), say")
         if p._node is not None:
             raise ValueError(f"parameter {i} was made by {p._node.rule.name}; only leaf Tensors can be optimized")
@@ -389,13 +388,13 @@ def _checked_params(params: Any, present: Sequence[Any]) -> list[Any]:
 
 
 def _copied(value: Any) -> Any:
-    return value._data.copy() if isinstance(value, Value) else value
+    return value._data.copy() if isinstance(value, Tensor) else value
 
 
 def _like(value: Any, p: Any, name: str) -> Any:
     """Return an array as a buffer of a parameter, in its memory layout and under its name."""
     buffer = wrap(np.empty_like(p._data))
-    buffer._data[...] = value._data if isinstance(value, Value) else value
+    buffer._data[...] = value._data if isinstance(value, Tensor) else value
     buffer.name = f"{p.name or 'parameter'}.{name}"
     return buffer
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core.graph import Node, Value
+from ..core.graph import Node
+from ..core.tensor import Tensor
 from ..core.tracer import Tracer, tracing
 from ..errors import GraphError, user_line
 from ..rules.table import Rule
@@ -62,14 +63,14 @@ class _Detective(Tracer):
             return
         numbers = [(i, a, _array(a)) for i, a in enumerate(inputs) if _array(a).dtype.kind in "fc"]
         for i, a, array in numbers:
-            is_parameter = isinstance(a, Value) and a._node is None and a._requires_grad
+            is_parameter = isinstance(a, Tensor) and a._node is None and a._requires_grad
             if np.isnan(array).any() or (is_parameter and np.isposinf(array).any()):
                 raise FloatingPointError(
                     f"input {i} of {name}, {_range(a)}, is {'NaN' if np.isnan(array).any() else 'infinite'} already: "
                     f"{not_finite(array)}; {name} was called at {line}, look at where this input comes from"
                 )
         if np.isnan(result._data).any() or not any(np.isinf(array).any() for _, _, array in numbers):
-            described = ", ".join(_range(a) for a in inputs if isinstance(a, (Value, np.ndarray)))
+            described = ", ".join(_range(a) for a in inputs if isinstance(a, (Tensor, np.ndarray)))
             raise FloatingPointError(f"{rule.name} of {described} has {bad}; called at {line}: {rule.hint or _LOOK}")
 
     def differentiates(self, t: Any) -> None:
@@ -112,11 +113,11 @@ class _Detective(Tracer):
 
 
 def _array(a: Any) -> Any:
-    return a._data if isinstance(a, Value) else a if isinstance(a, np.ndarray) else np.asarray(None if a is ... else a)
+    return a._data if isinstance(a, Tensor) else a if isinstance(a, np.ndarray) else np.asarray(None if a is ... else a)
 
 
 def _checksum(a: Any) -> int:
-    array = a._data if isinstance(a, Value) else a
+    array = a._data if isinstance(a, Tensor) else a
     return zlib.crc32(np.ascontiguousarray(array).data) if isinstance(array, np.ndarray) else 0
 
 
@@ -135,5 +136,5 @@ def _range(a: Any) -> str:
     finite = array[np.isfinite(array)]
     extent = f" in [{finite.min():.6g}, {finite.max():.6g}]" if finite.size else ""
     lost = f" with {array.size - finite.size} entries not finite" if finite.size < array.size else ""
-    name = f"{a.name} " if isinstance(a, Value) and a.name else ""
+    name = f"{a.name} " if isinstance(a, Tensor) and a.name else ""
     return f"{name}{array.dtype}{array.shape}{extent}{lost}"

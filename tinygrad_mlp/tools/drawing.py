@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..core.graph import Node, Value, ancestors
+from ..core.graph import Node, ancestors
+from ..core.tensor import Tensor
 from ..core.tracer import Tracer, tracing
 from ..errors import GraphError, OptionError, describe, nearest
 from ..nn.module import Module, Parameter
@@ -110,7 +111,7 @@ def draw(output: Any, *inputs: Any, fold: bool = False) -> Drawing:
     }
     <BLANKLINE>
     """
-    if not isinstance(output, Value) and callable(output):
+    if not isinstance(output, Tensor) and callable(output):
         watcher = _Watcher()
         with tracing(watcher, "draw"):
             result = output(*inputs)
@@ -121,7 +122,7 @@ def draw(output: Any, *inputs: Any, fold: bool = False) -> Drawing:
 
 
 def _drawing(output: Any, fold: bool, origins: Mapping[Any, _Origin] | None = None) -> Drawing:
-    if not isinstance(output, Value):
+    if not isinstance(output, Tensor):
         raise TypeError(f"draw takes a Tensor, or a function that returns one, got {describe(output)}")
     order = _ops(output)
     vertices, edges = _sketch(order, _origins_by_name(order) if origins is None else origins)
@@ -183,7 +184,7 @@ class _Watcher(Tracer):
         self.origins[result] = _Origin(rule.name, self.frame)
 
     def calls(self, module: Module, inputs: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
-        own = {value for value in vars(module).values() if isinstance(value, Value)}
+        own = {value for value in vars(module).values() if isinstance(value, Tensor)}
         outer, self.frame = self.frame, _Frame(module._prefix[:-1], type(module).__name__, self.frame, own)
         try:
             return super().calls(module, inputs, keywords)
@@ -195,7 +196,7 @@ def _origins_by_name(order: list[Any]) -> dict[Any, _Origin]:
     """Return where ops stand that read parameters of one module, each in a frame of its own: "0" for "0.weight"."""
     origins = {}
     for t in order:
-        leaves = {a for a in t._node.inputs if isinstance(a, Value) and _path(a)}
+        leaves = {a for a in t._node.inputs if isinstance(a, Tensor) and _path(a)}
         paths = {_path(a) for a in leaves}
         if len(paths) == 1:
             origins[t] = _Origin("", _Frame(paths.pop(), "", None, leaves))
@@ -228,9 +229,9 @@ def _sketch(order: list[Any], origins: Mapping[Any, _Origin]) -> tuple[list[_Ver
         frame = origins.get(t, _NOWHERE).frame
         sources = []
         for a in t._node.inputs:
-            if isinstance(a, (Value, np.ndarray)):
-                array = a._data if isinstance(a, Value) else a
-                key = id(a) if isinstance(a, Value) and a._requires_grad else id(array)
+            if isinstance(a, (Tensor, np.ndarray)):
+                array = a._data if isinstance(a, Tensor) else a
+                key = id(a) if isinstance(a, Tensor) and a._requires_grad else id(array)
                 if key not in vertices:
                     vertices[key] = _leaf(a, origins, frame, _size(array, dtype))
                 if vertices[key].kind != "op":
@@ -244,7 +245,7 @@ def _sketch(order: list[Any], origins: Mapping[Any, _Origin]) -> tuple[list[_Ver
 
 def _leaf(a: Any, origins: Mapping[Any, _Origin], reader: _Frame | None, size: str) -> _Vertex:
     """Return the vertex of what no recorded op has made: in the frame that has made it, or that it is a part of."""
-    if not isinstance(a, Value):
+    if not isinstance(a, Tensor):
         return _Vertex("input", ["input", size], None)
     made = origins.get(a, _NOWHERE)
     frame = made.frame or next((f for f in _outwards(reader) if a in f.own), None)
@@ -272,7 +273,7 @@ def _size(array: np.ndarray[Any, Any], usual: np.dtype[Any]) -> str:
 
 def _call(node: Node) -> str:
     """Return an op with the constants among its operands and its options: "multiply(0.5, ·)", "sum(axis=1)"."""
-    operands = ["·" if isinstance(a, (Value, np.ndarray)) else _constant(a) for a in node.inputs]
+    operands = ["·" if isinstance(a, (Tensor, np.ndarray)) else _constant(a) for a in node.inputs]
     if set(operands) <= {"·", "None"}:
         operands = []
     options = [

@@ -28,7 +28,6 @@ from numpy.exceptions import ComplexWarning
 
 from ..checks import as_numbers
 from ..core.autograd import grad
-from ..core.graph import Value
 from ..core.tensor import Tensor
 from ..core.tracer import IDLE, Tracer, mode
 from ..errors import DtypeError, describe, out_of_range
@@ -273,7 +272,7 @@ class _Branches(Tracer):
 
     def op(self, rule: Rule, inputs: Sequence[Any], keywords: Any, result: Any) -> None:
         if rule.branch is not None:
-            branch = rule.branch(result._data, *(a._data if isinstance(a, Value) else a for a in inputs), **keywords)
+            branch = rule.branch(result._data, *(a._data if isinstance(a, Tensor) else a for a in inputs), **keywords)
         elif rule.kind == "constant":
             branch = result._data
         else:
@@ -316,7 +315,7 @@ class _Subject:
             own = {prefix + n: p for n, p in a.named_parameters() if p.requires_grad}
             self.buffers += [(b._data, b._data.copy()) for _, b in a.named_buffers()]
         else:
-            name, data = getattr(a, "name", None) or name, a._data if isinstance(a, Value) else as_numbers(a)
+            name, data = getattr(a, "name", None) or name, a._data if isinstance(a, Tensor) else as_numbers(a)
             if data.dtype.kind != "f":
                 raise DtypeError(
                     f"{name} is {describe(data)} and has no gradient; pass float64, or let f close over it"
@@ -363,7 +362,7 @@ class _Subject:
         for leaf, data in zip(self.leaves, self._hand_over(x), strict=True):
             leaf._data = data
         y = self.f(*self.args)
-        if not isinstance(y, Value):
+        if not isinstance(y, Tensor):
             what = describe(y) if hasattr(y, "dtype") else f"a {type(y).__name__}"
             raise TypeError(f"{_name(self.f)} returned {what}; it must return one Tensor (or pass gradient=...)")
         return y

@@ -11,7 +11,6 @@ import numpy as np
 
 from ..checks import check_integer
 from ..core.autograd import no_grad
-from ..core.graph import Value
 from ..core.tensor import Tensor
 from ..core.tracer import Tracer, tracing
 from ..errors import describe
@@ -136,7 +135,7 @@ class _Meter(Tracer):
             result = super().calls(module, inputs, keywords)
         finally:
             self.running.pop()
-        self.shapes[module] = result._data.shape if isinstance(result, Value) else None
+        self.shapes[module] = result._data.shape if isinstance(result, Tensor) else None
         return result
 
 

@@ -40,8 +40,7 @@ import numpy as np
 
 from ..checks import Array, as_array, check_integer
 from ..core.autograd import no_grad
-from ..core.graph import wrap
-from ..core.tensor import Tensor
+from ..core.tensor import Tensor, wrap
 from ..core.tracer import IDLE, Tracer, mode, tracing
 from ..errors import DataError, NonFiniteError, OptionError, RecordingError, ShapeError, describe, nearest, out_of_range
 from ..jit import jit as compiled

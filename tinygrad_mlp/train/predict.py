@@ -14,8 +14,7 @@ import numpy as np
 
 from ..checks import Array, as_array, check_integer
 from ..core.autograd import no_grad
-from ..core.graph import wrap
-from ..core.tensor import Tensor
+from ..core.tensor import Tensor, wrap
 from ..errors import OptionError, ShapeError, describe, nearest
 from ..nn import functional as F
 from ..nn.module import Module
