@@ -142,7 +142,7 @@ def composite(function: Function, implementation: Function) -> None:
         try:
             return implementation(*args, **kwargs)
         except (AttributeError, IndexError, TypeError) as error:
-            raise _in_words_of_numpy(function, args, kwargs, error) from error
+            raise _in_words_of_numpy(function, args, kwargs, error) from None
 
     RULES[function] = Rule(function, "composite", forward)
 
