@@ -162,7 +162,7 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("a view has no version", "result._version = inputs[0]._version", "pass"),
         Fault(
             "what has cut the graph is forgotten",
-            "result._cut = next((a._cut for a in inputs if isinstance(a, Value) and a._cut), None)",
+            "result._cut = next((a._cut for a in inputs if isinstance(a, Tensor) and a._cut), None)",
             "result._cut = None",
         ),
         Fault(
@@ -177,7 +177,7 @@ FAULTS: dict[str, list[Fault]] = {
             'elif rule.kind == "constant":',
         ),
         Fault(
-            "a Tensor as keyword loses its gradient", "any(isinstance(k, Value) for k in keywords.values())", "False"
+            "a Tensor as keyword loses its gradient", "any(isinstance(k, Tensor) for k in keywords.values())", "False"
         ),
         Fault("an assignment casts whatever comes", '{"casting": "same_kind"}', '{"casting": "unsafe"}'),
         Fault(
@@ -413,8 +413,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "the state of an optimizer is live",
-            "return value._data.copy() if isinstance(value, Value) else value",
-            "return value._data if isinstance(value, Value) else value",
+            "return value._data.copy() if isinstance(value, Tensor) else value",
+            "return value._data if isinstance(value, Tensor) else value",
         ),
         Fault("other options load", "if m.keys() != t.keys():", "if False:"),
         Fault("buffers of another shape load", "if shape != params[i].shape:", "if False:"),
@@ -1170,8 +1170,8 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("the owner of a method does not matter", 'yield function, ".__self__", function.__self__', "pass"),
         Fault(
             "results lie by rows",
-            'wrap(t._data.copy(order="K")) if isinstance(t, Value) else t for t in leaves]',
-            "wrap(t._data.copy()) if isinstance(t, Value) else t for t in leaves]",
+            'wrap(t._data.copy(order="K")) if isinstance(t, Tensor) else t for t in leaves]',
+            "wrap(t._data.copy()) if isinstance(t, Tensor) else t for t in leaves]",
         ),
         Fault("a check compares values", "and a.tobytes() == b.tobytes()", "and (a == b).all()"),
         Fault(
@@ -1208,8 +1208,8 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("the layout of a found gradient does not matter", "self.condition(partial(_layout_of_grad, t))", "pass"),
         Fault(
             "numbers of a module do not matter",
-            "isinstance(value, (float, Value, Stateful, np.random.Generator))",
-            "isinstance(value, (Value, Stateful, np.random.Generator))",
+            "isinstance(value, (float, Tensor, Stateful, np.random.Generator))",
+            "isinstance(value, (Tensor, Stateful, np.random.Generator))",
         ),
         Fault("frozen parameters stay frozen", 'self.guard(t, "._requires_grad", t._requires_grad)', "pass"),
         Fault(

@@ -324,7 +324,7 @@ MISUSES = [
     Misuse("split_in_two", lambda s: np.split(s.b, 2), ShapeError, r"split.*\(3,\).*check shapes"),
     Misuse("repeat_counts", lambda s: np.repeat(s.b, [1, 2]), ShapeError, r"repeat.*\(3,\).*check shapes"),
     Misuse("roll_axis", lambda s: np.roll(s.b, 1, axis=3), ShapeError, r"roll.*axis 3.*check shapes and axes"),
-    Misuse("argmax_of_nothing", lambda s: np.argmax(Tensor([])), ShapeError, r"argmax.*\(0,\).*empty"),
+    Misuse("argmax_of_empty", lambda s: np.argmax(Tensor([])), ShapeError, r"argmax.*\(0,\).*empty"),
     Misuse("inverse_of_a_row", lambda s: np.linalg.inv(s.w), np.linalg.LinAlgError, r"inv.*\(2, 3\).*square matrices"),
     # operands that are no numbers
     Misuse("add_object", lambda s: s.w + object(), TypeError, r"add.*object"),

@@ -1,0 +1,31 @@
+"""Fixtures of several files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tinygrad_mlp.rules.table import find
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], list[int]]:
+    """Return a function that makes the rules of an op count their calls, by argument."""
+
+    def count(function: Any) -> list[int]:
+        rule = find(function)
+        original, calls = rule.vjps, [0] * len(rule.vjps)
+
+        def counting(i: int) -> Callable[..., Any]:
+            def run(*args: Any, **kwargs: Any) -> Any:
+                calls[i] += 1
+                return original[i](*args, **kwargs)
+
+            return run
+
+        monkeypatch.setattr(rule, "vjps", [counting(i) for i in range(len(original))])
+        return calls
+
+    return count
