@@ -19,6 +19,10 @@ class Fault(NamedTuple):
 
 
 FAULTS: dict[str, list[Fault]] = {
+    "later": [
+        Fault("a room has the name by which it was imported", "module.__spec__ = self.own_spec", "pass"),
+        Fault("rooms of other packages are found", "if package == self.package and", "if"),
+    ],
     "errors": [
         Fault("a part of a name is no hint", "or [n for n in names if str(name) and str(name) in n]", ""),
         Fault("valid names are not sorted", "names = sorted(valid)", "names = list(valid)"),
@@ -32,7 +36,7 @@ FAULTS: dict[str, list[Fault]] = {
             "if kind is None:",
         ),
         Fault("batch axes of a product are not compared", "x, y = x[:-2], y[:-2]", 'return ""'),
-        Fault("the upper bound of a number is allowed", "not low <= value < high", "not low <= value <= high"),
+        Fault("the upper bound of a number is allowed", "not (low <= value < high or", "not (low <= value <= high or"),
         Fault("objects are numbers", 'array.dtype.kind not in "biufc"', 'array.dtype.kind not in "biufcO"'),
         Fault("an overflow is not explained", "    OverflowError,\n", ""),
     ],
@@ -332,12 +336,12 @@ FAULTS: dict[str, list[Fault]] = {
             "return target if target.dtype == scores.dtype else target.astype(scores.dtype)",
             "return target",
         ),
-        Fault("no labels have a largest one", "if labels.size and (labels[", "if (labels["),
-        Fault("a negative label counts from the end", "or labels[labels.argmin()] < 0):", "):"),
+        Fault("no labels have a largest one", "if labels.size and not (whole", "if not (whole"),
+        Fault("a negative label counts from the end", "and labels[labels.argmin()] >= 0 and", "and"),
         Fault(
-            "an infinite label is whole",
-            "~(np.isfinite(labels) & (labels == np.floor(labels)))",
-            "labels != np.floor(labels)",
+            "a label with a fraction is whole",
+            "not issubclass(labels.dtype.type, np.floating) or (labels == np.floor(labels)).all()",
+            "True",
         ),
         Fault("NaN is a probability", "bad = ~((p >= 0) & (p <= 1))", "bad = (p < 0) | (p > 1)"),
         Fault(
@@ -424,7 +428,11 @@ FAULTS: dict[str, list[Fault]] = {
             "                np.copyto(target._data, value)",
         ),
         Fault("a parameter in two groups", "seen = set(present)", "seen: set[Any] = set()"),
-        Fault("a warm-up of all steps", "if not 0 <= warmup < T_max:", "if not 0 <= warmup <= T_max:"),
+        Fault(
+            "a warm-up of all steps",
+            'check_integer("warmup", warmup, 0, T_max - 1,',
+            'check_integer("warmup", warmup, 0, T_max,',
+        ),
         Fault("decay of AdamW is not scaled by the rate", '"shrink": 1 - lr * decay if', '"shrink": 1 - decay if'),
         Fault("eps stands inside of the root", "scale /= root\n    scale += eps", "scale += eps\n    scale /= root"),
         Fault("nesterov looks back", "g = g + momentum * buf if nesterov else buf", "g = g + buf if nesterov else buf"),
@@ -461,13 +469,13 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("BatchNorm forgets eps in training", "*affine, True, momentum, self.eps)", "*affine, True, momentum)"),
         Fault(
             "True is a size",
-            "if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:",
-            "if not isinstance(size, (int, np.integer)) or size < 1:",
+            "if isinstance(value, bool) or not isinstance(value, (int, np.integer)):",
+            "if not isinstance(value, (int, np.integer)):",
         ),
         Fault(
             "LogSoftmax forgets its axis",
-            "return functional.log_softmax(x, self.axis)",
-            "return functional.log_softmax(x)",
+            "return self.function(x, self.axis)",
+            "return self.function(x, -1)",
         ),
         Fault("batch norm of an MLP has its own dtype", "BatchNorm1d(size_in, dtype=dtype)", "BatchNorm1d(size_in)"),
         Fault(
@@ -603,7 +611,9 @@ FAULTS: dict[str, list[Fault]] = {
             "dtype = next((p.dtype for p in model.parameters()), np.dtype(np.float32))\n    meter",
             "dtype = np.dtype(np.float32)\n    meter",
         ),
-        Fault("a name is markup", "{html.escape(cell)}</{tag}>", "{cell}</{tag}>"),
+        Fault(
+            "a name is markup", "columns=head).to_html(index=False)", "columns=head).to_html(index=False, escape=False)"
+        ),
         Fault(
             "a module of no layer has no row",
             "if parameters or products or not any(module.children()):",
@@ -630,11 +640,11 @@ FAULTS: dict[str, list[Fault]] = {
             "for start in range(0, size, size):\n        block",
         ),
         Fault(
-            "an absent integer is an error", "value.to_numpy(np.float64, na_value=np.nan)", "value.to_numpy(np.float64)"
+            "an absent integer is an error", "frame.to_numpy(np.float64, na_value=np.nan)", "frame.to_numpy(np.float64)"
         ),
         Fault(
             "frames of several dtypes are objects",
-            'if array.dtype == object and all(getattr(dtype, "kind", "O") in "biuf" for dtype in dtypes):',
+            'if value.dtype == object and all(getattr(dtype, "kind", "O") in "biuf" for dtype in dtypes):',
             "if False:",
         ),
         Fault("bytes after an array do no harm", "if member.read(1):", "if False:"),
@@ -651,14 +661,15 @@ FAULTS: dict[str, list[Fault]] = {
             "parts = (\n        o[start : start + batch_size]\n        for o in map(lambda n: np.arange(n) if rng is None else rng.permutation(n), [len(X)])\n        for start in range(0, len(X), batch_size)\n    )",
         ),
         Fault(
-            "a class with a fraction",
-            "(labels < 0) | (labels >= limit) | (labels != np.floor(labels))",
-            "(labels < 0) | (labels >= limit)",
+            "a text is remembered for another",
+            "return self.setdefault(cell, value)",
+            "return self.setdefault('', value)",
         ),
+        Fault("the tail of a pixel is rounded away", "number == int(number)", "float(number) == int(number)"),
         Fault(
             "the first bad value has no column",
-            "found = describe(cell.strip(BLANK)) if cell.strip(BLANK) else",
-            "found = describe(cell) if cell else",
+            "cell = cells[column].strip(BLANK)",
+            "cell = cells[column]",
         ),
     ],
     "metrics": [
@@ -678,7 +689,7 @@ FAULTS: dict[str, list[Fault]] = {
             "only predictions count classes", "1 + int(max(predicted.max(), true.max()))", "1 + int(predicted.max())"
         ),
         Fault("a NaN is the best score", "if (bad := np.isnan(values)).any():", "if False:"),
-        Fault("k of 0", 'if not 1 <= as_whole("k", k) <= num_classes:', 'if not 0 <= as_whole("k", k) <= num_classes:'),
+        Fault("k of 0", 'check_integer("k", k, 1,', 'check_integer("k", k, 0,'),
         Fault(
             "the confusion matrix is transposed",
             "np.add.at(counts, (true, predicted), 1)",
@@ -712,7 +723,7 @@ FAULTS: dict[str, list[Fault]] = {
             "position = np.clip(source + 1, 0, last + 1)",
             "position = np.clip(source + 1, 0, last)",
         ),
-        Fault("a move as wide as the image", "< max(shape):", "<= max(shape):"),
+        Fault("a move as wide as the image", "0, max(shape) - 1)", "0, max(shape))"),
         Fault(
             "the centre is half a pixel off",
             "(np.array(shape, np.float32)[:, None] - 1) / 2",
@@ -897,12 +908,16 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "augmented batches have their own dtype",
-            "as_array(augment(xb, rng)).astype(task.dtype, copy=False)",
+            "as_array(augment(xb, rng)).astype(samples.dtype, copy=False)",
             "as_array(augment(xb, rng))",
         ),
-        Fault("single rows for batch norm", "last = len(X) % batch_size or batch_size", "last = len(X) % batch_size"),
+        Fault("single rows for batch norm", "(count % size or size) == 1", "count % size == 1"),
         Fault("augmentation changes the order", "(rng,) = order.spawn(1)", "rng = order"),
-        Fault("a share is rounded down", "max(1, round(validation * len(X)))", "max(1, int(validation * len(X)))"),
+        Fault(
+            "a share is rounded down",
+            "max(1, round(validation * len(samples)))",
+            "max(1, int(validation * len(samples)))",
+        ),
         Fault("127 is no pixel", "127 < block.max() <= 255", "128 < block.max() <= 255"),
         Fault("pixels with fractions are noticed", " and not (block % 1).any()", ""),
         Fault(
@@ -931,7 +946,7 @@ FAULTS: dict[str, list[Fault]] = {
             'with unchanged(model), no_grad(), np.errstate(all="ignore"), tracing(check, "fit"):',
             'with no_grad(), np.errstate(all="ignore"), tracing(check, "fit"):',
         ),
-        Fault("a bar ends early", "-(-len(train[0]) // batch_size)", "len(train[0]) // batch_size"),
+        Fault("a bar ends early", "-(-len(samples) // batch_size)", "len(samples) // batch_size"),
         Fault(
             "a metric replaces a column",
             'if name in RESERVED or name.startswith("validation_"):',
@@ -970,8 +985,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "outputs drop a graph late",
-            "with _in_mode(self.model, training=False), no_grad():",
-            "with _in_mode(self.model, training=False):",
+            "with in_mode(model, training=False), no_grad():",
+            "with in_mode(model, training=False):",
         ),
         Fault("a validation loss that is not finite goes on", 'if not math.isfinite(scores["loss"]):', "if False:"),
         Fault("batches that are not finite are a layer's fault", "    if bad := not_finite(xb):\n", "    if False:\n"),

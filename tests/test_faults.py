@@ -22,6 +22,7 @@ import tinygrad_mlp
 
 ROOT, PACKAGE = Path(__file__).parent.parent, Path(tinygrad_mlp.__file__).parent
 TESTS = {
+    "later": "test_house",
     "errors": "test_errors test_engine",
     "rules": "test_rules test_engine test_traps",
     "graph": "test_engine test_traps test_rules",

@@ -974,7 +974,7 @@ ERRORS: list[tuple[str, Callable[[], Any], type[Exception], str]] = [
     ("reduction", lambda: nn.MSELoss(reduction="avg")(np.ones(2), np.ones(2)), ValueError, "unknown reduction 'avg'"),
     ("delta", lambda: nn.HuberLoss(delta=-1)(np.ones(2), np.ones(2)), ValueError, "delta must be a positive number"),
     ("column", lambda: nn.MSELoss()(np.ones((3, 1)), np.ones(3)), ShapeError, r"\(3, 1\) and target \(3,\).*\(3, 3\)"),
-    ("label", lambda: nn.CrossEntropyLoss()(LOGITS, LABELS + 1), ValueError, r"label 3 at position 1 .* 0\.\.2"),
+    ("label", lambda: nn.CrossEntropyLoss()(LOGITS, LABELS + 1), ValueError, r"labels\[1\] is 3, .* 0\.\.2"),
 ]  # fmt: skip
 
 MISFITS: list[tuple[nn.Module, tuple[int, ...], str]] = [

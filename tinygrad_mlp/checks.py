@@ -118,7 +118,17 @@ def as_classes(labels: Any, num_classes: int | None = None, name: str = "labels"
         raise DtypeError(f"{name} is {describe(labels)}, expected whole numbers; convert it with astype(int)")
     if labels.size == 0:
         raise DataError(f"{name} is empty, expected at least one label")
-    bad = (labels < 0) | (labels >= limit) | (labels != np.floor(labels))
-    if bad.any():
-        raise DataError(f"{name}[{bad.argmax()}] is {labels[bad.argmax()]}, expected a whole number in 0..{limit - 1}")
-    return labels.astype(np.int64)
+    try:
+        return np.asarray(check_labels(labels, limit, name), np.int64)
+    except ValueError as error:
+        raise DataError(str(error)) from None
+
+
+def check_labels(labels: Any, classes: int, name: str = "labels") -> Any:
+    """Return labels, or raise ValueError, naming the first one that is no whole number in 0..classes-1."""
+    whole = not issubclass(labels.dtype.type, np.floating) or (labels == np.floor(labels)).all()
+    # argmax, because it takes a fraction of the time of max; a NaN is the largest there
+    if labels.size and not (whole and labels[labels.argmin()] >= 0 and labels[labels.argmax()] < classes):
+        i = ((labels < 0) | (labels >= classes) | (labels != np.floor(labels))).argmax()
+        raise ValueError(f"{name}[{i}] is {labels[i]}, expected a whole number in 0..{classes - 1}")
+    return labels

@@ -214,7 +214,7 @@ def _try_loss(loss: Function, outputs: Array, targets: Array, name: str) -> None
     except ShapeError:
         raise
     except ValueError as error:
-        message = str(error) if len(targets) > 1 else str(error).replace(" at position 0", "")
+        message = str(error) if len(targets) > 1 else str(error).replace("labels[0]", "the label")
         raise DataError(f"{name}: {message}") from error
 
 
