@@ -610,6 +610,33 @@ def test_draws_that_nothing_needs_are_drawn_all_the_same() -> None:
     assert_same(make)
 
 
+def test_what_is_silent_in_the_step_is_silent_in_the_program() -> None:
+    """A warning is an error here."""
+
+    def make() -> Any:
+        w = parameter(3)
+
+        def step(x: Any) -> Any:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                logs = np.log(np.abs(x)) + 0 * w
+                loss = F.binary_cross_entropy(np.where(x > 0, 1.0, 0.0) * np.clip(w, 0.5, 0.5), (x > 0) * 1.0)
+                w.grad = None
+                loss.backward()
+            return logs, loss
+
+        return step, [w]
+
+    assert_same(make, lambda i, state: (np.maximum(X[i], 0) if i > 2 else X[i],))
+
+
+def test_constants_that_are_not_finite() -> None:
+    def make() -> Any:
+        fills = (np.nan, np.inf, -np.inf, -0.0, 1e-320)
+        return lambda x: [np.where(x > 0, x, c) * 2 for c in fills] + [np.maximum(x, -np.inf), np.minimum(x, np.inf)], []
+
+    assert_same(make)
+
+
 def test_gradients_are_read_after_the_step() -> None:
     step_of, (w, b, _) = training()
     step = jit(step_of)
