@@ -246,27 +246,11 @@ def test_1_000_training_steps_keep_the_number_of_live_objects(make: Callable[[An
 SMALL_GRAPHS: dict[str, Callable[[Any, Any], Any]] = {
     "add": lambda a, b: a + b,
     "add_self": lambda a, b: a + a + b,
-    "subtract": lambda a, b: a - b,
     "positive": lambda a, b: +a + +b,
     "leaf_and_result": lambda a, b: np.concatenate([a, b, a + b]),
-    "reshape": lambda a, b: a.reshape(3, 2) + b.reshape(3, 2),
-    "transpose": lambda a, b: a.T + b.T,
+    "views": lambda a, b: a.T.reshape(-1) + b.T.reshape(-1),
     "views_of_views": lambda a, b: a.T.reshape(-1)[::-1] + b.reshape(-1),
-    "concatenate": lambda a, b: np.concatenate([a, b]),
-    "stack": lambda a, b: np.stack([a, b, a]),
-    "broadcast": lambda a, b: np.broadcast_to(a, (1, 2, 3)) + b,
-    "expand": lambda a, b: np.expand_dims(a, 0) + np.expand_dims(b, 0),
-    "swapaxes": lambda a, b: np.swapaxes(a, 0, 1) + np.moveaxis(b, 0, 1),
-    "flip": lambda a, b: np.flip(a) + np.roll(b, 1),
-    "einsum": lambda a, b: np.einsum("ij->ji", a) + np.einsum("ij->ji", b),
-    "copy": lambda a, b: a.copy() + b.copy(),
-    "astype": lambda a, b: a.astype(np.float64) + b.astype(np.float64),
-    "getitem": lambda a, b: a[...] + b[None][0],
-    "where": lambda a, b: np.where(True, a, b) + np.where(False, a, b),
-    "relu": lambda a, b: F.relu(a + 9) + F.relu(b + 9),
-    "sum": lambda a, b: a.sum(axis=()) + b.sum(axis=()),
     "three_times": lambda a, b: (a + b) + (b + a) + (a - b),
-    "squeeze": lambda a, b: np.squeeze(a[None]) + np.squeeze(b[:, None]),
     "dropout_0": lambda a, b: F.dropout(a, 0.0, np.random.default_rng(0)) + b,
 }
 
@@ -1526,67 +1510,7 @@ def test_gradient_penalty_trains() -> None:
 # NumPy's two doors
 
 
-CALLS: list[Callable[[Any, Any], Any]] = [
-    lambda a, b: np.tanh(a),
-    lambda a, b: np.sum(a),
-    lambda a, b: np.sum(a, 0),
-    lambda a, b: np.sum(a, axis=1, keepdims=True),
-    lambda a, b: np.sum(a, -1, None, None, True),
-    lambda a, b: np.mean(a, -1),
-    lambda a, b: np.max(a, 0),
-    lambda a, b: np.amax(a, axis=1),
-    lambda a, b: np.var(a, 0, None, None, 1),
-    lambda a, b: np.std(a, axis=0, ddof=1),
-    lambda a, b: np.prod(a, axis=1),
-    lambda a, b: np.concatenate([a, b]),
-    lambda a, b: np.concatenate((a, b), 1),
-    lambda a, b: np.concatenate([a, np.ones((1, 3)), [[1.0, 2.0, 3.0]]]),
-    lambda a, b: np.concatenate([a, b], axis=None),
-    lambda a, b: np.stack([a, b], -1),
-    lambda a, b: np.einsum("ij,ij->i", a, b),
-    lambda a, b: np.einsum("ij,kj", a, b),
-    lambda a, b: np.einsum("...j,...j", a, b),
-    lambda a, b: np.add.reduce(a),
-    lambda a, b: np.add.reduce(a, axis=1),
-    lambda a, b: np.add.reduce(a, axis=None),
-    lambda a, b: np.add.reduce(a, 1, None, None, True),
-    lambda a, b: np.multiply.reduce(a, axis=1),
-    lambda a, b: np.maximum.reduce(a),
-    lambda a, b: np.minimum.reduce(a, axis=(0, 1)),
-    lambda a, b: np.transpose(a),
-    lambda a, b: np.transpose(a, (1, 0)),
-    lambda a, b: np.transpose(a, axes=(1, 0)),
-    lambda a, b: np.reshape(a, (3, 2)),
-    lambda a, b: np.reshape(a, -1),
-    lambda a, b: np.reshape(a, shape=(6,)) if np.lib.NumpyVersion(np.__version__) >= "2.1.0" else a,
-    lambda a, b: np.clip(a, 2, None),
-    lambda a, b: np.clip(a, a_min=2, a_max=5),
-    lambda a, b: np.clip(a, 2, 5),
-    lambda a, b: np.expand_dims(a, 1),
-    lambda a, b: np.squeeze(np.expand_dims(a, 1), 1),
-    lambda a, b: np.swapaxes(a, 0, 1),
-    lambda a, b: np.moveaxis(a, 0, -1),
-    lambda a, b: np.flip(a, 1),
-    lambda a, b: np.roll(a, 1, 0),
-    lambda a, b: np.roll(a, (1, 2), (0, 1)),
-    lambda a, b: np.roll(a, 2),
-    lambda a, b: np.pad(a, ((0, 1), (2, 0))),
-    lambda a, b: np.pad(a, 1, mode="edge"),
-    lambda a, b: np.pad(a, 1, "reflect"),
-    lambda a, b: np.pad(a, 1, constant_values=7),
-    lambda a, b: np.take(a, [0, 2], 1),
-    lambda a, b: np.dot(a, b.T),
-    lambda a, b: np.dot(a, 2.0),
-    lambda a, b: np.matmul(a, b.T),
-    lambda a, b: np.where(a > b, a, b),
-    lambda a, b: np.linalg.norm(a),
-    lambda a, b: np.linalg.norm(a, axis=1),
-    lambda a, b: np.linalg.norm(a, 1, 1),
-    lambda a, b: np.linalg.norm(a, ord=np.inf, axis=0),
-    lambda a, b: np.linalg.norm(a, 3, axis=1, keepdims=True),
-    lambda a, b: np.broadcast_to(a, (2, 2, 3)),
-    lambda a, b: np.ravel(a),
-    lambda a, b: np.copy(a),
+EXPRESSIONS: list[Callable[[Any, Any], Any]] = [
     lambda a, b: np.square(a) + np.sqrt(a) + np.log(a) + np.exp(-a) + np.abs(a) + np.reciprocal(a),
     lambda a, b: np.maximum(a, b) + np.minimum(a, 2.0) - np.power(a, b) / np.subtract(a, 9.0),
     lambda a, b: np.add(a, [1.0, 2.0, 3.0]) * (1, 2, 3) + [[1], [2]],
@@ -1597,9 +1521,9 @@ CALLS: list[Callable[[Any, Any], Any]] = [
 ]
 
 
-@pytest.mark.parametrize("f", CALLS)
-def test_numpy_functions_on_tensors(f: Callable[[Any, Any], Any]) -> None:
-    """NumPy's own signatures, by position and by keyword: its value, and the gradient of central differences."""
+@pytest.mark.parametrize("f", EXPRESSIONS)
+def test_expressions_of_numpy_on_tensors(f: Callable[[Any, Any], Any]) -> None:
+    """NumPy's value, and the gradient of central differences."""
     a, b = leaf([[1.1, 2.2, 3.3], [4.4, 5.6, 6.6]]), leaf([[1.0, 0.3, 2.0], [0.5, 1.0, 1.0]])
     y = f(a, b)
     assert type(y) is Tensor
@@ -2123,14 +2047,8 @@ FLOAT32: dict[str, Callable[[Any], Any]] = {
     "0d_array": lambda x: np.array(0.1) * x + np.array(1) - x / np.array(3.0),
     "left": lambda x: np.float64(2) ** x + np.float64(1) / x - np.float64(2),
     "power": lambda x: x**2 + x**2.5 + x**-1 + x**0.5 + x ** np.float64(1.5),
-    "mean": lambda x: x.mean() + np.mean(x, axis=0) + x.sum() / x.size,
-    "var": lambda x: x.var() + x.std(axis=0, ddof=1),
     "maximum": lambda x: np.maximum(x, 0.5) + np.minimum(np.float64(0.5), x) + np.clip(x, np.float64(0.1), 0.9),
     "where": lambda x: np.where(x > 0.5, x, 0.0) + np.where(x > 0.5, np.float64(1.0), x),
-    "max": lambda x: x.max() + x.min(axis=0) + np.prod(x),
-    "norm": lambda x: np.linalg.norm(x) + np.linalg.norm(x, axis=0) + np.linalg.norm(x, 3, axis=0),
-    "softmax": lambda x: F.softmax(x) + F.log_softmax(x) + F.logsumexp(x),
-    "activations": lambda x: F.relu(x) + F.gelu(x) + F.sigmoid(x) + F.softplus(x) + F.leaky_relu(x) + np.tanh(x),
     "dropout": lambda x: F.dropout(x, 0.3, np.random.default_rng(0)),
     "losses": lambda x: (
         F.mse_loss(x, np.zeros((2, 3))) + F.huber_loss(x, np.zeros((2, 3))) + F.l1_loss(x, np.ones((2, 3)))
@@ -2140,11 +2058,8 @@ FLOAT32: dict[str, Callable[[Any], Any]] = {
     "bce": lambda x: (
         F.binary_cross_entropy_with_logits(x, np.ones((2, 3))) + F.binary_cross_entropy(x, np.ones((2, 3)))
     ),
-    "norms": lambda x: F.layer_norm(x, (3,)) + F.batch_norm(x, None, None, training=True),
-    "logs": lambda x: np.log2(x) + np.log10(x) + np.exp2(x) + np.log1p(x) + np.cbrt(x),
     "bool_mask": lambda x: x * (x > 0.5) + x * np.array([True, False, True]),
     "pad": lambda x: np.pad(x, 1, constant_values=np.float64(2.0)),
-    "concatenate_zeros": lambda x: np.concatenate([x, np.zeros((1, 3), np.float32)]),
     "int_scalar_tensor": lambda x: x * 2 + x[Tensor(0)],
     "list": lambda x: x * np.float32(2) + x[[0, 1]],
 }

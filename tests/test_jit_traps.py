@@ -632,7 +632,8 @@ def test_what_is_silent_in_the_step_is_silent_in_the_program() -> None:
 def test_constants_that_are_not_finite() -> None:
     def make() -> Any:
         fills = (np.nan, np.inf, -np.inf, -0.0, 1e-320)
-        return lambda x: [np.where(x > 0, x, c) * 2 for c in fills] + [np.maximum(x, -np.inf), np.minimum(x, np.inf)], []
+        bounds = lambda x: [np.maximum(x, -np.inf), np.minimum(x, np.inf)]
+        return lambda x: [np.where(x > 0, x, c) * 2 for c in fills] + bounds(x), []
 
     assert_same(make)
 
@@ -1042,7 +1043,8 @@ class Odd(optim.SGD):
 
 @pytest.mark.parametrize("compute", [
     lambda lr: lr**2, lambda lr: 2**lr, lambda lr: lr + 1, lambda lr: 1 - lr, lambda lr: lr * 2, lambda lr: lr / 2,
-    lambda lr: 1 / lr, lambda lr: -lr, lambda lr: lr * lr, abs, lambda lr: lr % 1, lambda lr: lr // 2, lambda lr: 1 // lr,
+    lambda lr: 1 / lr, lambda lr: -lr, lambda lr: lr * lr, abs, lambda lr: lr % 1, lambda lr: lr // 2,
+    lambda lr: 1 // lr,
 ])  # fmt: skip
 def test_numbers_that_are_computed_of_a_live_one(compute: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Odd, "compute", compute, raising=False)

@@ -469,7 +469,8 @@ def test_pixels_that_are_not_scaled_get_a_warning_that_says_what_to_do():
 
 
 @pytest.mark.parametrize(("low", "high", "looks"), [
-    (0, 255, True), (0, 128, True), (3, 255, True), (0, 127, False), (-1, 255, False), (0, 256, False), (0, 200.5, False),
+    (0, 255, True), (0, 128, True), (3, 255, True), (0, 127, False), (-1, 255, False), (0, 256, False),
+    (0, 200.5, False),
 ])  # fmt: skip
 def test_what_looks_like_pixels(low, high, looks):
     pixels = np.full((4, 5), low, float)
@@ -918,9 +919,8 @@ def test_a_bar_is_told_of_each_step_and_row_and_closed_before_the_reason(monkeyp
     bars = []
     monkeypatch.setattr(progress, "_bar", lambda total: bars.append(Bar(total)) or bars[-1])
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    train(
-        mlp(), progress=True, batch_size=60, callbacks=[Each(lambda run: run.stop("enough") if run.step == 6 else None)]
-    )
+    stop = Each(lambda run: run.stop("enough") if run.step == 6 else None)
+    train(mlp(), progress=True, batch_size=60, callbacks=[stop])
     ((bar,), out) = bars, capsys.readouterr().out
     assert bar.total == 8
     kinds = [text if text in ("step", "close") else text.split()[0] for text in bar.told]
