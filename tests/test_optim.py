@@ -97,7 +97,7 @@ def test_a_loaded_schedule_goes_on_and_sets_the_rate_at_once(make: Any) -> None:
 
 def test_what_a_schedule_cannot_do() -> None:
     opt = optim.SGD([parameter(1.0)])
-    with pytest.raises(ValueError, match=r"warmup must be from 0 to T_max - 1 = 3, got 4"):
+    with pytest.raises(ValueError, match=r"warmup must be .*T_max - 1.*, got 4"):
         optim.CosineAnnealingLR(opt, T_max=4, warmup=4)
     with pytest.raises(ValueError, match=r"pct_start must be between 0 and 1, got 1"):
         optim.OneCycleLR(opt, 1.0, 10, pct_start=1)
