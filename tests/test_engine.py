@@ -685,6 +685,18 @@ def test_data_setter_checks_what_it_is_given() -> None:
         assert w.dtype == np.float64
 
 
+@pytest.mark.parametrize(
+    ("data", "value"), [([1, 2], [0.5, 1.5]), ([1.0, 2.0], [1j, 2.0]), ([True, False], [1, 2])], ids=str
+)
+def test_assign_casts_within_a_kind_only(data: Any, value: Any) -> None:
+    t = Tensor(np.array(data))
+    with pytest.raises(TypeError, match="assign.*same_kind"):
+        assign(t, value)
+    assert t.tolist() == data
+    assign(f := leaf(data, np.float32), np.array(np.real(value), np.float64))
+    np.testing.assert_array_equal(f.data, np.real(value))
+
+
 def test_assign_to_a_view_is_seen_by_its_base() -> None:
     w = leaf([[1.0, 2.0], [3.0, 4.0]])
     y = (w * w).sum()

@@ -653,6 +653,28 @@ def test_binary_cross_entropy_is_exact_near_0_and_1(dtype: Any) -> None:
         np.testing.assert_allclose(g.numpy(), slope_at, rtol=8 * np.finfo(dtype).eps)
 
 
+def test_binary_cross_entropy_ends_at_100() -> None:
+    p, t = np.array([0.0, 1.0, 0.0, 1.0]), np.array([1.0, 0.0, 0.0, 1.0])
+    np.testing.assert_array_equal(elementwise.bce(Tensor(p), t).numpy(), [100, 100, 0, 0])
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.longdouble])
+def test_what_is_not_selected_is_0_whatever_it_is(dtype: Any) -> None:
+    x = np.array([nan, inf, -inf, -0.0, nan, 2.0], dtype)
+    out = elementwise.select(np.array([False] * 4 + [True] * 2), x)
+    np.testing.assert_array_equal(out, np.array([0, 0, 0, 0, nan, 2], dtype), strict=True)
+    assert not np.signbit(out[:4]).any()
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(3, 4), (4, 3), (4, 4), (1, 2), (2, 1)])
+def test_wide_products_and_their_masks_are_laid_out_by_columns(rows: int, columns: int) -> None:
+    order = "F_CONTIGUOUS" if columns > rows else "C_CONTIGUOUS"
+    product = (Tensor(np.ones((rows, 5))) @ Tensor(np.ones((5, columns)))).data
+    assert product.flags[order]
+    mask = elementwise.uniform(np.random.default_rng(0), product)
+    assert mask.strides == tuple(s // 2 for s in product.strides)
+
+
 def test_nanmax_of_nothing_warns_like_numpy() -> None:
     t = Tensor(np.array([[nan, nan], [1.0, nan]]), requires_grad=True)
     with pytest.warns(RuntimeWarning, match="All-NaN"):
