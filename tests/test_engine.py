@@ -1171,6 +1171,12 @@ def test_backward_with_create_graph_makes_grad_differentiable() -> None:
     assert d2.item() == 12
 
 
+def test_backward_with_create_graph_keeps_what_its_gradients_are_made_of() -> None:
+    x = leaf([0.5, 1.0])
+    np.exp(x).sum().backward(create_graph=True)
+    np.testing.assert_allclose(array(grad(x.grad.sum(), x)[0]), np.exp([0.5, 1.0]), rtol=1e-15)
+
+
 def test_create_graph_false_gives_constants() -> None:
     x = leaf(2.0)
     (g,) = grad(x**3, x)
