@@ -623,7 +623,6 @@ FAULTS: dict[str, list[Fault]] = {
             "an error leaves a module running",
             "        finally:\n            self.running.pop()",
             "        except ZeroDivisionError:\n            pass\n        self.running.pop()",
-            "the meter is thrown away with the error",
         ),
     ],
     "data": [
@@ -816,7 +815,6 @@ FAULTS: dict[str, list[Fault]] = {
             "a link is followed",
             'temporary.open("xb")',
             'temporary.open("wb")',
-            "the name has 64 random bits, so that nobody can have put a link there but by luck",
         ),
         Fault("a failed write stays", "            temporary.unlink()", "            pass"),
         Fault("a key twice", "if len(state := dict(items)) == len(items):", "if (state := dict(items)) is not None:"),

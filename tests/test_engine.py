@@ -465,6 +465,18 @@ def test_data_setter_checks_what_it_is_given() -> None:
         assert w.dtype == np.float64
 
 
+@pytest.mark.parametrize(
+    ("data", "value"), [([1, 2], [0.5, 1.5]), ([1.0, 2.0], [1j, 2.0]), ([True, False], [1, 2])], ids=str
+)
+def test_assign_casts_within_a_kind_only(data: Any, value: Any) -> None:
+    t = Tensor(np.array(data))
+    with pytest.raises(TypeError, match="assign.*same_kind"):
+        assign(t, value)
+    assert t.tolist() == data
+    assign(f := leaf(data, np.float32), np.array(np.real(value), np.float64))
+    np.testing.assert_array_equal(f.data, np.real(value))
+
+
 def test_assign_to_a_view_is_seen_by_its_base() -> None:
     w = leaf([[1.0, 2.0], [3.0, 4.0]])
     y = (w * w).sum()
@@ -925,6 +937,12 @@ def test_backward_with_create_graph_makes_grad_differentiable() -> None:
     assert d2.item() == 12
 
 
+def test_backward_with_create_graph_keeps_what_its_gradients_are_made_of() -> None:
+    x = leaf([0.5, 1.0])
+    np.exp(x).sum().backward(create_graph=True)
+    np.testing.assert_allclose(array(grad(x.grad.sum(), x)[0]), np.exp([0.5, 1.0]), rtol=1e-15)
+
+
 def test_create_graph_false_gives_constants() -> None:
     x = leaf(2.0)
     (g,) = grad(x**3, x)
@@ -1271,67 +1289,7 @@ def test_gradient_penalty_trains() -> None:
 # NumPy's two doors
 
 
-CALLS: list[Callable[[Any, Any], Any]] = [
-    lambda a, b: np.tanh(a),
-    lambda a, b: np.sum(a),
-    lambda a, b: np.sum(a, 0),
-    lambda a, b: np.sum(a, axis=1, keepdims=True),
-    lambda a, b: np.sum(a, -1, None, None, True),
-    lambda a, b: np.mean(a, -1),
-    lambda a, b: np.max(a, 0),
-    lambda a, b: np.amax(a, axis=1),
-    lambda a, b: np.var(a, 0, None, None, 1),
-    lambda a, b: np.std(a, axis=0, ddof=1),
-    lambda a, b: np.prod(a, axis=1),
-    lambda a, b: np.concatenate([a, b]),
-    lambda a, b: np.concatenate((a, b), 1),
-    lambda a, b: np.concatenate([a, np.ones((1, 3)), [[1.0, 2.0, 3.0]]]),
-    lambda a, b: np.concatenate([a, b], axis=None),
-    lambda a, b: np.stack([a, b], -1),
-    lambda a, b: np.einsum("ij,ij->i", a, b),
-    lambda a, b: np.einsum("ij,kj", a, b),
-    lambda a, b: np.einsum("...j,...j", a, b),
-    lambda a, b: np.add.reduce(a),
-    lambda a, b: np.add.reduce(a, axis=1),
-    lambda a, b: np.add.reduce(a, axis=None),
-    lambda a, b: np.add.reduce(a, 1, None, None, True),
-    lambda a, b: np.multiply.reduce(a, axis=1),
-    lambda a, b: np.maximum.reduce(a),
-    lambda a, b: np.minimum.reduce(a, axis=(0, 1)),
-    lambda a, b: np.transpose(a),
-    lambda a, b: np.transpose(a, (1, 0)),
-    lambda a, b: np.transpose(a, axes=(1, 0)),
-    lambda a, b: np.reshape(a, (3, 2)),
-    lambda a, b: np.reshape(a, -1),
-    lambda a, b: np.reshape(a, shape=(6,)) if np.lib.NumpyVersion(np.__version__) >= "2.1.0" else a,
-    lambda a, b: np.clip(a, 2, None),
-    lambda a, b: np.clip(a, a_min=2, a_max=5),
-    lambda a, b: np.clip(a, 2, 5),
-    lambda a, b: np.expand_dims(a, 1),
-    lambda a, b: np.squeeze(np.expand_dims(a, 1), 1),
-    lambda a, b: np.swapaxes(a, 0, 1),
-    lambda a, b: np.moveaxis(a, 0, -1),
-    lambda a, b: np.flip(a, 1),
-    lambda a, b: np.roll(a, 1, 0),
-    lambda a, b: np.roll(a, (1, 2), (0, 1)),
-    lambda a, b: np.roll(a, 2),
-    lambda a, b: np.pad(a, ((0, 1), (2, 0))),
-    lambda a, b: np.pad(a, 1, mode="edge"),
-    lambda a, b: np.pad(a, 1, "reflect"),
-    lambda a, b: np.pad(a, 1, constant_values=7),
-    lambda a, b: np.take(a, [0, 2], 1),
-    lambda a, b: np.dot(a, b.T),
-    lambda a, b: np.dot(a, 2.0),
-    lambda a, b: np.matmul(a, b.T),
-    lambda a, b: np.where(a > b, a, b),
-    lambda a, b: np.linalg.norm(a),
-    lambda a, b: np.linalg.norm(a, axis=1),
-    lambda a, b: np.linalg.norm(a, 1, 1),
-    lambda a, b: np.linalg.norm(a, ord=np.inf, axis=0),
-    lambda a, b: np.linalg.norm(a, 3, axis=1, keepdims=True),
-    lambda a, b: np.broadcast_to(a, (2, 2, 3)),
-    lambda a, b: np.ravel(a),
-    lambda a, b: np.copy(a),
+EXPRESSIONS: list[Callable[[Any, Any], Any]] = [
     lambda a, b: np.square(a) + np.sqrt(a) + np.log(a) + np.exp(-a) + np.abs(a) + np.reciprocal(a),
     lambda a, b: np.maximum(a, b) + np.minimum(a, 2.0) - np.power(a, b) / np.subtract(a, 9.0),
     lambda a, b: np.add(a, [1.0, 2.0, 3.0]) * (1, 2, 3) + [[1], [2]],
@@ -1342,9 +1300,9 @@ CALLS: list[Callable[[Any, Any], Any]] = [
 ]
 
 
-@pytest.mark.parametrize("f", CALLS)
-def test_numpy_functions_on_tensors(f: Callable[[Any, Any], Any]) -> None:
-    """NumPy's own signatures, by position and by keyword: its value, and the gradient of central differences."""
+@pytest.mark.parametrize("f", EXPRESSIONS)
+def test_expressions_of_numpy_on_tensors(f: Callable[[Any, Any], Any]) -> None:
+    """NumPy's value, and the gradient of central differences."""
     a, b = leaf([[1.1, 2.2, 3.3], [4.4, 5.6, 6.6]]), leaf([[1.0, 0.3, 2.0], [0.5, 1.0, 1.0]])
     y = f(a, b)
     assert type(y) is Tensor
@@ -1805,14 +1763,8 @@ FLOAT32: dict[str, Callable[[Any], Any]] = {
     "0d_array": lambda x: np.array(0.1) * x + np.array(1) - x / np.array(3.0),
     "left": lambda x: np.float64(2) ** x + np.float64(1) / x - np.float64(2),
     "power": lambda x: x**2 + x**2.5 + x**-1 + x**0.5 + x ** np.float64(1.5),
-    "mean": lambda x: x.mean() + np.mean(x, axis=0) + x.sum() / x.size,
-    "var": lambda x: x.var() + x.std(axis=0, ddof=1),
     "maximum": lambda x: np.maximum(x, 0.5) + np.minimum(np.float64(0.5), x) + np.clip(x, np.float64(0.1), 0.9),
     "where": lambda x: np.where(x > 0.5, x, 0.0) + np.where(x > 0.5, np.float64(1.0), x),
-    "max": lambda x: x.max() + x.min(axis=0) + np.prod(x),
-    "norm": lambda x: np.linalg.norm(x) + np.linalg.norm(x, axis=0) + np.linalg.norm(x, 3, axis=0),
-    "softmax": lambda x: F.softmax(x) + F.log_softmax(x) + F.logsumexp(x),
-    "activations": lambda x: F.relu(x) + F.gelu(x) + F.sigmoid(x) + F.softplus(x) + F.leaky_relu(x) + np.tanh(x),
     "dropout": lambda x: F.dropout(x, 0.3, np.random.default_rng(0)),
     "losses": lambda x: (
         F.mse_loss(x, np.zeros((2, 3))) + F.huber_loss(x, np.zeros((2, 3))) + F.l1_loss(x, np.ones((2, 3)))
@@ -1822,11 +1774,8 @@ FLOAT32: dict[str, Callable[[Any], Any]] = {
     "bce": lambda x: (
         F.binary_cross_entropy_with_logits(x, np.ones((2, 3))) + F.binary_cross_entropy(x, np.ones((2, 3)))
     ),
-    "norms": lambda x: F.layer_norm(x, (3,)) + F.batch_norm(x, None, None, training=True),
-    "logs": lambda x: np.log2(x) + np.log10(x) + np.exp2(x) + np.log1p(x) + np.cbrt(x),
     "bool_mask": lambda x: x * (x > 0.5) + x * np.array([True, False, True]),
     "pad": lambda x: np.pad(x, 1, constant_values=np.float64(2.0)),
-    "concatenate_zeros": lambda x: np.concatenate([x, np.zeros((1, 3), np.float32)]),
     "int_scalar_tensor": lambda x: x * 2 + x[Tensor(0)],
     "list": lambda x: x * np.float32(2) + x[[0, 1]],
 }

@@ -18,6 +18,7 @@ import pytest
 import tinygrad_mlp as tg
 from tinygrad_mlp import RecordingError, Tensor, jit, nn, optim
 from tinygrad_mlp import functional as F
+from tinygrad_mlp.core.tensor import assign
 
 Array = np.ndarray[Any, Any]
 X = [np.random.default_rng(i).normal(size=(4, 3)) for i in range(12)]
@@ -105,6 +106,22 @@ def test_an_input_that_is_the_data_of_a_parameter() -> None:
     assert_same(make, lambda i, state: (state[0]._data if i != 5 else X[0],))
     assert_same(make, lambda i, state: (state[0]._data[::-1] if i in (3, 4, 7) else X[i],))
     assert_same(make, lambda i, state: (state[0].detach() if i in (3, 4, 7) else X[i],))
+
+
+def test_an_input_that_is_the_memory_of_what_is_assigned_to() -> None:
+    def make() -> Any:
+        w = parameter(4, 3)
+
+        def step(x: Any, z: Any) -> Any:
+            with tg.no_grad():
+                e = np.exp(z)
+                total = (x * 3).sum()
+                assign(w, np.tanh(e))
+                return total, (x * 5).sum()
+
+        return step, [w]
+
+    assert_same(make, lambda i, state: (state[0]._data if i % 2 else X[i + 1], X[i]))
 
 
 def test_an_input_that_is_a_gradient() -> None:
@@ -313,6 +330,21 @@ def test_modes_that_the_function_itself_switches() -> None:
         return evaluate, [model, rng]
 
     assert_same(make, lambda i, s: (X[i % 12],), calls=80)
+
+
+def test_a_program_leaves_the_mode_that_the_step_leaves() -> None:
+    model = nn.Sequential(nn.Dropout(0.5, rng=0))
+
+    @jit
+    def step(x: Any) -> Any:
+        y = model(x)
+        model.eval()
+        return y
+
+    for i in range(5):
+        model.train()
+        step(X[i])
+        assert [module.training for module in model.modules()] == [False, False]
 
 
 def test_parts_of_a_model_that_are_replaced() -> None:
@@ -524,6 +556,26 @@ def test_a_gradient_that_is_an_input_or_a_view_of_a_result() -> None:
     assert_same(make)
 
 
+def test_gradients_that_are_exchanged_and_added_to() -> None:
+    def make() -> Any:
+        a, b = parameter(3, name="a"), parameter(3, name="b", seed=2)
+        for p in (a, b):
+            p.grad = Tensor(np.ones(3))
+
+        def step(x: Any) -> Any:
+            a.grad = a.grad + x.sum(axis=0)
+            b.grad = b.grad + x.max(axis=0)
+            return x.sum()
+
+        return step, [a, b]
+
+    def between(i: int, state: list[Any]) -> None:
+        if i in (4, 5):
+            state[0].grad, state[1].grad = state[1].grad, state[0].grad
+
+    assert_same(make, between=between)
+
+
 def test_a_gradient_that_is_read_before_and_after_it_is_replaced() -> None:
     def make() -> Any:
         a, b = parameter(3, name="a"), parameter(3, name="b", seed=2)
@@ -606,6 +658,34 @@ def test_draws_that_nothing_needs_are_drawn_all_the_same() -> None:
             return F.dropout(x, 0.5, rng)
 
         return step, []
+
+    assert_same(make)
+
+
+def test_what_is_silent_in_the_step_is_silent_in_the_program() -> None:
+    """A warning is an error here."""
+
+    def make() -> Any:
+        w = parameter(3)
+
+        def step(x: Any) -> Any:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                logs = np.log(np.abs(x)) + 0 * w
+                loss = F.binary_cross_entropy(np.where(x > 0, 1.0, 0.0) * np.clip(w, 0.5, 0.5), (x > 0) * 1.0)
+                w.grad = None
+                loss.backward()
+            return logs, loss
+
+        return step, [w]
+
+    assert_same(make, lambda i, state: (np.maximum(X[i], 0) if i > 2 else X[i],))
+
+
+def test_constants_that_are_not_finite() -> None:
+    def make() -> Any:
+        fills = (np.nan, np.inf, -np.inf, -0.0, 1e-320)
+        bounds = lambda x: [np.maximum(x, -np.inf), np.minimum(x, np.inf)]
+        return lambda x: [np.where(x > 0, x, c) * 2 for c in fills] + bounds(x), []
 
     assert_same(make)
 
@@ -1015,7 +1095,8 @@ class Odd(optim.SGD):
 
 @pytest.mark.parametrize("compute", [
     lambda lr: lr**2, lambda lr: 2**lr, lambda lr: lr + 1, lambda lr: 1 - lr, lambda lr: lr * 2, lambda lr: lr / 2,
-    lambda lr: 1 / lr, lambda lr: -lr, lambda lr: lr * lr, abs, lambda lr: lr % 1, lambda lr: lr // 2, lambda lr: 1 // lr,
+    lambda lr: 1 / lr, lambda lr: -lr, lambda lr: lr * lr, abs, lambda lr: lr % 1, lambda lr: lr // 2,
+    lambda lr: 1 // lr,
 ])  # fmt: skip
 def test_numbers_that_are_computed_of_a_live_one(compute: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Odd, "compute", compute, raising=False)
@@ -1264,6 +1345,17 @@ def test_under_no_grad_and_with_it() -> None:
         with tg.no_grad():
             assert not step(X[i]).requires_grad
         assert step(X[i]).item() == (Tensor(X[i]) * w).sum().item()
+
+
+def test_a_step_that_needs_gradients_under_no_grad() -> None:
+    function, (w, _, _) = training()
+    step = jit(function)
+    for i in range(4):
+        step(X[i])
+    before = w._data.tobytes()
+    with tg.no_grad(), pytest.raises(tg.GraphError, match="no_grad"):
+        step(X[4])
+    assert w._data.tobytes() == before
 
 
 def test_a_function_that_returns_a_gradient_and_does_nothing() -> None:

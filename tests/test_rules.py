@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from differences import EPS, assert_slope, slope
 from draws import Array, Call, calls_of, errors_of, name_of, results
+from samples import SAMPLES
 
 import tinygrad_mlp as tg
 from tinygrad_mlp import Tensor, no_grad
@@ -25,7 +26,9 @@ from tinygrad_mlp.rules.table import RULES
 FUNCTIONS = sorted(
     (f for f in RULES if RULES[f].kind != "constant" or not name_of(f).startswith("rules.")), key=name_of
 )
+COMPOSITIONS = sorted({sample.function for sample in SAMPLES} - set(RULES), key=name_of)
 every_function = pytest.mark.parametrize("function", FUNCTIONS, ids=name_of)
+every_function_and_composition = pytest.mark.parametrize("function", FUNCTIONS + COMPOSITIONS, ids=name_of)
 Function = Callable[..., Any]
 
 
@@ -147,17 +150,18 @@ class Problem:
         """The gradient of each input, with the weights as upstream gradients; None where it is constant in all."""
         ts = leaves(self.inputs if inputs is None else inputs)
         outs = floats(results(self.call.on(ts)))
-        return [None if g is None else g.detach().numpy() for g in gradients(outs, ts, self.weights, create_graph)]
+        found = gradients(outs, ts, self.weights, create_graph=create_graph)
+        return [None if g is None else g.detach().numpy() for g in found]
 
 
 def gradients(
-    outs: Sequence[Any], inputs: Sequence[Tensor], weights: Sequence[Array], create_graph: bool = False
+    outs: Sequence[Any], inputs: Sequence[Tensor], weights: Sequence[Array], **options: bool
 ) -> list[Tensor | None]:
     tracked = [(out, w) for out, w in zip(outs, weights, strict=True) if isinstance(out, Tensor) and out.requires_grad]
     if not tracked:
         return [None] * len(inputs)
     kept, upstream = zip(*tracked, strict=True)
-    return list(tg.grad(kept, inputs, upstream, create_graph=create_graph, allow_unused=True))
+    return list(tg.grad(kept, inputs, upstream, allow_unused=True, **options))
 
 
 def problems(function: Function) -> list[Problem]:
@@ -246,7 +250,7 @@ def assert_near(ours: Array, theirs: Array, rtol: float, what: Any) -> None:
     np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=rtol * size, equal_nan=True, err_msg=repr(what))
 
 
-@every_function
+@every_function_and_composition
 def test_first_derivative(function: Function) -> None:
     for p in problems(function):
         analytic = flat([np.zeros(a.shape) if g is None else g for a, g in zip(p.inputs, p.gradients(), strict=True)])
@@ -254,7 +258,7 @@ def test_first_derivative(function: Function) -> None:
             assert_slope(a, slope(p.value, p.inputs, e), repr(p.call))
 
 
-@every_function
+@every_function_and_composition
 def test_second_and_third_derivatives(function: Function) -> None:
     for p in problems(function):
         d, e = p.directions(p.point), p.directions(p.point)
@@ -300,8 +304,12 @@ def test_complex_step(function: Function) -> None:
             assert_near(analytic, complex_step(p), 64 * EPS, p.call)
 
 
-@every_function
-def test_gradients_have_shape_dtype_and_memory_of_their_own(function: Function) -> None:
+WAYS = ["grad", "differentiable grad", "backward"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@every_function_and_composition
+def test_gradients_have_shape_dtype_and_memory_of_their_own(function: Function, way: str) -> None:
     for p in problems(function):
         for dtype in (np.float64, np.float32):
             ts = leaves([a.astype(dtype) for a in p.inputs])
@@ -309,14 +317,26 @@ def test_gradients_have_shape_dtype_and_memory_of_their_own(function: Function) 
             weights = [np.asarray(w, out.dtype) for w, out in zip(p.weights, outs, strict=True)]
             arrays = [*(t.data for t in ts), *(out.data for out in outs), *weights]
             before = [a.copy() for a in arrays]
-            found = gradients(outs, ts, weights)
+            found = pulled(outs, ts, weights, way)
             for t, g in zip(ts, found, strict=True):
                 assert g is None or (type(g) is Tensor and g.shape == t.shape and g.dtype == t.dtype), p.call
+                assert g is None or (type(g.data) is np.ndarray and g.data.flags.writeable), p.call
             memory = [g.data for g in found if g is not None]
             for a, b in itertools.chain(itertools.combinations(memory, 2), itertools.product(memory, arrays)):
                 assert not np.shares_memory(a, b), p.call
             for a, b in zip(arrays, before, strict=True):
                 assert a.tobytes() == b.tobytes(), f"{p.call} writes into what it was given"
+            numpys = {a.dtype for a in plain(p.call, [t.data for t in ts])}
+            assert {out.dtype for out in outs} <= numpys | {np.dtype(dtype)}, p.call
+
+
+def pulled(outs: Sequence[Any], ts: Sequence[Tensor], weights: Sequence[Array], way: str) -> list[Tensor | None]:
+    if way != "backward":
+        return gradients(outs, ts, weights, create_graph=way != "grad")
+    for out, w in zip(outs, weights, strict=True):
+        if isinstance(out, Tensor) and out.requires_grad:
+            out.backward(w, retain_graph=True)
+    return [t.grad for t in ts]
 
 
 @every_function
@@ -332,7 +352,7 @@ def test_only_views_share_memory_and_with_it_the_version(function: Function) -> 
                 assert RULES[function].view or RULES[function].kind == "composite" or not shares, call
 
 
-@every_function
+@every_function_and_composition
 def test_float32_agrees_with_float64(function: Function) -> None:
     for p in problems(function):
         narrow = [a.astype(np.float32) for a in p.inputs]
@@ -341,7 +361,7 @@ def test_float32_agrees_with_float64(function: Function) -> None:
                 assert_near(a, b, 2e-6, p.call)
 
 
-@every_function
+@every_function_and_composition
 def test_memory_layout_does_not_matter(function: Function) -> None:
     for p in problems(function):
         expected = p.gradients()
@@ -363,12 +383,13 @@ def reverse(a: Array) -> Array:
     return np.flip(np.flip(a).copy())
 
 
-@every_function
+@every_function_and_composition
 def test_differentiable_path_gives_the_same_bits(function: Function) -> None:
     for p in problems(function):
-        for a, b in zip(p.gradients(), p.gradients(create_graph=True), strict=True):
-            assert (a is None) == (b is None)
-            assert a is None or a.tobytes() == b.tobytes(), p.call
+        ts = leaves(p.inputs)
+        outs = floats(results(p.call.on(ts)))
+        runs = [gradients(outs, ts, p.weights, create_graph=c, retain_graph=True) for c in (False, True, False)]
+        assert len({tuple(None if g is None else g.data.tobytes() for g in found) for found in runs}) == 1, p.call
 
 
 @every_function
@@ -473,8 +494,12 @@ def test_method_equals_function(function: Function) -> None:
 def test_reductions_of_ufuncs_are_their_functions() -> None:
     x = calls_of(np.prod)[0].args[0]
     for ufunc, function in ((np.add, np.sum), (np.multiply, np.prod), (np.maximum, np.max), (np.minimum, np.min)):
-        for axis in (0, 1, None):
+        for axis in (0, 1, None, (0, 1)):
             assert_same(Call(function, (x,), {"axis": axis}), [True], ufunc.reduce)
+            assert_same(Call(function, (x,), {"axis": axis, "keepdims": True}), [True], ufunc.reduce)
+        by_position = lambda t, axis, keepdims, ufunc=ufunc: ufunc.reduce(t, axis, None, None, keepdims)
+        assert_same(Call(function, (x,), {"axis": 1, "keepdims": True}), [True], by_position)
+        assert_same(Call(function, (x,), {"axis": 0}), [True], lambda t, axis, ufunc=ufunc: ufunc.reduce(t))
 
 
 @every_function
@@ -626,6 +651,28 @@ def test_binary_cross_entropy_is_exact_near_0_and_1(dtype: Any) -> None:
         np.testing.assert_allclose(out.detach().numpy(), value, rtol=4 * np.finfo(dtype).eps)
         (g,) = tg.grad(out, t, np.ones(p.shape, dtype))
         np.testing.assert_allclose(g.numpy(), slope_at, rtol=8 * np.finfo(dtype).eps)
+
+
+def test_binary_cross_entropy_ends_at_100() -> None:
+    p, t = np.array([0.0, 1.0, 0.0, 1.0]), np.array([1.0, 0.0, 0.0, 1.0])
+    np.testing.assert_array_equal(elementwise.bce(Tensor(p), t).numpy(), [100, 100, 0, 0])
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.longdouble])
+def test_what_is_not_selected_is_0_whatever_it_is(dtype: Any) -> None:
+    x = np.array([nan, inf, -inf, -0.0, nan, 2.0], dtype)
+    out = elementwise.select(np.array([False] * 4 + [True] * 2), x)
+    np.testing.assert_array_equal(out, np.array([0, 0, 0, 0, nan, 2], dtype), strict=True)
+    assert not np.signbit(out[:4]).any()
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(3, 4), (4, 3), (4, 4), (1, 2), (2, 1)])
+def test_wide_products_and_their_masks_are_laid_out_by_columns(rows: int, columns: int) -> None:
+    order = "F_CONTIGUOUS" if columns > rows else "C_CONTIGUOUS"
+    product = (Tensor(np.ones((rows, 5))) @ Tensor(np.ones((5, columns)))).data
+    assert product.flags[order]
+    mask = elementwise.uniform(np.random.default_rng(0), product)
+    assert mask.strides == tuple(s // 2 for s in product.strides)
 
 
 def test_nanmax_of_nothing_warns_like_numpy() -> None:

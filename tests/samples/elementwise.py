@@ -161,6 +161,7 @@ samples(
         f(np.array([[-2.0, -0.5], [0.5, 2.0]]), -1.0, 1.0),
         f(x.nonzero(2, 3), 0.0, None),
         f(x.nonzero(2, 3), a_min=None, a_max=0.1),
+        f(x.nonzero(2, 3), a_min=-0.1, a_max=0.1),
         f(np.array([-2.0, 0.0, 2.0]), x.between(-1.5, -0.5, 2, 1), x.between(0.5, 1.5, 3)),
         f(x.unit(), 0.0, x.positive(2) + 1),
         f(np.array([-2.0, 0.0, 2.0]), np.array(-1.1), np.array(1.1)),

@@ -121,6 +121,8 @@ samples(
         f("iij->j", x(2, 2, 3)),
         f("iii", x(2, 2, 2)),
         f("ba,b", x(2, 3), x(2)),
+        f("ij,kj", x(2, 3), x(2, 3)),
+        f("...j,...j", x(2, 3), x(2, 3)),
     ],
 )
 raises(TypeError, "as a string", np.einsum, calls=lambda f, x: [f(x(2, 3), [0, 1], x(3, 2), [1, 2])])

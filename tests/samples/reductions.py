@@ -40,6 +40,8 @@ samples(np.sum, np.mean, np.prod, np.var, calls=lambda f, x: [*axes(f, x), *seve
 samples(np.std, calls=lambda f, x: [*axes(f, x.distinct), *several_axes(f, x.distinct)[:2]])
 samples(np.sum, np.prod, calls=lambda f, x: [f(x(0, 3), axis=0), f(x(0, 3)), f(x(0, 3), axis=1)])
 samples(np.sum, calls=lambda f, x: [f(x(2, 3), dtype=np.float64), f(x(2, 3), 0, np.float64)])
+samples(np.sum, calls=lambda f, x: [f(x(2, 3), -1, None, None, True)])
+samples(np.var, calls=lambda f, x: [f(x(2, 3), 0, None, None, 1)])
 samples(np.var, np.std, calls=lambda f, x: [f(x.distinct(2, 3), axis=0, ddof=1), f(x.distinct(4), ddof=1.5)])
 samples(
     np.prod,
@@ -173,6 +175,8 @@ samples(
         *(f(x.distinct(3, 4), order) for order in (1, -1, inf, -inf)),
         *(f(x.nonzero(2, 3, 4), order, axis=(2, 0), keepdims=True) for order in (1, -inf)),
         f(x.distinct(2, 3), "fro"),
+        f(x.distinct(2, 3), 1, 1),
+        f(x.distinct(2, 3), 3, axis=1, keepdims=True),
         f(x.distinct(2, 3, 4), "fro", axis=(0, 2)),
         f(x.distinct(2, 3, 4), axis=(0, 2), keepdims=True),
         f(x.distinct(2, 3, 4)),

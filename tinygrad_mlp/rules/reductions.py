@@ -192,7 +192,7 @@ def total_weight(total: Any) -> Any:
     return total
 
 
-vjp(total_weight, lambda g, out, total: g, linear=True)
+vjp(total_weight, lambda g, out, total: g, linear=True, view=True)
 
 
 def _average(x: Any, axis: Axis = None, weights: Any = None, keepdims: bool = False) -> Any:
@@ -413,6 +413,7 @@ def _emit_reduction(ufunc: str) -> Any:
 
 
 annotate(np.mean, np.var, np.std, euclidean_norm, logsumexp, softmax, log_softmax, inline=True)
+annotate(total_weight, effect=True)
 annotate(np.nonzero, np.flatnonzero, np.argwhere, shaped_by_values=lambda x: [x])
 annotate(
     np.max, np.amax, np.min, np.amin, branch=lambda out, x, axis=None, keepdims=False: x == spread(out, x.shape, axis)
