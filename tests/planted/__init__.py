@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from . import calculus, reductions
+from . import calculus, matrices, places, reductions
 from .base import Array, Bug, Case
 
 __all__ = ["BUGS", "CASES", "CORRECT", "Array", "Bug", "Case"]
 
 CASES: dict[str, Case] = {}
-for module in (calculus, reductions):
+for module in (calculus, reductions, places, matrices):
     CASES |= module.CASES
 
 CORRECT = [Bug(name, name, case.f, case.gradient, case.inputs) for name, case in CASES.items()]
