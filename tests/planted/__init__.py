@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from . import calculus, matrices, places, reductions
+from . import calculus, kinks, matrices, networks, places, reductions, scales, states
 from .base import Array, Bug, Case
 
 __all__ = ["BUGS", "CASES", "CORRECT", "Array", "Bug", "Case"]
 
 CASES: dict[str, Case] = {}
-for module in (calculus, reductions, places, matrices):
+for module in (calculus, reductions, places, matrices, networks, states, scales, kinks):
     CASES |= module.CASES
 
-CORRECT = [Bug(name, name, case.f, case.gradient, case.inputs) for name, case in CASES.items()]
+CORRECT = [Bug(name, name, case.f, case.gradient, case.inputs, case.exact) for name, case in CASES.items()]
 BUGS = [
     Bug(what, name, case.f, wrong, case.inputs) for name, case in CASES.items() for what, wrong in case.bugs.items()
 ]

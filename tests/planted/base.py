@@ -15,13 +15,15 @@ class Case(NamedTuple):
     """A function, its correct gradient, where both are tried, and wrong gradients under "kind: what is wrong".
 
     A gradient is ``gradient(g, *inputs)``, from the gradient ``g`` of the result, which is 1.0 for a result that is a
-    number. It returns one gradient, or a tuple of one for each input.
+    number. It returns one gradient, or a tuple of one for each input. ``exact`` is the same function, computed without
+    the cancellation or large offset of ``f``, for those who want to know the truth.
     """
 
     f: Function
     gradient: Function
     inputs: Sequence[Array]
     bugs: dict[str, Any]
+    exact: Function | None = None
 
 
 class Fresh(NamedTuple):
@@ -38,6 +40,7 @@ class Bug(NamedTuple):
     f: Function
     gradient: Any
     inputs: Sequence[Array]
+    exact: Function | None = None
 
     @property
     def kind(self) -> str:
