@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .base import Array, Case, apart, normal, positive, sigmoid, softmax, softmax_back
+from .base import Array, Case, apart, normal, positive, sigmoid, softmax
 
 A4, P4 = normal(4), positive(4)
 A33 = normal(3, 3, seed=1)
@@ -178,19 +178,23 @@ FORMULAS = {
         {"wrong formula: arcsin' without its root": lambda g, x: g / (1 - x * x)},
     ),
     "arctan": Case(
-        np.arctan, lambda g, x: g / (1 + x * x), [A4], {"wrong formula: arctanh' of arctan": lambda g, x: g / (1 - x * x)}
+        np.arctan, lambda g, x: g / (1 + x * x), [A4],
+        {"wrong formula: arctanh' of arctan": lambda g, x: g / (1 - x * x)}
     ),
-    "cosh": Case(np.cosh, lambda g, x: g * np.sinh(x), [A4], {"wrong formula: -sinh, as of cos": lambda g, x: -g * np.sinh(x)}),
+    "cosh": Case(np.cosh, lambda g, x: g * np.sinh(x), [A4],
+        {"wrong formula: -sinh, as of cos": lambda g, x: -g * np.sinh(x)}),
     "cbrt": Case(
         np.cbrt, lambda g, x: g / (3 * np.cbrt(x) ** 2), [P4],
         {"wrong formula: cube root divided by its cube": lambda g, x: g / (3 * np.cbrt(x) ** 3)},
     ),
     "expm1": Case(
-        np.expm1, lambda g, x: g * np.exp(x), [A4], {"wrong formula: expm1 is its own derivative": lambda g, x: g * np.expm1(x)}
+        np.expm1, lambda g, x: g * np.exp(x), [A4],
+        {"wrong formula: expm1 is its own derivative": lambda g, x: g * np.expm1(x)}
     ),
     "log1p": Case(np.log1p, lambda g, x: g / (1 + x), [P4], {"wrong formula: log1p' = 1 / x": lambda g, x: g / x}),
     "2**x": Case(
-        np.exp2, lambda g, x: g * np.exp2(x) * np.log(2), [A4], {"wrong formula: 2**x without log 2": lambda g, x: g * np.exp2(x)}
+        np.exp2, lambda g, x: g * np.exp2(x) * np.log(2), [A4],
+        {"wrong formula: 2**x without log 2": lambda g, x: g * np.exp2(x)}
     ),
     "hypot": Case(
         np.hypot, lambda g, x, y: (g * x / np.hypot(x, y), g * y / np.hypot(x, y)), [A4, P4],
@@ -247,7 +251,8 @@ BRANCHES = {
         lambda x, a: np.where(x > 0, x, a * x),
         lambda g, x, a: (g * np.where(x > 0, 1, a), (g * np.where(x > 0, 0, x)).sum(axis=0)),
         [apart(3, 2), positive(2)],
-        {"one branch: slope learns where x is positive too": lambda g, x, a: (g * np.where(x > 0, 1, a), (g * x).sum(axis=0))},
+        {"one branch: slope learns where x is positive too":
+            lambda g, x, a: (g * np.where(x > 0, 1, a), (g * x).sum(axis=0))},
     ),
     "x mod y": Case(
         np.mod, lambda g, x, y: (g, -g * np.floor(x / y)), [5 * apart(4) + 0.1, P4 + 0.5],
@@ -262,7 +267,8 @@ BRANCHES = {
         {"one branch: positive side alone": lambda g, x: g * (x > 0.5)},
     ),
     "log cosh by branches": Case(
-        lambda x: np.where(x > 0, x, -x) + np.log1p(np.exp(-2 * np.abs(x))), lambda g, x: g * np.tanh(x), [apart(6, seed=7)],
+        lambda x: np.where(x > 0, x, -x) + np.log1p(np.exp(-2 * np.abs(x))), lambda g, x: g * np.tanh(x),
+            [apart(6, seed=7)],
         {"one branch: tanh(|x|)": lambda g, x: g * np.tanh(np.abs(x))},
     ),
 }  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .base import Array, Case, apart, changed, normal, positive, put
+from .base import Array, Case, normal, positive, put
 
 TIED = np.array([[1.0, 2.0, 2.0], [0.5, 0.5, 0.5], [3.0, 1.0, 3.0]])
 LEFT, RIGHT = np.array([1.0, -0.5, 2.0, 0.3]), np.array([1.0, -0.5, 1.0, 0.7])
@@ -76,7 +76,8 @@ TIES = {
     ),
     "maxima of rows": Case(
         lambda x: x.max(axis=1), max_back, [TIED],
-        {"tie: 1 to each of a row": lambda g, x: max_back(g, x, "each"), "tie: 0 to all of a row": lambda g, x: max_back(g, x, "nobody")},
+        {"tie: 1 to each of a row": lambda g, x: max_back(g, x, "each"),
+            "tie: 0 to all of a row": lambda g, x: max_back(g, x, "nobody")},
     ),
     "largest of a tie, squared": Case(
         lambda x: (x.max(axis=1) ** 2).sum(), lambda g, x: max_back(2 * x.max(axis=1), x), [TIED],
@@ -85,10 +86,12 @@ TIES = {
     ),
     "sorted ties": Case(
         np.sort, sorted_back, [np.array([0.5, 2.0, 0.5, 1.0])],
-        {"tie: sorted ones doubled": lambda g, x: sorted_back(g, x, 2.0), "tie: sorted ones without": lambda g, x: sorted_back(g, x, 0.0)},
+        {"tie: sorted ones doubled": lambda g, x: sorted_back(g, x, 2.0),
+            "tie: sorted ones without": lambda g, x: sorted_back(g, x, 0.0)},
     ),
     "range": Case(
-        lambda x: np.ptp(x), lambda g, x: g * ((x == x.max()) / (x == x.max()).sum() - (x == x.min()) / (x == x.min()).sum()),
+        lambda x: np.ptp(x), lambda g, x: g
+            * ((x == x.max()) / (x == x.max()).sum() - (x == x.min()) / (x == x.min()).sum()),
         [np.array([1.0, 3.0, 3.0, 1.0, 2.0])],
         {"tie: ends of a range counted twice": lambda g, x: g * (1.0 * (x == x.max()) - (x == x.min()))},
     ),
@@ -103,13 +106,16 @@ KINKED = {
     "relu and more at 0": Case(
         lambda x: relu(x) + np.sin(x), lambda g, x: g * ((x > 0) + np.cos(x)), [HALVES],
         {
-            "hidden by a kink: smooth part missing at 0": lambda g, x: g * ((x > 0) + np.where(x == 0, -0.3, np.cos(x))),
-            "hidden by a kink: smooth part 1 % off at 0": lambda g, x: g * ((x > 0) + np.where(x == 0, 0.99, np.cos(x))),
+            "hidden by a kink: smooth part missing at 0":
+            lambda g, x: g * ((x > 0) + np.where(x == 0, -0.3, np.cos(x))),
+            "hidden by a kink: smooth part 1 % off at 0":
+            lambda g, x: g * ((x > 0) + np.where(x == 0, 0.99, np.cos(x))),
         },
     ),
     "relu beside a smooth input": Case(
         lambda x, y: (relu(x) + x * y).sum(), lambda g, x, y: (g * ((x > 0) + y), g * x), [np.zeros(3), normal(3)],
-        {"hidden by a kink: factor of another input": lambda g, x, y: (g * ((x > 0) + 1.3 * y + 0.2 * np.sign(y)), g * x)},
+        {"hidden by a kink: factor of another input":
+            lambda g, x, y: (g * ((x > 0) + 1.3 * y + 0.2 * np.sign(y)), g * x)},
     ),
     "hat": Case(
         hat, hat_back, [np.array([0.0, 0.4, -0.7, 1.6])],
@@ -129,8 +135,10 @@ KINKED = {
         {"hidden by a kink: 0.1 at 0 of x |x|": lambda g, x: g * np.where(x == 0, 0.1, 2 * np.abs(x))},
     ),
     "elu at 0": Case(
-        lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))), lambda g, x: g * np.where(x > 0, 1, np.exp(np.minimum(x, 0))),
-        [HALVES], {"hidden by a kink: 0 at the joint of elu": lambda g, x: g * np.where(x > 0, 1, np.exp(x)) * (x != 0)},
+        lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
+        lambda g, x: g * np.where(x > 0, 1, np.exp(np.minimum(x, 0))),
+        [HALVES], {"hidden by a kink: 0 at the joint of elu":
+            lambda g, x: g * np.where(x > 0, 1, np.exp(x)) * (x != 0)},
     ),
     "kink at 1e-3": Case(
         lambda x: relu(x - 1e-3), lambda g, x: g * (x > 1e-3), [np.array([2e-3, 0.0, 0.5, -1.0])],
@@ -159,14 +167,16 @@ NEARBY = {
         },
     ),
     "product at ones": Case(
-        np.prod, lambda g, x: g * x.prod() / x, [ONES], {"wrong nearby: product at ones": lambda g, x: g * x.prod() * np.ones_like(x)}
+        np.prod, lambda g, x: g * x.prod() / x, [ONES],
+        {"wrong nearby: product at ones": lambda g, x: g * x.prod() * np.ones_like(x)}
     ),
     "matrix product of identities": Case(
         np.matmul, lambda g, a, b: (g @ b.T, a.T @ g), [np.eye(3), np.eye(3)],
         {"wrong nearby: transposes of an identity": lambda g, a, b: (g @ b, a @ g)},
     ),
     "exp at 0": Case(
-        np.exp, lambda g, x: g * np.exp(x), [np.zeros(4)], {"wrong nearby: 1 + x for exp at 0": lambda g, x: g * (1 + x)}
+        np.exp, lambda g, x: g * np.exp(x), [np.zeros(4)],
+        {"wrong nearby: 1 + x for exp at 0": lambda g, x: g * (1 + x)}
     ),
     "cubic at 0": Case(
         lambda x: x + x**3, lambda g, x: g * (1 + 3 * x * x), [np.zeros(3)],
@@ -191,7 +201,8 @@ NEARBY = {
         {"wrong nearby: transposes of a symmetric matrix": lambda g, a: g @ a + a @ g},
     ),
     "equal weights": Case(
-        lambda x, w: (w * x).sum() / w.sum(), lambda g, x, w: (g * w / w.sum(), g * (x - (w * x).sum() / w.sum()) / w.sum()),
+        lambda x, w: (w * x).sum() / w.sum(),
+        lambda g, x, w: (g * w / w.sum(), g * (x - (w * x).sum() / w.sum()) / w.sum()),
         [X4, np.full(4, 0.5)],
         {"wrong nearby: mean of equal weights": lambda g, x, w: (
             g * np.full(4, 0.25), g * (x - (w * x).sum() / w.sum()) / w.sum())},

@@ -146,7 +146,8 @@ SYMMETRIC = {
         [S3[PAIRS]], {"symmetric: log det's pairs once": lambda g, v: packed(g * np.linalg.inv(symmetric(v)), False)},
     ),
     "symmetric part": Case(
-        lambda a: np.tanh(a + a.T), lambda g, a: (g * (1 - np.tanh(a + a.T) ** 2)) + (g * (1 - np.tanh(a + a.T) ** 2)).T, [A3],
+        lambda a: np.tanh(a + a.T),
+        lambda g, a: (g * (1 - np.tanh(a + a.T) ** 2)) + (g * (1 - np.tanh(a + a.T) ** 2)).T, [A3],
         {"symmetric: doubled where the transpose belongs": lambda g, a: 2 * g * (1 - np.tanh(a + a.T) ** 2)},
     ),
     "squared distances": Case(
@@ -198,7 +199,8 @@ FACTORS = {
         },
     ),
     "eigenvalues": Case(
-        eigenvalues, eigenvalues_back, [S3], {"wrong formula: squares of eigenvectors": lambda g, a: eigenvalues_back(g, a, True)}
+        eigenvalues, eigenvalues_back, [S3],
+        {"wrong formula: squares of eigenvectors": lambda g, a: eigenvalues_back(g, a, True)}
     ),
     "log det": Case(
         lambda a: np.linalg.slogdet(a)[1], adjugate_back, [A3],
@@ -212,7 +214,8 @@ FACTORS = {
         },
     ),
     "matrix exponential": Case(
-        exponential, exponential_back, [A3 / 3], {"wrong formula: exponential as if all commuted": lambda g, a: exponential_back(g, a, True)}
+        exponential, exponential_back, [A3 / 3],
+        {"wrong formula: exponential as if all commuted": lambda g, a: exponential_back(g, a, True)}
     ),
     "trace of a product": Case(
         lambda a, b: np.trace(a @ b), lambda g, a, b: (g * b.T, g * a.T), [A3, normal(3, 3)],
@@ -222,7 +225,8 @@ FACTORS = {
         lambda d: np.linalg.inv(S3 * d[:, None] * d).sum(),
         lambda g, d: -2 * g * np.linalg.inv(S3 * d[:, None] * d).sum(axis=0) / d,
         [np.array([0.7, 1.3, 1.9])],
-        {"symmetric: scale of rows, not of columns": lambda g, d: -g * np.linalg.inv(S3 * d[:, None] * d).sum(axis=0) / d},
+        {"symmetric: scale of rows, not of columns":
+            lambda g, d: -g * np.linalg.inv(S3 * d[:, None] * d).sum(axis=0) / d},
     ),
 }  # fmt: skip
 

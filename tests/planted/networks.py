@@ -17,7 +17,9 @@ def normalised(x: Array, axis: int, eps: float = 1e-5) -> Array:
     return (x - x.mean(axis=axis, keepdims=True)) / np.sqrt(x.var(axis=axis, keepdims=True) + eps)
 
 
-def normalised_back(g: Array, x: Array, axis: int, eps: float = 1e-5, other: int | None = None, of: float = 1.0) -> Array:
+def normalised_back(
+    g: Array, x: Array, axis: int, eps: float = 1e-5, other: int | None = None, of: float = 1.0
+) -> Array:
     """Return the gradient of `normalised`; with its means along another axis, or over another share of elements."""
     y, along = normalised(x, axis), axis if other is None else other
     mean = lambda a: of * a.mean(axis=along, keepdims=True)
@@ -66,7 +68,9 @@ def attend(q: Array, k: Array, v: Array) -> Array:
     return softmax(s) @ v
 
 
-def attend_back(g: Array, q: Array, k: Array, v: Array, masked: bool = True, scaled: bool = True, full: bool = True) -> tuple[Array, ...]:
+def attend_back(
+    g: Array, q: Array, k: Array, v: Array, masked: bool = True, scaled: bool = True, full: bool = True
+) -> tuple[Array, ...]:
     p = softmax(np.where(CAUSAL, q @ k.T / np.sqrt(3), BLOCKED if masked else q @ k.T / np.sqrt(3)))
     ds = softmax_back(g @ v.T, p) if full else g @ v.T * p
     ds = ds / np.sqrt(3) if scaled else ds
@@ -80,7 +84,9 @@ def unroll(w: Array, x: Array) -> list[Array]:
     return h
 
 
-def unroll_back(g: Array, w: Array, x: Array, steps: int = 6, before: bool = True, turned: bool = True) -> tuple[Array, Array]:
+def unroll_back(
+    g: Array, w: Array, x: Array, steps: int = 6, before: bool = True, turned: bool = True
+) -> tuple[Array, Array]:
     """Return the gradient of the last state through so many steps; of the weights with the state before each."""
     h, dw, dx = unroll(w, x), np.zeros_like(w), np.zeros_like(x)
     for t in range(len(x) - 1, len(x) - 1 - steps, -1):
@@ -147,7 +153,9 @@ def oscillator(y: Array, a: Array) -> Array:
     return y
 
 
-def oscillator_back(g: Array, y: Array, a: Array, shift: int = 0, minus: float = -1.0, parameter: float = 1.0) -> tuple[Array, Array]:
+def oscillator_back(
+    g: Array, y: Array, a: Array, shift: int = 0, minus: float = -1.0, parameter: float = 1.0
+) -> tuple[Array, Array]:
     """Return the discrete adjoint: the transposed Jacobian of each step, at the state before it."""
     states, da = [y], np.zeros(())
     for _ in range(STEPS):
@@ -201,7 +209,8 @@ NORMS = {
         rms_norm, rms_norm_back, [X34], {"normaliser: sum for the mean of rms": lambda g, x: rms_norm_back(g, x, False)}
     ),
     "group norm": Case(
-        group_norm, group_norm_back, [X34], {"norm layer: groups taken for rows": lambda g, x: group_norm_back(g, x, False)}
+        group_norm, group_norm_back, [X34],
+        {"norm layer: groups taken for rows": lambda g, x: group_norm_back(g, x, False)}
     ),
     "sum of a layer norm": Case(
         lambda x: normalised(x, 1).sum(), lambda g, x: normalised_back(g * np.ones_like(x), x, 1), [normal(2, 5)],
@@ -242,7 +251,8 @@ ATTENTION = {
         },
     ),
     "softmax with padding": Case(
-        lambda x: softmax(np.where(KEEP, x, -np.inf)), lambda g, x: softmax_back(g, softmax(np.where(KEEP, x, -np.inf))), [X53],
+        lambda x: softmax(np.where(KEEP, x, -np.inf)),
+        lambda g, x: softmax_back(g, softmax(np.where(KEEP, x, -np.inf))), [X53],
         {"mask: padding takes part in the sum": lambda g, x: softmax_back(g, softmax(x)) * KEEP},
     ),
 }  # fmt: skip
@@ -300,12 +310,14 @@ ODES = {
     ),
     "decay to a steady state": Case(
         lambda y, k: y * (1 - STEP * k) ** 20,
-        lambda g, y, k: (g * (1 - STEP * k) ** 20, -20 * STEP * g * y * (1 - STEP * k) ** 19), [positive(3), positive(3, seed=1)],
+        lambda g, y, k: (g * (1 - STEP * k) ** 20, -20 * STEP * g * y * (1 - STEP * k) ** 19),
+            [positive(3), positive(3, seed=1)],
         {"adjoint: exponential for its steps": lambda g, y, k: (
             g * np.exp(-2 * k), -20 * STEP * g * y * (1 - STEP * k) ** 19)},
     ),
     "running product of growth": Case(
-        lambda r: np.cumprod(1 + r), lambda g, r: (g * np.cumprod(1 + r))[::-1].cumsum()[::-1] / (1 + r), [normal(5) / 9],
+        lambda r: np.cumprod(1 + r), lambda g, r: (g * np.cumprod(1 + r))[::-1].cumsum()[::-1] / (1 + r),
+            [normal(5) / 9],
         {"truncated: growth from one period to the next": lambda g, r: g * np.cumprod(1 + r) / (1 + r)
          + put(r, slice(None, -1), (g * np.cumprod(1 + r))[1:] / (1 + r[:-1]))},
     ),

@@ -104,7 +104,8 @@ WINDOWS = {
         },
     ),
     "exponential average": Case(
-        ema, ema_back, [X6], {"off by one: start of an average weighted as the rest": lambda g, x: ema_back(g, x, 1 - DECAY)}
+        ema, ema_back, [X6], {"off by one: start of an average weighted as the rest":
+            lambda g, x: ema_back(g, x, 1 - DECAY)}
     ),
     "every second": Case(
         lambda x: x[1::2] ** 3, lambda g, x: put(x, slice(1, None, 2), 3 * g * x[1::2] ** 2), [X6],
@@ -138,17 +139,18 @@ SCATTERS = {
         [normal(3, 2)],
         {
             "duplicates: last use of a row": lambda g, table: np.stack([(g * (1 - np.tanh(table[ROWS]) ** 2))[
-                tuple(np.argwhere(ROWS == i)[-1])] for i in range(3)]),
+                tuple(np.argwhere(i == ROWS)[-1])] for i in range(3)]),
             "duplicates: averaged over uses": lambda g, table: put(
                 table, ROWS, g * (1 - np.tanh(table[ROWS]) ** 2)) / np.bincount(ROWS.ravel())[:, None],
         },
     ),
     "sum by segment": Case(
-        lambda x: np.stack([(x[SEGMENTS == i] ** 2).sum() for i in range(3)]), lambda g, x: 2 * g[SEGMENTS] * x, [X6],
+        lambda x: np.stack([(x[i == SEGMENTS] ** 2).sum() for i in range(3)]), lambda g, x: 2 * g[SEGMENTS] * x, [X6],
         {"duplicates: counts of segments divided out": lambda g, x: 2 * (g / np.bincount(SEGMENTS))[SEGMENTS] * x},
     ),
     "scattered sum": Case(
-        lambda v: put(np.zeros(5, v.dtype), IDS, v) ** 2, lambda g, v: 2 * g[IDS] * put(np.zeros(5), IDS, v)[IDS], [normal(4)],
+        lambda v: put(np.zeros(5, v.dtype), IDS, v) ** 2, lambda g, v: 2 * g[IDS] * put(np.zeros(5), IDS, v)[IDS],
+        [normal(4)],
         {"duplicates: own value for the sum in a place": lambda g, v: 2 * g[IDS] * v},
     ),
     "matrix entries by pairs": Case(
@@ -161,14 +163,16 @@ SCATTERS = {
     ),
     "two largest": Case(
         lambda x: np.sort(x)[-2:] ** 2, lambda g, x: put(x, np.argsort(x)[-2:], 2 * g * np.sort(x)[-2:]), [apart(5)],
-        {"permutation: largest two the other way round": lambda g, x: put(x, np.argsort(x)[:-3:-1], 2 * g * np.sort(x)[-2:])},
+        {"permutation: largest two the other way round":
+            lambda g, x: put(x, np.argsort(x)[:-3:-1], 2 * g * np.sort(x)[-2:])},
     ),
     "median": Case(
         np.median, lambda g, x: put(x, np.argsort(x)[2:4], g / 2), [apart(6)],
         {"off by one: lower middle of an even number": lambda g, x: put(x, np.argsort(x)[[2]], g)},
     ),
     "quantile": Case(
-        lambda x: 0.7 * np.sort(x)[1] + 0.3 * np.sort(x)[2], lambda g, x: put(x, np.argsort(x)[1:3], g * np.array([0.7, 0.3])),
+        lambda x: 0.7 * np.sort(x)[1] + 0.3 * np.sort(x)[2],
+        lambda g, x: put(x, np.argsort(x)[1:3], g * np.array([0.7, 0.3])),
         [apart(5, seed=1)],
         {"wrong input: quantile's weights swapped": lambda g, x: put(x, np.argsort(x)[1:3], g * np.array([0.3, 0.7]))},
     ),
@@ -199,7 +203,8 @@ TRANSPOSES = {
             np.einsum("kilj,kl->ij", g.reshape(2, 2, 2, 2), b), np.einsum("ikjl,ij->kl", g.reshape(2, 2, 2, 2), a))},
     ),
     "turned by 90 degrees": Case(
-        lambda x: np.rot90(x) * np.arange(16).reshape(4, 4), lambda g, x: np.rot90(g * np.arange(16).reshape(4, 4), -1), [X44],
+        lambda x: np.rot90(x) * np.arange(16).reshape(4, 4),
+        lambda g, x: np.rot90(g * np.arange(16).reshape(4, 4), -1), [X44],
         {"permutation: turned on, not back": lambda g, x: np.rot90(g * np.arange(16).reshape(4, 4))},
     ),
 }  # fmt: skip
@@ -224,11 +229,13 @@ CONVOLUTIONS = {
         },
     ),
     "strided filter": Case(
-        lambda x: unrolled(x)[::2] @ TAPS, lambda g, x: put(x, np.arange(0, 4, 2)[:, None] + np.arange(3), g[:, None] * TAPS), [X6],
+        lambda x: unrolled(x)[::2] @ TAPS,
+        lambda g, x: put(x, np.arange(0, 4, 2)[:, None] + np.arange(3), g[:, None] * TAPS), [X6],
         {"convolution: stride forgotten": lambda g, x: put(x, np.arange(2)[:, None] + np.arange(3), g[:, None] * TAPS)},
     ),
     "pooling": Case(
-        pooled, pooled_back, [apart(4, 4)], {"permutation: tiled for repeated in pooling": lambda g, x: pooled_back(g, x, tile=True)}
+        pooled, pooled_back, [apart(4, 4)],
+        {"permutation: tiled for repeated in pooling": lambda g, x: pooled_back(g, x, tile=True)}
     ),
     "reflected padding": Case(
         reflected, reflected_back, [X6],
@@ -238,7 +245,8 @@ CONVOLUTIONS = {
         },
     ),
     "zero padding": Case(
-        lambda x: np.pad(x, 1) * np.arange(36).reshape(6, 6), lambda g, x: (g * np.arange(36).reshape(6, 6))[1:-1, 1:-1], [X44],
+        lambda x: np.pad(x, 1) * np.arange(36).reshape(6, 6),
+        lambda g, x: (g * np.arange(36).reshape(6, 6))[1:-1, 1:-1], [X44],
         {"padding: cropped at one side": lambda g, x: (g * np.arange(36).reshape(6, 6))[2:, 2:]},
     ),
     "wrapped padding": Case(

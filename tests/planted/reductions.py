@@ -180,7 +180,8 @@ BROADCASTS = {
 COUNTS = {
     "sample standard deviation": Case(
         lambda x: np.std(x, ddof=1), std_back, [normal(6)],
-        {"ddof: n for n - 1 in std": lambda g, x: std_back(g, x, 0), "ddof: n - 2 for n - 1": lambda g, x: std_back(g, x, 2)},
+        {"ddof: n for n - 1 in std": lambda g, x: std_back(g, x, 0),
+            "ddof: n - 2 for n - 1": lambda g, x: std_back(g, x, 2)},
     ),
     "covariance": Case(
         covariance, lambda g, x, y: (g * centred(y) / (len(x) - 1), g * centred(x) / (len(x) - 1)),
@@ -209,7 +210,8 @@ COUNTS = {
         {"normaliser: all rows for those of a group": lambda g, x: g * np.where(np.arange(5) < 2, 1, np.cos(x)) / 5},
     ),
     "masked loss": Case(
-        lambda x: (np.cosh(x) * VALID).sum() / VALID.sum(), lambda g, x: g * np.sinh(x) * VALID / VALID.sum(), [normal(5)],
+        lambda x: (np.cosh(x) * VALID).sum() / VALID.sum(), lambda g, x: g * np.sinh(x) * VALID / VALID.sum(),
+            [normal(5)],
         {"mask: padding counts in the mean": lambda g, x: g * np.sinh(x) * VALID / VALID.size},
     ),
 }  # fmt: skip
@@ -219,14 +221,16 @@ LOSSES = {
         weighted_nll, weighted_nll_back, [normal(5, 3)],
         {
             "loss: divided by n, not by the weights": lambda g, x: weighted_nll_back(g, x, 5.0),
-            "loss: class weights of the wrong axis": lambda g, x: g * WEIGHTS * (softmax(x) - ONE_HOT) / WEIGHTS[LABELS].sum(),
+            "loss: class weights of the wrong axis":
+            lambda g, x: g * WEIGHTS * (softmax(x) - ONE_HOT) / WEIGHTS[LABELS].sum(),
         },
     ),
     "label smoothing": Case(
         smoothed, lambda g, x: g * (softmax(x) - 0.9 * ONE_HOT - 0.1 / 3) / len(x), [normal(5, 3, seed=1)],
         {
             "loss: smoothing left out": lambda g, x: g * (softmax(x) - ONE_HOT) / len(x),
-            "loss: smoothing over the other classes": lambda g, x: g * (softmax(x) - 0.9 * ONE_HOT - 0.05 * (1 - ONE_HOT)) / len(x),
+            "loss: smoothing over the other classes":
+            lambda g, x: g * (softmax(x) - 0.9 * ONE_HOT - 0.05 * (1 - ONE_HOT)) / len(x),
         },
     ),
     "focal loss": Case(
@@ -257,7 +261,8 @@ LOSSES = {
         lambda x, y: (softmax(x) * np.log(softmax(x) / softmax(y))).sum(),
         lambda g, x, y: (softmax_back(g * np.log(softmax(x) / softmax(y)), softmax(x)), g * (softmax(y) - softmax(x))),
         [normal(4), normal(4, seed=1)],
-        {"loss: KL the other way round": lambda g, x, y: (g * (softmax(x) - softmax(y)), g * (softmax(y) - softmax(x)))},
+        {"loss: KL the other way round":
+            lambda g, x, y: (g * (softmax(x) - softmax(y)), g * (softmax(y) - softmax(x)))},
     ),
     "mean squared error of a batch": Case(
         lambda x, y: ((x - y) ** 2).mean(), lambda g, x, y: (2 * g * (x - y) / x.size, 2 * g * (y - x) / x.size),
@@ -272,7 +277,8 @@ LOSSES = {
         lambda x: np.log1p(np.exp(-(x[:2, None] - x[2:]))).sum(), lambda g, x: put(x, slice(None, 2), -g * sigmoid(
             x[2:] - x[:2, None]).sum(axis=1)) + put(x, slice(2, None), g * sigmoid(x[2:] - x[:2, None]).sum(axis=0)),
         [normal(5, seed=3)],
-        {"detached: negatives of a ranking": lambda g, x: put(x, slice(None, 2), -g * sigmoid(x[2:] - x[:2, None]).sum(axis=1))},
+        {"detached: negatives of a ranking":
+            lambda g, x: put(x, slice(None, 2), -g * sigmoid(x[2:] - x[:2, None]).sum(axis=1))},
     ),
 }  # fmt: skip
 

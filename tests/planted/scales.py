@@ -1,4 +1,4 @@
-"""Very large and very small numbers, errors in the last digits, one wrong element of many, float32, and large offsets."""
+"""Very large and very small numbers, errors in the last digits, one wrong element of many, float32, large offsets."""
 
 from __future__ import annotations
 
@@ -176,10 +176,12 @@ DIGITS = {
         {"last digits: pi is 3.1415926": lambda g, x: -3.1415926 * g * np.sin(np.pi * x)},
     ),
     "log2": Case(
-        np.log2, lambda g, x: g / (x * np.log(2)), [P4], {"last digits: log 2 is 0.6931472": lambda g, x: g / (0.6931472 * x)}
+        np.log2, lambda g, x: g / (x * np.log(2)), [P4],
+        {"last digits: log 2 is 0.6931472": lambda g, x: g / (0.6931472 * x)}
     ),
     "normal density": Case(
-        lambda x: np.exp(-x * x / 2) / np.sqrt(2 * np.pi), lambda g, x: -g * x * np.exp(-x * x / 2) / np.sqrt(2 * np.pi), [X4],
+        lambda x: np.exp(-x * x / 2) / np.sqrt(2 * np.pi),
+        lambda g, x: -g * x * np.exp(-x * x / 2) / np.sqrt(2 * np.pi), [X4],
         {"last digits: 0.39894 of the normal density": lambda g, x: -0.39894 * g * x * np.exp(-x * x / 2)},
     ),
     "60 elements": Case(
@@ -231,11 +233,14 @@ SINGLE = {
             softmax(x).astype(np.float32).astype(float) - (softmax(x) ** 2).sum())},
     ),
     "sum of 4000": Case(
-        lambda x, b: ((x + b) ** 2).sum(), lambda g, x, b: (2 * g * (x + b), 2 * g * (x + b).sum()), [MANY, np.array(0.3)],
-        {"float32: sum of a bias": lambda g, x, b: (2 * g * (x + b), (2 * g * (x + b)).sum(dtype=np.float32).astype(float))},
+        lambda x, b: ((x + b) ** 2).sum(), lambda g, x, b: (2 * g * (x + b), 2 * g * (x + b).sum()),
+            [MANY, np.array(0.3)],
+        {"float32: sum of a bias":
+            lambda g, x, b: (2 * g * (x + b), (2 * g * (x + b)).sum(dtype=np.float32).astype(float))},
     ),
     "arctan of a product": Case(
-        lambda x, y: np.arctan(x * y), lambda g, x, y: (g * y / (1 + (x * y) ** 2), g * x / (1 + (x * y) ** 2)), [X4, P4],
+        lambda x, y: np.arctan(x * y), lambda g, x, y: (g * y / (1 + (x * y) ** 2), g * x / (1 + (x * y) ** 2)),
+            [X4, P4],
         {"float32: gradients of that dtype": lambda g, x, y: (
             np.float32(g * y / (1 + (x * y) ** 2)), np.float32(g * x / (1 + (x * y) ** 2)))},
     ),
@@ -248,7 +253,8 @@ SINGLE = {
 OFFSETS = {
     "1e6 + 1e-8 sin": Case(
         lambda y: offset_sin(y).sum(), lambda g, y: 1e-8 * g * np.cos(y), [X4],
-        {"offset: sign of 1e-8 beside 1e6": lambda g, y: -1e-8 * g * np.cos(y), "offset: zero of 1e-8 beside 1e6": lambda g, y: 0 * y},
+        {"offset: sign of 1e-8 beside 1e6": lambda g, y: -1e-8 * g * np.cos(y),
+            "offset: zero of 1e-8 beside 1e6": lambda g, y: 0 * y},
         lambda y: 1e-8 * np.sin(y).sum(),
     ),
     "1e6 + sin": Case(
@@ -279,7 +285,8 @@ OFFSETS = {
     ),
     "Hilbert solve": Case(
         lambda b: np.linalg.solve(HILBERT, b), lambda g, b: np.linalg.solve(HILBERT, g), [normal(5)],
-        {"last digits: a ridge of 1e-9 in a Hilbert solve": lambda g, b: np.linalg.solve(HILBERT + 1e-9 * np.eye(5), g)},
+        {"last digits: a ridge of 1e-9 in a Hilbert solve":
+            lambda g, b: np.linalg.solve(HILBERT + 1e-9 * np.eye(5), g)},
     ),
     "cos of 1e5": Case(
         lambda x: np.cos(x).sum(), lambda g, x: -g * np.sin(x), [1e5 + X4],

@@ -1,4 +1,4 @@
-"""What is kept between calls, changed in place, cut off, or not linear in the upstream; and derivatives of derivatives."""
+"""What is kept between calls, changed in place, cut off, or not linear; and derivatives of derivatives."""
 
 from __future__ import annotations
 
@@ -109,7 +109,11 @@ def sorts(g: Array, x: Array) -> Array:
 def hessian_product(x: Array, v: Array, own: float = 1.0, mixed: float = 1.0) -> Array:
     """Return the second derivative of sum(x)**2 * sum(sin x) times v."""
     s, r = x.sum(), np.sin(x).sum()
-    return (2 * r * v.sum() + 2 * mixed * s * (np.cos(x) @ v)) + 2 * mixed * s * v.sum() * np.cos(x) - own * s * s * np.sin(x) * v
+    return (
+        (2 * r * v.sum() + 2 * mixed * s * (np.cos(x) @ v))
+        + 2 * mixed * s * v.sum() * np.cos(x)
+        - own * s * s * np.sin(x) * v
+    )
 
 
 def slope_of(x: Array) -> Array:
@@ -120,7 +124,9 @@ def softmax_slope(x: Array, g: Array) -> Array:
     return softmax_back(g, softmax(x))
 
 
-def softmax_slope_back(u: Array, x: Array, g: Array, through: float = 1.0, upstream: bool = True) -> tuple[Array, Array]:
+def softmax_slope_back(
+    u: Array, x: Array, g: Array, through: float = 1.0, upstream: bool = True
+) -> tuple[Array, Array]:
     """Pass back through the backward pass of softmax, which depends on x through p and is linear in g."""
     p = softmax(x)
     dp = u * (g - g @ p) - (u @ p) * g * through
@@ -181,7 +187,8 @@ IN_PLACE = {
     "centred": Case(
         lambda x: x - x.mean(), lambda g, x: g - g.mean(), [X5], {"in place: centres its input": normalises}
     ),
-    "x y, split": Case(np.multiply, lambda g, x, y: (g * y, g * x), [X5, P5], {"in place: zeroes where x is negative": zeroes}),
+    "x y, split": Case(np.multiply, lambda g, x, y: (g * y, g * x), [X5, P5],
+        {"in place: zeroes where x is negative": zeroes}),
     "x exp(y)": Case(
         lambda x, y: x * np.exp(y), lambda g, x, y: (g * np.exp(y), g * x * np.exp(y)), [X5, P5 / 2],
         {"in place: upstream reused for the first gradient": doubles_upstream},
@@ -207,8 +214,9 @@ UPSTREAM = {
         np.tan, lambda g, x: g / np.cos(x) ** 2, [X23],
         {
             "clipped: each element to 1": lambda g, x: np.clip(g / np.cos(x) ** 2, -1, 1),
-            "clipped: to the norm 1, if above": lambda g, x: g / np.cos(x) ** 2 / max(1, np.sqrt(((g / np.cos(x) ** 2) ** 2).sum())),
-            "clipped: gradients below 1e-3 of the largest": lambda g, x: np.where(
+            "clipped: to the norm 1, if above":
+            lambda g, x: g / np.cos(x) ** 2 / max(1, np.sqrt(((g / np.cos(x) ** 2) ** 2).sum())),
+            "clipped: those below 0.3 of the largest": lambda g, x: np.where(
                 np.abs(g / np.cos(x) ** 2) < 0.3 * np.abs(g / np.cos(x) ** 2).max(), 0, g / np.cos(x) ** 2),
         },
     ),
@@ -228,7 +236,8 @@ UPSTREAM = {
 
 DETACHED = {
     "x over its sum": Case(
-        lambda x: x / x.sum(), lambda g, x: (g - (g * x).sum() / x.sum()) / x.sum(), [P5], {"detached: the sum": lambda g, x: g / x.sum()}
+        lambda x: x / x.sum(), lambda g, x: (g - (g * x).sum() / x.sum()) / x.sum(), [P5],
+        {"detached: the sum": lambda g, x: g / x.sum()}
     ),
     "log of a mean of exponentials": Case(
         lambda x, t: t * np.log(np.exp(x / t).mean()),
@@ -237,7 +246,8 @@ DETACHED = {
         {"detached: temperature inside": lambda g, x, t: (g * softmax(x / t), g * np.log(np.exp(x / t).mean()))},
     ),
     "gate by itself": Case(
-        lambda x: x * sigmoid(5 * x.sum()), lambda g, x: g * sigmoid(5 * x.sum()) + 5 * (g @ x) * sigmoid(5 * x.sum()) * sigmoid(
+        lambda x: x * sigmoid(5 * x.sum()),
+        lambda g, x: g * sigmoid(5 * x.sum()) + 5 * (g @ x) * sigmoid(5 * x.sum()) * sigmoid(
             -5 * x.sum()), [X5 / 5],
         {"detached: the gate": lambda g, x: g * sigmoid(5 * x.sum())},
     ),
@@ -247,7 +257,8 @@ DETACHED = {
         {"detached: a baseline": lambda g, x: g * (1 + x - x.mean()) * np.exp(x)},
     ),
     "straight through": Case(
-        lambda x: np.round(x * 4) / 4 + x**2, lambda g, x: 2 * g * x, [X5], {"detached: not: rounding passed straight through": lambda g, x: g * (1 + 2 * x)}
+        lambda x: np.round(x * 4) / 4 + x**2, lambda g, x: 2 * g * x, [X5],
+        {"upstream: passed straight through a rounding": lambda g, x: g * (1 + 2 * x)}
     ),
 }  # fmt: skip
 
@@ -263,7 +274,8 @@ SECOND = {
         softmax_slope, softmax_slope_back, [X5, P5],
         {
             "second order: p in the sum of softmax'": lambda u, x, g: softmax_slope_back(u, x, g, 0.0),
-            "second order: by the upstream, as if elementwise": lambda u, x, g: softmax_slope_back(u, x, g, upstream=False),
+            "second order: by the upstream, as if elementwise":
+            lambda u, x, g: softmax_slope_back(u, x, g, upstream=False),
         },
     ),
     "penalty on a gradient": Case(
