@@ -11,7 +11,7 @@ import mutations
 import numpy as np
 import pytest
 from planted import BUGS, CORRECT, Bug
-from planted.compositions import FAMILIES, composition
+from planted.compositions import FAMILIES, KNOWN, composition
 from planted.tables import RULE_BUGS, RuleBug
 from planted.truth import how_right, how_wrong
 
@@ -100,6 +100,14 @@ def test_a_rule_that_is_wrong_in_the_second_order_is_caught(bug: RuleBug, monkey
     assert run(2).verdict == "fail"
 
 
+@pytest.mark.parametrize("name", KNOWN)
+def test_known_false_alarms_are_none(name: str) -> None:
+    for seed in range(3):
+        f, inputs = KNOWN[name](np.random.default_rng(seed))
+        report = gradcheck(f, inputs, raise_on_fail=False)
+        assert report.verdict != "fail", report
+
+
 def assert_compositions_pass(seeds: range) -> None:
     def run(seed: int) -> Report:
         _, _, f, inputs = composition(seed)
@@ -111,7 +119,7 @@ def assert_compositions_pass(seeds: range) -> None:
 
 
 def test_the_checker_calls_no_composition_wrong() -> None:
-    assert_compositions_pass(range(20_000, 20_300))
+    assert_compositions_pass(range(20_000, 20_200))
 
 
 @pytest.mark.slow

@@ -289,6 +289,36 @@ FAMILIES: dict[str, tuple[Function, float]] = {
 """The families, and which share of all compositions each has."""
 
 
+def normal(rng: Rng, *shape: int) -> Array:
+    return np.asarray(rng.normal(size=shape))
+
+
+KNOWN: dict[str, Callable[[Rng], tuple[Function, Any]]] = {
+    "sum of a LayerNorm": lambda rng: (lambda x: nn.LayerNorm(5, dtype=np.float64)(x).sum(), normal(rng, 3, 5)),
+    "sum of a BatchNorm1d": lambda rng: (lambda x: nn.BatchNorm1d(3, dtype=np.float64)(x).sum(), normal(rng, 5, 3)),
+    "sum of what is centred": lambda rng: (lambda x: (x - x.mean()).sum(), normal(rng, 6)),
+    "Linear and BatchNorm1d": lambda rng: (
+        lambda model, x=normal(rng, 8, 5): model(x).sum(),
+        nn.Sequential(nn.Linear(5, 6, rng=rng, dtype=np.float64), nn.BatchNorm1d(6, dtype=np.float64)),
+    ),
+    "loss of Linear and BatchNorm1d": lambda rng: (
+        lambda model, x=normal(rng, 8, 5): F.cross_entropy(model(x), np.arange(8) % 6),
+        nn.Sequential(nn.Linear(5, 6, rng=rng, dtype=np.float64), nn.BatchNorm1d(6, dtype=np.float64)),
+    ),
+    "float32 inside": lambda rng: (
+        lambda x: np.sin(x.astype(np.float32)).astype(np.float64) * np.arange(1, 5), normal(rng, 4)),
+    "log(1 + exp(x)) near -30": lambda rng: (lambda x: np.log(1 + np.exp(x)).sum(), normal(rng, 4) - 30),
+    "(1e8 + sin x) - 1e8": lambda rng: (lambda x: ((1e8 + np.sin(x)) - 1e8).sum(), normal(rng, 4)),
+    "Hilbert solve": lambda rng: (
+        lambda b: np.linalg.solve(1 / (np.arange(8)[:, None] + np.arange(8) + 1.0), b).sum(), normal(rng, 8)),
+    "sin of two rates": lambda rng: (lambda x: (np.sin(x) + 1e-9 * np.sin(1e4 * x)).sum(), normal(rng, 4)),
+    "two kinks at once": lambda rng: (
+        lambda x, y: np.clip(np.maximum(x, y), -1, 1), [np.array([1.0, -1.0, *normal(rng, 2)])] * 2),
+    "maximum of many": lambda rng: (lambda x: np.max(x), np.round(normal(rng, 5))),
+}  # fmt: skip
+"""Correct functions that checkers have called wrong."""
+
+
 def gradients(f: Function, arrays: Sequence[Array]) -> list[Array]:
     xs = [Tensor(a, requires_grad=True) for a in arrays]
     y = f(*xs)
