@@ -75,9 +75,10 @@ def test_what_is_taken_for_a_bug_is(bug: Bug) -> None:
         assert way == "at x" or (way == "as a law" and bug.kind in BY_LAW)
 
 
-def test_the_checker_catches_the_bugs() -> None:
+@pytest.mark.parametrize("every", [2, pytest.param(1, marks=pytest.mark.slow)])
+def test_the_checker_catches_the_bugs(every: int) -> None:
     """The rest is unresolved, or passes with a note, as where one of many elements is not looked at."""
-    reports = verdicts((bug.name, functools.partial(check, bug)) for bug in BUGS)
+    reports = verdicts((bug.name, functools.partial(check, bug)) for bug in BUGS[::every])
     counts = Counter(r.verdict for r in reports.values())
     print(dict(counts), those(reports, "pass", "unresolved"), sep="\n")
     silent = {name: r for name, r in reports.items() if r.verdict == "pass" and not r.notes}
@@ -109,17 +110,14 @@ def test_known_false_alarms_are_none(name: str) -> None:
 
 
 def assert_compositions_pass(seeds: range) -> None:
-    def run(seed: int) -> Report:
-        _, _, f, inputs = composition(seed)
-        return gradcheck(f, inputs, raise_on_fail=False)
-
-    names = {repr(composition(seed)): seed for seed in seeds}
-    assert {name.split(", ", 1)[1] for name in names} == set(FAMILIES)
-    assert_never_wrong(verdicts((name, functools.partial(run, seed)) for name, seed in names.items()))
+    drawn = [composition(seed) for seed in seeds]
+    assert {c.family for c in drawn} == set(FAMILIES)
+    check = lambda c: gradcheck(c.f, c.inputs, raise_on_fail=False)
+    assert_never_wrong(verdicts((repr(c), functools.partial(check, c)) for c in drawn))
 
 
 def test_the_checker_calls_no_composition_wrong() -> None:
-    assert_compositions_pass(range(20_000, 20_200))
+    assert_compositions_pass(range(20_000, 20_120))
 
 
 @pytest.mark.slow
