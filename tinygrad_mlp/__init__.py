@@ -29,7 +29,11 @@ from .jit import jit as jit
 from .nn import functional as functional, optim as optim
 from .rules.table import annotate as annotate, primitive as primitive, vjp as vjp
 from .tools.anomaly import detect_anomaly as detect_anomaly
-from .tools.gradcheck import GradcheckError as GradcheckError, gradcheck as gradcheck
+from .tools.gradcheck import (
+    GradcheckError as GradcheckError,
+    assert_gradcheck as assert_gradcheck,
+    gradcheck as gradcheck,
+)
 from .train import data as data, metrics as metrics
 from .train.data import (
     load_mnist as load_mnist,

@@ -1,0 +1,187 @@
+"""The outcome of a check: text, a picture in a notebook, a table of data, an error."""
+
+from __future__ import annotations
+
+import html
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+SEVERITY = ("pass", "unresolved", "fail")
+COLOURS = {"pass": "#1a7f37", "unresolved": "#9a6700", "fail": "#cf222e"}
+NUMBERS = ("x", "analytic", "numeric", "rel. error", "estimated")
+"""The columns of the table that hold numbers."""
+
+
+class GradcheckError(AssertionError):
+    """A gradient is wrong, or cannot be told from a wrong one: the text and ``report`` say where, and how it looks."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__(str(report))
+        self.report = report
+
+
+class Element(NamedTuple):
+    """One derivative that was checked: by the element ``at`` of an input, or along a random direction (None).
+
+    ``estimate`` is the estimated error of ``numeric``, and ``scale`` what it and the difference are relative to. Where
+    x is on a kink, ``kink`` holds the outermost slopes nearby, and ``numeric`` what is nearest to ``analytic`` between.
+    Derivatives below ``faint`` could not have been seen, and analytic ones below ``rounding`` are no more than that.
+    ``precision`` is that of the function, where it is less than that of its dtype and has limited the check.
+    """
+
+    input: str
+    shape: tuple[int, ...]
+    at: tuple[int, ...] | None
+    x: float
+    analytic: float
+    numeric: float
+    estimate: float
+    scale: float
+    step: float
+    kink: tuple[float, float] | None
+    verdict: str
+    faint: float = 0.0
+    rounding: float = 0.0
+    precision: float = 0.0
+
+    @property
+    def error(self) -> float:
+        """The difference of the two derivatives, relative to ``scale``."""
+        return abs(self.analytic - self.numeric) / (self.scale or 1.0)
+
+    def columns(self) -> dict[str, Any]:
+        """Return the element as a row of the table, by the names of its columns."""
+        place = "direction" if self.at is None else list(self.at)
+        kink = f", kink from {self.kink[0]:.6g} to {self.kink[1]:.6g}" if self.kink else ""
+        numbers = self.x, self.analytic, self.numeric, self.error, self.estimate / (self.scale or 1.0)
+        names = dict(zip(NUMBERS, numbers, strict=True))
+        return {"input": self.input, "shape": self.shape, "element": place, **names, "verdict": self.verdict + kink}
+
+    def texts(self) -> list[str]:
+        """Return the columns as texts, the two derivatives with the digits in which they differ."""
+        seen = -math.log10(self.error) if 0 < self.error < 1 else 7 if self.error else 9
+        digits = min(17, max(9, math.ceil(seen) + 2))
+        formats = dict(zip(NUMBERS, (".6g", f".{digits}g", f".{digits}g", ".1e", ".1e"), strict=True))
+        return [format(v, formats[k]) if k in formats else str(v) for k, v in self.columns().items()]
+
+    def badness(self) -> tuple[int, float]:
+        """Return what to sort by: the verdict, then the relative error."""
+        return SEVERITY.index(self.verdict), self.error if math.isfinite(self.error) else math.inf
+
+
+@dataclass(repr=False)
+class Report:
+    """The outcome of a check: true if all is well; printed, a table and, if not, a diagnosis.
+
+    Attributes:
+        elements: every `Element` that was checked.
+        problems: what is wrong apart from numbers, and what the pattern of wrong numbers suggests.
+        notes: what is worth knowing without being wrong.
+        summary: what was done, in a line: method, evaluations, seconds, seed.
+        rerun: the call that repeats the check.
+    """
+
+    elements: list[Element]
+    problems: list[str]
+    notes: list[str]
+    summary: str
+    rerun: str
+
+    @property
+    def verdict(self) -> str:
+        """The worst verdict of all: "pass", "unresolved" or "fail"."""
+        return "fail" if self.problems else max((e.verdict for e in self.elements), key=SEVERITY.index)
+
+    @property
+    def ok(self) -> bool:
+        """Whether every derivative passed and there is no problem."""
+        return self.verdict == "pass"
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+    @property
+    def rows(self) -> list[Element]:
+        """The worst element of each input: the table."""
+        groups = itertools.groupby(self.elements, key=lambda e: e.input)
+        return [max(group, key=Element.badness) for _, group in groups]
+
+    @property
+    def worst(self) -> list[Element]:
+        """The elements that did not pass, the worst first."""
+        return sorted((e for e in self.elements if e.verdict != "pass"), key=Element.badness, reverse=True)
+
+    def _texts(self) -> list[str]:
+        return [*(f"problem: {text}" for text in self.problems), *(f"note: {text}" for text in self.notes)]
+
+    def __str__(self) -> str:
+        bad = ["", "the worst:", *_aligned(self.worst[:5])] if self.worst else []
+        rerun = [] if self.ok else ["", f"rerun: {self.rerun}"]
+        head = [f"gradcheck: {self.verdict}; {self.summary}", *self._texts()]
+        return "\n".join([*head, "", *_aligned(self.rows), *bad, *rerun])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return "".join(self._html())
+
+    def _html(self) -> Iterator[str]:
+        yield f'<p><b style="color:{COLOURS[self.verdict]}">gradcheck: {self.verdict}</b></p>'
+        yield from (f"<p>{html.escape(text)}</p>" for text in self._texts())
+        yield from _table("the worst derivative of each input", self.rows)
+        if self.worst:
+            yield from _table("the worst of all", self.worst[:5])
+        yield f"<p><small>{html.escape(self.summary)}<br>rerun: <code>{html.escape(self.rerun)}</code></small></p>"
+
+    def to_dataframe(self) -> Any:
+        """Return the table as a pandas DataFrame: a row for each input, with numbers as numbers."""
+        import pandas
+
+        return pandas.DataFrame([e.columns() for e in self.rows])
+
+
+def notes_on(elements: Sequence[Element], rtol: float) -> list[str]:
+    """Return how far the check reached where it passed without reaching all: by input."""
+    largest, notes = max((abs(e.numeric) for e in elements), default=0.0), []
+    for name, group in itertools.groupby(
+        (e for e in elements if e.verdict == "pass" and not e.kink), lambda e: e.input
+    ):
+        passed = list(group)
+        hidden = [e.faint for e in passed if abs(e.analytic) <= e.faint and e.faint > _least(e, rtol * largest)]
+        rough = max(e.precision for e in passed)
+        if hidden:
+            notes.append(f"{name}: {len(hidden)} derivatives are so small that only one above {max(hidden):.1e} shows")
+        if rough:
+            notes.append(f"{name}: the function is precise to {rough:.0e} only, and was checked as far as that allows")
+    return notes
+
+
+def _least(e: Element, visible: float) -> float:
+    """Return below what size nothing is expected of an element: rounding, or what is small beside the others."""
+    return visible if abs(e.analytic) <= e.rounding else 0.0
+
+
+def _header() -> list[str]:
+    return ["input", "shape", "element", *NUMBERS, "verdict"]
+
+
+def _aligned(elements: Sequence[Element]) -> list[str]:
+    """Return a table of elements as lines, texts to the left and numbers to the right."""
+    rows = [_header(), *(e.texts() for e in elements)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    signs = [">" if name in NUMBERS else "<" for name in rows[0]]
+    return ["  ".join(map("{:{}{}}".format, row, signs, widths)).rstrip() for row in rows]
+
+
+def _table(caption: str, elements: Sequence[Element]) -> Iterator[str]:
+    """Yield a table of elements as HTML, the verdicts in colour."""
+    yield f'<table><caption style="text-align:left">{caption}</caption><tr>'
+    yield from (f"<th>{name}</th>" for name in _header())
+    for e in elements:
+        *cells, verdict = (html.escape(text) for text in e.texts())
+        yield "</tr><tr>" + "".join(f'<td style="text-align:right">{cell}</td>' for cell in cells)
+        yield f'<td style="text-align:left;color:{COLOURS[e.verdict]}">{verdict}</td>'
+    yield "</tr></table>"
