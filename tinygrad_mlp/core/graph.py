@@ -116,7 +116,7 @@ def backpropagate(
             t = order.pop()
             if (g := gradients.complete(t)) is None:
                 continue
-            if any(hook.retains for hook in t._hooks) if wanted is None else t in wanted:
+            if t in wanted if wanted is not None else t._hooks and any(hook.retains for hook in t._hooks):
                 results[t] = gradients.given(t, g)
             used = _differentiate(t, g, gradients, leading)
             if used and not (retain_graph or create_graph):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -24,18 +24,18 @@ _NONE: dict[str, Any] = {}
 
 def _unary(function: Any, doc: str | None = None) -> Callable[[Any], Tensor]:
     def method(self: Any) -> Tensor:
-        return cast("Tensor", self._apply(function, (self,), _NONE))
+        return self._apply(function, (self,), _NONE)
 
     method.__name__, method.__doc__ = function.__name__, doc
     return method
 
 
 def _binary(function: Any) -> Callable[[Any, Any], Tensor]:
-    return lambda self, other: cast("Tensor", self._apply(function, (self, other), _NONE))
+    return lambda self, other: self._apply(function, (self, other), _NONE)
 
 
 def _reflected(function: Any) -> Callable[[Any, Any], Tensor]:
-    return lambda self, other: cast("Tensor", self._apply(function, (other, self), _NONE))
+    return lambda self, other: self._apply(function, (other, self), _NONE)
 
 
 def _compared(function: Any) -> Callable[[Any, object], Any]:
@@ -45,7 +45,7 @@ def _compared(function: Any) -> Callable[[Any, object], Any]:
 
 
 def _in_place(function: Any) -> Callable[[Any, Any], Tensor]:
-    return lambda self, other: cast("Tensor", self._updated(function(self, other)))
+    return lambda self, other: self._updated(function(self, other))
 
 
 class ArrayMethods:
@@ -53,9 +53,9 @@ class ArrayMethods:
 
     __slots__ = ()
 
-    _apply: ClassVar[Callable[..., Tensor]]
-    _call: ClassVar[Callable[..., Tensor]]
-    _assign: ClassVar[Callable[..., Tensor]]
+    _apply: ClassVar[Callable[..., Any]]
+    _call: ClassVar[Callable[..., Any]]
+    _assign: ClassVar[Callable[..., Any]]
 
     __hash__ = object.__hash__
 

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from ..checks import as_numbers
 from ..errors import DtypeError, GraphError, NoRuleError, ShapeError, attempt, describe
 from ..rules.shapes import astype
-from ..rules.table import constant_operand, find
+from ..rules.table import Rule, constant_operand, find
 from .graph import Node, backpropagate
 from .methods import ArrayMethods
 from .tracer import IDLE, mode
@@ -46,7 +46,7 @@ def apply(function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[s
 
     Raises `NoRuleError` for a function without a rule, `ShapeError`, with all shapes, for operands that do not fit.
     """
-    rule = find(function)
+    rule, tracer = find(function), mode.tracer
     arrays, inputs, parents, reads = [], [], [], []
     for i, a in enumerate(args):
         if isinstance(a, Tensor):
@@ -62,32 +62,37 @@ def apply(function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[s
         inputs.append(a)
     if keywords and any(isinstance(k, Tensor) for k in keywords.values()):
         raise NoRuleError(f"{rule.name}: a Tensor as keyword would lose its gradient; pass it by position")
-    tracer = mode.tracer
     if tracer is IDLE:
         out = attempt(rule.name, rule.forward, arrays, keywords)
     else:
         out = tracer.compute(rule, arrays, inputs, keywords)
     if type(out) is not np.ndarray:
-        if rule.kind == "constant" and isinstance(out, (tuple, list)):
+        if isinstance(out, (tuple, list)):  # of a constant function, such as nonzero
             return type(out)([wrap(np.asarray(part)) for part in out])
         out = np.asarray(out)
     result = wrap(out)
-    if rule.view and isinstance(inputs[0], Tensor) and np.may_share_memory(out, arrays[0]):
+    if rule.view and isinstance(inputs[0], Tensor) and np.may_share_memory(result._data, arrays[0]):
         result._version = version_of(inputs[0])
-    if not parents:
+    if parents:
+        _connect(result, rule, inputs, arrays, parents, keywords, reads)
+    else:
         result._cut = next((a._cut for a in inputs if isinstance(a, Tensor) and a._cut), None)
-    elif rule.kind == "constant" or out.dtype.kind in "biu":
-        result._cut = rule.name
-    elif mode.grad_enabled:
-        if out.dtype.kind != "f":
-            raise DtypeError(f"{rule.name} gives {out.dtype}, which carries no gradient; use float32/float64 operands")
-        if rule.linear:  # its rules read labels and indices, if anything
-            reads = [r for r in reads if not r[0]._requires_grad]
-        result._node = Node(rule, inputs, arrays, parents, keywords, reads)
-        result._requires_grad = True
     if tracer is not IDLE:
         tracer.op(rule, inputs, keywords, result)
     return result
+
+
+def _connect(result: Tensor, rule: Rule, inputs: Any, arrays: Any, parents: Any, keywords: Any, reads: Any) -> None:
+    """Make a result part of the graph, unless it is constant, or no graph is kept."""
+    dtype = result._data.dtype
+    if rule.kind == "constant" or dtype.kind in "biu":
+        result._cut = rule.name
+    elif mode.grad_enabled:
+        if dtype.kind != "f":
+            raise DtypeError(f"{rule.name} gives {dtype}, which carries no gradient; use float32/float64 operands")
+        if rule.linear:  # its rules read labels and indices, if anything
+            reads = [r for r in reads if not r[0]._requires_grad]
+        result._node, result._requires_grad = Node(rule, inputs, arrays, parents, keywords, reads), True
 
 
 def assign(target: Tensor, value: Any) -> Tensor:
