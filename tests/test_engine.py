@@ -66,6 +66,31 @@ def test_chain_at_second_order_is_deleted_too() -> None:
         assert dead() is None
 
 
+def test_chain_of_5_000_is_no_depth_for_any_tool() -> None:
+    def chain(t: Any) -> Any:
+        for _ in range(5_000):
+            t = t * 1.0001
+        return (t * t).sum()
+
+    x = leaf([0.1, 0.2])
+    slope = 2 * 1.0001**10_000
+    y = chain(x)
+    assert len(repr(y)) < 100
+    assert len(tg.draw(y).dot) > 5_000
+    y.backward(create_graph=True)
+    np.testing.assert_allclose(array(x.grad), slope * array(x), rtol=1e-9)
+    x.zero_grad()
+    np.testing.assert_allclose(array(tg.hessian(chain, x)), slope * np.eye(2), rtol=1e-9)
+    np.testing.assert_allclose(array(tg.hvp(chain, x, np.ones(2))), [slope, slope], rtol=1e-9)
+    assert tg.gradcheck(chain, x)
+    with tg.detect_anomaly():
+        chain(x).backward()
+    step = tg.jit(lambda t: (x.zero_grad(), loss := chain(x * t), loss.backward(), loss)[-1])
+    for _ in range(3):
+        step(np.ones(2))
+    np.testing.assert_allclose(array(x.grad), slope * array(x), rtol=1e-9)
+
+
 def test_wide_graph() -> None:
     x = leaf(2.0)
     parts = [x * i for i in range(5_000)]

@@ -130,23 +130,25 @@ def attempt(name: str, function: Callable[..., Any], args: Sequence[Any], keywor
     try:
         return function(*args, **keywords)
     except Exception as error:
-        if type(error).__module__ == __name__ or error.__cause__ is not None:  # explained already
+        if type(error).__module__ == __name__ or "explained" in vars(error):
             raise
         for raised, kind, reason, hint in _REASONS:
             if isinstance(error, raised) and re.search(reason, str(error), re.IGNORECASE):
-                raise kind(_explained(name, args, keywords, error, kind, hint)) from error
+                raise _explained(name, args, keywords, error, kind, hint) from error
         raise
 
 
 def _explained(
     name: str, args: Sequence[Any], keywords: Mapping[str, Any], error: Exception, kind: type[Exception], hint: str
-) -> str:
-    """Return an error of NumPy in words of this package."""
+) -> Exception:
+    """Return an error of NumPy in words of this package, marked as such."""
     call = ", ".join([*map(describe, args), *(f"{k}={describe(v)}" for k, v in keywords.items() if k != "ends")])
     shapes = [tuple(a.shape) for a in args if isinstance(getattr(a, "shape", None), tuple)]
     clash = _clash(name, shapes, str(error)) if kind is ShapeError else ""
     reason = str(error).strip().rstrip(".") or type(error).__name__
-    return f"{name}({call}): {clash or (f'{reason}; {hint}' if hint else reason)}"
+    result = kind(f"{name}({call}): {clash or (f'{reason}; {hint}' if hint else reason)}")
+    vars(result)["explained"] = True
+    return result
 
 
 _Reason = tuple[type[Exception], type[Exception], str, str]

@@ -149,10 +149,9 @@ class Tensor(ArrayMethods):
 
     def __init__(self, data: ArrayLike, requires_grad: bool = False, name: str | None = None) -> None:
         array = data._data if isinstance(data, Tensor) else as_numbers(data)
-        self._data, self._node, self._version, self._cut = array, None, [0], None
-        self._requires_grad, self._grad, self._hooks, self.name = False, None, (), name
-        if isinstance(data, Tensor):
-            self._version = version_of(data)
+        self._data, self._node, self._cut, self._grad, self._hooks = array, None, None, None, ()
+        self._requires_grad, self.name = False, name
+        self._version = version_of(data) if isinstance(data, Tensor) else [0]
         if requires_grad:
             self.requires_grad = True
 
