@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.char  # NumPy then knows their functions, as it does wherever a library has imported them
 import numpy.fft
 import numpy.polynomial
+import options
 import pytest
 from draws import Array, calls_of, name_of, results
 from numpy.testing.overrides import get_overridable_numpy_array_functions, get_overridable_numpy_ufuncs
@@ -73,6 +75,36 @@ def test_a_function_of_others_is_refused() -> None:
     for method, args in {"accumulate": (t,), "outer": (t, t), "reduceat": (t, [0]), "at": (t, [0], 1.0)}.items():
         with pytest.raises(NoRuleError, match=f"add.{method} has no derivative rule"):
             getattr(np.add, method)(*args)
+
+
+def assert_nothing_wrong(function: Function, pairs: bool) -> None:
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        counts, lines = options.table([function], pairs)
+    assert not counts[function]["wrong"], "\n".join(lines[:10])
+
+
+@pytest.mark.parametrize("function", ALL, ids=name_of)
+def test_every_option_is_as_in_numpy_or_refused(function: Function) -> None:
+    assert_nothing_wrong(function, pairs=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("function", ALL, ids=name_of)
+def test_all_pairs_of_options_are_as_in_numpy_or_refused(function: Function) -> None:
+    assert_nothing_wrong(function, pairs=True)
+
+
+def test_the_table_sees_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind, mend in {
+        "slope": lambda x, axis=None, keepdims=False: np.median(x.detach().numpy(), axis, keepdims=keepdims),
+        "NumPy": lambda x, axis=None, keepdims=False: x.mean(axis=axis, keepdims=keepdims),
+        "raises": lambda x, axis=None, keepdims=False: {}["key"],
+    }.items():
+        monkeypatch.setattr(RULES[np.median], "forward", mend)
+        counts, lines = options.table([np.median], pairs=False)
+        assert counts[np.median]["wrong"] > 20
+        assert any(kind in line for line in lines)
 
 
 def differentiable(function: Function) -> bool:

@@ -248,6 +248,7 @@ BEYOND: list[Row] = [
     ("trapezoid_of_a_stretched_step", lambda y, dx: np.trapezoid(y, dx=dx, axis=0), [[[1, 2], [3, 4]], [1, 2]], [2, 6],
      [[[0.5, 1], [0.5, 1]], [2, 3]]),
     ("det_of_zeros", np.linalg.det, [np.zeros((3, 3))], 0, [np.zeros((3, 3))]),
+    ("det_of_infinity", np.linalg.det, [[[inf, 0], [0, 1]]], inf, [[[nan, nan], [nan, nan]]]),
     ("det_of_one_zero", np.linalg.det, [[[0]]], 0, [[[1]]]),
 ]  # fmt: skip
 

@@ -262,10 +262,12 @@ def _cholesky_x(g: Any, out: Any) -> Any:
 @primitive
 def cofactors(x: Any) -> Any:
     """Return the derivative of det(x), det(x) * inv(x).T where x has an inverse, from singular values: for every x."""
-    u, s, v = np.linalg.svd(x)
+    finite = np.isfinite(x).all(axis=(-1, -2), keepdims=True)  # LAPACK may not end for others
+    u, s, v = np.linalg.svd(np.where(finite, x, 0))
     others = np.where(np.eye(x.shape[-1], dtype=bool), 1.0, s[..., None, :]).prod(axis=-1)
     sign = np.linalg.det(u) * np.linalg.det(v)
-    return np.matmul(u * (others * np.rint(sign)[..., None])[..., None, :], v).astype(x.dtype)
+    result = np.matmul(u * (others * np.rint(sign)[..., None])[..., None, :], v)
+    return np.where(finite, result, np.nan).astype(x.dtype)
 
 
 def _cofactors_x(g: Any, out: Any, inverse: Any) -> Any:
