@@ -299,6 +299,7 @@ REFUSED = [
     ("length", lambda m: train(m, X, Y[:-1]), tg.ShapeError, "X has 203 rows and y has 202"),
     ("width", lambda m: train(m, X[:, :3]), tg.ShapeError, "expected 5 features, got 3"),
     ("empty", lambda m: train(m, X[:0], Y[:0]), tg.DataError, r"X has shape \(0, 5\)"),
+    ("no targets", lambda m: train(m, y=None), tg.DataError, r"y has shape \(\)"),
     ("no columns", lambda m: train(m, X[:, :0]), tg.DataError, r"X has shape \(203, 0\)"),
     ("nan", lambda m: train(m, cells(np.nan)), tg.DataError, "X is nan at row 17, column 3"),
     ("inf", lambda m: train(m, pd.DataFrame(cells(-np.inf))), tg.DataError, "X is -inf at row 17, column 3"),
