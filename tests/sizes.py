@@ -26,13 +26,11 @@ PARTS: dict[str, tuple[Callable[[str], bool], int]] = {
 """The parts by name: which files they have, and how many lines these should have at most."""
 FILE_LIMIT, FUNCTION_LIMIT, COMPLEXITY_LIMIT = 350, 50, 20
 AS_IT_STANDS = {
-    "engine: rules, core, functional": 2208,
-    "package": 6815,
-    "jit/emit.py": 391,
-    "tools/gradcheck.py": 551,
-    "core/graph.py: backpropagate": 56,
-    "complexity of core/graph.py: backpropagate": 34,
-    "complexity of core/graph.py: apply": 29,
+    "engine: rules, core, functional": 2264,
+    "package": 6857,
+    "jit/emit.py": 354,
+    "tools/gradcheck.py": 538,
+    "complexity of core/tensor.py: apply": 29,
     "complexity of jit/plan.py: _place": 22,
     "complexity of tools/anomaly.py: _Detective.op": 21,
     "complexity of tools/gradcheck.py: _try_laws": 32,
