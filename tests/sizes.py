@@ -27,7 +27,7 @@ PARTS: dict[str, tuple[Callable[[str], bool], int]] = {
 FILE_LIMIT, FUNCTION_LIMIT, COMPLEXITY_LIMIT = 350, 50, 20
 AS_IT_STANDS = {
     "engine: rules, core, functional": 2264,
-    "package": 6857,
+    "package": 6853,
     "jit/emit.py": 354,
     "tools/gradcheck.py": 538,
     "complexity of core/tensor.py: apply": 29,

@@ -24,7 +24,7 @@ import pytest
 import tinygrad_mlp as tg
 from tinygrad_mlp import functional as F
 from tinygrad_mlp import nn, optim
-from tinygrad_mlp.train import progress
+from tinygrad_mlp.train import history as history_room
 from tinygrad_mlp.train.callbacks import (
     Callback,
     Checkpoint,
@@ -918,7 +918,7 @@ class Bar:
 
 def test_a_bar_is_told_of_each_step_and_row_and_closed_before_the_reason(monkeypatch, capsys):
     bars = []
-    monkeypatch.setattr(progress, "_bar", lambda total: bars.append(Bar(total)) or bars[-1])
+    monkeypatch.setattr(history_room, "_bar", lambda total: bars.append(Bar(total)) or bars[-1])
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     stop = Each(lambda run: run.stop("enough") if run.step == 6 else None)
     train(mlp(), progress=True, batch_size=60, callbacks=[stop])
@@ -932,10 +932,10 @@ def test_a_bar_is_told_of_each_step_and_row_and_closed_before_the_reason(monkeyp
 
 def test_cells_of_a_row():
     row = {"epoch": 3, "step": 7, "loss": 0.5, "lr": 1e-05, "seconds": 12.3456, "samples_per_second": 9.0}
-    assert progress.line(row).split() == ["3", "0.5000", "1.000e-05", "12.35"]
+    assert history_room.line(row).split() == ["3", "0.5000", "1.000e-05", "12.35"]
     wide = {"epoch": 1, "mean_absolute_error": 1.0}
-    assert progress.heading(wide).splitlines()[0] == "    epoch  mean_absolute_error"
-    assert len(progress.line(wide)) == len(progress.heading(wide))
+    assert history_room.heading(wide).splitlines()[0] == "    epoch  mean_absolute_error"
+    assert len(history_room.line(wide)) == len(history_room.heading(wide))
 
 
 def test_plain_lines_on_a_terminal_without_tqdm(monkeypatch):
