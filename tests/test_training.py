@@ -306,7 +306,7 @@ REFUSED = [
     ("nan target", lambda m: train(m, y=labels(np.nan)), tg.DataError, "y is nan at row 190"),
     ("nan in validation", lambda m: train(m, validation=(cells(np.nan), Y)), tg.DataError, "validation X is nan at"),
     ("label too large", lambda m: train(m, y=last(2)), tg.DataError, r"y, row 202: the label is 2, .*0\.\.1"),
-    ("label in a wrapped loss", lambda m: train(m, y=last(-1), loss=wrapped), tg.DataError, "row 202: the label is -1,"),
+    ("label in a wrapped loss", lambda m: train(m, y=last(-1), loss=wrapped), tg.DataError, "202: the label is -1,"),
     ("an early label", lambda m: train(m, y=[3, *last(0)[1:]]), tg.DataError, r"y: labels\[0\] is 3"),
     ("label with a fraction", lambda m: train(m, y=labels(0.5)), tg.DataError, "the label is 0.5, .*a whole number"),
     ("validation label", lambda m: train(m, validation=(X, last(7))), tg.DataError, "validation y.*label is 7"),
