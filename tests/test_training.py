@@ -24,7 +24,7 @@ import pytest
 import tinygrad_mlp as tg
 from tinygrad_mlp import functional as F
 from tinygrad_mlp import nn, optim
-from tinygrad_mlp.train import progress
+from tinygrad_mlp.train import history as history_room
 from tinygrad_mlp.train.callbacks import (
     Callback,
     Checkpoint,
@@ -299,13 +299,14 @@ REFUSED = [
     ("length", lambda m: train(m, X, Y[:-1]), tg.ShapeError, "X has 203 rows and y has 202"),
     ("width", lambda m: train(m, X[:, :3]), tg.ShapeError, "expected 5 features, got 3"),
     ("empty", lambda m: train(m, X[:0], Y[:0]), tg.DataError, r"X has shape \(0, 5\)"),
+    ("no targets", lambda m: train(m, y=None), tg.DataError, r"y has shape \(\)"),
     ("no columns", lambda m: train(m, X[:, :0]), tg.DataError, r"X has shape \(203, 0\)"),
     ("nan", lambda m: train(m, cells(np.nan)), tg.DataError, "X is nan at row 17, column 3"),
     ("inf", lambda m: train(m, pd.DataFrame(cells(-np.inf))), tg.DataError, "X is -inf at row 17, column 3"),
     ("nan target", lambda m: train(m, y=labels(np.nan)), tg.DataError, "y is nan at row 190"),
     ("nan in validation", lambda m: train(m, validation=(cells(np.nan), Y)), tg.DataError, "validation X is nan at"),
     ("label too large", lambda m: train(m, y=last(2)), tg.DataError, r"y, row 202: the label is 2, .*0\.\.1"),
-    ("label in a wrapped loss", lambda m: train(m, y=last(-1), loss=wrapped), tg.DataError, "row 202: the label is -1,"),
+    ("label in a wrapped loss", lambda m: train(m, y=last(-1), loss=wrapped), tg.DataError, "202: the label is -1,"),
     ("an early label", lambda m: train(m, y=[3, *last(0)[1:]]), tg.DataError, r"y: labels\[0\] is 3"),
     ("label with a fraction", lambda m: train(m, y=labels(0.5)), tg.DataError, "the label is 0.5, .*a whole number"),
     ("validation label", lambda m: train(m, validation=(X, last(7))), tg.DataError, "validation y.*label is 7"),
@@ -917,7 +918,7 @@ class Bar:
 
 def test_a_bar_is_told_of_each_step_and_row_and_closed_before_the_reason(monkeypatch, capsys):
     bars = []
-    monkeypatch.setattr(progress, "_bar", lambda total: bars.append(Bar(total)) or bars[-1])
+    monkeypatch.setattr(history_room, "_bar", lambda total: bars.append(Bar(total)) or bars[-1])
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     stop = Each(lambda run: run.stop("enough") if run.step == 6 else None)
     train(mlp(), progress=True, batch_size=60, callbacks=[stop])
@@ -931,10 +932,10 @@ def test_a_bar_is_told_of_each_step_and_row_and_closed_before_the_reason(monkeyp
 
 def test_cells_of_a_row():
     row = {"epoch": 3, "step": 7, "loss": 0.5, "lr": 1e-05, "seconds": 12.3456, "samples_per_second": 9.0}
-    assert progress.line(row).split() == ["3", "0.5000", "1.000e-05", "12.35"]
+    assert history_room.line(row).split() == ["3", "0.5000", "1.000e-05", "12.35"]
     wide = {"epoch": 1, "mean_absolute_error": 1.0}
-    assert progress.heading(wide).splitlines()[0] == "    epoch  mean_absolute_error"
-    assert len(progress.line(wide)) == len(progress.heading(wide))
+    assert history_room.heading(wide).splitlines()[0] == "    epoch  mean_absolute_error"
+    assert len(history_room.line(wide)) == len(history_room.heading(wide))
 
 
 def test_plain_lines_on_a_terminal_without_tqdm(monkeypatch):

@@ -123,12 +123,7 @@ class EarlyStopping(_Monitor):
     """
 
     def __init__(
-        self,
-        monitor: str = "validation_loss",
-        patience: int = 5,
-        min_delta: float = 0.0,
-        *,
-        mode: str | None = None,
+        self, monitor: str = "validation_loss", patience: int = 5, min_delta: float = 0.0, *, mode: str | None = None
     ) -> None:
         super().__init__(monitor, mode, min_delta)
         check_integer("patience", patience)

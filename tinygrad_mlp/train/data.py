@@ -141,15 +141,12 @@ def _fault(cells: list[str], values: Array, names: list[str], limits: Array) -> 
 
 def _check_header(names: list[str], where: str) -> None:
     expected = "expected a header with pixel1 to pixel784 and class, separated by commas"
-    absent = set(COLUMNS)
-    for column, name in enumerate(names, 1):
-        if name not in absent:
+    for i, name in enumerate(names):
+        if name not in COLUMNS or name in names[:i]:
             fault = "repeated" if name in COLUMNS else "unknown"
-            raise DataError(f"{where}, column {column}: {fault} name {describe(name)}; {expected}")
-        absent.remove(name)
-    if absent:
-        first = min(absent, key=COLUMNS.index)
-        raise DataError(f"{where}: no column {first!r} ({len(absent)} missing); {expected}")
+            raise DataError(f"{where}, column {i + 1}: {fault} name {describe(name)}; {expected}")
+    if absent := [name for name in COLUMNS if name not in names]:
+        raise DataError(f"{where}: no column {absent[0]!r} ({len(absent)} missing); {expected}")
 
 
 def _read_npz(path: Path) -> tuple[Array, Array]:

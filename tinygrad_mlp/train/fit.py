@@ -51,7 +51,7 @@ from ..nn.optim import Adam, LRScheduler, Optimizer
 from ..tools.anomaly import not_finite
 from .callbacks import Callback, Run
 from .data import minibatches, rows
-from .history import History
+from .history import History, Progress
 from .predict import (
     EVALUATION_BATCH_SIZE,
     LOSSES,
@@ -65,7 +65,6 @@ from .predict import (
     metrics_of,
     suggests_names,
 )
-from .progress import Progress
 
 __all__ = ["History", "fit"]
 

@@ -1,10 +1,13 @@
-"""The history of a training: a row an epoch, as text, as a table, as a file."""
+"""The history of a training, a row an epoch: as text while it runs, afterwards as a table and a file too."""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
+
+from ..errors import need
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,3 +90,47 @@ class History:
 
         reason = f"<p>stopped: {html.escape(self.stopped)}</p>" if self.stopped else ""
         return str(self.frame.to_html(index=False)) + reason
+
+
+class Progress:
+    """The callback by which `fit` shows how it goes: everything that it prints passes through `say`."""
+
+    def __init__(self) -> None:
+        self.bar: Any = None
+
+    def say(self, text: str) -> None:
+        """Print lines above the bar, if there is one."""
+        if self.bar is None:
+            print(text, flush=True)
+        else:
+            self.bar.write(text)
+
+    def on_train_begin(self, run: Any) -> None:
+        """Open a bar for all steps."""
+        if sys.stdout.isatty():
+            self.bar = _bar(run.epochs * run.steps_per_epoch)
+
+    def on_batch_end(self, run: Any) -> None:
+        """Move the bar on; its loss is renewed when it is drawn."""
+        if self.bar is not None and self.bar.update():
+            self.bar.set_postfix_str(f"epoch {run.epoch} of {run.epochs}, loss {run.loss:.4g}", refresh=False)
+
+    def on_epoch_end(self, run: Any) -> None:
+        """Print the row of the epoch, the first one under its heading."""
+        self.say(f"{heading(run.row)}\n{line(run.row)}" if len(run.history.rows) == 1 else line(run.row))
+
+    def on_train_end(self, run: Any) -> None:
+        """Close the bar, and say why the training ended early, if it did."""
+        if self.bar is not None:
+            self.bar.close()
+        self.bar = None
+        if run.history.stopped:
+            self.say(f"stopped: {run.history.stopped}")
+
+
+def _bar(total: int) -> Any:
+    try:
+        tqdm = need("tqdm", "progress").tqdm
+    except ImportError:
+        return None
+    return tqdm(total=total, unit="step", leave=False, file=sys.stdout, dynamic_ncols=True)

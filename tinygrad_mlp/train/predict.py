@@ -86,10 +86,9 @@ def predict(
     (4, 3)
     """
     check_integer("batch_size", batch_size)
-    X = check_rows(X)
-    samples = Samples(model, X, np.zeros(len(X)), transform)
-    samples.warn_of_pixels()
-    return samples.outputs(model, batch_size)
+    inputs = Inputs(model, X, transform)
+    inputs.warn_of_pixels()
+    return inputs.outputs(model, batch_size)
 
 
 @suggests_names
@@ -112,35 +111,21 @@ def predict_proba(
     return probabilities
 
 
-class Samples:
-    """Inputs and targets, checked once, of which a model gets a batch at a time; ``name`` stands before X and y."""
+class Inputs:
+    """Rows that are checked once, and of which a model gets a batch at a time; ``name`` is what stands before X."""
 
-    def __init__(self, model: Module, X: Any, y: Any, transform: Function | None, name: str = "") -> None:
+    def __init__(self, model: Module, X: Any, transform: Function | None, name: str = "") -> None:
         if not isinstance(model, Module):
             raise TypeError(f"model must be a Module, got {describe(model)}")
-        self.X, self.y = check_rows(X, f"{name}X"), as_array(check_rows(y, f"{name}y"))
-        if len(self.X) != len(self.y):
-            expected = "expected a target for each row"
-            raise ShapeError(f"{name}X has {len(self.X)} rows and {name}y has {len(self.y)}; {expected}")
-        self.transform, self.name = transform, name
+        self.X, self.transform, self.name = check_rows(X, f"{name}X"), transform, name
         self.dtype = next((parameter.dtype for parameter in model.parameters()), np.dtype(np.float32))
 
     def __len__(self) -> int:
-        return len(self.y)
-
-    def part(self, where: slice, name: str = "") -> Samples:
-        """Return some of the samples, not copied."""
-        part = copy(self)
-        part.X, part.y, part.name = select(self.X, where), self.y[where], name
-        return part
+        return len(self.X)
 
     def inputs(self, xb: Any) -> Array:
         """Return rows of X as the model gets them."""
         return as_array(xb if self.transform is None else self.transform(xb)).astype(self.dtype, copy=False)
-
-    def targets(self, yb: Array) -> Array:
-        """Return rows of y as the loss gets them: integers stay what they are."""
-        return yb.astype(self.dtype, copy=False) if yb.dtype.kind == "f" else yb
 
     def outputs(self, model: Module, batch_size: int = EVALUATION_BATCH_SIZE) -> Array:
         """Return the model's outputs for all rows, in evaluation mode."""
@@ -157,10 +142,6 @@ class Samples:
                 parts.append(part.numpy())
         return np.concatenate(parts)
 
-    def scores(self, outputs: Array, loss: Function, metrics: Mapping[str, Function]) -> dict[str, float]:
-        """Return the loss of outputs, and each metric."""
-        return {"loss": loss_of(loss, outputs, self.targets(self.y)), **metrics_of(metrics, outputs, self.y)}
-
     def warn_of_pixels(self) -> None:
         """Warn, on behalf of the function that a user has called, of whole numbers that look like pixels."""
         block = rows(self.X, slice(EVALUATION_BATCH_SIZE))
@@ -170,6 +151,31 @@ class Samples:
                 "pass transform=tg.scale_pixels, or another transform that says how they are meant",
                 stacklevel=4,
             )
+
+
+class Samples(Inputs):
+    """Inputs with a target for each."""
+
+    def __init__(self, model: Module, X: Any, y: Any, transform: Function | None, name: str = "") -> None:
+        super().__init__(model, X, transform, name)
+        self.y = as_array(check_rows(y, f"{name}y"))
+        if len(self.X) != len(self.y):
+            expected = "expected a target for each row"
+            raise ShapeError(f"{name}X has {len(self.X)} rows and {name}y has {len(self.y)}; {expected}")
+
+    def part(self, where: slice, name: str = "") -> Samples:
+        """Return some of the samples, not copied."""
+        part = copy(self)
+        part.X, part.y, part.name = select(self.X, where), self.y[where], name
+        return part
+
+    def targets(self, yb: Array) -> Array:
+        """Return rows of y as the loss gets them: integers stay what they are."""
+        return yb.astype(self.dtype, copy=False) if yb.dtype.kind == "f" else yb
+
+    def scores(self, outputs: Array, loss: Function, metrics: Mapping[str, Function]) -> dict[str, float]:
+        """Return the loss of outputs, and each metric."""
+        return {"loss": loss_of(loss, outputs, self.targets(self.y)), **metrics_of(metrics, outputs, self.y)}
 
 
 def loss_of(loss: Function, outputs: Array, targets: Array) -> float:
@@ -202,13 +208,11 @@ def find_metrics(metrics: Any, outputs: Array, y: Array) -> dict[str, Function]:
         return {"accuracy": accuracy} if are_classes else {}
     if isinstance(metrics, str):
         metrics = [metrics]
-    if callable(metrics):
-        raise TypeError(f"metrics must be names, or functions by name as in {{'mae': f}}, got {describe(metrics)}")
-    if not isinstance(metrics, Mapping):
+    if not isinstance(metrics, Mapping) and not callable(metrics):
         metrics = {name: name for name in metrics}
+    if callable(metrics) or not all(isinstance(name, str) for name in metrics):
+        raise TypeError(f"metrics must be names, or functions by name as in {{'mae': f}}, got {describe(metrics)}")
     for name in metrics:
-        if not isinstance(name, str):
-            raise TypeError(f"metrics must be names, or functions by name as in {{'mae': f}}, got {describe(name)}")
         if name in RESERVED or name.startswith("validation_"):
             raise OptionError(f"a metric cannot be called {name!r}, as another column is; choose another name")
     return {name: find("metric", metric, METRICS) for name, metric in metrics.items()}
