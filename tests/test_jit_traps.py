@@ -18,7 +18,7 @@ import pytest
 import tinygrad_mlp as tg
 from tinygrad_mlp import RecordingError, Tensor, jit, nn, optim
 from tinygrad_mlp import functional as F
-from tinygrad_mlp.core.graph import assign
+from tinygrad_mlp.core.tensor import assign
 
 Array = np.ndarray[Any, Any]
 X = [np.random.default_rng(i).normal(size=(4, 3)) for i in range(12)]
