@@ -60,8 +60,8 @@ def apply(function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[s
                 a = constant_operand(a, rule.own)
             arrays.append(a)
         inputs.append(a)
-    if keywords and any(isinstance(k, Tensor) for k in keywords.values()):
-        raise NoRuleError(f"{rule.name}: a Tensor as keyword would lose its gradient; pass it by position")
+    if keywords:
+        _refuse_tensors(rule, keywords)
     if tracer is IDLE:
         out = attempt(rule.name, rule.forward, arrays, keywords)
     else:
@@ -80,6 +80,11 @@ def apply(function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[s
     if tracer is not IDLE:
         tracer.op(rule, inputs, keywords, result)
     return result
+
+
+def _refuse_tensors(rule: Rule, keywords: Mapping[str, Any]) -> None:
+    if any(isinstance(k, Tensor) for k in keywords.values()):
+        raise NoRuleError(f"{rule.name}: a Tensor as keyword would lose its gradient; pass it by position")
 
 
 def _connect(result: Tensor, rule: Rule, inputs: Any, arrays: Any, parents: Any, keywords: Any, reads: Any) -> None:
