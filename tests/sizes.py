@@ -27,7 +27,7 @@ PARTS: dict[str, tuple[Callable[[str], bool], int]] = {
 FILE_LIMIT, FUNCTION_LIMIT, COMPLEXITY_LIMIT = 350, 50, 20
 AS_IT_STANDS = {
     "engine: rules, core, functional": 2052,
-    "checker": 930,
+    "checker": 830,
     "package": 7000,
     "jit/emit.py": 391,
     "complexity of core/graph.py: backpropagate": 30,
