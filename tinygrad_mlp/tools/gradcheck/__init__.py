@@ -22,13 +22,11 @@ import numpy as np
 
 from ...core.tracer import IDLE
 from ...errors import describe, out_of_range
-from .branches import settings
-from .checking import SAMPLE, check_input, check_nearby, check_ties
 from .diagnosis import diagnose
-from .differences import COMPLEX_STEP
+from .differences import COMPLEX_STEP, Subject, name_of, settings
+from .judging import SAMPLE, check_input, check_nearby, check_ties
 from .laws import try_laws
 from .report import Element, GradcheckError, Report, notes_on
-from .subject import Subject, name_of
 
 __all__ = ["Element", "GradcheckError", "Report", "assert_gradcheck", "gradcheck"]
 
@@ -90,7 +88,7 @@ def gradcheck(
     """
     _check_options(more, rtol, sample, order, gradient)
     begin, rng = time.perf_counter(), np.random.default_rng(seed)
-    s = Subject(f, inputs, gradient)
+    s = Subject(f, inputs, gradient, rng.uniform(0.7, 1.3))
     problems: list[str] = []
     try:
         with np.errstate(all="ignore"), settings(grad_enabled=True, tracer=IDLE):
@@ -139,9 +137,10 @@ def _check_all(s: Subject, rng: np.random.Generator, rtol: float, sample: int, p
             elements += ties
     if gradients and not problems:
         away = check_nearby(s, rng, rtol)
-        names = dict.fromkeys(e.input.removesuffix(", nearby") for e in away)
-        problems += [f"{name}: right at these inputs, wrong at inputs nearby" for name in names]
-        elements += away
+        problems += [
+            f"{n}: right at these inputs, wrong at inputs nearby" for n in dict.fromkeys(e.input for e in away)
+        ]
+        elements += [e._replace(input=f"{e.input}, nearby") for e in away]
     return elements
 
 

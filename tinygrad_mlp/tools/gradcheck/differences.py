@@ -1,20 +1,225 @@
-"""Numeric derivatives along a line, by differences and by the complex step, each with its estimated error."""
+"""Numeric derivatives: of a function along lines through its inputs, by differences and by the complex step."""
 
 from __future__ import annotations
 
+import inspect
 import math
 import warnings
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.exceptions import ComplexWarning
 
-from .branches import settings
-from .subject import EPS, Array, Subject, norm, unit_of
+from ...checks import Array, as_numbers
+from ...core.autograd import grad
+from ...core.tensor import Tensor
+from ...core.tracer import IDLE, Tracer, mode
+from ...errors import DtypeError, describe
+from ...rules.table import Rule
 
+EPS = float(np.finfo(np.float64).eps)
 STEP, COMPLEX_STEP = 2.0**-8, 2.0**-100
 """The first step, relative to max(1, |x|): truncation and rounding balance near it."""
+TINY = 1e-7
+"""How near a kink is where x stands, relative to max(1, |x|)."""
+ILL_CONDITIONED = {np.linalg.solve, np.linalg.inv, np.linalg.pinv, np.linalg.det, np.linalg.slogdet}
+"""Functions whose gradients are as imprecise as their first argument is near a singular matrix."""
+
+
+class Branches(Tracer):
+    """The tracer that tells branches apart: ``taken`` is another number if an op has taken another branch.
+
+    ``condition`` is the condition number of the first matrix that was inverted.
+    """
+
+    taken, condition = 0, 1.0
+
+    def op(self, rule: Rule, inputs: Sequence[Any], keywords: Any, result: Any) -> None:
+        arrays = [a._data if isinstance(a, Tensor) else a for a in inputs]
+        if rule.forward in ILL_CONDITIONED and self.condition == 1.0:
+            self.condition = float(np.max(np.linalg.cond(arrays[0]), initial=1.0))
+        if rule.branch is not None or rule.kind == "constant":
+            branch = rule.branch(result._data, *arrays, **keywords) if rule.branch else result._data
+            self.taken = hash((self.taken, np.asarray(branch).tobytes()))
+
+
+@contextmanager
+def settings(**values: Any) -> Iterator[None]:
+    """Set what `tracer.mode` says, for a while."""
+    before = {name: getattr(mode, name) for name in values}
+    vars(mode).update(values)
+    try:
+        yield
+    finally:
+        vars(mode).update(before)
+
+
+class Subject:
+    """The function that is checked, at the inputs where it is checked.
+
+    ``start`` are the inputs, ``x`` the arrays that are moved away from them, and ``y`` is the result at ``start``.
+    Whatever its shape, the result is contracted with ``upstream``, so that every derivative is one number. ``wobble``
+    is by how much it changes with the last digits of the inputs.
+    """
+
+    y: Array
+    wobble: Array
+    upstream: Array
+
+    def __init__(self, f: Callable[..., Any], inputs: Any, gradient: Callable[..., Any] | None, jitter: float) -> None:
+        self.notes: list[str] = []
+        if type(f).__name__ == "Jitted":
+            f = f.function  # type: ignore[attr-defined]
+            self.notes += [f"{name_of(f)} is jitted: the function itself is checked, its program computes the same"]
+        self.f, self.gradient, self.jitter, self.order, self.recording = f, gradient, jitter, 1, False
+        self.branches, self.base, self.evaluations = Branches(), 0, 0
+        self.args: list[Any] = []
+        self.named: list[tuple[str, Any]] = []
+        self.buffers: list[tuple[Array, Array]] = []
+        several = list(inputs) if isinstance(inputs, (tuple, list)) else [inputs]
+        for name, a in zip(_argument_names(f, several), several, strict=True):
+            self._open(name, a, f"{name}." if len(several) > 1 else "")
+        self.names, self.leaves = [name for name, _ in self.named], [leaf for _, leaf in self.named]
+        self.kept = [leaf._data for leaf in self.leaves]
+        self.stand_at([np.array(a, np.float64, order="K") for a in self.kept])
+        lifted = [f"{n} ({a.dtype})" for n, a in zip(self.names, self.kept, strict=True) if a.dtype != np.float64]
+        self.notes += [f"checked in float64: {', '.join(lifted)}"] if lifted else []
+        if not any(a.size for a in self.x):
+            raise ValueError("gradcheck has nothing to check: no input has an element that requires grad")
+
+    def _open(self, name: str, a: Any, prefix: str) -> None:
+        """Add an input: a new leaf for an array or a Tensor, and for a module its parameters."""
+        if hasattr(a, "named_parameters"):
+            self.named += [(prefix + n, p) for n, p in a.named_parameters() if p.requires_grad]
+            self.buffers += [(b._data, b._data.copy()) for _, b in a.named_buffers()]
+        else:
+            name, data = getattr(a, "name", None) or name, a._data if isinstance(a, Tensor) else as_numbers(a)
+            if data.dtype.kind != "f":
+                raise DtypeError(
+                    f"{name} is {describe(data)} and has no gradient; pass float64, or let f close over it"
+                )
+            a = Tensor(data, requires_grad=True, name=name)
+            self.named.append((name, a))
+        self.args.append(a)
+
+    def stand_at(self, x: list[Array]) -> None:
+        """Take other inputs for those where the function is checked; what is known of the old ones is forgotten."""
+        self.start, self.x = x, [a.copy(order="K") for a in x]
+        self.hint, self.losses, self.grain, self.precision = 0, 0, 0.0, 0.0
+        self.neighbours: dict[int, Array] = {}
+
+    def restore(self) -> None:
+        """Give modules their own parameters and buffers back."""
+        self._hand_over(self.kept)
+        for buffer, data in self.buffers:
+            buffer[...] = data
+
+    def differentiate(self) -> None:
+        """Turn to the second order: the function becomes its gradient, and the upstream gradient one more input."""
+        f, inputs, upstream = self.f, list(self.leaves), Tensor(self.upstream, requires_grad=True)
+
+        def gradient(*args: Any) -> Any:
+            y = f(*args)
+            found = grad(y, inputs, upstream, None, self.recording, allow_unused=True) if y.requires_grad else ()
+            return np.concatenate([Tensor(np.zeros(0)), *(np.ravel(g) for g in found if g is not None)])
+
+        self.f, self.order = gradient, 2
+        self.leaves.append(upstream)
+        self.names = [f"{name}, order 2" for name in (*self.names, "upstream")]
+        self.kept.append(self.upstream.copy())
+        self.stand_at([*self.start, self.upstream.copy()])
+
+    def look(self, rng: np.random.Generator) -> None:
+        """Take the result at the inputs, and see how it wobbles; raise if it has no derivative."""
+        self.y = self.value(self.x).copy()
+        if self.y.dtype.kind != "f" or not np.isfinite(self.y).all():
+            what = f"{name_of(self.f)} gives {describe(self.y)}, not finite floats"
+            raise ValueError(f"{what}: it has no derivative at these inputs")
+        trials = ([a * (1 + EPS * rng.integers(-2, 3, a.shape)) for a in self.start] for _ in range(8))
+        self.wobble = np.max([np.abs(self.value(x) - self.y) for x in trials], axis=0)
+
+    def value(self, x: Sequence[Array]) -> Array:
+        """Return the result on arrays, and start to count branches anew."""
+        self.evaluations, self.branches.taken = self.evaluations + 1, 0
+        return self._call(x)._data if self.gradient is None else np.asarray(self.f(*self._hand_over(x)))
+
+    def change(self, x: Sequence[Array], y: Array) -> float:
+        """Return by how much the contracted result differs from that of ``y``: the difference comes first."""
+        other = self.value(x)
+        return float((self.upstream * np.subtract(other, y, dtype=float)).sum()) if other.shape == y.shape else np.nan
+
+    def neighbour(self, k: int) -> tuple[list[Array], Array]:
+        """Return the k-th of random points that are as near as a kink where x stands, and the result there."""
+        rng = np.random.default_rng(k)
+        x = [np.asarray(a + TINY * unit_of(a) * rng.uniform(-1, 1, a.shape)) for a in self.start]
+        if k not in self.neighbours:
+            self.neighbours[k] = self.value(x).copy()
+        return x, self.neighbours[k]
+
+    def _hand_over(self, x: Sequence[Array]) -> Sequence[Array]:
+        """Return what is handed to a function: copies to one of plain arrays, where writing into them is common."""
+        self.given = x if self.gradient is None else [a.copy(order="K") for a in x]
+        for leaf, data in zip(self.leaves, x, strict=True):
+            leaf._data = data
+        return self.given
+
+    def _call(self, x: Sequence[Array]) -> Any:
+        self._hand_over(x)
+        y = self.f(*self.args)
+        if not isinstance(y, Tensor):
+            what = describe(y) if hasattr(y, "dtype") else f"a {type(y).__name__}"
+            raise TypeError(f"{name_of(self.f)} returned {what}; it must return one Tensor (or pass gradient=...)")
+        return y
+
+    def record(self, x: Sequence[Array]) -> Callable[[Array], list[Array]]:
+        """Return the backward pass at x: from the upstream gradient to the gradient of each input."""
+        self.recording = True
+        y: Any = self._call(x) if self.gradient is None else None
+        self.recording = False
+
+        def pull(upstream: Array) -> list[Array]:
+            given = self._hand_over(x)
+            if self.gradient is not None:
+                return self._by_hand(*([upstream] if self.y.ndim else []), *given)
+            options: Any = {"retain_graph": True, "allow_unused": True}
+            found = grad(y, self.leaves, Tensor(upstream), **options) if y.requires_grad else [None] * len(x)
+            return [np.zeros_like(a) if g is None else g._data for g, a in zip(found, x, strict=True)]
+
+        return pull
+
+    def _by_hand(self, *args: Array) -> list[Array]:
+        """Return what the gradient that is written by hand gives, once it is called rightly and gives arrays."""
+        name, names = name_of(self.gradient, "gradient"), ", ".join(self.names)
+        if not _takes(self.gradient, args):
+            taken = (
+                f"(upstream, {names}), as f returns an array" if self.y.ndim else f"({names}), as f returns a number"
+            )
+            raise TypeError(f"{name} must take {taken}: {describe(self.y)}")
+        found = self.gradient(*args)  # type: ignore[misc]
+        gradients = list(found) if isinstance(found, (tuple, list)) else [found]
+        if any(g is None for g in gradients):
+            raise TypeError(f"{name} returned None; it must return an array for each of: {names}")
+        if len(gradients) != len(self.x):
+            raise ValueError(f"{name} returned {len(gradients)} gradients, not {len(self.x)}, for: {names}")
+        return [np.asarray(g) for g in gradients]
+
+    def rounding_of(self, where: Any) -> tuple[float, float]:
+        """Return the rounding of a part of the contracted result, and by how much it wobbles."""
+        rounding = float(np.finfo(self.y.dtype).eps) * norm((self.upstream * self.y)[where])
+        return rounding, max(rounding, norm((self.upstream * self.wobble)[where]))
+
+    def changed(self) -> list[str]:
+        """Return the names of the inputs that the last call has changed in place."""
+        return [n for n, a, b in zip(self.names, self.given, self.start, strict=True) if not same(a, b)]
+
+    def watcher(self) -> Tracer:
+        """Return the tracer that tells branches apart, an idle one if the function has none."""
+        with settings(tracer=self.branches):
+            self.value(self.x)
+        self.base = self.branches.taken
+        return self.branches if self.base else IDLE
 
 
 class Gradient(NamedTuple):
@@ -28,25 +233,20 @@ class Gradient(NamedTuple):
 class Slope(NamedTuple):
     """A numeric derivative with its estimated error, and what the steps that it comes from have shown.
 
-    ``reach`` is the steepest slope from x to a sample, ``gap`` the difference of the one-sided derivatives, with its
-    error, ``noise`` that of the function, ``joint`` whether the second derivative seems to jump, and ``kink`` the
-    outermost slopes at a kink.
+    ``reach`` is the steepest slope from x to a sample, ``noise`` that of the function; ``smooth`` says whether the
+    one-sided derivatives agree, by less than ``gap``, ``joint`` whether the second derivative seems to jump, and
+    ``kink`` holds the outermost slopes at a kink.
     """
 
     numeric: float
     estimate: float
     step: float
     reach: float = 0.0
-    gap: float = 0.0
-    gap_error: float = 0.0
     noise: float = 0.0
+    gap: float = 0.0
+    smooth: bool = True
     joint: bool = False
     kink: tuple[float, float] | None = None
-
-    @property
-    def smooth(self) -> bool:
-        """Whether the one-sided derivatives agree."""
-        return abs(self.gap) <= 10 * self.gap_error
 
 
 UNKNOWN = Slope(math.nan, math.inf, math.nan)
@@ -56,34 +256,30 @@ class Line:
     """The function along a line through its inputs: by one element of one input, or in a direction of several.
 
     ``moves`` gives the direction of each input that is moved: a number for the element ``at``, or an array.
-    ``precision`` is that of the function, relative to its result, as far as it has shown to be less than that of its
-    dtype.
+    ``analytic`` is the derivative that is checked, ``error`` its rounding, and ``size`` that of its parts; one that is
+    below the rounding of its ``terms`` ``vanishes``. ``precision`` is that of the function, relative to its result, as
+    far as it has shown to be less than that of its dtype.
     """
 
-    def __init__(self, s: Subject, gradients: list[Gradient], at: tuple[int, ...] | None, moves: dict[int, Any]):
+    def __init__(
+        self, s: Subject, gradients: list[Gradient], at: tuple[int, ...] | None, moves: dict[int, Any]
+    ) -> None:
         self.s, self.at, self.moves, self.where = s, at, moves, ... if at is None else at
         self.name = " and ".join(s.names[i] for i in moves)
         self.unit = unit_of(*(s.start[i][self.where] for i in moves))
         self.x = max(norm(s.start[i][self.where] * d) / max(norm(d), 1e-300) for i, d in moves.items())
-        self.step, self.rounding, self.wobble = STEP * self.unit * s.jitter, s.rounding_of(...), s.wobble_of(...)
+        self.step, (self.rounding, self.wobble) = STEP * self.unit * s.jitter, s.rounding_of(...)
         self.noise: float | None = None
-        self.precision = 0.0
-        self.analytic, self.error, self.terms, self.size = math.nan, 0.0, 0.0, 0.0
-        self._imaginary: float | None = None
+        self.imaginary: float | None = None
+        self.analytic, self.error, self.terms, self.size, self.precision = math.nan, 0.0, 0.0, 0.0, 0.0
         if all(gradients[i].values.shape == s.start[i].shape for i in moves):
-            parts = [
-                (gradients[i].values[self.where] * d, gradients[i].rounding[self.where] * d, i)
-                for i, d in moves.items()
-            ]
-            self.analytic = sum(float(part.sum()) for part, _, _ in parts)
-            self.size = norm([norm(part) for part, _, _ in parts])
-            self.error = norm([norm(rounding) for _, rounding, _ in parts])
-            self.terms = norm([gradients[i].terms * norm(moves[i]) for i in moves])
-
-    @property
-    def vanishes(self) -> bool:
-        """Whether the analytic derivative is zero, up to its rounding."""
-        return abs(self.analytic) <= 10 * self.terms
+            parts = [gradients[i].values[self.where] * d for i, d in moves.items()]
+            self.analytic, self.size = sum(float(part.sum()) for part in parts), norm([norm(part) for part in parts])
+            self.error = norm([norm(gradients[i].rounding[self.where] * d) for i, d in moves.items()])
+            self.terms = norm([gradients[i].terms * norm(d) for i, d in moves.items()])
+        if self.wobble > 10 * self.rounding:  # the result itself is a difference of terms
+            self.terms = max(self.terms, self.wobble / self.unit)
+        self.vanishes = abs(self.analytic) <= 10 * self.terms
 
     def move(self, t: float) -> float:
         """Return by how much a step ``t`` changes the result."""
@@ -113,70 +309,70 @@ class Line:
         with suppress(Exception):
             reached = np.isnan(self.s.value(x))
             if reached.any():
-                self.rounding, self.wobble = self.s.rounding_of(reached), self.s.wobble_of(reached)
+                self.rounding, self.wobble = self.s.rounding_of(reached)
 
     def listen(self, slope: Slope) -> None:
         """Measure the noise of the function, once: from the sixth differences of 9 values very near each other.
 
         So near that they differ by some 64 roundings; or, if some are equal then, or go up in equal stairs, 64 times
-        as far as where they do not. Noise that is much more than the rounding of the result says that the function is less precise than its dtype.
+        as far as where they do not. Noise that is much more than the rounding of the result says that the function is
+        less precise than its dtype.
         """
-        size, heard, clear = max(self.rounding / self.s.eps, slope.reach * slope.step), [], 0
-        h = max(64 * EPS * size / max(slope.reach, 1e-300), 64 * EPS * self.x, self.s.grain)
+        s, heard, clear = self.s, [], 0
+        size = max(self.rounding / float(np.finfo(s.y.dtype).eps), slope.reach * slope.step)
+        h = max(64 * EPS * size / max(slope.reach, 1e-300), 64 * EPS * self.x, s.grain)
         while self.noise is None:
             h = min(h, self.unit / 64)
             d = np.array([self.move(k * h) if k else 0.0 for k in range(-4, 5)])
             heard.append(norm(np.diff(d, 6)) / math.sqrt(3 * 924))
             clear += len({*d.tolist()}) == d.size and len({*np.diff(d).tolist()}) > 2
             if clear == min(2, len(heard)) or (clear and h == self.unit / 64):
-                self.noise, self.s.grain = max(*heard[-clear:], self.s.precision * size), h
+                self.noise, s.grain = max(*heard[-clear:], s.precision * size), h
                 self.precision = self.noise / size if self.noise > 100 * EPS * size else 0.0
-                self.s.precision = self.precision if self.precision < 1e-5 else self.s.precision
+                s.precision = self.precision if self.precision < 1e-5 else s.precision
             elif h == self.unit / 64:
                 self.noise = 0.0
             h *= 64
 
-    def slope(self, h: float) -> Slope | None:
+    def slope(self, h: float, listening: Callable[[Slope], bool] = lambda slope: False) -> Slope | None:
         """Return the derivative by steps up to ``h``, or None where the function is not defined that far.
 
-        The noise of the function is taken to be the rounding of its result and of x.
+        The noise of the function is taken to be the rounding of its result and of x, unless one is listening to it.
         Only an unchanged result where zero is expected is exact.
         """
         d, same = self.samples(h)
         if not (same and np.isfinite(d).all()):
             return None
-        rounding = self.wobble if self.vanishes else self.rounding
-        rounding = rounding if self.analytic or d.any() else 0.0
+        rounding = (self.wobble if self.vanishes else self.rounding) if self.analytic or d.any() else 0.0
         noise = max(rounding, EPS * float(np.abs(d).max()), EPS * self.x * (abs(d[0, 1] - d[1, 1]) / h))
-        return differences(d, h, noise)
+        slope = differences(d, h, noise)
+        if listening(slope):
+            self.listen(slope)
+            return differences(d, h, max(noise, self.noise or 0.0))
+        return slope
 
     def complex_slope(self, slope: Slope) -> Slope:
         """Return the derivative by the complex step, if the function takes it and the differences confirm it.
 
         It passes what agrees to three digits more than they have.
         """
-        if self._imaginary is None:
-            self._imaginary = self._complex_step()
-        numeric = self._imaginary
-        underflows = abs(numeric) * COMPLEX_STEP < 1e-290
-        if underflows or not abs(numeric - slope.numeric) <= 10 * slope.estimate + 1e-9 * abs(numeric):
+        if self.imaginary is None:
+            self.imaginary = self._complex_step()
+        numeric, size = self.imaginary, abs(self.imaginary)
+        if size * COMPLEX_STEP < 1e-290 or not abs(numeric - slope.numeric) <= 10 * slope.estimate + 1e-9 * size:
             return UNKNOWN
-        return slope._replace(
-            numeric=numeric, estimate=max(8 * EPS * abs(numeric), 1e-3 * slope.estimate), step=COMPLEX_STEP
-        )
+        return slope._replace(numeric=numeric, estimate=max(8 * EPS * size, 1e-3 * slope.estimate), step=COMPLEX_STEP)
 
     def _complex_step(self) -> float:
         s, x = self.s, [a.astype(complex) for a in self.s.start]
         for i, d in self.moves.items():
             x[i][self.where] += 1j * COMPLEX_STEP * d
-        try:
-            with warnings.catch_warnings(), settings(grad_enabled=False):
-                warnings.simplefilter("error", ComplexWarning)
-                y = s.value(x)
-        except Exception:
-            return math.nan
-        near = y.shape == s.y.shape and np.allclose(y.real, s.y, rtol=1e-9, atol=1e-9 * np.abs(s.y).max(initial=0.0))
-        return float((s.upstream * y.imag).sum() / COMPLEX_STEP) if near else math.nan
+        with suppress(Exception), warnings.catch_warnings(), settings(grad_enabled=False):
+            warnings.simplefilter("error", ComplexWarning)
+            y = s.value(x)
+            if np.allclose(y.real, s.y, rtol=1e-9, atol=1e-9 * np.abs(s.y).max(initial=0.0)):
+                return float((s.upstream * y.imag).sum() / COMPLEX_STEP)
+        return math.nan
 
 
 def differences(d: Array, h: float, noise: float) -> Slope:
@@ -190,10 +386,56 @@ def differences(d: Array, h: float, noise: float) -> Slope:
     fourth = (4 * second[1:] - second[:-1]) / 3
     sixth = (16 * fourth[1] - fourth[0]) / 15
     changes, first = np.diff(second), d * [[1], [-1]] / steps
-    joint = bool(abs(changes[0] - 2 * changes[1]) < 0.1 * abs(changes[1]))
     once = 2 * first[:, 1:] - first[:, :-1]
-    right, left = (4 * once[:, 1] - once[:, 0]) / 3
-    rounding = 4 * noise / h
-    gap_error = max(abs(right - once[0, 1]), abs(left - once[1, 1])) + 4 * rounding
-    error, reach = abs(fourth[1] - fourth[0]) + rounding, np.abs(first).max()
-    return Slope(float(sixth), float(error), h, float(reach), float(right - left), float(gap_error), noise, joint)
+    sides, rounding = (4 * once[:, 1] - once[:, 0]) / 3, 4 * noise / h
+    gap_error = np.abs(sides - once[:, 1]).max() + 4 * rounding
+    gap, error = float(sides[0] - sides[1]), float(abs(fourth[1] - fourth[0]) + rounding)
+    smooth = bool(abs(gap) <= 10 * gap_error)
+    joint = bool(abs(changes[0] - 2 * changes[1]) < 0.1 * abs(changes[1]))
+    return Slope(float(sixth), error, h, float(np.abs(first).max()), noise, gap, smooth, joint)
+
+
+def norm(a: Any) -> float:
+    """Return the root of the sum of squares, of numbers of any size."""
+    largest = float(np.abs(a).max(initial=0.0))
+    return largest * float(np.sqrt(np.square(np.asarray(a) / largest).sum())) if 0 < largest < np.inf else largest
+
+
+def unit_of(*arrays: Array) -> float:
+    """Return what steps are relative to: the typical size of the elements, or 1."""
+    return max(1.0, *(norm(a) / max(1, a.size) ** 0.5 for a in arrays))
+
+
+def same(a: Array, b: Array) -> bool:
+    """Return whether two arrays are equal, NaN to NaN."""
+    return np.array_equal(a, b, equal_nan=True)
+
+
+def name_of(f: Any, default: str = "f") -> str:
+    """Return what to call a function."""
+    name = getattr(f, "__name__", type(f).__name__)
+    return default if name == "<lambda>" else name
+
+
+def _takes(f: Any, args: Sequence[Any]) -> bool:
+    """Return whether a function can be called so, as far as its signature is known."""
+    with suppress(ValueError):
+        try:
+            inspect.signature(f).bind(*args)
+        except TypeError:
+            return False
+    return True
+
+
+def _argument_names(f: Callable[..., Any], inputs: Sequence[Any]) -> list[str]:
+    """Return the names of the inputs, those of f's parameters if it has them."""
+    if not callable(f):
+        raise TypeError(f"gradcheck takes a function and its inputs: gradcheck(f, inputs), not {describe(f)} for f")
+    if not _takes(f, inputs):
+        what = "a list is a list of inputs: pass np.array([...]) for one" if len(inputs) > 1 else "pass a list of all"
+        takes = ", ".join(inspect.signature(f).parameters)
+        raise TypeError(f"{name_of(f)}({takes}) cannot be called with {len(inputs)} inputs; {what}")
+    names: list[str] = []
+    with suppress(TypeError, ValueError):
+        names = list(inspect.signature(f).parameters)[: len(inputs)]
+    return names if len(names) == len(inputs) else [f"input {k}" for k in range(len(inputs))]

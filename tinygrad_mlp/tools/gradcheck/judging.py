@@ -1,24 +1,25 @@
-"""Verdicts: which steps a derivative takes until it passes, or is known to be wrong, or cannot be told."""
+"""Verdicts: which derivatives are checked, and which steps each takes until it passes, is wrong, or cannot be told."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from .differences import UNKNOWN, Line, Slope, differences
-from .subject import EPS, TINY
+from .differences import EPS, TINY, UNKNOWN, Array, Gradient, Line, Slope, Subject, differences
+from .laws import measure
+from .report import Element
 
 FLOOR = 0.03
 """What counts as resolved is relative to a derivative itself, or to this share of the largest one of its input."""
-LEVELS = 22
-"""Steps are 4**-level times the first one, from -3 up to so many."""
+LEVELS, LOSSES = 22, 3
+"""Steps are 4**-level times the first, from -3 up to so many. After so many derivatives that do not pass, few steps."""
 NEIGHBOURS = (16, 64, 256)
 """At how many points nearby the slopes at a kink are looked for, more where fewer do not explain the gradient."""
-LOSSES = 3
-"""So many derivatives that did not pass are looked into with all steps; those after them with the ones that helped."""
+ALL, SAMPLE, DIRECTIONS = 100, 32, 2
+"""All elements of an input are checked up to so many; of a larger one a sample, and so many random directions."""
+Random = np.random.Generator
 
 
 class Judge(NamedTuple):
@@ -38,32 +39,39 @@ class Judge(NamedTuple):
         """Return "pass", "fail" or "unresolved"."""
         scale, rtol = self.scale(line, slope), max(1e-3 if slope.kink else self.rtol, EPS * line.s.branches.condition)
         own = scale if slope.kink else max(abs(slope.numeric), line.size)
-        error = 0.0 if slope.kink else line.error + (line.terms if line.vanishes else 0.0)
+        error = 0.0 if slope.kink else line.error + line.vanishes * line.terms
         if not abs(line.analytic - slope.numeric) <= rtol * own + 10 * (slope.estimate + error):
             return "fail" if math.isfinite(slope.estimate) and rtol < 0.1 else "unresolved"
         return "pass" if rtol < 0.1 and 10 * slope.estimate <= 8 * rtol * max(scale, own) else "unresolved"
+
+    def heard(self, line: Line, opinion: Slope, best: Slope) -> str:
+        """Return the verdict by the complex step, which fails only what differences know well, or by the best step.
+
+        A function that is noisier than the rounding of its result is judged by its own precision.
+        """
+        verdict = self.verdict(line, opinion)
+        if verdict == "fail" and opinion is not best:
+            sure = best.estimate <= min(1e-6 * abs(opinion.numeric), abs(line.analytic - opinion.numeric))
+            return verdict if sure else "unresolved"
+        if verdict == "unresolved" and line.precision:
+            return self._replace(rtol=max(self.rtol, min(4 * line.precision**0.5, 0.01))).verdict(line, opinion)
+        return verdict
 
 
 def settle(line: Line, first: Slope | None, judge: Judge) -> tuple[Slope, str]:
     """Return the best derivative that can be had and its verdict, where the first step has not made it pass.
 
     Steps at which the function is not smooth do not count. The one whose estimated error is least does, unless a
-    smaller step disagrees with it. Nothing fails before the steps are so small that their error hides the difference.
+    smaller step disagrees with it. Nothing fails before the steps are so small that their error hides the difference,
+    nor where slopes differ so much nearby that x must be on a kink.
     """
     if _on_kink(line, first):
         return _bracket(line, judge)
     line.narrow()
-    s, best, agreed = line.s, UNKNOWN, -1
-    for level in _levels(line):
-        h = line.step / 4.0**level
-        slope = line.slope(h)
-        if slope is None:
-            continue
-        quiet = slope.noise
-        if not (slope.smooth and judge.verdict(line, slope) == "pass"):
-            line.listen(slope)
-            slope = slope._replace(**_louder(slope, line.noise or 0.0))
-        if not slope.smooth:
+    s, best, agreed, few = line.s, UNKNOWN, -1, line.s.losses >= LOSSES
+    for level in _levels(line, few):
+        slope = line.slope(line.step / 4.0**level, lambda a: not (a.smooth and judge.verdict(line, a) == "pass"))
+        if slope is None or not slope.smooth:
             continue
         clash = abs(slope.numeric - best.numeric) > 10 * (slope.estimate + best.estimate)
         if clash and slope.step > best.step:
@@ -71,75 +79,51 @@ def settle(line: Line, first: Slope | None, judge: Judge) -> tuple[Slope, str]:
         agreed = 0 if clash else agreed + 1
         best = slope if clash or slope.estimate < best.estimate else best
         for opinion in (best, line.complex_slope(best)):
-            verdict = _heard(line, opinion, best, judge)
+            verdict = judge.heard(line, opinion, best)
             if verdict == "pass" or (verdict == "fail" and opinion is not best):
-                s.hint = level
-                s.losses += verdict == "fail"
+                s.hint, s.losses = level, s.losses + (verdict == "fail")
                 return opinion, verdict
-        hidden = 40 * quiet / slope.step > max(abs(line.analytic - best.numeric), 10 * best.estimate)
-        if slope.step < best.step and (hidden or s.losses >= LOSSES):
+        rounding = max(line.rounding, EPS * slope.reach * slope.step)
+        hidden = 40 * rounding / slope.step > max(abs(line.analytic - best.numeric), 10 * best.estimate)
+        if slope.step < best.step and (hidden or few):
             break
-    verdict = judge.verdict(line, best)
-    if verdict == "fail" and s.losses < LOSSES:
-        slope, heard = _bracket(line, judge)
-        if slope.kink and slope.kink[1] - slope.kink[0] > 1e-3 * judge.scale(line, best):
-            return slope, heard
     s.losses += 1
-    return best, verdict if verdict != "fail" or agreed > 0 else "unresolved"
+    verdict = judge.verdict(line, best) if agreed > 0 else "unresolved"
+    return _excuse(line, best, judge) if verdict == "fail" and not few else (best, verdict)
 
 
-def _heard(line: Line, opinion: Slope, best: Slope, judge: Judge) -> str:
-    """Return the verdict by a slope: by the complex step, a failure counts only where differences confirm its digits.
-
-    A function that is noisier than the rounding of its result is judged by its own precision.
-    """
-    verdict = judge.verdict(line, opinion)
-    if verdict == "fail" and opinion is not best:
-        sure = best.estimate <= min(1e-6 * abs(opinion.numeric), abs(line.analytic - opinion.numeric))
-        return verdict if sure else "unresolved"
-    if verdict == "unresolved" and line.precision:
-        return judge._replace(rtol=max(judge.rtol, min(4 * line.precision**0.5, 0.01))).verdict(line, opinion)
-    return verdict
-
-
-def _louder(slope: Slope, noise: float) -> dict[str, float]:
-    """Return the changes to a slope when the function turns out to have more noise."""
-    more = 4 * max(0.0, noise - slope.noise) / slope.step
-    return {
-        "estimate": slope.estimate + more,
-        "gap_error": slope.gap_error + 4 * more,
-        "noise": max(noise, slope.noise),
-    }
-
-
-def _levels(line: Line) -> Iterator[int]:
-    """Yield the steps to try: first the one that helped before, then all, from large to small."""
-    hint, few = line.s.hint, line.s.losses >= LOSSES
-    own = math.ceil(math.log(line.unit / line.x, 4)) if line.x else 0
+def _levels(line: Line, few: bool) -> dict[int, None]:
+    """Return the steps to try: the one that helped before, then from large to small, and down to the size of x."""
+    hint, own = line.s.hint, math.ceil(math.log(line.unit / line.x, 4)) if line.x else 0
     levels = range(hint - 1, hint + 2) if few else [*range(-3, LEVELS), *range(max(own - 2, LEVELS), own + 3)]
-    yield from dict.fromkeys([hint, *levels])
+    return dict.fromkeys([hint, *levels])
+
+
+def _excuse(line: Line, best: Slope, judge: Judge) -> tuple[Slope, str]:
+    """Return the verdict on what fails by its best slope: that of a kink if there must be one."""
+    slope, verdict = _bracket(line, judge)
+    low, high = slope.kink or (0.0, 0.0)
+    return (slope, verdict) if high - low > 1e-3 * judge.scale(line, best) else (best, "fail")
 
 
 def _on_kink(line: Line, first: Slope | None) -> bool:
     """Return whether a tiny step changes the branch, or tiny steps of two sizes show the same break of the slope.
 
-    Or of the second derivative, which differences of any order that take it for continuous do not get over.
+    Or of the second derivative, which differences that take it for continuous do not get over.
     """
-    if first is None or not first.smooth:
-        if not line.samples(TINY * line.unit)[1]:
-            return True
-        slopes = [differences(line.samples(h)[0], h, line.rounding) for h in (1e-9 * line.unit, 1e-10 * line.unit)]
-        clear = not any(slope.smooth for slope in slopes)
-        return clear and math.isclose(slopes[0].gap, slopes[1].gap, rel_tol=0.2)
-    return first.joint and all(
-        differences(line.samples(h)[0], h, 0.0).joint for h in (1e-4 * line.unit, 1e-5 * line.unit)
-    )
+    tiny = lambda share: differences(line.samples(share * line.unit)[0], share * line.unit, line.rounding)
+    if first is not None and first.smooth:
+        return first.joint and all(tiny(share).joint for share in (1e-4, 1e-5))
+    if not line.samples(TINY * line.unit)[1]:
+        return True
+    far, near = tiny(1e-9), tiny(1e-10)
+    return not (far.smooth or near.smooth) and math.isclose(far.gap, near.gap, rel_tol=0.2)
 
 
 def _bracket(line: Line, judge: Judge) -> tuple[Slope, str]:
     """Return what is nearest to the analytic slope between the slopes at x and at points nearby, and the verdict."""
     s, h = line.s, TINY / 100 * line.unit
-    slopes = [line.move(h) / h, -line.move(-h) / h]
+    slopes, verdict = [line.move(h) / h, -line.move(-h) / h], ""
     reach = float(np.abs(line.samples(line.step)[0]).max()) / line.step
     for count in NEIGHBOURS:
         for k in range(len(slopes) - 2, count):
@@ -148,11 +132,151 @@ def _bracket(line: Line, judge: Judge) -> tuple[Slope, str]:
                 x[i][line.where] += h * d
             slopes.append(s.change(x, y) / h)
         low, high = float(np.nanmin(slopes)), float(np.nanmax(slopes))
-        numeric, error = min(max(line.analytic, low), high), 1e-6 * (high - low)
-        error += 2 * line.rounding / h if line.analytic or low or high else 0.0
-        slope = Slope(numeric, error, h, reach, kink=(low, high))
+        error = 1e-6 * (high - low) + (2 * line.rounding / h if line.analytic or low or high else 0.0)
+        slope = Slope(min(max(line.analytic, low), high), error, h, reach, kink=(low, high))
         verdict = judge.verdict(line, slope)
         if verdict == "pass" or s.losses >= LOSSES:
             break
     s.losses += verdict != "pass"
     return slope, verdict
+
+
+def check_input(s: Subject, i: int, gradients: list[Gradient], rng: Random, rtol: float, sample: int) -> list[Element]:
+    """Check the derivatives by one input: the first step for all of them, then for each whatever it takes."""
+    s.grain, s.precision, lines = 0.0, 0.0, _choose_lines(s, i, gradients, rng, sample)
+    first = [line.slope(line.step) for line in lines]
+    sharp = [abs(slope.numeric) for slope in first if slope and slope.estimate <= 1e-3 * abs(slope.numeric)]
+    judge, elements = Judge(rtol, max(sharp, default=0.0)), {}
+    for k in sorted(range(len(lines)), key=lambda k: -abs(lines[k].analytic)):
+        elements[k] = e = _check(lines[k], first[k], judge)
+        if e.verdict == "pass" and e.at is not None and not e.kink:
+            judge = judge._replace(largest=max(judge.largest, abs(e.numeric)))
+    found = [elements[k] for k in range(len(lines))]
+    failed = [line for line, e in zip(lines, found, strict=True) if e.verdict == "fail"]
+    if failed and all(line.at is None for line in failed):
+        culprit = _find_culprit(failed[0], i, gradients)
+        found.append(_element(culprit, *settle(culprit, None, judge), judge))
+    return found
+
+
+def check_ties(s: Subject, gradients: list[Gradient], elements: list[Element], rtol: float) -> list[Element]:
+    """Check where several derivatives are on kinks: what each may take at a tie, not all may.
+
+    Moved by the same, or in proportion, all that were equal stay so.
+    """
+    inputs = [i for i, name in enumerate(s.names) if any(e.kink and e.input == name for e in elements)]
+    if sum(e.kink is not None for e in elements) < 2:
+        return []
+    moves: list[dict[int, Any]] = [{i: np.ones_like(s.start[i]) for i in inputs}, {i: s.start[i] for i in inputs}]
+    lines = [Line(s, gradients, None, move) for move in moves]
+    return [_check(line, line.slope(line.step), Judge(rtol)) for line in lines]
+
+
+def check_nearby(s: Subject, rng: Random, rtol: float) -> list[Element]:
+    """Check random directions at inputs nearby, off the kinks of these, and off what is right for these alone.
+
+    Symmetric matrices stay so; off their symmetry, what is wrong is worth a note.
+    """
+    symmetric = [a.ndim > 1 and np.array_equal(a, a.swapaxes(-1, -2)) for a in s.start]
+    found = _at_other_inputs(s, rng, rtol, symmetric)
+    if any(symmetric) and not found:
+        names = dict.fromkeys(e.input for e in _at_other_inputs(s, rng, rtol, [False] * len(symmetric)))
+        s.notes += [f"{name}: right as long as the inputs are symmetric, wrong nearby where not" for name in names]
+    return found
+
+
+def _at_other_inputs(s: Subject, rng: Random, rtol: float, symmetric: list[bool]) -> list[Element]:
+    """Return what is wrong at random inputs up to 1/16 away, if the function can be computed there."""
+    before, y, wobble = s.start, s.y, s.wobble
+    moved = [a + np.where(a == 0, 1, a) * rng.uniform(-1, 1, a.shape) / 16 for a in before]
+    try:
+        s.stand_at(
+            [np.asarray((a + a.swapaxes(-1, -2)) / 2 if k else a) for a, k in zip(moved, symmetric, strict=True)]
+        )
+        s.look(rng)
+        pull = s.record(s.x)
+        gradients = measure(s, pull, [g.copy() for g in pull(s.upstream.copy())])
+        s.watcher()
+        lines = [line for i in range(len(s.x)) if s.x[i].size for line in _directions(s, i, gradients, rng)]
+        elements = [_check(line, line.slope(line.step), Judge(rtol)) for line in lines]
+        return [e for e in elements if e.verdict == "fail"]
+    except Exception:
+        return []
+    finally:
+        s.stand_at(before)
+        s.y, s.wobble = y, wobble
+
+
+def _check(line: Line, first: Slope | None, judge: Judge) -> Element:
+    """Return the verdict by the first step, by the complex step where that says more, or by whatever it takes.
+
+    A direction is checked as sharply as one wrong element of it takes, if that is possible.
+    """
+    count = sum(np.size(d) for d in line.moves.values())
+    sharp = judge._replace(rtol=max(judge.rtol / math.sqrt(count), min(judge.rtol, 1e-13)))
+    for rule in (sharp, judge) if count > 1 else (judge,):
+        slope, verdict = _glance(line, first, rule)
+        if verdict == "fail" or (verdict == "unresolved" and rule is judge):
+            slope, verdict = settle(line, first, rule)
+        if verdict != "unresolved":
+            break
+    return _element(line, slope, verdict, judge)
+
+
+def _glance(line: Line, first: Slope | None, judge: Judge) -> tuple[Slope, str]:
+    """Return what the first step says, or the complex step where that says more."""
+    if not math.isfinite(line.analytic):
+        return first or UNKNOWN, "fail" if first else "unresolved"
+    if first is None or not first.smooth:
+        return UNKNOWN, "unresolved"
+    verdict = judge.verdict(line, first)
+    if verdict != "pass" or abs(line.analytic) <= 10 * first.estimate:
+        opinion = line.complex_slope(first)
+        if judge.verdict(line, opinion) == "pass":
+            return opinion, "pass"
+    return first, verdict
+
+
+def _directions(s: Subject, i: int, gradients: list[Gradient], rng: Random) -> list[Line]:
+    """Return random directions, of unequal sizes, so that two elements that are exchanged do not cancel."""
+    shape = DIRECTIONS, *s.start[i].shape
+    return [Line(s, gradients, None, {i: d}) for d in rng.choice([-1.0, 1.0], shape) * rng.uniform(0.5, 1.5, shape)]
+
+
+def _choose_lines(s: Subject, i: int, gradients: list[Gradient], rng: Random, sample: int) -> list[Line]:
+    """Return all elements of an input, or that of the largest gradient, random ones and random directions."""
+    x, g, picks, directions = s.start[i], gradients[i].values, np.arange(s.start[i].size), []
+    if x.size > max(sample, ALL):
+        largest = int(np.argmax(np.abs(g))) if g.shape == x.shape else 0
+        picks = np.unique([largest, *rng.choice(x.size, sample, replace=False)])
+        directions = _directions(s, i, gradients, rng)
+        s.notes.append(f"{s.names[i]}: {len(picks)} of {x.size} elements, and {DIRECTIONS} random directions")
+    return [_element_line(s, i, gradients, k) for k in picks] + directions
+
+
+def _element_line(s: Subject, i: int, gradients: list[Gradient], k: Any) -> Line:
+    return Line(s, gradients, tuple(int(n) for n in np.unravel_index(int(k), s.start[i].shape)), {i: 1.0})
+
+
+def _find_culprit(line: Line, i: int, gradients: list[Gradient]) -> Line:
+    """Return a wrong element of a failing direction: halve it, and again the half that differs by more."""
+
+    def miss(part: Array) -> float:
+        direction = np.zeros(line.s.start[i].shape)
+        direction.reshape(-1)[part] = line.moves[i].reshape(-1)[part]
+        piece = Line(line.s, gradients, None, {i: direction})
+        return abs(piece.analytic - (piece.slope(piece.step / 4.0**line.s.hint) or UNKNOWN).numeric)
+
+    part = np.arange(line.s.start[i].size)
+    while part.size > 1:
+        part = max(np.array_split(part, 2), key=miss)
+    return _element_line(line.s, i, gradients, part[0])
+
+
+def _element(line: Line, slope: Slope, verdict: str, judge: Judge) -> Element:
+    start = line.s.start[min(line.moves)]
+    x = float(start[line.at]) if line.at is not None else math.nan
+    faint = 10 * max(slope.estimate, 0.0 if slope.reach else 4 * line.rounding / line.step)
+    known = line.analytic, slope.numeric, slope.estimate, judge.scale(line, slope), slope.step, slope.kink, verdict
+    precision = line.precision if verdict == "pass" else 0.0
+    return Element(line.name, start.shape, line.at, x, *known, faint, 10 * line.terms, precision)

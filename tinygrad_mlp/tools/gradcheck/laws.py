@@ -6,11 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ...errors import describe
-from .differences import Gradient
-from .subject import EPS, Array, Subject, name_of, norm, same, unit_of
+from .differences import EPS, Array, Gradient, Subject, name_of, norm, same, unit_of
 
 Pull = Callable[[Array], list[Array]]
+Law = Callable[[str, list[str]], bool]
 
 
 def try_laws(s: Subject, rng: np.random.Generator, problems: list[str]) -> list[Gradient]:
@@ -22,26 +21,21 @@ def try_laws(s: Subject, rng: np.random.Generator, problems: list[str]) -> list[
 
     name, backward = name_of(s.f), name_of(s.gradient, "gradient") if s.gradient else "the backward pass"
     in_place = "changes its inputs in place; let it compute on copies"
-    look(s)
+    s.look(rng)
+    s.value(s.x)
     if law(f"{name} {in_place}", s.changed()) and not s.gradient:
         return []
     if not same(s.value(s.x), s.y):
         problems.append(f"{name} is random: two calls with equal inputs differ; fix the seed inside it")
         return []
-    _draw_upstream(s, rng)
-    s.shake(rng)
+    u = rng.choice([-1.0, 1.0], s.y.shape) * rng.uniform(0.5, 1.5, s.y.shape)
+    s.upstream = np.ones(s.y.shape) if s.y.size == 1 else u.astype(s.y.dtype).astype(float)
     pull, u = s.record(s.x), s.upstream.copy()
     gradients = pull(u)
     written = s.changed() + ["upstream gradient"] * (not same(u, s.upstream))
     if law(f"{backward} {in_place}", written) and not s.gradient:
         return []
-    named = list(zip(s.names, gradients, strict=True))
-    if s.y.dtype == np.float64:
-        law("the gradient is not float64, as its input is", [n for n, g in named if g.dtype != np.float64])
-    if s.gradient is None:
-        others = [*named, ("the upstream gradient", u), *zip(s.names, s.x, strict=True)]
-        pairs = [(a, b) for k, a in enumerate(named, 1) for b in others[k:]]
-        law("the gradient shares memory", [f"{n} with {m}" for (n, g), (m, h) in pairs if np.shares_memory(g, h)])
+    _look_at(s, gradients, u, law)
     first = [g.copy() for g in gradients]
     law("a second backward pass gives another gradient", _differ(s, pull(s.upstream.copy()), first))
     found = measure(s, pull, first)
@@ -51,19 +45,15 @@ def try_laws(s: Subject, rng: np.random.Generator, problems: list[str]) -> list[
     return found
 
 
-def look(s: Subject) -> None:
-    """Take the result at the inputs; raise if it has no derivative."""
-    s.y = s.value(s.x).copy()
-    if s.y.dtype.kind != "f" or not np.isfinite(s.y).all():
-        raise ValueError(
-            f"{name_of(s.f)} gives {describe(s.y)}, not finite floats: it has no derivative at these inputs"
-        )
-
-
-def _draw_upstream(s: Subject, rng: np.random.Generator) -> None:
-    signs, sizes = rng.choice([-1.0, 1.0], s.y.shape), rng.uniform(0.5, 1.5, s.y.shape)
-    s.upstream = np.ones(s.y.shape) if s.y.size == 1 else (signs * sizes).astype(s.y.dtype).astype(float)
-    s.jitter = int(rng.integers(1024, 2048)) / 1536
+def _look_at(s: Subject, gradients: list[Array], u: Array, law: Law) -> None:
+    """Try the laws of dtypes and of memory."""
+    named = list(zip(s.names, gradients, strict=True))
+    if s.y.dtype == np.float64:
+        law("the gradient is not float64, as its input is", [n for n, g in named if g.dtype != np.float64])
+    if s.gradient is None:
+        others = [*named, ("the upstream gradient", u), *zip(s.names, s.x, strict=True)]
+        pairs = [(a, b) for k, a in enumerate(named, 1) for b in others[k:]]
+        law("the gradient shares memory", [f"{n} with {m}" for (n, g), (m, h) in pairs if np.shares_memory(g, h)])
 
 
 def _differ(s: Subject, found: list[Array], expected: list[Array], room: float = 0.0) -> list[str]:
@@ -76,7 +66,7 @@ def _bends(s: Subject, pull: Pull, first: list[Gradient], rng: np.random.Generat
     """Return the names of the inputs whose gradients do not follow the upstream gradient in proportion."""
     other = rng.uniform(0.5, 1.5, s.y.shape)
     both = [g.values + h for g, h in zip(first, pull(other.copy()), strict=True)]
-    room = 1e-9 * max(np.abs(g).max(initial=0.0) for g in both) + 1e6 * s.rounding_of(...)
+    room = 1e-9 * max(np.abs(g).max(initial=0.0) for g in both) + 1e6 * s.rounding_of(...)[0]
     room += 30 * max(g.terms for g in first)
     curved = _differ(s, pull(-2 * s.upstream), [-2 * g.values for g in first])
     real = {n for n, g in zip(s.names, first, strict=True) if np.abs(g.values).max(initial=0.0) > 10 * g.terms}
@@ -91,7 +81,7 @@ def measure(s: Subject, pull: Pull, first: list[Array]) -> list[Gradient]:
     for rounding. Steps that are tiny for x, but not for what it is added to, show as differences of fourth order.
     """
     u, unit = s.upstream, unit_of(*s.start)
-    scales = 1 + np.arange(1, 6) * 1.2345e-6 if s.gradient is None or s.y.ndim else []
+    scales = 1 + np.arange(1, 6 if s.gradient is None or s.y.ndim else 1) * 1.2345e-6
     scaled = [[np.abs(g / c - a) for g, a in zip(pull(c * u), first, strict=True)] for c in scales]
     grown = [s.record([a * (1 + k * EPS) for a in s.x])(u.copy()) for k in (-2, -1, 1, 2)]
     moved = [s.record([a + k * EPS * unit for a in s.x])(u.copy()) for k in (-3, 3, -1, 1)]
@@ -100,9 +90,8 @@ def measure(s: Subject, pull: Pull, first: list[Array]) -> list[Gradient]:
         largest = float(np.abs(a).max(initial=0.0))
         grows = np.sort([np.abs(g[i] - a) for g in grown], axis=0)[1]
         far, near = (moved[k][i] + moved[k + 1][i] - 2 * a for k in (0, 2))
-        bends = np.abs(9 * near - far) / 8
         spread = max([float(np.nanmax(part[i], initial=0.0)) for part in scaled], default=0.0)
         terms = max(spread, min(float(np.nanmax(grows, initial=0.0)), 1e-6 * largest + wobble))
-        rounding = np.minimum(np.nan_to_num(np.maximum(grows, bends), nan=0.0), 1e-3 * largest + terms)
-        found.append(Gradient(a, rounding, terms))
+        rounding = np.nan_to_num(np.maximum(grows, np.abs(9 * near - far) / 8), nan=0.0)
+        found.append(Gradient(a, np.minimum(rounding, 1e-3 * largest + terms), terms))
     return found
