@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
 from contextlib import ContextDecorator
-from typing import Any
+from typing import Any, Literal, TypeVar, overload
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from ..errors import GraphError, ShapeError, describe
 from .graph import ancestors, backpropagate
 from .tensor import Tensor, seed_of, wrap
 from .tracer import mode
+
+Tensors = Tensor | Iterable[Tensor]
+C = TypeVar("C", bound=Callable[..., Any])
 
 
 class no_grad(ContextDecorator):  # noqa: N801 - PyTorch's spelling
@@ -40,7 +43,7 @@ class no_grad(ContextDecorator):  # noqa: N801 - PyTorch's spelling
     def __exit__(self, *_: object) -> None:
         mode.grad_enabled = self._before.pop()
 
-    def __call__(self, function: Any) -> Any:
+    def __call__(self, function: C) -> C:
         run: Any
         if inspect.isgeneratorfunction(function):
 
@@ -59,7 +62,7 @@ class no_grad(ContextDecorator):  # noqa: N801 - PyTorch's spelling
 
         else:
             return super().__call__(function)
-        return functools.wraps(function)(run)
+        return functools.wraps(function)(run)  # type: ignore[return-value]
 
     def _recreate_cm(self) -> no_grad:
         return no_grad()
@@ -88,6 +91,24 @@ class _Steps(Generator[Any, Any, Any], AsyncGenerator[Any, Any]):
     __await__ = Generator.__iter__
 
 
+@overload
+def grad(
+    outputs: Tensors,
+    inputs: Tensors,
+    grad_outputs: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: Literal[False] = False,
+) -> tuple[Tensor, ...]: ...
+@overload
+def grad(
+    outputs: Tensors,
+    inputs: Tensors,
+    grad_outputs: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool = False,
+) -> tuple[Tensor | None, ...]: ...
 def grad(
     outputs: Any,
     inputs: Any,
@@ -155,7 +176,7 @@ def _as_tensors(what: str, values: Any) -> tuple[Any, ...]:
     return tensors
 
 
-def jacobian(f: Callable[[Any], Any], x: Any, create_graph: bool = False) -> Any:
+def jacobian(f: Callable[[Tensor], Tensor], x: Tensor, create_graph: bool = False) -> Tensor:
     """Return all derivatives of ``f(x)`` by ``x``, of shape ``f(x).shape + x.shape``, by one backward pass a row.
 
     >>> import tinygrad_mlp as tg
@@ -166,10 +187,11 @@ def jacobian(f: Callable[[Any], Any], x: Any, create_graph: bool = False) -> Any
     x = _differentiable(x)
     y = f(x)
     rows = [_slope(y, x, e, retain_graph=True, create_graph=create_graph) for e in _basis(y._data)]
-    return np.stack(rows).reshape(y.shape + x.shape)
+    result: Any = np.stack(rows)
+    return result.reshape(y.shape + x.shape)
 
 
-def hessian(f: Callable[[Any], Any], x: Any) -> Any:
+def hessian(f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """Return all second derivatives of a scalar ``f(x)``, of shape ``x.shape + x.shape``.
 
     >>> import tinygrad_mlp as tg
@@ -180,7 +202,7 @@ def hessian(f: Callable[[Any], Any], x: Any) -> Any:
     return jacobian(lambda t: _slope(f(t), t, create_graph=True), x)
 
 
-def hvp(f: Callable[[Any], Any], x: Any, v: Any) -> Any:
+def hvp(f: Callable[[Tensor], Tensor], x: Tensor, v: Any) -> Tensor:
     """Return the product of the Hessian of a scalar ``f(x)`` with ``v``, of the shape of ``x``, without the Hessian.
 
     The derivative of ``grad f . v``: twice the work of a gradient (Pearlmutter, Neural Computation 6, 1994).

@@ -25,15 +25,15 @@ from ..rules.linalg import linear as linear
 from ..rules.reductions import log_softmax as log_softmax
 from ..rules.reductions import logsumexp as logsumexp
 from ..rules.reductions import softmax as softmax
-from ..rules.table import annotate, constant, primitive
+from ..rules.table import T, annotate, constant, primitive
 
 
-def tanh(x: Any) -> Any:
+def tanh(x: T) -> T:
     """Return the hyperbolic tangent of each element: ``np.tanh``."""
     return np.tanh(x)
 
 
-def gelu(x: Any) -> Any:
+def gelu(x: T) -> T:
     """Return the Gaussian error linear unit in its tanh form (Hendrycks and Gimpel, arXiv:1606.08415).
 
     ``x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x**3)))``: PyTorch's ``gelu(x, approximate="tanh")``.
@@ -44,7 +44,7 @@ def gelu(x: Any) -> Any:
     return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x))))
 
 
-def dropout(x: Any, p: float, rng: np.random.Generator, training: bool = True) -> Any:
+def dropout(x: T, p: float, rng: np.random.Generator, training: bool = True) -> T:
     """Set elements to 0 with probability ``p`` and scale the others by ``1 / (1 - p)``; identity unless training.
 
     Raises:
@@ -59,7 +59,7 @@ def dropout(x: Any, p: float, rng: np.random.Generator, training: bool = True) -
 
 
 def batch_norm(
-    x: Any,
+    x: T,
     running_mean: Any,
     running_var: Any,
     weight: Any = None,
@@ -67,7 +67,7 @@ def batch_norm(
     training: bool = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
-) -> Any:
+) -> T:
     """Normalise each feature by its mean and variance over the batch (Ioffe and Szegedy, arXiv:1502.03167).
 
     ``(x - mean) / sqrt(var + eps) * weight + bias``, for ``x`` of shape (N, C) or (N, C, L). In training the
@@ -102,9 +102,7 @@ def batch_norm(
     return out if bias is None else out + bias[column]
 
 
-def layer_norm(
-    x: Any, normalized_shape: tuple[int, ...], weight: Any = None, bias: Any = None, eps: float = 1e-5
-) -> Any:
+def layer_norm(x: T, normalized_shape: tuple[int, ...], weight: Any = None, bias: Any = None, eps: float = 1e-5) -> T:
     """Normalise each sample over its last axes, those of ``normalized_shape`` (Ba and others, arXiv:1607.06450).
 
     Raises:
@@ -119,7 +117,7 @@ def layer_norm(
     return out if bias is None else out + bias
 
 
-def cross_entropy(logits: Any, target: Any, *, label_smoothing: float = 0.0, reduction: str = "mean") -> Any:
+def cross_entropy(logits: T, target: Any, *, label_smoothing: float = 0.0, reduction: str = "mean") -> T:
     """Return the cross entropy between softmax(logits) and the target.
 
     Args:
@@ -156,7 +154,7 @@ def cross_entropy(logits: Any, target: Any, *, label_smoothing: float = 0.0, red
     return _reduce(losses, reduction)
 
 
-def nll_loss(log_probs: Any, target: Any, *, reduction: str = "mean") -> Any:
+def nll_loss(log_probs: T, target: Any, *, reduction: str = "mean") -> T:
     """Return the negative log-likelihood, ``-log_probs[i, target[i]]``: `cross_entropy` after a `log_softmax`.
 
     Args:
@@ -176,7 +174,7 @@ def nll_loss(log_probs: Any, target: Any, *, reduction: str = "mean") -> Any:
     return _reduce(-gather(log_probs, target), reduction)
 
 
-def binary_cross_entropy_with_logits(logits: Any, target: Any, *, reduction: str = "mean") -> Any:
+def binary_cross_entropy_with_logits(logits: T, target: Any, *, reduction: str = "mean") -> T:
     """Return the binary cross entropy between sigmoid(logits) and targets in [0, 1], of the same shape.
 
     ``max(x, 0) - x * t + log(1 + exp(-|x|))``: finite for logits of any size.
@@ -192,7 +190,7 @@ def binary_cross_entropy_with_logits(logits: Any, target: Any, *, reduction: str
     return _reduce(bce_with_logits(logits, target), reduction)
 
 
-def binary_cross_entropy(probs: Any, target: Any, *, reduction: str = "mean") -> Any:
+def binary_cross_entropy(probs: T, target: Any, *, reduction: str = "mean") -> T:
     """Return the binary cross entropy of probabilities; prefer `binary_cross_entropy_with_logits`, which is exact.
 
     ``-t log(p) - (1 - t) log(1 - p)``, with logarithms not below -100, as in PyTorch.
@@ -206,7 +204,7 @@ def binary_cross_entropy(probs: Any, target: Any, *, reduction: str = "mean") ->
     return _reduce(bce(probs, target), reduction)
 
 
-def mse_loss(prediction: Any, target: Any, *, reduction: str = "mean") -> Any:
+def mse_loss(prediction: T, target: Any, *, reduction: str = "mean") -> T:
     """Return the squared differences of two arrays of the same shape, by default their mean over all elements.
 
     Raises:
@@ -215,7 +213,7 @@ def mse_loss(prediction: Any, target: Any, *, reduction: str = "mean") -> Any:
     return _reduce(np.square(prediction - _same_shape("mse_loss", prediction, target)), reduction)
 
 
-def l1_loss(prediction: Any, target: Any, *, reduction: str = "mean") -> Any:
+def l1_loss(prediction: T, target: Any, *, reduction: str = "mean") -> T:
     """Return the absolute differences of two arrays of the same shape, by default their mean over all elements.
 
     Raises:
@@ -224,7 +222,7 @@ def l1_loss(prediction: Any, target: Any, *, reduction: str = "mean") -> Any:
     return _reduce(np.abs(prediction - _same_shape("l1_loss", prediction, target)), reduction)
 
 
-def huber_loss(prediction: Any, target: Any, *, delta: float = 1.0, reduction: str = "mean") -> Any:
+def huber_loss(prediction: T, target: Any, *, delta: float = 1.0, reduction: str = "mean") -> T:
     """Return a loss that is quadratic for differences up to ``delta`` and linear beyond (Huber, 1964).
 
     ``d**2 / 2`` where d = |prediction - target| <= delta, else ``delta * (d - delta / 2)``.
@@ -298,7 +296,7 @@ check_labels = primitive(checks.check_labels)
 
 
 @primitive
-def check_probabilities(p: Any) -> Any:
+def check_probabilities(p: T) -> T:
     """Raise ValueError, naming the first one, if a probability is outside [0, 1]."""
     bad = ~((p >= 0) & (p <= 1))
     if bad.any():

@@ -63,7 +63,7 @@ class Linear(Module):
         if self.bias is not None:
             init.uniform_(self.bias, -1 / math.sqrt(in_features), 1 / math.sqrt(in_features), rng=rng)
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
         try:
             return functional.linear(np.asarray(x) if type(x) is list else x, self.weight, self.bias)
         except ShapeError as error:
@@ -78,7 +78,7 @@ class _Elementwise(Module):
 
     function: Callable[[Any], Any]
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
         return self.function(x)
 
 
@@ -94,7 +94,7 @@ class LeakyReLU(Module):
     def __init__(self, negative_slope: float = 0.01) -> None:
         self.negative_slope = negative_slope
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
         return functional.leaky_relu(x, self.negative_slope)
 
     def extra_repr(self) -> str:
@@ -136,7 +136,7 @@ class _AlongAxis(Module):
     def __init__(self, axis: int = -1) -> None:
         self.axis = axis
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
         return self.function(x, self.axis)
 
     def extra_repr(self) -> str:
@@ -162,7 +162,7 @@ class Flatten(Module):
         ShapeError: when called, the input has fewer than two axes.
     """
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
         if x.ndim < 2:
             raise _misfit(self, x, "at least 2 axes", x.ndim)
         return x.reshape(x.shape[0], math.prod(x.shape[1:]))
@@ -192,7 +192,7 @@ class Dropout(Module):
         check_share("p", p)
         self.p, self.rng = p, np.random.default_rng(rng)
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
         return functional.dropout(x, self.p, self.rng, self.training)
 
     def extra_repr(self) -> str:
@@ -240,7 +240,7 @@ class BatchNorm1d(Module):
         self.register_buffer("running_var", Tensor(np.ones(num_features, dtype)) if tracked else None)
         self.register_buffer("num_batches_tracked", Tensor(np.zeros((), np.int64)) if tracked else None)
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
         if x.ndim not in (2, 3) or x.shape[1] != self.num_features:
             raise _misfit(self, x, f"shape (N, {self.num_features}) or (N, {self.num_features}, L)", x.shape)
         statistics, affine = (self.running_mean, self.running_var), (self.weight, self.bias)
@@ -288,7 +288,7 @@ class LayerNorm(Module):
         self.weight = Parameter(np.ones(shape, dtype)) if elementwise_affine else None
         self.bias = Parameter(np.zeros(shape, dtype)) if elementwise_affine else None
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
         if x.shape[-len(self.normalized_shape) :] != self.normalized_shape:
             raise _misfit(self, x, f"last axes {self.normalized_shape}", x.shape[-len(self.normalized_shape) :])
         return functional.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
@@ -324,7 +324,7 @@ class Sequential(Module):
         for i, layer in enumerate(layers):
             setattr(self, str(i), layer)
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
         for layer in self.children():
             x = layer(x)
         return x

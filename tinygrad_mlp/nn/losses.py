@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..core.tensor import Tensor
 from . import functional
 from .module import Module
 
@@ -17,7 +18,7 @@ class _Loss(Module):
     def __init__(self, *, reduction: str = "mean") -> None:
         self.reduction = reduction
 
-    def forward(self, prediction: Any, target: Any) -> Any:
+    def forward(self, prediction: Tensor, target: Any) -> Tensor:
         return self.function(prediction, target, reduction=self.reduction)
 
 
@@ -33,7 +34,7 @@ class CrossEntropyLoss(_Loss):
     def __init__(self, *, label_smoothing: float = 0.0, reduction: str = "mean") -> None:
         self.label_smoothing, self.reduction = label_smoothing, reduction
 
-    def forward(self, logits: Any, target: Any) -> Any:
+    def forward(self, logits: Tensor, target: Any) -> Tensor:
         return functional.cross_entropy(logits, target, label_smoothing=self.label_smoothing, reduction=self.reduction)
 
 
@@ -73,5 +74,5 @@ class HuberLoss(_Loss):
     def __init__(self, *, delta: float = 1.0, reduction: str = "mean") -> None:
         self.delta, self.reduction = delta, reduction
 
-    def forward(self, prediction: Any, target: Any) -> Any:
+    def forward(self, prediction: Tensor, target: Any) -> Tensor:
         return functional.huber_loss(prediction, target, delta=self.delta, reduction=self.reduction)

@@ -72,7 +72,7 @@ class Module(Stateful):
         """Return the result for the inputs. Every subclass defines its own."""
         raise NotImplementedError(f"{type(self).__name__} has no forward; define forward(self, x) in the class")
 
-    def __call__(self, *inputs: Any, **keywords: Any) -> Any:
+    def __call__(self, *inputs: Any, **keywords: Any) -> Tensor:
         for x in inputs:
             if type(x) is not Tensor:
                 inputs = tuple(map(_as_input, inputs))

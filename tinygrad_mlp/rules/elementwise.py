@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import OptionError
-from .table import annotate, composite, constant, primitive, vjp
+from .table import T, annotate, composite, constant, primitive, vjp
 
 LN2, LN10 = math.log(2), math.log(10)
 _BITS: dict[Any, type] = {np.dtype(np.float32): np.int32, np.dtype(np.float64): np.int64}
@@ -37,39 +37,39 @@ def _absolute(x: Any) -> Any:
 
 
 @primitive
-def relu(x: Any) -> Any:
+def relu(x: T) -> T:
     """Return max(x, 0)."""
     return np.maximum(x, 0)
 
 
 @primitive
-def leaky_relu(x: Any, negative_slope: float = 0.01) -> Any:
+def leaky_relu(x: T, negative_slope: float = 0.01) -> T:
     """Return x where it is positive, ``negative_slope * x`` elsewhere."""
-    return np.where(x > 0, x, negative_slope * x)
+    return np.where(x > 0, x, negative_slope * x)  # type: ignore[return-value]
 
 
 @primitive
-def sigmoid(x: Any) -> Any:
+def sigmoid(x: T) -> T:
     """Return 1 / (1 + exp(-x)); where exp overflows, the quotient is the right 0."""
     with np.errstate(over="ignore"):
         return 1 / (1 + np.exp(-x))
 
 
 @primitive
-def softplus(x: Any) -> Any:
+def softplus(x: T) -> T:
     """Return log(1 + exp(x)) without overflow, and exact where exp(x) is tiny."""
     return np.maximum(x, 0) + np.log1p(np.exp(-_absolute(x)))
 
 
 @primitive
-def bce_with_logits(x: Any, t: Any) -> Any:
+def bce_with_logits(x: T, t: Any) -> T:
     """Return -t log(sigmoid(x)) - (1 - t) log(1 - sigmoid(x)), exact for logits of any size, infinite ones too."""
     size, wrong = _absolute(x), np.where(x > 0, 1 - t, t)
     return wrong * select(wrong != 0, size) + np.log1p(np.exp(-size))
 
 
 @primitive
-def bce(p: Any, t: Any) -> Any:
+def bce(p: T, t: Any) -> T:
     """Return -t log(p) - (1 - t) log(1 - p), with logarithms not below -100, as in PyTorch."""
     with np.errstate(divide="ignore"):
         return (t - 1) * np.maximum(np.log1p(-p), -100) - t * np.maximum(np.log(p), -100)

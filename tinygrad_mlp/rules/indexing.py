@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import OptionError, ShapeError, nearest
 from .shapes import kept_shape, reduced_axes
-from .table import annotate, composite, primitive, vjp
+from .table import T, annotate, composite, primitive, vjp
 
 Shape = tuple[int, ...]
 BASIC = (int, slice, type(None), type(Ellipsis))
@@ -37,7 +37,7 @@ def _picks_once(item: Any) -> bool:
 
 
 @primitive
-def gather(x: Any, labels: Any) -> Any:
+def gather(x: T, labels: Any) -> T:
     """Return ``x[i, labels[i]]`` for every row i of an (N, C) array."""
     return x[np.arange(len(labels)), labels]
 

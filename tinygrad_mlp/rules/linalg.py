@@ -13,13 +13,13 @@ import numpy as np
 from ..errors import NoRuleError, OptionError, ShapeError, describe, nearest
 from .elementwise import is_wide, select
 from .shapes import reduced_axes
-from .table import annotate, composite, constant, primitive, vjp
+from .table import T, annotate, composite, constant, primitive, vjp
 
 SlogdetResult: Any = type(np.linalg.slogdet(np.ones((1, 1))))
 
 
 @primitive
-def matmul(x: Any, y: Any) -> Any:
+def matmul(x: T, y: Any) -> T:
     """Return ``x @ y``; a product of two matrices in the memory layout that BLAS computes fastest.
 
     BLAS splits the contiguous axis of the result's columns among threads, so the larger one is laid out for it: a
@@ -34,7 +34,7 @@ def matmul(x: Any, y: Any) -> Any:
 
 
 @primitive
-def linear(x: Any, weight: Any, bias: Any = None) -> Any:
+def linear(x: T, weight: Any, bias: Any = None) -> T:
     """Return ``x @ weight.T + bias``, for ``weight`` of shape (out_features, in_features)."""
     out = matmul(x, weight.T)
     if bias is not None:

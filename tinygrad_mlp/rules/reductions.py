@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import NoRuleError, OptionError, ShapeError, out_of_range
 from .elementwise import nonzero, select
 from .shapes import Axis, Shape, astype, kept_shape, reduced_axes, spread
-from .table import annotate, composite, constant, primitive, vjp
+from .table import T, annotate, composite, constant, primitive, vjp
 
 
 def reduced_size(shape: Shape, axis: Axis) -> int:
@@ -352,7 +352,7 @@ def _top(x: Any, axis: Axis) -> Any:
 
 
 @primitive
-def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+def logsumexp(x: T, axis: Axis = None, keepdims: bool = False) -> T:
     """Return log(sum(exp(x))) without overflow; an infinite maximum is the result."""
     top = _top(x, axis)
     shifted = x - np.where(np.isfinite(top), top, 0)
@@ -371,14 +371,14 @@ def _weights(out: Any, x: Any, axis: Axis) -> Any:
 
 
 @primitive
-def softmax(x: Any, axis: int = -1) -> Any:
+def softmax(x: T, axis: int = -1) -> T:
     """Return exp(x) / sum(exp(x)) along an axis."""
     e = np.exp(x - _top(x, axis))
     return e / e.sum(axis=axis, keepdims=True)
 
 
 @primitive
-def log_softmax(x: Any, axis: int = -1) -> Any:
+def log_softmax(x: T, axis: int = -1) -> T:
     """Return log(softmax(x)) along an axis, exact where the softmax underflows."""
     z = x - _top(x, axis)
     with np.errstate(divide="ignore"):

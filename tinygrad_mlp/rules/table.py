@@ -19,7 +19,7 @@ import inspect
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -28,6 +28,9 @@ from ..errors import NoRuleError, describe
 from .refused import BUILD_IT, advice
 
 Function = Callable[..., Any]
+F = TypeVar("F", bound=Function)
+T = TypeVar("T", bound=Any)
+"""An array or a Tensor: what goes in decides what comes out."""
 Binder = Callable[..., tuple[Sequence[Any], dict[str, Any]]]
 
 
@@ -187,7 +190,7 @@ def annotate(*functions: Function, **facts: Any) -> None:
         RULES[function] = replace(RULES[function], **facts)
 
 
-def primitive(function: Function) -> Function:
+def primitive(function: F) -> F:
     """Make a function of our own an op like NumPy's: plain on arrays, and on Tensors through the same door.
 
     The door is NumPy's own protocol: an argument that has ``__array_function__`` and is no plain array decides.
@@ -204,7 +207,7 @@ def primitive(function: Function) -> Function:
         return function(*args, **kwargs)
 
     door.is_door = True  # type: ignore[attr-defined]
-    return door
+    return door  # type: ignore[return-value]
 
 
 def _is_door(function: Function) -> bool:
