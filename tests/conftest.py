@@ -29,3 +29,5 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], list[int]]:
         return calls
 
     return count
+
+collect_ignore = ["typed_script.py"]  # it has errors on purpose, for type checkers
