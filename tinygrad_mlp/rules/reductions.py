@@ -28,31 +28,30 @@ def _mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
 
 
 def _var(x: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Any:
-    count = _count("variance", x, axis)
-    deviation = x - x.mean(axis=axis, keepdims=True)
-    return (deviation * deviation).sum(axis=axis, keepdims=keepdims) / max(count - ddof, 0)
+    deviation = _from_mean(x, axis)
+    return (deviation * deviation).sum(axis=axis, keepdims=keepdims) / _count("variance", x, axis, ddof)
 
 
-def _count(name: str, x: Any, axis: Axis) -> int:
+def _from_mean(x: Any, axis: Axis) -> Any:
+    return x - x.mean(axis=axis, keepdims=True)
+
+
+def _count(name: str, x: Any, axis: Axis, ddof: int = 0) -> int:
     count = reduced_size(x.shape, axis)
     if count == 0:
         raise ValueError(f"the {name} of no elements is undefined; check for empty input first")
-    return count
+    return max(count - ddof, 0)
 
 
 def _std(x: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Any:
     return np.sqrt(_var(x, axis, ddof, keepdims))
 
 
-def _to_equals(g: Any, out: Any, x: Any, axis: Axis, keepdims: bool) -> Any:
+def _to_ties(g: Any, out: Any, x: Any, axis: Axis) -> Any:
     """Spread the gradient of a maximum or minimum evenly among the elements that equal it, or all if it is NaN."""
     top = _kept(out, x, axis)
     hit = (x == top) | (top != top)
-    return select(hit, spread(g / hit.sum(axis=axis, keepdims=keepdims, dtype=x.dtype), x.shape, axis))
-
-
-def _freedom(x: Any, axis: Axis, ddof: int) -> Any:
-    return max(reduced_size(x.shape, axis) - ddof, 0)
+    return select(hit, spread(_kept(g, x, axis) / hit.sum(axis=axis, keepdims=True, dtype=x.dtype), x.shape, axis))
 
 
 def _spread_out(x: Any, out: Any, axis: Axis, keepdims: bool) -> Any:
@@ -75,30 +74,21 @@ vjp(
 vjp(
     np.var,
     lambda g, out, x, *, axis=None, ddof=0, keepdims=False: (
-        _kept(2 * g / _freedom(x, axis, ddof), x, axis) * (x - x.mean(axis=axis, keepdims=True))
+        _kept(2 * g / _count("variance", x, axis, ddof), x, axis) * _from_mean(x, axis)
     ),
     forward=_var,
 )
 vjp(
     np.std,
     lambda g, out, x, *, axis=None, ddof=0, keepdims=False: (
-        _kept(g / (_spread_out(x, out, axis, keepdims) * _freedom(x, axis, ddof)), x, axis)
-        * (x - x.mean(axis=axis, keepdims=True))
+        _kept(g / (_spread_out(x, out, axis, keepdims) * _count("std", x, axis, ddof)), x, axis) * _from_mean(x, axis)
     ),
     forward=_std,
 )
-for _max in (np.max, np.amax, np.min, np.amin):
-    vjp(
-        _max,
-        lambda g, out, x, *, axis=None, keepdims=False: _to_equals(
-            np.where(out == out, g, out), out, x, axis, keepdims
-        ),  # a NaN is passed on
-    )
+for _max in (np.max, np.amax, np.min, np.amin):  # these pass a NaN on
+    vjp(_max, lambda g, out, x, *, axis=None, keepdims=False: _to_ties(np.where(out == out, g, out), out, x, axis))
 for _max in (np.nanmax, np.nanmin):
-    vjp(
-        _max,
-        lambda g, out, x, *, axis=None, keepdims=False: _to_equals(select(out == out, g), out, x, axis, keepdims),
-    )
+    vjp(_max, lambda g, out, x, *, axis=None, keepdims=False: _to_ties(select(out == out, g), out, x, axis))
 
 
 @primitive
