@@ -116,9 +116,9 @@ def _over_square(a: Any, x: Any, y: Any) -> Any:
     return a / radius / radius
 
 
-def _share(x: Any, y: Any) -> Any:
-    """Return ``exp(x) / (exp(x) + exp(y))``: of equal infinities 1/2 each, or 0 where both are -inf."""
-    return sigmoid(np.where((x == y) & np.isinf(x), np.minimum(x, 0.0), x - y))
+def _share(x: Any, y: Any, scale: float = 1.0) -> Any:
+    """Return the share of ``x`` in ``exp(x) + exp(y)``: of equal infinities 1/2, or 0 where both are -inf."""
+    return sigmoid(scale * np.where((x == y) & np.isinf(x), np.minimum(x, 0.0), x - y))
 
 
 vjp(np.add, lambda g, out, x, y: g, lambda g, out, x, y: g, linear=True)
@@ -168,11 +168,7 @@ for _radians in (np.radians, np.deg2rad):
 vjp(np.arctan2, lambda g, out, y, x: g * _over_square(x, x, y), lambda g, out, y, x: -g * _over_square(y, x, y))
 vjp(np.hypot, lambda g, out, x, y: g * (x / nonzero(out)), lambda g, out, x, y: g * (y / nonzero(out)))
 vjp(np.logaddexp, lambda g, out, x, y: g * _share(x, y), lambda g, out, x, y: g * _share(y, x))
-vjp(
-    np.logaddexp2,
-    lambda g, out, x, y: g * _share(x * LN2, y * LN2),
-    lambda g, out, x, y: g * _share(y * LN2, x * LN2),
-)
+vjp(np.logaddexp2, lambda g, out, x, y: g * _share(x, y, LN2), lambda g, out, x, y: g * _share(y, x, LN2))
 vjp(np.fmod, lambda g, out, x, y: g, lambda g, out, x, y: g * np.rint((out - x) / y))
 vjp(np.remainder, lambda g, out, x, y: g, lambda g, out, x, y: -g * np.floor_divide(x, y))
 vjp(np.ldexp, lambda g, out, x, n: np.ldexp(g, n), None)

@@ -56,9 +56,12 @@ vjp(gather, lambda g, out, x, labels: scatter(g, labels, x.shape[1]), None, line
 vjp(scatter, lambda g, out, x, labels, classes: gather(g, labels), None, linear=True)
 
 
+def _flat(x: Any, axis: int | None) -> tuple[Any, int]:
+    return (np.ravel(x), 0) if axis is None else (x, axis)
+
+
 def _take(x: Any, indices: Any, axis: int | None = None, mode: str = "raise") -> Any:
-    if axis is None:
-        x, axis = np.ravel(x), 0
+    x, axis = _flat(x, axis)
     n = x.shape[axis]
     choices = {"raise": lambda: indices, "clip": lambda: np.clip(indices, 0, n - 1), "wrap": lambda: np.mod(indices, n)}
     if mode not in choices:
@@ -79,20 +82,17 @@ def _take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Any:
 
 
 def _sort(x: Any, axis: int | None = -1) -> Any:
-    if axis is None:
-        x, axis = np.ravel(x), 0
+    x, axis = _flat(x, axis)
     return np.take_along_axis(x, np.argsort(x, axis=axis, kind="stable"), axis)
 
 
 def _repeat(x: Any, repeats: Any, axis: int | None = None) -> Any:
-    if axis is None:
-        x, axis = np.ravel(x), 0
+    x, axis = _flat(x, axis)
     return np.take(x, np.repeat(np.arange(x.shape[axis]), repeats), axis)
 
 
 def _delete(x: Any, obj: Any, axis: int | None = None) -> Any:
-    if axis is None:
-        x, axis = np.ravel(x), 0
+    x, axis = _flat(x, axis)
     return np.take(x, np.delete(np.arange(x.shape[axis]), obj if isinstance(obj, slice) else np.asarray(obj)), axis)
 
 

@@ -280,10 +280,8 @@ def _inverse(x: Any) -> Any:
     try:
         return np.linalg.inv(x)
     except np.linalg.LinAlgError as error:
-        raise np.linalg.LinAlgError(
-            f"a matrix of {describe(x)} is singular: there slogdet has no gradient, and det none of second order; "
-            "add a small multiple of the identity"
-        ) from error
+        hint = "slogdet has no gradient there, det none of second order; add a small multiple of the identity"
+        raise np.linalg.LinAlgError(f"a matrix of {describe(x)} is singular: {hint}") from error
 
 
 @primitive
@@ -298,10 +296,7 @@ def signdet(x: Any) -> Any:
     return np.linalg.slogdet(x)[0]
 
 
-vjp(
-    np.linalg.inv,
-    lambda g, out, x: -np.matmul(_transposed(out), np.matmul(g, _transposed(out))),
-)
+vjp(np.linalg.inv, lambda g, out, x: -np.matmul(_transposed(out), np.matmul(g, _transposed(out))))
 vjp(
     np.linalg.solve,
     lambda g, out, a, b: -np.matmul(np.linalg.solve(_transposed(a), _columns(g, b)), _transposed(_columns(out, b))),

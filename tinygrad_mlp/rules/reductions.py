@@ -28,31 +28,26 @@ def _mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
 
 
 def _var(x: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Any:
-    count = _count("variance", x, axis)
-    deviation = x - x.mean(axis=axis, keepdims=True)
-    return (deviation * deviation).sum(axis=axis, keepdims=keepdims) / max(count - ddof, 0)
+    deviation = _from_mean(x, axis)
+    return (deviation * deviation).sum(axis=axis, keepdims=keepdims) / _count("variance", x, axis, ddof)
 
 
-def _count(name: str, x: Any, axis: Axis) -> int:
+def _from_mean(x: Any, axis: Axis) -> Any:
+    return x - x.mean(axis=axis, keepdims=True)
+
+
+def _count(name: str, x: Any, axis: Axis, ddof: int = 0) -> int:
     count = reduced_size(x.shape, axis)
     if count == 0:
         raise ValueError(f"the {name} of no elements is undefined; check for empty input first")
-    return count
+    return max(count - ddof, 0)
 
 
-def _std(x: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Any:
-    return np.sqrt(_var(x, axis, ddof, keepdims))
-
-
-def _to_equals(g: Any, out: Any, x: Any, axis: Axis, keepdims: bool) -> Any:
+def _to_ties(g: Any, out: Any, x: Any, axis: Axis) -> Any:
     """Spread the gradient of a maximum or minimum evenly among the elements that equal it, or all if it is NaN."""
     top = _kept(out, x, axis)
     hit = (x == top) | (top != top)
-    return select(hit, spread(g / hit.sum(axis=axis, keepdims=keepdims, dtype=x.dtype), x.shape, axis))
-
-
-def _freedom(x: Any, axis: Axis, ddof: int) -> Any:
-    return max(reduced_size(x.shape, axis) - ddof, 0)
+    return select(hit, spread(_kept(g, x, axis) / hit.sum(axis=axis, keepdims=True, dtype=x.dtype), x.shape, axis))
 
 
 def _spread_out(x: Any, out: Any, axis: Axis, keepdims: bool) -> Any:
@@ -75,30 +70,21 @@ vjp(
 vjp(
     np.var,
     lambda g, out, x, *, axis=None, ddof=0, keepdims=False: (
-        _kept(2 * g / _freedom(x, axis, ddof), x, axis) * (x - x.mean(axis=axis, keepdims=True))
+        _kept(2 * g / _count("variance", x, axis, ddof), x, axis) * _from_mean(x, axis)
     ),
     forward=_var,
 )
 vjp(
     np.std,
     lambda g, out, x, *, axis=None, ddof=0, keepdims=False: (
-        _kept(g / (_spread_out(x, out, axis, keepdims) * _freedom(x, axis, ddof)), x, axis)
-        * (x - x.mean(axis=axis, keepdims=True))
+        _kept(g / (_spread_out(x, out, axis, keepdims) * _count("std", x, axis, ddof)), x, axis) * _from_mean(x, axis)
     ),
-    forward=_std,
+    forward=lambda x, axis=None, ddof=0, keepdims=False: np.sqrt(_var(x, axis, ddof, keepdims)),
 )
-for _max in (np.max, np.amax, np.min, np.amin):
-    vjp(
-        _max,
-        lambda g, out, x, *, axis=None, keepdims=False: _to_equals(
-            np.where(out == out, g, out), out, x, axis, keepdims
-        ),  # a NaN is passed on
-    )
+for _max in (np.max, np.amax, np.min, np.amin):  # these pass a NaN on
+    vjp(_max, lambda g, out, x, *, axis=None, keepdims=False: _to_ties(np.where(out == out, g, out), out, x, axis))
 for _max in (np.nanmax, np.nanmin):
-    vjp(
-        _max,
-        lambda g, out, x, *, axis=None, keepdims=False: _to_equals(select(out == out, g), out, x, axis, keepdims),
-    )
+    vjp(_max, lambda g, out, x, *, axis=None, keepdims=False: _to_ties(select(out == out, g), out, x, axis))
 
 
 @primitive
@@ -201,9 +187,7 @@ def _average(x: Any, axis: Axis = None, weights: Any = None, keepdims: bool = Fa
         return x.mean(axis=axis, keepdims=keepdims)
     if np.shape(weights) != x.shape:
         if axis is None or np.shape(weights) != tuple(x.shape[i] for i in reduced):
-            raise ShapeError(
-                f"average: weights of shape {np.shape(weights)} are not one for each element or along axis"
-            )
+            raise ShapeError(f"average: weights of shape {np.shape(weights)} fit neither the array nor axis={axis}")
         shape = [n if i in reduced else 1 for i, n in enumerate(x.shape)]
         weights = np.reshape(np.transpose(weights, np.argsort(reduced)), shape)
     weights = weights * np.ones(x.shape, x.dtype)
@@ -294,12 +278,9 @@ def _trapezoid(y: Any, x: Any = None, dx: float = 1.0, axis: int = -1) -> Any:
 
 
 def _cov(m: Any, rowvar: bool = True, bias: bool = False, ddof: int | None = None) -> Any:
-    if ddof is not None and ddof != int(ddof):
-        raise OptionError(f"cov: ddof must be an integer, got {ddof}")
-    m = astype(m if rowvar or m.ndim < 2 else m.T, np.result_type(m.dtype, np.float64))
-    m = np.atleast_2d(m)
-    deviation = m - m.mean(axis=1, keepdims=True)
-    freedom = m.shape[1] - ((0 if bias else 1) if ddof is None else ddof)
+    m = astype(np.atleast_2d(m if rowvar or m.ndim < 2 else m.T), np.result_type(m.dtype, np.float64))
+    deviation = _from_mean(m, 1)
+    freedom = m.shape[1] - (int(not bias) if ddof is None else operator.index(ddof))
     return np.squeeze(deviation @ deviation.T / max(freedom, 0))
 
 
