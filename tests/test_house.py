@@ -132,3 +132,10 @@ def test_a_room_has_a_short_name_and_is_one_module(name):
     code = f"import tinygrad_mlp.{name} as short; import tinygrad_mlp.{tinygrad_mlp._ROOMS[name]} as long; "
     code += f"import tinygrad_mlp as tg; assert short is long is tg.{name} and short.__spec__.name == short.__name__"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_names_that_come_later_are_known_to_type_checkers():
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+    imported = {a.name: node.module for node in block.body if isinstance(node, ast.ImportFrom) for a in node.names}
+    assert {name: room for name, room in imported.items() if name not in tinygrad_mlp._ROOMS} == tinygrad_mlp._NAMES

@@ -29,27 +29,19 @@ from .jit import jit as jit
 from .nn import functional as functional, optim as optim
 from .rules.table import annotate as annotate, primitive as primitive, vjp as vjp
 from .tools.anomaly import detect_anomaly as detect_anomaly
-from .tools.gradcheck import (
-    GradcheckError as GradcheckError,
-    assert_gradcheck as assert_gradcheck,
-    gradcheck as gradcheck,
-)
-from .train import data as data, metrics as metrics
-from .train.data import (
-    load_mnist as load_mnist,
-    minibatches as minibatches,
-    one_hot as one_hot,
-    scale_pixels as scale_pixels,
-)
-from .train.metrics import accuracy as accuracy
 
 if TYPE_CHECKING:  # the names of _LATER
     from .tools.drawing import draw as draw
+    from .tools.gradcheck import GradcheckError as GradcheckError
+    from .tools.gradcheck import assert_gradcheck as assert_gradcheck, gradcheck as gradcheck
     from .tools.summary import summary as summary
-    from .train import augment as augment, callbacks as callbacks, plot as plot
+    from .train import augment as augment, callbacks as callbacks, data as data, metrics as metrics, plot as plot
     from .train.checkpoint import load as load, save as save
+    from .train.data import load_mnist as load_mnist, minibatches as minibatches
+    from .train.data import one_hot as one_hot, scale_pixels as scale_pixels
     from .train.fit import fit as fit
     from .train.history import History as History
+    from .train.metrics import accuracy as accuracy
     from .train.predict import evaluate as evaluate, predict as predict, predict_proba as predict_proba
 
 _ROOMS = {
@@ -65,22 +57,24 @@ _ROOMS = {
 """Rooms that users know by a short name: ``tinygrad_mlp.optim`` is ``tinygrad_mlp.nn.optim``."""
 
 _LATER = {
-    "draw": "tools.drawing",
-    "summary": "tools.summary",
-    "load": "train.checkpoint",
-    "save": "train.checkpoint",
-    "fit": "train.fit",
-    "History": "train.history",
-    "evaluate": "train.predict",
-    "predict": "train.predict",
-    "predict_proba": "train.predict",
+    "tools.drawing": "draw",
+    "tools.gradcheck": "GradcheckError assert_gradcheck gradcheck",
+    "tools.summary": "summary",
+    "train.checkpoint": "load save",
+    "train.data": "load_mnist minibatches one_hot scale_pixels",
+    "train.fit": "fit",
+    "train.history": "History",
+    "train.metrics": "accuracy",
+    "train.predict": "evaluate predict predict_proba",
 }
-"""Names whose rooms are loaded when they are first used: most programs never need them."""
+"""Names by their rooms, which are loaded when one is first used: most programs need few of them."""
 
-__all__ = sorted({"nn", *_ROOMS, *_LATER, *(name for name, value in globals().items() if callable(value))} - {"_later"})
+_NAMES = {name: room for room, names in _LATER.items() for name in names.split()}
+
+__all__ = sorted({"nn", *_ROOMS, *_NAMES, *(name for name, value in globals().items() if callable(value))} - {"_later"})
 
 if not TYPE_CHECKING:  # for a type checker, a name that is not above is an error
-    __getattr__ = _later(__name__, _ROOMS, _LATER)
+    __getattr__ = _later(__name__, _ROOMS, _NAMES)
 
 
 def __dir__() -> list[str]:
