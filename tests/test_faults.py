@@ -43,8 +43,8 @@ TESTS = {
     "checkpoint": "test_checkpoint test_safetensors",
     "plot": "test_plot",
     "training": "test_training",
-    "plan": "test_jit_traps test_jit_programs test_jit",
-    "emit": "test_jit_traps test_jit_programs test_jit",
+    "plan": "test_jit_traps test_jit test_jit_programs",
+    "emit": "test_jit_traps test_jit test_jit_programs",
     "function": "test_jit_traps test_jit",
     "record": "test_jit_traps test_jit",
 }
