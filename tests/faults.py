@@ -239,6 +239,16 @@ FAULTS: dict[str, list[Fault]] = {
         Fault(
             "one change is not noticed", "                if version != now:", "                if now > version + 1:"
         ),
+        Fault(
+            "a node is never younger than a change",
+            "if (node := t._node).age > last_change[0]:\n            return",
+            "if (node := t._node).age > last_change[0] + 10**9:\n            return",
+            "the nodes are then looked at one by one, and found unchanged: the same in more time",
+        ),
+        Fault("no node is looked at", "    counter[0] += 1\n    last_change[0] = age()", "    counter[0] += 1"),
+        Fault(
+            "a result that was changed is good", "        for a in (*node.inputs, t):", "        for a in node.inputs:"
+        ),
     ],
     "autograd": [
         Fault("the oldest mode comes back first", "self._before.pop()", "self._before.pop(0)"),
@@ -611,6 +621,44 @@ FAULTS: dict[str, list[Fault]] = {
             "return largest * float(np.sqrt(np.square(np.asarray(a) / largest).sum())) if 0 < largest < np.inf else largest",
             "return float(np.sqrt(np.square(np.asarray(a)).sum()))",
         ),
+        Fault(
+            "a constant op has one branch",
+            '        elif rule.kind == "constant":\n            branch = result._data\n',
+            "",
+        ),
+        Fault(
+            "every matrix is well conditioned",
+            "if rule.forward in ILL_CONDITIONED and self.condition == 1.0:",
+            "if False:",
+        ),
+        Fault(
+            "a kink is smooth",
+            "slope.numeric - best.numeric) > 10 * (slope.estimate + best.estimate)",
+            "slope.numeric - best.numeric) > 1e30",
+        ),
+        Fault("extrapolation is one order lower", "sixth = (16 * fourth[1] - fourth[0]) / 15", "sixth = fourth[1]"),
+        Fault("the noise of the function does not count", "rounding = 4 * noise / h\n", "rounding = 0.0\n"),
+        Fault(
+            "the complex step needs no confirmation",
+            "if underflows or not abs(numeric - slope.numeric) <= 10 * slope.estimate + 1e-9 * abs(numeric):",
+            "if underflows or not math.isfinite(numeric):",
+        ),
+        Fault(
+            "the best element of an input is shown",
+            "return [max(group, key=Element.badness) for _, group in groups]",
+            "return [min(group, key=Element.badness) for _, group in groups]",
+        ),
+        Fault(
+            "the worst come last",
+            'if e.verdict != "pass"), key=Element.badness, reverse=True)',
+            'if e.verdict != "pass"), key=Element.badness)',
+        ),
+        Fault(
+            "texts of a report are markup",
+            'yield from (f"<p>{html.escape(text)}</p>" for text in self._texts())',
+            'yield from (f"<p>{text}</p>" for text in self._texts())',
+        ),
+        Fault("digits that differ are not shown", "digits = min(17, max(9, math.ceil(seen) + 2))", "digits = 6"),
     ],
     "anomaly": [
         Fault(
