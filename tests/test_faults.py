@@ -9,6 +9,7 @@ All of them take about half an hour on two cores::
 from __future__ import annotations
 
 import ast
+import functools
 import os
 import shutil
 import subprocess
@@ -55,6 +56,7 @@ PATIENCE = 900
 """Seconds after which tests that hang have noticed something."""
 
 
+@functools.cache
 def sources() -> dict[Path, str]:
     return {path.relative_to(PACKAGE): path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py")}
 
