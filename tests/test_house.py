@@ -12,6 +12,7 @@ import pytest
 import sizes
 
 import tinygrad_mlp
+from tinygrad_mlp.rules.table import RULES
 
 PACKAGE = Path(tinygrad_mlp.__file__).parent
 FILES = sorted(p for p in PACKAGE.rglob("*.py"))
@@ -112,6 +113,25 @@ class C:
     assert [(size.name, size.number) for size in found["functions"]] == [("core/a.py: f", 4), ("core/a.py: C.g", 3)]
     assert [size.number for size in found["complexities"]] == [1 + 1 + 1 + 1 + 1 + 2, 2]
     assert sizes.Size("package", 10**6, 5900).too_large and not sizes.Size("package", 5900, 5900).too_large
+
+
+def tables_of_ops(source: str) -> list[str]:
+    """Return the sets and dicts that a module makes of functions that have a rule."""
+    names = {f"np.{rule.name}" for rule in RULES.values()} | {f"np.linalg.{rule.name}" for rule in RULES.values()}
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        entries = node.keys if isinstance(node, ast.Dict) else node.elts if isinstance(node, ast.Set) else []
+        if sum(ast.unparse(entry) in names for entry in entries if entry is not None) > 1:
+            found.append(ast.unparse(node))
+    return found
+
+
+def test_what_is_known_of_an_op_stands_in_its_rule():
+    assert tables_of_ops("a = {np.sin: 1, np.cos: 2}") and tables_of_ops("{np.linalg.inv, np.linalg.solve}")
+    assert not tables_of_ops("{np.float32: 1, np.float64: 2}")
+    for path in FILES:
+        if room(path) != "rules":
+            assert not tables_of_ops(path.read_text(encoding="utf-8")), path
 
 
 def test_what_tab_offers_is_what_there_is():

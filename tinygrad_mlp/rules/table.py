@@ -56,6 +56,7 @@ class Rule:
     reduce: Function | None = None
     inline: bool = False
     effect: bool = False
+    inverts: bool = False
     shaped_by_values: Function | None = None
     branch: Function | None = None
     cost: Function | None = None
@@ -176,15 +177,20 @@ def constant(*functions: Function) -> None:
 def annotate(*functions: Function, **facts: Any) -> None:
     """Add to the entries of functions what tools ask about them, each fact by its name in `Rule`.
 
-    Args:
-        functions: each of them is in the table.
-        facts: ``reduce``, what ``ufunc.reduce`` is called by; ``inline``, whether the body is made of ops, so that
-            `jit` records those; ``effect``, whether a call does something besides its result; ``shaped_by_values``,
-            which of the arguments decide the result's shape by their values; ``branch(out, *arguments)``, an array
-            that changes where a kink is crossed; ``cost(out, *arguments)``, how many multiply-adds a call takes;
-            ``hint``, what usually is wrong where the result is not finite; ``emit(out, *arguments)``, the lines of
-            NumPy that compute the op into ``out``, and ``express(*arguments)``, the expression, where they are no
-            plain call: arguments are texts that know what they stand for (`jit.emit.Operand`).
+    ==================== ================================================================================
+    ``reduce``           what ``ufunc.reduce`` is called by
+    ``inline``           whether the body is made of ops, so that `jit` records those
+    ``effect``           whether a call does something besides its result: it draws, or checks
+    ``inverts``          whether gradients are as imprecise as the first argument is near a singular matrix
+    ``shaped_by_values`` ``(*arguments)``: those whose values decide the shape of the result
+    ``branch``           ``(out, *arguments)``: an array that changes where a kink is crossed
+    ``cost``             ``(out, *arguments)``: how many multiply-adds a call takes
+    ``hint``             what usually is wrong where the result is not finite
+    ``emit``             ``(out, *arguments)``: the lines of NumPy that compute the op into ``out``
+    ``express``          ``(*arguments)``: the expression that it is, where that is no plain call
+    ==================== ================================================================================
+
+    The arguments of ``emit`` and ``express`` are texts that know what they stand for, `jit.emit.Operand`.
     """
     for function in functions:
         RULES[function] = replace(RULES[function], **facts)

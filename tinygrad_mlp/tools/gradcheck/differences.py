@@ -24,8 +24,6 @@ STEP, COMPLEX_STEP = 2.0**-8, 2.0**-100
 """The first step, relative to max(1, |x|): truncation and rounding balance near it."""
 TINY = 1e-7
 """How near a kink is where x stands, relative to max(1, |x|)."""
-ILL_CONDITIONED = {np.linalg.solve, np.linalg.inv, np.linalg.pinv, np.linalg.det, np.linalg.slogdet}
-"""Functions whose gradients are as imprecise as their first argument is near a singular matrix."""
 
 
 class Branches(Tracer):
@@ -38,7 +36,7 @@ class Branches(Tracer):
 
     def op(self, rule: Rule, inputs: Sequence[Any], keywords: Any, result: Any) -> None:
         arrays = [a._data if isinstance(a, Tensor) else a for a in inputs]
-        if rule.forward in ILL_CONDITIONED and self.condition == 1.0:
+        if rule.inverts and self.condition == 1.0:
             self.condition = float(np.max(np.linalg.cond(arrays[0]), initial=1.0))
         if rule.branch is not None or rule.kind == "constant":
             branch = rule.branch(result._data, *arrays, **keywords) if rule.branch else result._data
