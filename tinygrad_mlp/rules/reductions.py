@@ -362,8 +362,7 @@ def softmax(x: T, axis: int = -1) -> T:
 def log_softmax(x: T, axis: int = -1) -> T:
     """Return log(softmax(x)) along an axis, exact where the softmax underflows."""
     z = x - _top(x, axis)
-    with np.errstate(divide="ignore"):
-        return z - np.log(np.exp(z).sum(axis=axis, keepdims=True))
+    return z - np.log(np.exp(z).sum(axis=axis, keepdims=True)) if x.size else z
 
 
 vjp(
