@@ -435,9 +435,9 @@ OPERATORS: dict[Function, Function] = {
     indexing.getitem: lambda x, *items: x[items], np.transpose: lambda x: x.T, np.real: lambda x: x.real,
 }  # fmt: skip
 METHODS: dict[Function, Function] = {
-    getattr(np, name): method
-    for name, method in vars(Tensor).items()
-    if not name.startswith("_") and inspect.isfunction(method) and getattr(np, name, None) in RULES
+    getattr(np, name): getattr(Tensor, name)
+    for name in dir(Tensor)
+    if not name.startswith("_") and inspect.isfunction(getattr(Tensor, name)) and getattr(np, name, None) in RULES
 } | {shapes.astype: Tensor.astype, np.absolute: Tensor.abs}
 
 
@@ -474,6 +474,10 @@ def assert_same(call: Call, wrapped: Sequence[bool], other: Function) -> None:
         assert a.shape == b.shape
         assert a.dtype == b.dtype
         assert_near(a, b, 2 * EPS if call.function is np.power else 0.0, call)
+
+
+def test_there_are_methods() -> None:
+    assert {np.sum, np.std, np.argmin, np.round, np.take, np.clip, np.prod, shapes.astype} <= set(METHODS)
 
 
 @pytest.mark.parametrize("function", METHODS, ids=name_of)
@@ -673,6 +677,28 @@ def test_wide_products_and_their_masks_are_laid_out_by_columns(rows: int, column
     assert product.flags[order]
     mask = elementwise.uniform(np.random.default_rng(0), product)
     assert mask.strides == tuple(s // 2 for s in product.strides)
+
+
+@pytest.mark.parametrize("f", [lambda x: np.var(x, ddof=3), lambda x: np.std(x, ddof=4), lambda x: np.cov(x, ddof=3)])
+def test_less_than_no_freedom_is_numpys(f: Function) -> None:
+    x = np.array([1.0, 3.0])
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        np.testing.assert_array_equal(f(Tensor(x)).numpy(), f(x))
+
+
+@pytest.mark.parametrize("size", [1.0, 1e200, 1e-200, 5e-324, inf])
+def test_norms_neither_overflow_nor_underflow(size: float) -> None:
+    x = Tensor([3 * size, 0.0, -4 * min(size, 1e300) if size < inf else 1.0])
+    assert np.linalg.norm(x).item() == pytest.approx(5 * size, rel=1e-15, abs=0)
+
+
+def test_a_sum_of_no_exponentials_is_silent() -> None:
+    x = Tensor([[-inf, -inf], [-inf, 0.0]], requires_grad=True)
+    out = reductions.logsumexp(x, 1)
+    np.testing.assert_array_equal(out.detach().numpy(), [-inf, 0])
+    (g,) = tg.grad(out, x, np.ones(2))
+    assert np.isfinite(g.numpy()).all()
 
 
 def test_nanmax_of_nothing_warns_like_numpy() -> None:
