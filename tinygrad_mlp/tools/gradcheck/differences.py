@@ -38,7 +38,7 @@ class Branches(Tracer):
         arrays = [a._data if isinstance(a, Tensor) else a for a in inputs]
         if rule.inverts and self.condition == 1.0:
             self.condition = float(np.max(np.linalg.cond(arrays[0]), initial=1.0))
-        if rule.branch is not None or rule.kind == "constant":
+        if rule.branch is not None or (rule.kind == "constant" and not rule.effect):
             branch = rule.branch(result._data, *arrays, **keywords) if rule.branch else result._data
             self.taken = hash((self.taken, np.asarray(branch).tobytes()))
 
@@ -312,25 +312,22 @@ class Line:
     def listen(self, slope: Slope) -> None:
         """Measure the noise of the function, once: from the sixth differences of 9 values very near each other.
 
-        So near that they differ by some 64 roundings; or, if some are equal then, or go up in equal stairs, 64 times
-        as far as where they do not. Noise that is much more than the rounding of the result says that the function is
-        less precise than its dtype.
+        So near that they differ by some 64 roundings, or, where stairs show then, by as many of these; and 64 times as
+        far. Noise that is much more than the rounding of the result says that the function is less precise than that.
         """
         s, heard, clear = self.s, [], 0
         size = max(self.rounding / float(np.finfo(s.y.dtype).eps), slope.reach * slope.step)
-        h = max(64 * EPS * size / max(slope.reach, 1e-300), 64 * EPS * self.x, s.grain)
-        while self.noise is None:
-            h = min(h, self.unit / 64)
+        h, last = max(64 * EPS * size / max(slope.reach, 1e-300), 64 * EPS * self.x, s.grain), self.unit / 64
+        while clear < 2 and (not heard or h < 64 * last):
+            h = min(h, last)
             d = np.array([self.move(k * h) if k else 0.0 for k in range(-4, 5)])
             heard.append(norm(np.diff(d, 6)) / math.sqrt(3 * 924))
-            clear += len({*d.tolist()}) == d.size and len({*np.diff(d).tolist()}) > 2
-            if clear == min(2, len(heard)) or (clear and h == self.unit / 64):
-                self.noise, s.grain = max(*heard[-clear:], s.precision * size), h
-                self.precision = self.noise / size if self.noise > 100 * EPS * size else 0.0
-                s.precision = self.precision if self.precision < 1e-5 else s.precision
-            elif h == self.unit / 64:
-                self.noise = 0.0
-            h *= 64
+            clear, h = clear + (len({*d.tolist()}) == d.size), 64 * h
+        self.noise = max(*heard[-clear:], s.precision * size) if clear else 0.0
+        if clear:
+            s.grain = max(s.grain, h / 64**2)
+            self.precision = self.noise / size if self.noise > 100 * EPS * size else 0.0
+            s.precision = self.precision if self.precision < 1e-5 else s.precision
 
     def slope(self, h: float, listening: Callable[[Slope], bool] = lambda slope: False) -> Slope | None:
         """Return the derivative by steps up to ``h``, or None where the function is not defined that far.
@@ -345,7 +342,8 @@ class Line:
         noise = max(rounding, EPS * float(np.abs(d).max()), EPS * self.x * (abs(d[0, 1] - d[1, 1]) / h))
         slope = differences(d, h, noise)
         if listening(slope):
-            self.listen(slope)
+            if self.noise is None:
+                self.listen(slope)
             return differences(d, h, max(noise, self.noise or 0.0))
         return slope
 

@@ -23,10 +23,11 @@ Random = np.random.Generator
 
 
 class Judge(NamedTuple):
-    """How derivatives are judged: within which tolerance, and beside which largest one."""
+    """How derivatives are judged: within which tolerance, beside which largest one, and which of the other inputs."""
 
     rtol: float
     largest: float = 0.0
+    others: float = 0.0
 
     def scale(self, line: Line, slope: Slope) -> float:
         """Return what a derivative is resolved on: itself, the larger ones beside it, the terms of one that is zero."""
@@ -146,7 +147,8 @@ def check_input(s: Subject, i: int, gradients: list[Gradient], rng: Random, rtol
     s.grain, s.precision, lines = 0.0, 0.0, _choose_lines(s, i, gradients, rng, sample)
     first = [line.slope(line.step) for line in lines]
     sharp = [abs(slope.numeric) for slope in first if slope and slope.estimate <= 1e-3 * abs(slope.numeric)]
-    judge, elements = Judge(rtol, max(sharp, default=0.0)), {}
+    others = max(float(np.nanmax(np.abs(g.values), initial=0.0)) for g in gradients)
+    judge, elements = Judge(rtol, max(sharp, default=0.0), others), {}
     for k in sorted(range(len(lines)), key=lambda k: -abs(lines[k].analytic)):
         elements[k] = e = _check(lines[k], first[k], judge)
         if e.verdict == "pass" and e.at is not None and not e.kink:
@@ -220,6 +222,8 @@ def _check(line: Line, first: Slope | None, judge: Judge) -> Element:
             slope, verdict = settle(line, first, rule)
         if verdict != "unresolved":
             break
+    if verdict == "unresolved" and judge._replace(largest=judge.others).verdict(line, slope) == "pass":
+        verdict, line.precision = "pass", max(line.precision, slope.estimate / max(abs(slope.numeric), line.size))
     return _element(line, slope, verdict, judge)
 
 

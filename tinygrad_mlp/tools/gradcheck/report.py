@@ -155,7 +155,9 @@ def notes_on(elements: Sequence[Element], rtol: float) -> list[str]:
         if hidden:
             notes.append(f"{name}: {len(hidden)} derivatives are so small that only one above {max(hidden):.1e} shows")
         if rough:
-            notes.append(f"{name}: the function is precise to {rough:.0e} only, and was checked as far as that allows")
+            notes.append(
+                f"{name}: the function is precise to {rough:.0e} only beside its terms, and is checked as far as that allows"
+            )
     return notes
 
 
