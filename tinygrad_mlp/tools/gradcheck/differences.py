@@ -321,7 +321,7 @@ class Line:
             heard.append(norm(np.diff(d, 6)) / math.sqrt(3 * 924))
             clear, h = clear + (len({*d.tolist()}) == d.size), 64 * h
         self.noise = max(s.precision * size, *(heard[-clear:] if clear else [0.0]))
-        self.precision = self.noise / size if self.noise > 100 * EPS * size else 0.0
+        self.precision = self.noise / size if self.noise > 100 * EPS * max(size, slope.reach * self.x) else 0.0
         s.precision = self.precision if 0 < self.precision < 1e-5 else s.precision
         s.grain = max(s.grain, h / 64**2) if clear else s.grain
 
