@@ -36,7 +36,7 @@ class Branches(Tracer):
 
     def op(self, rule: Rule, inputs: Sequence[Any], keywords: Any, result: Any) -> None:
         arrays = [a._data if isinstance(a, Tensor) else a for a in inputs]
-        if result._data.dtype.kind == "f":
+        if result._requires_grad:  # buffers may be of float32
             self.eps = max(self.eps, float(np.finfo(result._data.dtype).eps))
         if rule.inverts and self.condition == 1.0:
             self.condition = float(np.max(np.linalg.cond(arrays[0]), initial=1.0))
