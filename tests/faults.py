@@ -82,8 +82,8 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("a maximum that is NaN divides by 0", "hit = (x == top) | (top != top)", "hit = x == top"),
         Fault(
             "ties of a maximum do not share",
-            "spread(g / hit.sum(axis=axis, keepdims=keepdims, dtype=x.dtype), x.shape, axis)",
-            "spread(g, x.shape, axis)",
+            "spread(_kept(g, x, axis) / hit.sum(axis=axis, keepdims=True, dtype=x.dtype), x.shape, axis)",
+            "spread(_kept(g, x, axis), x.shape, axis)",
         ),
         Fault(
             "an infinite norm is NaN",
@@ -97,11 +97,6 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "weights of two axes are not sorted", "np.transpose(weights, np.argsort(reduced))", "np.transpose(weights)"
-        ),
-        Fault(
-            "less than no freedom is negative",
-            "return max(reduced_size(x.shape, axis) - ddof, 0)",
-            "return reduced_size(x.shape, axis) - ddof",
         ),
         Fault(
             "the gradient of logsumexp has lost digits",
@@ -568,8 +563,8 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("a random function is no problem", "if not same(s.value(s.x), s.y):", "if False:"),
         Fault(
             "exchanged elements cancel",
-            "directions = rng.choice([-1.0, 1.0], shape) * rng.uniform(0.5, 1.5, shape)",
-            "directions = rng.choice([-1.0, 1.0], shape)",
+            "for d in rng.choice([-1.0, 1.0], shape) * rng.uniform(0.5, 1.5, shape)]",
+            "for d in rng.choice([-1.0, 1.0], shape)]",
         ),
         Fault(
             "an upstream gradient that is forgotten is no problem",
@@ -583,8 +578,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "what is not finite has a derivative",
-            'if s.y.dtype.kind != "f" or not np.isfinite(s.y).all():',
-            'if s.y.dtype.kind != "f":',
+            'if self.y.dtype.kind != "f" or not np.isfinite(self.y).all():',
+            'if self.y.dtype.kind != "f":',
         ),
         Fault(
             "a written upstream gradient is no problem",
@@ -605,16 +600,11 @@ FAULTS: dict[str, list[Fault]] = {
         Fault(
             "a failure of the complex step always counts", 'return verdict if sure else "unresolved"', "return verdict"
         ),
-        Fault(
-            "a vector is transposed",
-            "swapped = gradient.ndim > 1 and not np.allclose(gradient, gradient.T) if agrees(gradient.T) else False",
-            "swapped = agrees(gradient.T)",
-        ),
         Fault("a mean over 2", "for n in (*a.shape, a.size) if n > 2}", "for n in (*a.shape, a.size) if n > 1}"),
         Fault(
             "no wrong element is none of many",
-            "    if not wrong.any():\n        return",
-            "    if False:\n        return",
+            '(not wrong.any(), "no single element that was looked at is wrong, but all together are"),',
+            "",
         ),
         Fault(
             "large numbers overflow",
@@ -623,25 +613,20 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a constant op has one branch",
-            '        elif rule.kind == "constant":\n            branch = result._data\n',
-            "",
+            'if rule.branch is not None or rule.kind == "constant":',
+            "if rule.branch is not None:",
         ),
-        Fault(
-            "every matrix is well conditioned",
-            "if rule.forward in ILL_CONDITIONED and self.condition == 1.0:",
-            "if False:",
-        ),
+        Fault("every matrix is well conditioned", "if rule.inverts and self.condition == 1.0:", "if False:"),
         Fault(
             "a kink is smooth",
             "slope.numeric - best.numeric) > 10 * (slope.estimate + best.estimate)",
             "slope.numeric - best.numeric) > 1e30",
         ),
         Fault("extrapolation is one order lower", "sixth = (16 * fourth[1] - fourth[0]) / 15", "sixth = fourth[1]"),
-        Fault("the noise of the function does not count", "rounding = 4 * noise / h\n", "rounding = 0.0\n"),
         Fault(
-            "the complex step needs no confirmation",
-            "if underflows or not abs(numeric - slope.numeric) <= 10 * slope.estimate + 1e-9 * abs(numeric):",
-            "if underflows or not math.isfinite(numeric):",
+            "the noise of the function does not count",
+            "sides, rounding = (4 * once[:, 1] - once[:, 0]) / 3, 4 * noise / h",
+            "sides, rounding = (4 * once[:, 1] - once[:, 0]) / 3, 0.0",
         ),
         Fault(
             "the best element of an input is shown",

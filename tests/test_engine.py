@@ -1228,6 +1228,15 @@ def test_hessian_of_a_linear_function_is_zero(f: Callable[[Any], Any]) -> None:
     np.testing.assert_array_equal(array(tg.hessian(f, Tensor([1.0, 2.0]))), np.zeros((2, 2)))
 
 
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_gradients_without_axes_are_arrays(create_graph: bool) -> None:
+    x = leaf(2.0, np.float32)
+    (x * x + 3 * x - x).backward(create_graph=create_graph)
+    assert type(x.grad.data) is np.ndarray
+    assert x.grad.dtype == np.float32
+    assert x.grad.item() == 6
+
+
 def test_a_gradient_that_depends_on_something_else_has_a_hessian_of_zero() -> None:
     w, x = leaf([1.0, 2.0]), leaf([3.0, 4.0])
     np.testing.assert_array_equal(array(tg.hvp(lambda x: (w * x).sum(), x, np.ones(2))), [0, 0])

@@ -718,3 +718,13 @@ def test_an_error_inside_of_a_function_of_others_is_explained_once() -> None:
 def test_a_number_that_a_dtype_cannot_hold() -> None:
     with pytest.raises(OverflowError, match=r"add\(int8\(2,\), 300\): .*out of bounds"):
         Tensor(np.zeros(2, np.int8)) + 300
+
+
+def test_one_class_is_no_choice() -> None:
+    for loss, target in (
+        (F.cross_entropy, np.zeros(3, int)),
+        (F.nll_loss, np.zeros(3, int)),
+        (F.cross_entropy, np.ones((3, 1))),
+    ):
+        with pytest.raises(ShapeError, match=r"scores of shape \(3, 1\) leave no choice of a class; use mse_loss"):
+            loss(Tensor(np.zeros((3, 1))), target)

@@ -137,7 +137,7 @@ def test_what_is_flat_does_not_pass_in_silence(factor: float) -> None:
 
 def test_less_than_float64_is_noted() -> None:
     report = gradcheck(lambda x: np.sin(single(x)).sum(), normal(0, 5))
-    assert any(re.fullmatch(r"x: the function is precise to \de-0[78] only, and .*", note) for note in report.notes)
+    assert any(re.fullmatch(r"x: precise to \de-0[78] only, .*", note) for note in report.notes)
 
 
 def test_what_holds_for_symmetric_matrices_alone_is_noted() -> None:
@@ -178,22 +178,25 @@ def named(x: Any, y: Any) -> Any:
 pair = np.array([1.0, 2.0])
 
 
+twice = [pair, pair]
+
+
 @pytest.mark.parametrize(
-    ("call", "error", "said"),
+    ("call", "said"),
     [
-        (lambda: gradcheck(named, pair, pair), TypeError, r"takes all inputs as one list: gradcheck\(f, \[a, b\]\)"),
-        (lambda: gradcheck(lambda x: x.sum(), [1.0, 2.0]), TypeError, r"a list of inputs: pass np.array\(\[...\]\)"),
-        (lambda: gradcheck(named, pair), TypeError, r"named\(x, y\) cannot be called with 1 inputs; pass a list of all"),
-        (lambda: gradcheck(pair, named), TypeError, r"takes a function and its inputs: .*, not float64\(2,\) for f"),
-        (lambda: gradcheck(named, [pair, pair], gradient=pair), TypeError, "gradient must be a function .*, got float"),
-        (lambda: by_hand(named, [pair, pair], lambda x, y: None), TypeError, "gradient returned None; .* each of: x, y"),
-        (lambda: by_hand(named, [pair, pair], lambda x, y: (y, None)), TypeError, "gradient returned None"),
-        (lambda: by_hand(np.sin, pair, lambda x: np.cos(x)), TypeError, r"gradient must take \(upstream, x\), as f returns an array"),
-        (lambda: by_hand(named, [pair, pair], lambda g, x, y: (y, x)), TypeError, r"must take \(x, y\), as f returns a"),
+        (lambda: gradcheck(named, pair, pair), r"takes all inputs as one list: gradcheck\(f, \[a, b\]\)"),
+        (lambda: gradcheck(lambda x: x.sum(), [1.0, 2.0]), r"a list is a list of inputs: pass np.array\(\[...\]\)"),
+        (lambda: gradcheck(named, pair), r"named\(x, y\) cannot be called with 1 inputs; pass a list of all"),
+        (lambda: gradcheck(pair, named), r"takes a function and its inputs: .*, not float64\(2,\) for f"),
+        (lambda: gradcheck(named, twice, gradient=pair), "gradient must be a function .*, got float64"),
+        (lambda: by_hand(named, twice, lambda x, y: None), "gradient returned None; .* for each of: x, y"),
+        (lambda: by_hand(named, twice, lambda x, y: (y, None)), "gradient returned None"),
+        (lambda: by_hand(np.sin, pair, lambda x: np.cos(x)), r"must take \(upstream, x\), as f returns an array"),
+        (lambda: by_hand(named, twice, lambda g, x, y: (y, x)), r"must take \(x, y\), as f returns a number"),
     ],
 )  # fmt: skip
-def test_misuse_is_explained(call: Callable[[], Any], error: type[Exception], said: str) -> None:
-    with pytest.raises(error, match=said):
+def test_misuse_is_explained(call: Callable[[], Any], said: str) -> None:
+    with pytest.raises(TypeError, match=said):
         call()
 
 

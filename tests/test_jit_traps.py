@@ -592,6 +592,25 @@ def test_a_gradient_that_is_read_before_and_after_it_is_replaced() -> None:
     assert_same(make)
 
 
+def test_a_gradient_of_another_memory_layout_is_added_to() -> None:
+    w, twin = parameter(3, 2), parameter(3, 2)
+
+    def of(w: Any) -> Callable[[Any], None]:
+        def step(x: Any) -> None:
+            w.grad = w.grad + (x * 2).T
+
+        return step
+
+    compiled = jit(of(w))
+    for i, order in enumerate("CCCCFFFCF"):
+        for p in (w, twin):
+            p.grad = Tensor(np.ones((3, 2), order=order))
+        compiled(X[i][:2])
+        of(twin)(Tensor(X[i][:2]))
+        assert w.grad._data.strides == twin.grad._data.strides
+        assert seen(w.grad) == seen(twin.grad)
+
+
 def test_a_gradient_that_becomes_that_of_another() -> None:
     def make() -> Any:
         a, b = parameter(3, name="a"), parameter(3, name="b", seed=2)

@@ -710,6 +710,11 @@ class TestBatchNorm:
         )
         assert np.array_equal(array(layer(x)), array(layer.eval()(x)))
 
+    def test_a_single_value_can_be_evaluated(self) -> None:
+        x = draw(1, 3)
+        assert (array(nn.BatchNorm1d(3, track_running_stats=False, dtype=F64).eval()(x)) == 0).all()
+        np.testing.assert_allclose(array(nn.BatchNorm1d(3, dtype=F64).eval()(x)), x, rtol=1e-5)
+
     def test_a_single_value_cannot_be_trained_on_and_changes_nothing(self) -> None:
         layer = nn.BatchNorm1d(2)
         before = snapshot(layer)

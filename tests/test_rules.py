@@ -18,6 +18,7 @@ from samples import SAMPLES
 
 import tinygrad_mlp as tg
 from tinygrad_mlp import Tensor, no_grad
+from tinygrad_mlp import functional as F
 from tinygrad_mlp.core.tensor import assign
 from tinygrad_mlp.errors import GraphError
 from tinygrad_mlp.rules import elementwise, indexing, linalg, reductions, shapes
@@ -81,6 +82,53 @@ REFERENCES: dict[Function, Function] = {
     np.linalg.cholesky: lambda x: np.linalg.cholesky((x + x.swapaxes(-1, -2)) / 2),
 }
 """What our own functions are, in other words. NumPy's cholesky reads one triangle only, ours the mean of both."""
+
+
+def reduced(f: Function) -> Function:
+    """A loss of (prediction, target) from what it is for each element or sample."""
+    ways = {"mean": np.mean, "sum": np.sum, "none": lambda losses: losses}
+    return lambda p, t, reduction="mean", **options: ways[reduction](f(p, t, **options))
+
+
+def cross_entropies(logits: Array, target: Array, label_smoothing: float = 0.0) -> Array:
+    classes = logits.shape[1]
+    shares = np.eye(classes)[target] if target.ndim == 1 else target
+    shares = (1 - label_smoothing) * shares + label_smoothing / classes
+    return -(shares * (logits - log_of_sum(logits, 1, True))).sum(axis=1).astype(float)
+
+
+def normalised(x: Array, mean: Array, var: Array, weight: Any, bias: Any, eps: float) -> Array:
+    return (x - mean) / np.sqrt(var + eps) * (1 if weight is None else weight) + (0 if bias is None else bias)
+
+
+def by_layer(x: Array, shape: tuple[int, ...], weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Array:
+    axes = tuple(range(x.ndim - len(shape), x.ndim))
+    return normalised(x, x.mean(axes, keepdims=True), x.var(axes, keepdims=True), weight, bias, eps)
+
+
+def by_batch(
+    x: Array, mean: Any, var: Any, weight: Any = None, bias: Any = None, training: bool = False, eps: float = 1e-5
+) -> Array:
+    x = np.moveaxis(x, 1, -1)
+    axes = tuple(range(x.ndim - 1))
+    mean, var = (x.mean(axes), x.var(axes)) if mean is None else (mean, var)
+    return np.moveaxis(normalised(x, mean, var, weight, bias, eps), -1, 1)
+
+
+REFERENCES |= {
+    F.gelu: lambda x: x / (1 + np.exp(-2 * np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))),
+    F.cross_entropy: reduced(cross_entropies),
+    F.nll_loss: reduced(lambda p, t: -np.array([row[label] for row, label in zip(p, t, strict=True)])),
+    F.binary_cross_entropy: reduced(lambda p, t: -t * np.log(p) - (1 - t) * np.log(1 - p)),
+    F.binary_cross_entropy_with_logits: reduced(lambda x, t: np.logaddexp(0, x) - t * x),
+    F.mse_loss: reduced(lambda p, t: (p - t) ** 2),
+    F.l1_loss: reduced(lambda p, t: np.abs(p - t)),
+    F.huber_loss: reduced(
+        lambda p, t, delta=1.0: np.where(abs(p - t) < delta, (p - t) ** 2 / 2, delta * (abs(p - t) - delta / 2))
+    ),
+    F.layer_norm: by_layer,
+    F.batch_norm: by_batch,
+}
 
 
 def plain(call: Call, inputs: Sequence[Any] | None = None) -> list[Array]:
@@ -230,9 +278,9 @@ def test_options_have_the_names_and_defaults_of_numpy(function: Function) -> Non
                 assert default == theirs[name].default, name
 
 
-@every_function
+@every_function_and_composition
 def test_forward_equals_plain_numpy(function: Function) -> None:
-    exact = RULES[function].forward is function
+    exact = function not in COMPOSITIONS and RULES[function].forward is function
     for call in calls_of(function):
         for inputs in (leaves(call.arrays), [Tensor(a) for a in call.arrays]):
             if inputs:
@@ -435,9 +483,9 @@ OPERATORS: dict[Function, Function] = {
     indexing.getitem: lambda x, *items: x[items], np.transpose: lambda x: x.T, np.real: lambda x: x.real,
 }  # fmt: skip
 METHODS: dict[Function, Function] = {
-    getattr(np, name): method
-    for name, method in vars(Tensor).items()
-    if not name.startswith("_") and inspect.isfunction(method) and getattr(np, name, None) in RULES
+    getattr(np, name): getattr(Tensor, name)
+    for name in dir(Tensor)
+    if not name.startswith("_") and inspect.isfunction(getattr(Tensor, name)) and getattr(np, name, None) in RULES
 } | {shapes.astype: Tensor.astype, np.absolute: Tensor.abs}
 
 
@@ -474,6 +522,10 @@ def assert_same(call: Call, wrapped: Sequence[bool], other: Function) -> None:
         assert a.shape == b.shape
         assert a.dtype == b.dtype
         assert_near(a, b, 2 * EPS if call.function is np.power else 0.0, call)
+
+
+def test_there_are_methods() -> None:
+    assert {np.sum, np.std, np.argmin, np.round, np.take, np.clip, np.prod, shapes.astype} <= set(METHODS)
 
 
 @pytest.mark.parametrize("function", METHODS, ids=name_of)
@@ -673,6 +725,28 @@ def test_wide_products_and_their_masks_are_laid_out_by_columns(rows: int, column
     assert product.flags[order]
     mask = elementwise.uniform(np.random.default_rng(0), product)
     assert mask.strides == tuple(s // 2 for s in product.strides)
+
+
+@pytest.mark.parametrize("f", [lambda x: np.var(x, ddof=3), lambda x: np.std(x, ddof=4), lambda x: np.cov(x, ddof=3)])
+def test_less_than_no_freedom_is_numpys(f: Function) -> None:
+    x = np.array([1.0, 3.0])
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        np.testing.assert_array_equal(f(Tensor(x)).numpy(), f(x))
+
+
+@pytest.mark.parametrize("size", [1.0, 1e200, 1e-200, 5e-324, inf])
+def test_norms_neither_overflow_nor_underflow(size: float) -> None:
+    x = Tensor([3 * size, 0.0, -4 * min(size, 1e300) if size < inf else 1.0])
+    assert np.linalg.norm(x).item() == pytest.approx(5 * size, rel=1e-15, abs=0)
+
+
+def test_a_sum_of_no_exponentials_is_silent() -> None:
+    x = Tensor([[-inf, -inf], [-inf, 0.0]], requires_grad=True)
+    out = reductions.logsumexp(x, 1)
+    np.testing.assert_array_equal(out.detach().numpy(), [-inf, 0])
+    (g,) = tg.grad(out, x, np.ones(2))
+    assert np.isfinite(g.numpy()).all()
 
 
 def test_nanmax_of_nothing_warns_like_numpy() -> None:

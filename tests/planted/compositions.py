@@ -257,7 +257,7 @@ def cancelling(rng: Rng) -> tuple[Function, Any]:
         (lambda x: (np.sin(x) + 1e-9 * np.sin(1e4 * x)).sum(), x),
         (lambda x: ((x + 1e4) ** 2 - 1e8 - 2e4 * x).sum(), x),
         (lambda x: (1 - np.cos(x)).sum(), x * 1e-4),
-        (lambda x: ((np.exp(x) - 1) / x).sum(), x * 1e-6),
+        (lambda x: ((np.exp(x) - 1) / x).sum(), (x + 3) * 1e-2),
     ][int(rng.integers(8))]  # fmt: skip
 
 

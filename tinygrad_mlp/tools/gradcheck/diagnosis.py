@@ -14,8 +14,8 @@ from .judging import FLOOR
 from .report import Element
 
 
-def diagnose(s: Subject, i: int, gradient: Array, elements: Sequence[Element]) -> list[str]:
-    """Return what the pattern of the wrong derivatives of one input suggests, if any are wrong."""
+def diagnose(s: Subject, i: int, gradient: Array, elements: Sequence[Element]) -> str:
+    """Return what the pattern of the wrong derivatives of one input suggests."""
     points = [e for e in elements if e.at is not None]
     x, at = s.start[i], tuple(np.array([e.at for e in points]).T)
     numeric, wrong = np.array([e.numeric for e in points]), np.array([e.verdict == "fail" for e in points])
@@ -24,16 +24,14 @@ def diagnose(s: Subject, i: int, gradient: Array, elements: Sequence[Element]) -
     def agrees(a: Array, rtol: float = 1e-6) -> bool:
         return a.shape == x.shape and bool(np.all(np.abs(a[at] - numeric) <= rtol * size))
 
-    if not any(e.verdict == "fail" for e in elements):
-        return []
     if gradient.shape != x.shape:
         with suppress(ValueError):
             if agrees(sum_to(gradient, x.shape)):
                 added = gradient.ndim - x.ndim
                 axes = [k for k, n in enumerate(gradient.shape) if k < added or n != x.shape[k - added]]
-                return [f"{s.names[i]}: it was broadcast, and its gradient is not summed over axis {str(axes)[1:-1]}"]
+                return f"{s.names[i]}: it was broadcast, and its gradient is not summed over axis {str(axes)[1:-1]}"
         hint = ": it is transposed" if agrees(gradient.T) else ""
-        return [f"{s.names[i]} has shape {x.shape}, its gradient {gradient.shape}{hint}"]
+        return f"{s.names[i]} has shape {x.shape}, its gradient {gradient.shape}{hint}"
     analytic, large = np.atleast_1d(gradient[at]), np.abs(numeric) > FLOOR * size
     ratios = analytic[large] / numeric[large]
     ratio = float(np.median(ratios)) if large.any() else math.nan
@@ -54,7 +52,7 @@ def diagnose(s: Subject, i: int, gradient: Array, elements: Sequence[Element]) -
         ),
         (True, share),
     ]
-    return [f"{s.names[i]}: {next(text for seen, text in patterns if seen)}"]
+    return f"{s.names[i]}: {next(text for seen, text in patterns if seen)}"
 
 
 def _meaning(ratio: float, s: Subject) -> str:

@@ -29,16 +29,18 @@ TINY = 1e-7
 class Branches(Tracer):
     """The tracer that tells branches apart: ``taken`` is another number if an op has taken another branch.
 
-    ``condition`` is the condition number of the first matrix that was inverted.
+    ``condition`` is the condition number of the first matrix inverted, ``eps`` the rounding of the least precise dtype.
     """
 
-    taken, condition = 0, 1.0
+    taken, condition, eps = 0, 1.0, EPS
 
     def op(self, rule: Rule, inputs: Sequence[Any], keywords: Any, result: Any) -> None:
         arrays = [a._data if isinstance(a, Tensor) else a for a in inputs]
+        if result._requires_grad:  # buffers may be of float32
+            self.eps = max(self.eps, float(np.finfo(result._data.dtype).eps))
         if rule.inverts and self.condition == 1.0:
             self.condition = float(np.max(np.linalg.cond(arrays[0]), initial=1.0))
-        if rule.branch is not None or rule.kind == "constant":
+        if rule.branch is not None or (rule.kind == "constant" and not rule.effect):
             branch = rule.branch(result._data, *arrays, **keywords) if rule.branch else result._data
             self.taken = hash((self.taken, np.asarray(branch).tobytes()))
 
@@ -203,10 +205,10 @@ class Subject:
             raise ValueError(f"{name} returned {len(gradients)} gradients, not {len(self.x)}, for: {names}")
         return [np.asarray(g) for g in gradients]
 
-    def rounding_of(self, where: Any) -> tuple[float, float]:
-        """Return the rounding of a part of the contracted result, and by how much it wobbles."""
-        rounding = float(np.finfo(self.y.dtype).eps) * norm((self.upstream * self.y)[where])
-        return rounding, max(rounding, norm((self.upstream * self.wobble)[where]))
+    def rounding(self) -> tuple[float, float]:
+        """Return the rounding of the contracted result, and by how much it wobbles."""
+        rounding = float(np.finfo(self.y.dtype).eps) * norm(self.upstream * self.y)
+        return rounding, max(rounding, norm(self.upstream * self.wobble))
 
     def changed(self) -> list[str]:
         """Return the names of the inputs that the last call has changed in place."""
@@ -266,7 +268,7 @@ class Line:
         self.name = " and ".join(s.names[i] for i in moves)
         self.unit = unit_of(*(s.start[i][self.where] for i in moves))
         self.x = max(norm(s.start[i][self.where] * d) / max(norm(d), 1e-300) for i, d in moves.items())
-        self.step, (self.rounding, self.wobble) = STEP * self.unit * s.jitter, s.rounding_of(...)
+        self.step, (self.rounding, self.wobble) = STEP * self.unit * s.jitter, s.rounding()
         self.noise: float | None = None
         self.imaginary: float | None = None
         self.analytic, self.error, self.terms, self.size, self.precision = math.nan, 0.0, 0.0, 0.0, 0.0
@@ -278,6 +280,11 @@ class Line:
         if self.wobble > 10 * self.rounding:  # the result itself is a difference of terms
             self.terms = max(self.terms, self.wobble / self.unit)
         self.vanishes = abs(self.analytic) <= 10 * self.terms
+
+    @property
+    def loudness(self) -> float:
+        """The noise of the function, as far as it is known."""
+        return max(self.rounding, self.wobble, self.noise or 0.0)
 
     def move(self, t: float) -> float:
         """Return by how much a step ``t`` changes the result."""
@@ -299,38 +306,24 @@ class Line:
                 same &= self.s.branches.taken == self.s.base
         return d, same
 
-    def narrow(self) -> None:
-        """Count only the rounding of results that the line reaches: those that NaN in place of x turns into NaN."""
-        x = [a.copy(order="K") for a in self.s.start]
-        for i in self.moves:
-            x[i][self.where] = math.nan
-        with suppress(Exception):
-            reached = np.isnan(self.s.value(x))
-            if reached.any():
-                self.rounding, self.wobble = self.s.rounding_of(reached)
-
     def listen(self, slope: Slope) -> None:
         """Measure the noise of the function, once: from the sixth differences of 9 values very near each other.
 
-        So near that they differ by some 64 roundings; or, if some are equal then, or go up in equal stairs, 64 times
-        as far as where they do not. Noise that is much more than the rounding of the result says that the function is
-        less precise than its dtype.
+        So near that they differ by some 64 roundings, or, where stairs show then, by as many of these; and 64 times as
+        far. Noise that is much more than the rounding of the result says that the function is less precise than that.
         """
-        s, heard, clear = self.s, [], 0
+        s, clear, heard = self.s, 0, list[float]()
         size = max(self.rounding / float(np.finfo(s.y.dtype).eps), slope.reach * slope.step)
-        h = max(64 * EPS * size / max(slope.reach, 1e-300), 64 * EPS * self.x, s.grain)
-        while self.noise is None:
-            h = min(h, self.unit / 64)
+        h, last = max(64 * EPS * size / max(slope.reach, 1e-300), 64 * EPS * self.x, s.grain), self.unit / 64
+        while clear < 2 and (not heard or h < 64 * last):
+            h = min(h, last)
             d = np.array([self.move(k * h) if k else 0.0 for k in range(-4, 5)])
             heard.append(norm(np.diff(d, 6)) / math.sqrt(3 * 924))
-            clear += len({*d.tolist()}) == d.size and len({*np.diff(d).tolist()}) > 2
-            if clear == min(2, len(heard)) or (clear and h == self.unit / 64):
-                self.noise, s.grain = max(*heard[-clear:], s.precision * size), h
-                self.precision = self.noise / size if self.noise > 100 * EPS * size else 0.0
-                s.precision = self.precision if self.precision < 1e-5 else s.precision
-            elif h == self.unit / 64:
-                self.noise = 0.0
-            h *= 64
+            clear, h = clear + (len({*d.tolist()}) == d.size), 64 * h
+        self.noise = max(s.precision * size, *(heard[-clear:] if clear else [0.0]))
+        self.precision = self.noise / size if self.noise > 100 * EPS * max(size, slope.reach * self.x) else 0.0
+        s.precision = self.precision if 0 < self.precision < 1e-5 else s.precision
+        s.grain = max(s.grain, h / 64**2) if clear else s.grain
 
     def slope(self, h: float, listening: Callable[[Slope], bool] = lambda slope: False) -> Slope | None:
         """Return the derivative by steps up to ``h``, or None where the function is not defined that far.
@@ -345,7 +338,8 @@ class Line:
         noise = max(rounding, EPS * float(np.abs(d).max()), EPS * self.x * (abs(d[0, 1] - d[1, 1]) / h))
         slope = differences(d, h, noise)
         if listening(slope):
-            self.listen(slope)
+            if self.noise is None:
+                self.listen(slope)
             return differences(d, h, max(noise, self.noise or 0.0))
         return slope
 

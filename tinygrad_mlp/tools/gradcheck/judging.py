@@ -23,10 +23,11 @@ Random = np.random.Generator
 
 
 class Judge(NamedTuple):
-    """How derivatives are judged: within which tolerance, and beside which largest one."""
+    """How derivatives are judged: within which tolerance, beside which largest one, and which of the other inputs."""
 
     rtol: float
     largest: float = 0.0
+    others: float = 0.0
 
     def scale(self, line: Line, slope: Slope) -> float:
         """Return what a derivative is resolved on: itself, the larger ones beside it, the terms of one that is zero."""
@@ -45,14 +46,14 @@ class Judge(NamedTuple):
         return "pass" if rtol < 0.1 and 10 * slope.estimate <= 8 * rtol * max(scale, own) else "unresolved"
 
     def heard(self, line: Line, opinion: Slope, best: Slope) -> str:
-        """Return the verdict by the complex step, which fails only what differences know well, or by the best step.
+        """Return the verdict by the complex step, which fails what differences know well, or by the best step so far.
 
         A function that is noisier than the rounding of its result is judged by its own precision.
         """
         verdict = self.verdict(line, opinion)
-        if verdict == "fail" and opinion is not best:
+        if verdict == "fail":
             sure = best.estimate <= min(1e-6 * abs(opinion.numeric), abs(line.analytic - opinion.numeric))
-            return verdict if sure else "unresolved"
+            return verdict if sure and opinion is not best else "unresolved"
         if verdict == "unresolved" and line.precision:
             return self._replace(rtol=max(self.rtol, min(4 * line.precision**0.5, 0.01))).verdict(line, opinion)
         return verdict
@@ -67,7 +68,6 @@ def settle(line: Line, first: Slope | None, judge: Judge) -> tuple[Slope, str]:
     """
     if _on_kink(line, first):
         return _bracket(line, judge)
-    line.narrow()
     s, best, agreed, few = line.s, UNKNOWN, -1, line.s.losses >= LOSSES
     for level in _levels(line, few):
         slope = line.slope(line.step / 4.0**level, lambda a: not (a.smooth and judge.verdict(line, a) == "pass"))
@@ -80,7 +80,7 @@ def settle(line: Line, first: Slope | None, judge: Judge) -> tuple[Slope, str]:
         best = slope if clash or slope.estimate < best.estimate else best
         for opinion in (best, line.complex_slope(best)):
             verdict = judge.heard(line, opinion, best)
-            if verdict == "pass" or (verdict == "fail" and opinion is not best):
+            if verdict != "unresolved":
                 s.hint, s.losses = level, s.losses + (verdict == "fail")
                 return opinion, verdict
         rounding = max(line.rounding, EPS * slope.reach * slope.step)
@@ -103,7 +103,8 @@ def _excuse(line: Line, best: Slope, judge: Judge) -> tuple[Slope, str]:
     """Return the verdict on what fails by its best slope: that of a kink if there must be one."""
     slope, verdict = _bracket(line, judge)
     low, high = slope.kink or (0.0, 0.0)
-    return (slope, verdict) if high - low > 1e-3 * judge.scale(line, best) else (best, "fail")
+    gap = max(1e-3 * judge.scale(line, best), 40 * line.loudness / slope.step)
+    return (slope, verdict) if high - low > gap else (best, "fail")
 
 
 def _on_kink(line: Line, first: Slope | None) -> bool:
@@ -132,7 +133,7 @@ def _bracket(line: Line, judge: Judge) -> tuple[Slope, str]:
                 x[i][line.where] += h * d
             slopes.append(s.change(x, y) / h)
         low, high = float(np.nanmin(slopes)), float(np.nanmax(slopes))
-        error = 1e-6 * (high - low) + (2 * line.rounding / h if line.analytic or low or high else 0.0)
+        error = 1e-6 * (high - low) + (2 * line.loudness / h if line.analytic or low or high else 0.0)
         slope = Slope(min(max(line.analytic, low), high), error, h, reach, kink=(low, high))
         verdict = judge.verdict(line, slope)
         if verdict == "pass" or s.losses >= LOSSES:
@@ -143,10 +144,11 @@ def _bracket(line: Line, judge: Judge) -> tuple[Slope, str]:
 
 def check_input(s: Subject, i: int, gradients: list[Gradient], rng: Random, rtol: float, sample: int) -> list[Element]:
     """Check the derivatives by one input: the first step for all of them, then for each whatever it takes."""
-    s.grain, s.precision, lines = 0.0, 0.0, _choose_lines(s, i, gradients, rng, sample)
+    s.grain, s.precision, lines = 0.0, s.branches.eps, _choose_lines(s, i, gradients, rng, sample)
     first = [line.slope(line.step) for line in lines]
     sharp = [abs(slope.numeric) for slope in first if slope and slope.estimate <= 1e-3 * abs(slope.numeric)]
-    judge, elements = Judge(rtol, max(sharp, default=0.0)), {}
+    others = max(float(np.nanmax(np.abs(g.values), initial=0.0)) for g in gradients)
+    judge, elements = Judge(rtol, max(sharp, default=0.0), others), {}
     for k in sorted(range(len(lines)), key=lambda k: -abs(lines[k].analytic)):
         elements[k] = e = _check(lines[k], first[k], judge)
         if e.verdict == "pass" and e.at is not None and not e.kink:
@@ -220,6 +222,8 @@ def _check(line: Line, first: Slope | None, judge: Judge) -> Element:
             slope, verdict = settle(line, first, rule)
         if verdict != "unresolved":
             break
+    if verdict == "unresolved" and judge._replace(largest=judge.others).verdict(line, slope) == "pass":
+        verdict, line.precision = "pass", max(line.precision, slope.estimate / max(abs(slope.numeric), line.size))
     return _element(line, slope, verdict, judge)
 
 
@@ -278,5 +282,6 @@ def _element(line: Line, slope: Slope, verdict: str, judge: Judge) -> Element:
     x = float(start[line.at]) if line.at is not None else math.nan
     faint = 10 * max(slope.estimate, 0.0 if slope.reach else 4 * line.rounding / line.step)
     known = line.analytic, slope.numeric, slope.estimate, judge.scale(line, slope), slope.step, slope.kink, verdict
-    precision = line.precision if verdict == "pass" else 0.0
+    rough = line.error / max(line.size, abs(slope.numeric), 1e-300)
+    precision = max(line.precision, rough if 10 * rough > judge.rtol and not slope.kink else 0.0) * (verdict == "pass")
     return Element(line.name, start.shape, line.at, x, *known, faint, 10 * line.terms, precision)

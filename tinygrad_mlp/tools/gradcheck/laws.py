@@ -66,7 +66,7 @@ def _bends(s: Subject, pull: Pull, first: list[Gradient], rng: np.random.Generat
     """Return the names of the inputs whose gradients do not follow the upstream gradient in proportion."""
     other = rng.uniform(0.5, 1.5, s.y.shape)
     both = [g.values + h for g, h in zip(first, pull(other.copy()), strict=True)]
-    room = 1e-9 * max(np.abs(g).max(initial=0.0) for g in both) + 1e6 * s.rounding_of(...)[0]
+    room = 1e-9 * max(np.abs(g).max(initial=0.0) for g in both) + 1e6 * s.rounding()[0]
     room += 30 * max(g.terms for g in first)
     curved = _differ(s, pull(-2 * s.upstream), [-2 * g.values for g in first])
     real = {n for n, g in zip(s.names, first, strict=True) if np.abs(g.values).max(initial=0.0) > 10 * g.terms}
@@ -93,5 +93,5 @@ def measure(s: Subject, pull: Pull, first: list[Array]) -> list[Gradient]:
         spread = max([float(np.nanmax(part[i], initial=0.0)) for part in scaled], default=0.0)
         terms = max(spread, min(float(np.nanmax(grows, initial=0.0)), 1e-6 * largest + wobble))
         rounding = np.nan_to_num(np.maximum(grows, np.abs(9 * near - far) / 8), nan=0.0)
-        found.append(Gradient(a, np.minimum(rounding, 1e-3 * largest + terms), terms))
+        found.append(Gradient(a, np.minimum(rounding, 0.01 * largest + terms), terms))
     return found

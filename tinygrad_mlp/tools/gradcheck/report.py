@@ -144,24 +144,22 @@ class Report:
 
 
 def notes_on(elements: Sequence[Element], rtol: float) -> list[str]:
-    """Return how far the check reached where it passed without reaching all: by input."""
-    largest, notes = max((abs(e.numeric) for e in elements), default=0.0), []
-    for name, group in itertools.groupby(
-        (e for e in elements if e.verdict == "pass" and not e.kink), lambda e: e.input
-    ):
+    """Return how far the check reached where it passed without reaching all: by input.
+
+    Nothing is expected of an element that is no more than rounding, if others beside it are much larger.
+    """
+    visible, notes = rtol * max((abs(e.numeric) for e in elements), default=0.0), []
+    smooth = (e for e in elements if e.verdict == "pass" and not e.kink)
+    for name, group in itertools.groupby(smooth, lambda e: e.input):
         passed = list(group)
-        hidden = [e.faint for e in passed if abs(e.analytic) <= e.faint and e.faint > _least(e, rtol * largest)]
+        faint = [e for e in passed if abs(e.analytic) <= e.faint]
+        hidden = [e.faint for e in faint if abs(e.analytic) > e.rounding or e.faint > visible]
         rough = max(e.precision for e in passed)
         if hidden:
             notes.append(f"{name}: {len(hidden)} derivatives are so small that only one above {max(hidden):.1e} shows")
         if rough:
-            notes.append(f"{name}: the function is precise to {rough:.0e} only, and was checked as far as that allows")
+            notes.append(f"{name}: precise to {rough:.0e} only, beside what it is added to, and checked as far as that")
     return notes
-
-
-def _least(e: Element, visible: float) -> float:
-    """Return below what size nothing is expected of an element: rounding, or what is small beside the others."""
-    return visible if abs(e.analytic) <= e.rounding else 0.0
 
 
 def _header() -> list[str]:
