@@ -28,8 +28,8 @@ def _mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
 
 
 def _var(x: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Any:
-    deviation = _from_mean(x, axis)
-    return (deviation * deviation).sum(axis=axis, keepdims=keepdims) / _count("variance", x, axis, ddof)
+    count, deviation = _count("variance", x, axis, ddof), _from_mean(x, axis)
+    return (deviation * deviation).sum(axis=axis, keepdims=keepdims) / count
 
 
 def _from_mean(x: Any, axis: Axis) -> Any:
