@@ -15,15 +15,15 @@ BASIC = (int, slice, type(None), type(Ellipsis))
 
 
 @primitive
-def getitem(x: Any, *items: Any) -> Any:
+def getitem(x: T, *items: Any) -> T:
     """Return ``x[items]``, for every form of index that NumPy has."""
     return x[items]
 
 
 @primitive
-def put(x: Any, *items: Any, shape: Shape) -> Any:
+def put(x: T, *items: Any, shape: Shape) -> T:
     """Return zeros of ``shape`` to which ``x`` is added at ``items``: the opposite of `getitem`."""
-    result = np.zeros(shape, x.dtype)
+    result: Any = np.zeros(shape, x.dtype)
     if all(map(_picks_once, items)):
         result[items] = x
     else:
@@ -43,9 +43,9 @@ def gather(x: T, labels: Any) -> T:
 
 
 @primitive
-def scatter(x: Any, labels: Any, classes: int) -> Any:
+def scatter(x: T, labels: Any, classes: int) -> T:
     """Return (N, C) zeros with ``x[i]`` in column ``labels[i]`` of row i: the opposite of `gather`."""
-    result = np.zeros((len(labels), classes), x.dtype)
+    result: Any = np.zeros((len(labels), classes), x.dtype)
     result[np.arange(len(labels)), labels] = x
     return result
 
@@ -63,10 +63,9 @@ def _flat(x: Any, axis: int | None) -> tuple[Any, int]:
 def _take(x: Any, indices: Any, axis: int | None = None, mode: str = "raise") -> Any:
     x, axis = _flat(x, axis)
     n = x.shape[axis]
-    choices = {"raise": lambda: indices, "clip": lambda: np.clip(indices, 0, n - 1), "wrap": lambda: np.mod(indices, n)}
-    if mode not in choices:
-        raise OptionError(f"unknown mode {mode!r}; {nearest(mode, choices)}")
-    indices = choices[mode]()
+    if mode not in ("raise", "clip", "wrap"):
+        raise OptionError(f"unknown mode {mode!r}; {nearest(mode, ('raise', 'clip', 'wrap'))}")
+    indices = np.clip(indices, 0, n - 1) if mode == "clip" else np.mod(indices, n) if mode == "wrap" else indices
     return x[(slice(None),) * reduced_axes(x.ndim, axis)[0] + (indices,)]
 
 

@@ -88,7 +88,7 @@ for _max in (np.nanmax, np.nanmin):
 
 
 @primitive
-def euclidean_norm(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+def euclidean_norm(x: T, axis: Axis = None, keepdims: bool = False) -> T:
     """Return sqrt(sum(x * x)), scaled first so that neither overflows nor underflows."""
     if x.size == 0:
         return np.sqrt((x * x).sum(axis=axis, keepdims=keepdims))
@@ -171,7 +171,7 @@ def _cumprod(x: Any, axis: int) -> Any:
 
 
 @primitive
-def total_weight(total: Any) -> Any:
+def total_weight(total: T) -> T:
     """Return what `numpy.average` divides by; raise ZeroDivisionError where it is 0."""
     if np.any(total == 0):
         raise ZeroDivisionError("the weights sum to zero; check them first")
