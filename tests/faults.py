@@ -598,7 +598,9 @@ FAULTS: dict[str, list[Fault]] = {
             "the rounding of a gradient does not count", "+ 10 * (slope.estimate + error):", "+ 10 * slope.estimate:"
         ),
         Fault(
-            "a failure of the complex step always counts", 'return verdict if sure else "unresolved"', "return verdict"
+            "a failure of the complex step always counts",
+            'return verdict if sure and opinion is not best else "unresolved"',
+            "return verdict",
         ),
         Fault("a mean over 2", "for n in (*a.shape, a.size) if n > 2}", "for n in (*a.shape, a.size) if n > 1}"),
         Fault(
@@ -613,7 +615,7 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a constant op has one branch",
-            'if rule.branch is not None or rule.kind == "constant":',
+            'if rule.branch is not None or (rule.kind == "constant" and not rule.effect):',
             "if rule.branch is not None:",
         ),
         Fault("every matrix is well conditioned", "if rule.inverts and self.condition == 1.0:", "if False:"),
