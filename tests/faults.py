@@ -173,6 +173,7 @@ FAULTS: dict[str, list[Fault]] = {
             "a linear rule reads what it does not",
             "reads = [r for r in reads if not r[0]._requires_grad]",
             "reads = list(reads)",
+            "`check_unchanged` leaves them out as well: noting them takes memory and changes nothing",
         ),
         Fault("a linear rule reads nothing", "reads = [r for r in reads if not r[0]._requires_grad]", "reads = []"),
         Fault(
@@ -1178,6 +1179,7 @@ FAULTS: dict[str, list[Fault]] = {
             "matrices of two dtypes",
             "plain = x.ndim == y.ndim == 2 and x.dtype == y.dtype and",
             "plain = x.ndim == y.ndim == 2 and",
+            "np.dot casts its operands as np.matmul does, and gives the same bits",
         ),
         Fault(
             "a product by columns is one by rows",
