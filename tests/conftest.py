@@ -30,4 +30,5 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], list[int]]:
 
     return count
 
+
 collect_ignore = ["typed_script.py"]  # it has errors on purpose, for type checkers
