@@ -303,6 +303,7 @@ vjp(
     linear=True,
 )
 composite(np.linalg.norm, _norm)
+composite(np.linalg.matrix_norm, lambda x, *, ord="fro", keepdims=False: _norm(x, ord, (-2, -1), keepdims))
 composite(np.prod, _prod)
 composite(np.cumprod, _along(_cumprod))
 composite(
