@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import functools
 import keyword
 import re
 import unicodedata
@@ -12,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from .record import Call
+from .record import Call, Slot
 
-RESERVED = {"np", "math", "arrays", "Path", "SimpleNamespace", *dir(builtins), *keyword.kwlist}
+RESERVED = {"np", "math", "arrays", "file", "Path", "SimpleNamespace", *dir(builtins), *keyword.kwlist}
 
 _HOLDS = {
     **dict.fromkeys(["max", "amax"], "maximum"), **dict.fromkeys(["min", "amin"], "minimum"), "sum": "total",
@@ -34,6 +35,7 @@ _VIEWS = {
 _NUMBERS = {0: "zero", 1: "one", 2: "two", 0.5: "half"}
 
 
+@functools.lru_cache(1024)
 def identifier(name: str) -> str:
     """Return an identifier as near to a name as can be."""
     name = re.sub(r"\W", "_", unicodedata.normalize("NFKC", name)).strip() or "value"
@@ -83,6 +85,4 @@ def fraction_text(a: Any) -> str:
 
 def is_number(a: Any) -> bool:
     """Return whether an operand is a number: a live one, or a constant."""
-    if getattr(a, "kind", "") == "number":
-        return True
-    return isinstance(a, (int, float)) and not isinstance(a, bool)
+    return a.kind == "number" if isinstance(a, Slot) else isinstance(a, (int, float)) and not isinstance(a, bool)
