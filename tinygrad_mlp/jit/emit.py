@@ -20,7 +20,10 @@ from .naming import RESERVED, fraction_text, function_name, identifier, is_numbe
 from .plan import Plan, Storage, base_of, is_elementwise
 from .record import Call, Slot
 
-_INTEGERS = {np.dtype(np.float32): np.dtype(np.int32), np.dtype(np.float64): np.dtype(np.int64)}
+_INTEGERS: dict[Any, np.dtype[Any]] = {
+    np.dtype(np.float32): np.dtype(np.int32),
+    np.dtype(np.float64): np.dtype(np.int64),
+}
 _WORD = re.compile(r"\w+")
 WIDTH = 100
 """Up to what width a result that only the next call needs is computed inside of that call."""
@@ -77,8 +80,7 @@ class Operand(str):
         array = self.value.array if isinstance(self.value, Slot) and self.value.kind == "frozen" else None
         if array is None or array.dtype not in _INTEGERS or not array.size:
             return self
-        bits = array.view(_INTEGERS[array.dtype])
-        return fraction_text(array.flat[0]) if (bits == bits.flat[0]).all() else self
+        return fraction_text(array.flat[0]) if len(set(array.view(_INTEGERS[array.dtype]).flat)) == 1 else self
 
     def filled(self, out: Operand) -> str:
         """Return, for a number, the name of an array full of it, like ``out``."""
@@ -251,7 +253,7 @@ class Program:
     def _body(self) -> None:
         numbers = iter(enumerate(self.plan.record.numbers))
         upcoming = next(numbers, None)
-        position = {id(c): i for i, c in enumerate(self.plan.record.calls)}
+        position = {id(c): i for i, c in enumerate(self.plan.recorded)}
         uses = self._uses_of_numbers()
         section = ""
         following = [*self.plan.calls[1:], None]
@@ -259,7 +261,7 @@ class Program:
             if call.section != section:
                 section = call.section
                 self._flush()
-                self.lines += [_Line("")] * bool(self.lines) + [_Line(f"# {section}")]
+                self.lines.append(_Line(f"# {section}"))
             while upcoming is not None and upcoming[1][2] <= position[id(call)]:
                 self._read_numbers(*upcoming, uses)
                 upcoming = next(numbers, None)
@@ -276,10 +278,10 @@ class Program:
 
     def _write(self, call: Call, texts: list[str], after: Call | None) -> None:
         """Add the lines of a call, the one before inside of it if that reads well, unless the next takes it up."""
-        if self.pending is not None and len(texts) == 1:
-            joined = self._joined(self.pending, texts[0])
+        if self.pending is not None and texts:
+            joined = self._joined(self.pending, texts)
             if joined:
-                texts, self.pending = [joined], None
+                texts, self.pending = [joined, *texts[1:]], None
         self._flush()
         if len(texts) == 1 and after is not None and self._is_taken_up(call, texts[0], after):
             self.pending = _Line(texts[0], call)
@@ -300,11 +302,11 @@ class Program:
         is_copied = text.startswith(f"{self.names[out]}[...] = ")
         return alike and (is_elementwise(after) if is_copied else text.endswith(f", out={self.names[out]})"))
 
-    def _joined(self, inner: _Line, text: str) -> str:
+    def _joined(self, inner: _Line, texts: list[str]) -> str:
         """Return a call with another one in the place of its result, or nothing if that is too long, or unclear."""
-        name = self.names[inner.call.result]  # type: ignore[union-attr]
+        name, text = self.names[inner.call.result], texts[0]  # type: ignore[union-attr]
         body, out, where = text.rpartition(", out=") if ", out=" in text else (text, "", "")
-        if not text.startswith("np.") or _WORD.findall(body).count(name) != 1:
+        if _WORD.findall(body).count(name) != 1 or any(name in _WORD.findall(line) for line in texts[1:]):
             return ""
         expression = inner.text.removeprefix(f"{name}[...] = ")
         joined = _WORD.sub(lambda word: expression if word[0] == name else word[0], body) + out + where
@@ -520,7 +522,7 @@ def literal(a: Any) -> str:
 
 @functools.cache
 def _dtype_text(dtype: np.dtype[Any]) -> str:
-    named = "bool" if dtype == bool else f"np.{dtype.name}"
+    named = "bool" if dtype.kind == "b" else f"np.{dtype.name}"
     return named if dtype.isnative and dtype.kind in "biufc" else f"np.dtype({dtype.str!r})"
 
 
@@ -540,7 +542,7 @@ def _laid_out(lines: list[_Line]) -> Iterator[str]:
         line = text if errors == ambient else f"    {text}"
         stem = "" if call is None else _stem(call)
         yield f"{line:<72}{stem}" if stem not in ("", origin) else line
-        origin = stem or origin * bool(text)
+        origin = stem or origin * (not text.startswith("#"))
 
 
 def _stem(call: Call) -> str:

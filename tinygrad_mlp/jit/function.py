@@ -324,7 +324,8 @@ class Jitted(Generic[P, R]):
         """Return what is recorded for arguments; where nothing is, record it, and put everything back."""
         arrays: list[Any] = []
         key: list[Any] = [mode.grad_enabled]
-        structure = ([_flatten(a, arrays, key) for a in (args if isinstance(args, tuple) else (args,))], {})
+        args = args if isinstance(args, tuple) else (args,)
+        structure: Any = ([_flatten(a, arrays, key) for a in args], {})
         found = next((c for c in self.cache.get(tuple(key), ()) if c.confirmed and c.fits()), None)
         while found is None or not found.confirmed:
             recorder = Recorder()

@@ -50,10 +50,19 @@ def scatter(x: Any, labels: Any, classes: int) -> Any:
     return result
 
 
+@primitive
+def scatter_less(x: Any, labels: Any, y: Any) -> Any:
+    """Return ``scatter(x, labels, classes) - y`` for a ``y`` of that shape, without the zeros; no ``x`` is 0."""
+    result = 0 - y
+    result[np.arange(len(labels)), labels] += x
+    return result
+
+
 vjp(getitem, lambda g, out, x, *items: put(g, *items, shape=x.shape), linear=True, view=True)
 vjp(put, lambda g, out, x, *items, shape: getitem(g, *items), linear=True)
 vjp(gather, lambda g, out, x, labels: scatter(g, labels, x.shape[1]), None, linear=True)
 vjp(scatter, lambda g, out, x, labels, classes: gather(g, labels), None, linear=True)
+vjp(scatter_less, lambda g, out, x, labels, y: gather(g, labels), None, lambda g, out, x, labels, y: -g, linear=True)
 
 
 def _flat(x: Any, axis: int | None) -> tuple[Any, int]:
@@ -163,3 +172,7 @@ annotate(getitem, shaped_by_values=_masks, emit=_emit_getitem, express=_express_
 annotate(put, emit=_emit_put)
 annotate(gather, emit=lambda out, x, labels: f"{out}[...] = {x}[{out.rows}, {labels}]")
 annotate(scatter, emit=lambda out, x, labels, classes: [f"{out}.fill(0)", f"{out}[{out.rows}, {labels}] = {x.scalar}"])
+annotate(
+    scatter_less,
+    emit=lambda out, x, labels, y: [f"np.subtract(0, {y}, out={out})", f"{out}[{out.rows}, {labels}] += {x.scalar}"],
+)
