@@ -82,6 +82,10 @@ class Operand(str):
             return self
         return fraction_text(array.flat[0]) if len(set(array.view(_INTEGERS[array.dtype]).flat)) == 1 else self
 
+    def number(self, out: Operand) -> str:
+        """Return the name of a number as an array without axes, of the dtype of ``out``."""
+        return self.program._number(self.value, out.dtype)
+
     def filled(self, out: Operand) -> str:
         """Return, for a number, the name of an array full of it, like ``out``."""
         fits = is_number(self.value) and not isinstance(self.value, Slot)

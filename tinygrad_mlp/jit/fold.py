@@ -8,28 +8,36 @@ from typing import Any
 
 import numpy as np
 
-from ..rules.indexing import scatter, scatter_less
+from ..rules.indexing import minus_one_hot, scatter
 from .record import Call, Slot
 
 
 def folded(calls: Sequence[Call]) -> Iterator[Call]:
     """Yield calls that give the same bits, of which some are not needed any more.
 
-    A number that is scattered over rows of zeros is also their sums. Of such rows less y, all but the number is 0 - y.
-    Both are exact, as 0 + x is for an x that is not 0 itself.
+    The gradient of picked elements of a log_softmax is ``g - softmax * g.sum()`` for a g that is one negative number in
+    each row. Its sum is the number s itself, and all is ``softmax * -s``, to which s is added where it was picked:
+    0 - y is -y for every y but 0, and as s is negative and no exp is, the zeros have the same sign.
     """
     scattered: dict[Any, Call] = {}
-    sums: dict[Any, float] = {}
+    sums: dict[Any, Call] = {}
+    products: dict[Any, tuple[Call, Slot]] = {}
+    exponentials = set()
     for call in calls:
-        spread = next((scattered[a] for a in call.slots[:1] if a in scattered), None)
-        if call.function is scatter and _number_in(call.inputs[0]):
+        first, *others = call.inputs or [None]
+        if call.function is scatter and _number_in(first) < 0:
             scattered[call.output] = call
-        elif call.function is np.sum and spread is not None and _sums_rows(call):
-            sums[call.output] = _number_in(spread.inputs[0])
-        elif call.function is np.multiply and any(_fits(a, call) for a in call.slots if a not in sums):
-            call = replace(call, inputs=[sums.get(a, a) if isinstance(a, Slot) else a for a in call.inputs])
-        elif call.function is np.subtract and spread is not None and _fits(call.inputs[1], call):
-            call = replace(call, function=scatter_less, inputs=[*spread.inputs[:2], call.inputs[1]])
+        elif call.function is np.exp:
+            exponentials.add(call.output)
+        elif call.function is np.sum and first in scattered and _sums_rows(call):
+            sums[call.output] = scattered[first]
+        elif call.function is np.multiply and first in exponentials and others[0] in sums:
+            products[call.output] = sums[others[0]], first
+        elif call.function is np.subtract and others[0] in products and products[others[0]][0].output is first:
+            spread, y = products[others[0]]
+            if (y.shape, y.dtype) == (call.result.shape, call.result.dtype):
+                x, labels = spread.inputs[:2]
+                call = replace(call, function=minus_one_hot, inputs=[y, labels, -_number_in(x)])
         yield call
 
 
@@ -43,7 +51,3 @@ def _number_in(a: Any) -> float:
 
 def _sums_rows(call: Call) -> bool:
     return call.keywords.get("axis") in (1, -1, (1,), (-1,)) and bool(call.keywords.get("keepdims"))
-
-
-def _fits(a: Any, call: Call) -> bool:
-    return isinstance(a, Slot) and (a.shape, a.dtype) == (call.result.shape, call.result.dtype)
