@@ -563,8 +563,8 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("a random function is no problem", "if not same(s.value(s.x), s.y):", "if False:"),
         Fault(
             "exchanged elements cancel",
-            "for d in rng.choice([-1.0, 1.0], shape) * rng.uniform(0.5, 1.5, shape)]",
-            "for d in rng.choice([-1.0, 1.0], shape)]",
+            "for d in signs * rng.uniform(0.5, 1.5, signs.shape)]",
+            "for d in signs]",
         ),
         Fault(
             "an upstream gradient that is forgotten is no problem",
@@ -598,7 +598,9 @@ FAULTS: dict[str, list[Fault]] = {
             "the rounding of a gradient does not count", "+ 10 * (slope.estimate + error):", "+ 10 * slope.estimate:"
         ),
         Fault(
-            "a failure of the complex step always counts", 'return verdict if sure else "unresolved"', "return verdict"
+            "a failure of the complex step always counts",
+            'return verdict if sure and opinion is not best else "unresolved"',
+            "return verdict",
         ),
         Fault("a mean over 2", "for n in (*a.shape, a.size) if n > 2}", "for n in (*a.shape, a.size) if n > 1}"),
         Fault(
@@ -613,7 +615,7 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a constant op has one branch",
-            'if rule.branch is not None or rule.kind == "constant":',
+            'if rule.branch is not None or (rule.kind == "constant" and not rule.effect):',
             "if rule.branch is not None:",
         ),
         Fault("every matrix is well conditioned", "if rule.inverts and self.condition == 1.0:", "if False:"),
@@ -640,10 +642,14 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "texts of a report are markup",
-            'yield from (f"<p>{html.escape(text)}</p>" for text in self._texts())',
-            'yield from (f"<p>{text}</p>" for text in self._texts())',
+            "verdicts.sub(paint, html.escape(str(self)))",
+            "verdicts.sub(paint, str(self))",
         ),
-        Fault("digits that differ are not shown", "digits = min(17, max(9, math.ceil(seen) + 2))", "digits = 6"),
+        Fault(
+            "digits that differ are not shown",
+            "digits = min(max(9, math.ceil(2 - math.log10(self.error))), 17)",
+            "digits = 6",
+        ),
     ],
     "anomaly": [
         Fault(

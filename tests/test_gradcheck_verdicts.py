@@ -225,13 +225,15 @@ class TestReports:
         analytic, numeric = map(float, str(self.report()).split("the worst:")[1].splitlines()[2].split()[6:8])
         assert analytic - numeric == pytest.approx(worst.analytic - worst.numeric, rel=0.02)
 
-    def test_html_begins_with_the_verdict_and_ends_with_the_call(self) -> None:
-        text = self.report()._repr_html_()
-        assert text.startswith('<p><b style="color:#cf222e">gradcheck: fail</b></p>')
-        assert text.index("gradcheck: fail") < text.index("problem: x") < text.index("the worst of all")
-        assert "rerun: <code>gradcheck(f, inputs, gradient=gradient)</code>" in text
-        assert '<td style="text-align:left;color:#cf222e">fail</td>' in text
-        assert "the worst of all" not in gradcheck(np.sin, pair)._repr_html_()
+    def test_html_is_the_text_with_the_verdicts_in_colour(self) -> None:
+        text, red = self.report()._repr_html_(), '<b style="color:#cf222e">fail</b>'
+        assert text.startswith(f"<pre>gradcheck: {red}; ")
+        assert text.index("gradcheck: ") < text.index("problem: x") < text.index("the worst:")
+        assert text.endswith("rerun: gradcheck(f, inputs, gradient=gradient)</pre>")
+        assert text.count(red) == 2 + len(self.report().worst[:5])
+        fine = gradcheck(np.sin, pair)._repr_html_()
+        assert fine.count('<b style="color:#1a7f37">pass</b>') == 2
+        assert "the worst" not in fine
 
     def test_a_pytest_helper(self) -> None:
         assert_gradcheck(np.sin, pair)

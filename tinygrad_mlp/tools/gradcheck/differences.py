@@ -233,16 +233,15 @@ class Gradient(NamedTuple):
 class Slope(NamedTuple):
     """A numeric derivative with its estimated error, and what the steps that it comes from have shown.
 
-    ``reach`` is the steepest slope from x to a sample, ``noise`` that of the function; ``smooth`` says whether the
-    one-sided derivatives agree, by less than ``gap``, ``joint`` whether the second derivative seems to jump, and
-    ``kink`` holds the outermost slopes at a kink.
+    ``reach`` is the steepest slope from x to a sample; ``smooth`` says whether the one-sided derivatives agree, which
+    differ by ``gap``, ``joint`` whether the second derivative seems to jump, and ``kink`` holds the outermost slopes at
+    a kink.
     """
 
     numeric: float
     estimate: float
     step: float
     reach: float = 0.0
-    noise: float = 0.0
     gap: float = 0.0
     smooth: bool = True
     joint: bool = False
@@ -386,7 +385,7 @@ def differences(d: Array, h: float, noise: float) -> Slope:
     gap, error = float(sides[0] - sides[1]), float(abs(fourth[1] - fourth[0]) + rounding)
     smooth = bool(abs(gap) <= 10 * gap_error)
     joint = bool(abs(changes[0] - 2 * changes[1]) < 0.1 * abs(changes[1]))
-    return Slope(float(sixth), error, h, float(np.abs(first).max()), noise, gap, smooth, joint)
+    return Slope(float(sixth), error, h, float(np.abs(first).max()), gap, smooth, joint)
 
 
 def noise_of(values: Any) -> Array:

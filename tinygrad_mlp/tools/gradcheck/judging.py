@@ -223,7 +223,10 @@ def _check(line: Line, first: Slope | None, judge: Judge) -> Element:
         if verdict != "unresolved":
             break
     if verdict == "unresolved" and judge._replace(largest=judge.others).verdict(line, slope) == "pass":
-        verdict, line.precision = "pass", max(line.precision, slope.estimate / max(abs(slope.numeric), line.size, 1e-300))
+        verdict, line.precision = (
+            "pass",
+            max(line.precision, slope.estimate / max(abs(slope.numeric), line.size, 1e-300)),
+        )
     return _element(line, slope, verdict, judge)
 
 
@@ -283,5 +286,7 @@ def _element(line: Line, slope: Slope, verdict: str, judge: Judge) -> Element:
     faint = 10 * max(slope.estimate, 0.0 if slope.reach else 4 * line.rounding / line.step)
     known = line.analytic, slope.numeric, slope.estimate, judge.scale(line, slope), slope.step, slope.kink, verdict
     rough = line.error / max(line.size, abs(slope.numeric), 1e-300)
-    precision = max(line.precision, rough if 10 * rough > judge.rtol and not slope.kink else 0.0) * (verdict == "pass")
+    precision = max(line.precision, 0.0 if slope.kink or line.vanishes or 10 * rough <= judge.rtol else rough) * (
+        verdict == "pass"
+    )
     return Element(line.name, start.shape, line.at, x, *known, faint, 10 * line.terms, precision)
