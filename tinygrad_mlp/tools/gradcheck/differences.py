@@ -278,8 +278,6 @@ class Line:
             self.analytic, self.size = sum(float(part.sum()) for part in parts), norm([norm(part) for part in parts])
             self.error = norm([norm(gradients[i].rounding[self.where] * d) for i, d in moves.items()])
             self.terms = norm([gradients[i].terms * norm(d) for i, d in moves.items()])
-        if self.wobble > 10 * self.rounding:  # the result itself is a difference of terms
-            self.terms = max(self.terms, self.wobble / self.unit)
         self.vanishes = abs(self.analytic) <= 10 * self.terms
 
     @property

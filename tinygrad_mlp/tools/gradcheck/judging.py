@@ -23,11 +23,10 @@ Random = np.random.Generator
 
 
 class Judge(NamedTuple):
-    """How derivatives are judged: within which tolerance, beside which largest one, and which of the other inputs."""
+    """How derivatives are judged: within which tolerance, and beside which largest one of the same input."""
 
     rtol: float
     largest: float = 0.0
-    others: float = 0.0
 
     def scale(self, line: Line, slope: Slope) -> float:
         """Return what a derivative is resolved on: itself, the larger ones beside it, the terms of one that is zero."""
@@ -147,8 +146,7 @@ def check_input(s: Subject, i: int, gradients: list[Gradient], rng: Random, rtol
     s.grain, s.precision, lines = 0.0, s.branches.eps, _choose_lines(s, i, gradients, rng, sample)
     first = [line.slope(line.step) for line in lines]
     sharp = [abs(slope.numeric) for slope in first if slope and slope.estimate <= 1e-3 * abs(slope.numeric)]
-    others = max(float(np.nanmax(np.abs(g.values), initial=0.0)) for g in gradients)
-    judge, elements = Judge(rtol, max(sharp, default=0.0), others), {}
+    judge, elements = Judge(rtol, max(sharp, default=0.0)), {}
     for k in sorted(range(len(lines)), key=lambda k: -abs(lines[k].analytic)):
         elements[k] = e = _check(lines[k], first[k], judge)
         if e.verdict == "pass" and e.at is not None and not e.kink:
@@ -222,11 +220,6 @@ def _check(line: Line, first: Slope | None, judge: Judge) -> Element:
             slope, verdict = settle(line, first, rule)
         if verdict != "unresolved":
             break
-    if verdict == "unresolved" and judge._replace(largest=judge.others).verdict(line, slope) == "pass":
-        verdict, line.precision = (
-            "pass",
-            max(line.precision, slope.estimate / max(abs(slope.numeric), line.size, 1e-300)),
-        )
     return _element(line, slope, verdict, judge)
 
 
@@ -286,7 +279,7 @@ def _element(line: Line, slope: Slope, verdict: str, judge: Judge) -> Element:
     faint = 10 * max(slope.estimate, 0.0 if slope.reach else 4 * line.rounding / line.step)
     known = line.analytic, slope.numeric, slope.estimate, judge.scale(line, slope), slope.step, slope.kink, verdict
     rough = line.error / max(line.size, abs(slope.numeric), 1e-300)
-    precision = max(line.precision, 0.0 if slope.kink or line.vanishes or 10 * rough <= judge.rtol else rough) * (
-        verdict == "pass"
-    )
+    if slope.kink or line.vanishes or 10 * rough <= judge.rtol:
+        rough = 0.0
+    precision = max(line.precision, rough) * (verdict == "pass")
     return Element(line.name, start.shape, line.at, x, *known, faint, 10 * line.terms, precision)
