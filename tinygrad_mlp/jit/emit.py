@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
-import functools
 import itertools
 import linecache
 import re
@@ -16,134 +14,23 @@ import numpy as np
 
 from ..core.tensor import assign
 from ..rules.table import find, is_default
-from .naming import RESERVED, fraction_text, function_name, identifier, is_number, number_name, value_name, view_name
-from .plan import Plan, Storage, base_of, is_elementwise
+from .naming import (
+    dtype_text,
+    function_name,
+    is_number,
+    literal,
+    number_name,
+    path_in_numpy,
+    value_name,
+    view_name,
+)  # fmt: skip
+from .plan import Plan, base_of, is_elementwise
 from .record import Call, Slot
+from .scope import INTEGERS, Operand, Scope, dtypes_of_numbers
 
-_INTEGERS: dict[Any, np.dtype[Any]] = {
-    np.dtype(np.float32): np.dtype(np.int32),
-    np.dtype(np.float64): np.dtype(np.int64),
-}
 _WORD = re.compile(r"\w+")
 WIDTH = 100
 """Up to what width a result that only the next call needs is computed inside of that call."""
-
-
-class Operand(str):
-    """The text of an argument of a call, which knows what it stands for; the `emit` of a rule puts it in lines.
-
-    ``value`` is a constant argument itself.
-    """
-
-    program: Program
-    value: Any
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of what it stands for."""
-        return np.shape(self.value) if not isinstance(self.value, Slot) else self.value.shape
-
-    @property
-    def ndim(self) -> int:
-        """The number of its axes."""
-        return len(self.shape)
-
-    @property
-    def dtype(self) -> Any:
-        """The dtype of what it stands for, None for a constant."""
-        return getattr(self.value, "dtype", None)
-
-    @property
-    def is_reversed(self) -> bool:
-        """Whether an axis of an array runs backwards through its memory."""
-        return any(step < 0 for step in getattr(self.value, "strides", ()))
-
-    @property
-    def item(self) -> str:
-        """The text as it stands between brackets."""
-        return _index(self.value, self)
-
-    @property
-    def bits(self) -> str:
-        """The name of a view of an array as integers."""
-        return self.program.bits(self.value)
-
-    @property
-    def rows(self) -> str:
-        """The name of the numbers of an array's rows."""
-        n = self.shape[0]
-        return self.program.helper(("rows", n), f"rows{n}", np.arange(n), f"np.arange({n})")
-
-    @property
-    def scalar(self) -> str:
-        """A constant array all of whose elements are equal as that number; anything else as it is."""
-        array = self.value.array if isinstance(self.value, Slot) and self.value.kind == "frozen" else None
-        if array is None or array.dtype not in _INTEGERS or not array.size:
-            return self
-        return fraction_text(array.flat[0]) if len(set(array.view(_INTEGERS[array.dtype]).flat)) == 1 else self
-
-    def number(self, out: Operand) -> str:
-        """Return the name of a number as an array without axes, of the dtype of ``out``."""
-        return self.program._number(self.value, out.dtype)
-
-    def filled(self, out: Operand) -> str:
-        """Return, for a number, the name of an array full of it, like ``out``."""
-        fits = is_number(self.value) and not isinstance(self.value, Slot)
-        return self.program.filled(out.value, self.value) if fits else self
-
-
-class Scope:
-    """The names of a program, or of several that are one module, and what they stand for.
-
-    Attributes:
-        values: what each name stands for.
-        setup: the lines that make buffers, views and constants.
-        saved: the arrays that a module has in its file: parameters, other state and constants.
-        objects: functions and generators.
-        memory: the bytes of each piece of temporary memory, which programs share.
-    """
-
-    def __init__(self) -> None:
-        self.taken = dict.fromkeys(RESERVED, 1)
-        self.known: dict[Any, str] = {}
-        self.values: dict[str, Any] = {}
-        self.setup: list[str] = []
-        self.saved: dict[str, Any] = {}
-        self.objects: dict[str, Any] = {}
-        self.memory: dict[str, int] = {}
-
-    def unique(self, wish: str) -> str:
-        """Return an identifier that nothing else is called by, as near to a name as can be."""
-        name = candidate = identifier(wish)
-        while candidate in self.taken:
-            self.taken[name] = n = self.taken.get(name, 1) + 1
-            candidate = f"{name}_{n}"
-        self.taken[candidate] = 1
-        return candidate
-
-    def bind(self, key: Any, wish: str, value: Any, text: str = "", among: dict[str, Any] | None = None) -> str:
-        """Return the name of a value, by its key; the first time, note it and the text that makes it, or ``among``."""
-        if key not in self.known:
-            name = self.known[key] = self.unique(wish)
-            self.values[name] = value
-            if among is None:
-                self.setup.append(f"{name} = {text}")
-            else:
-                among[name] = value
-        return self.known[key]
-
-    def piece(self, storage: Storage, n: int) -> str:
-        """Return the name of the n-th piece of temporary memory, which is large enough for a storage."""
-        name = self.bind(("memory", n), storage.name, None, among={})
-        self.memory[name] = max(storage.nbytes, self.memory.get(name, 0))
-        self.values[name] = np.empty(storage.nbytes, np.uint8)
-        return name
-
-    def object(self, a: Any, wish: str = "") -> str:
-        """Return the name of a function, a generator or another object that has no text."""
-        if not wish:
-            wish = "rng" if isinstance(a, np.random.Generator) else getattr(a, "__name__", type(a).__name__)
-        return self.bind(("object", id(a)), wish, a, among=self.objects)
 
 
 class _Line(NamedTuple):
@@ -214,7 +101,7 @@ class Program:
             text, array = self.names[donor], self.scope.values[self.names[donor]]
         else:
             memory = self.memory[self.plan.place[slot]]  # type: ignore[index]
-            text = f"np.ndarray({slot.shape}, {_dtype(slot)}, {memory}{slot.layout})"
+            text = f"np.ndarray({slot.shape}, {dtype_text(slot.dtype)}, {memory}{slot.layout})"
             array = np.ndarray(slot.shape, slot.dtype, self.scope.values[memory], strides=slot.strides)
         self.scope.values[name] = array
         self.scope.setup.append(f"{name} = {text}")
@@ -265,7 +152,7 @@ class Program:
             if call.section != section:
                 section = call.section
                 self._flush()
-                self.lines.append(_Line(f"# {section}"))
+                self.lines += [_Line("")] * bool(self.lines) + [_Line(f"# {section}")]
             while upcoming is not None and upcoming[1][2] <= position[id(call)]:
                 self._read_numbers(*upcoming, uses)
                 upcoming = next(numbers, None)
@@ -326,7 +213,7 @@ class Program:
         uses: dict[Slot, dict[Any, None]] = {}
         for call in self.plan.calls:
             if any(map(is_number, call.inputs)):
-                dtypes = self.dtypes[id(call)] = _dtypes_of_numbers(call)
+                dtypes = self.dtypes[id(call)] = dtypes_of_numbers(call)
                 for a, dtype in zip(call.inputs, dtypes, strict=True):
                     if isinstance(a, Slot) and a.kind == "number":
                         uses.setdefault(a, {})[dtype] = None
@@ -376,7 +263,7 @@ class Program:
         out = call.result
         name, start = self._name(out, out.name), len(self.lines)
         make = "np.ndarray" if "strides" in out.layout else "np.empty"
-        new = f"{make}({out.shape}, {_dtype(out)}{out.layout})"
+        new = f"{make}({out.shape}, {dtype_text(out.dtype)}{out.layout})"
         lines = self._into(call, operands, name)
         if len(lines) == 1 and len(self.lines) == start and lines[0].endswith(f"out={name})"):
             return [f"{name} = {lines[0].removesuffix(f'{name})')}{new})"]
@@ -414,14 +301,14 @@ class Program:
         key, name = ("filled", repr(a), slot.shape, slot.strides, slot.dtype), number_name(a)
         order = slot.layout if "order" in slot.layout else ""
         array = np.full(slot.shape, a, slot.dtype, order="F" if order else "C")
-        text = f"np.full({slot.shape}, {self.text(a)}, {_dtype(slot)}{order})"
+        text = f"np.full({slot.shape}, {self.text(a)}, {dtype_text(slot.dtype)}{order})"
         return self.helper(key, f"{name}s" if name in ("zero", "one") else f"full_of_{name}", array, text)
 
     def bits(self, slot: Slot) -> str:
         """Return the name of a view of a slot as integers."""
         name, key = self.name(slot), ("bits", slot)
         if key not in self.scope.known:
-            bits, integer = self.scope.unique(f"{name}_bits"), _INTEGERS[slot.dtype]
+            bits, integer = self.scope.unique(f"{name}_bits"), INTEGERS[slot.dtype]
             self.scope.known[key] = bits
             self._derive(slot, bits, f"{name}.view(np.{integer})", lambda: self.scope.values[name].view(integer))
         return self.scope.known[key]
@@ -455,83 +342,11 @@ class Program:
         return path_in_numpy(function) or self.scope.object(function, wish)
 
 
-def path_in_numpy(function: Any) -> str:
-    """Return by what path a program reaches a function of NumPy, or nothing."""
-    name = getattr(function, "__name__", "")
-    modules = (("np", np), ("np.linalg", np.linalg))
-    return next((f"{path}.{name}" for path, module in modules if getattr(module, name, None) is function), "")
-
-
 def _uses(plan: Plan) -> Counter[Slot]:
     """Return how often each value is read: by calls, through views, by the caller, and as a gradient."""
     calls = itertools.chain(plan.calls, plan.views.values())
     kept = [s for s in (*plan.outputs, *plan.grads.values()) if s is not None]
     return Counter(itertools.chain(itertools.chain.from_iterable(call.slots for call in calls), kept))
-
-
-def _dtypes_of_numbers(call: Call) -> list[Any]:
-    """Return for each operand None, or for a number of an elementwise call on arrays the dtype that the call takes."""
-    nothing = [None] * len(call.inputs)
-    if not is_elementwise(call) or call.keywords:
-        return nothing
-    given = tuple(_kind(a) for a in call.inputs)
-    loop = _loop(call.function, given)
-    chosen = [
-        t if is_number(a) and t in _INTEGERS else None for a, t in zip(call.inputs, loop or nothing, strict=False)
-    ]
-    fixed = tuple(t or g for t, g in zip(chosen, given, strict=True))
-    return chosen if loop is not None and _loop(call.function, fixed) == loop else nothing
-
-
-def _kind(a: Any) -> Any:
-    """Return what NumPy's promotion knows of an operand."""
-    if isinstance(a, Slot):
-        return float if a.kind == "number" else a.dtype
-    return type(a) if type(a) in (int, float, complex) else np.dtype(type(a)) if isinstance(a, bool) else None
-
-
-@functools.cache
-def _loop(function: Any, given: tuple[Any, ...]) -> Any:
-    """Return the dtypes of the loop that a ufunc chooses for operands of these dtypes, or None."""
-    try:
-        return None if None in given else function.resolve_dtypes((*given, *[None] * function.nout))
-    except (TypeError, ValueError):
-        return None
-
-
-def _index(item: Any, text: str) -> str:
-    """Return an index as it stands between brackets."""
-    if not isinstance(item, slice):
-        return text
-    start, stop, step = ("" if bound is None else str(int(bound)) for bound in (item.start, item.stop, item.step))
-    return f"{start}:{stop}" + (f":{step}" if step else "")
-
-
-def literal(a: Any) -> str:
-    """Return a constant as text, by the repr of its plain type, whatever a subclass makes of it; nothing for others."""
-    if isinstance(a, np.generic) and not isinstance(a, (float, complex, str, bytes)):
-        return f"np.{a.dtype.name}({literal(a.item())})" if a.dtype.kind in "biufc" else ""
-    if isinstance(a, float) and not np.isfinite(a):
-        return "np.nan" if a != a else "np.inf" if a > 0 else "-np.inf"
-    plain = next((kind for kind in (bool, int, float, complex, str, bytes) if isinstance(a, kind)), None)
-    if plain is not None:
-        return plain.__repr__(a)
-    if isinstance(a, np.dtype):
-        return _dtype_text(a)
-    if isinstance(a, type):
-        name, is_numpy = a.__name__, issubclass(a, np.generic)
-        return f"np.{name}" if is_numpy else name if getattr(builtins, name, None) is a else ""
-    return {None: "None", Ellipsis: "..."}.get(a, "") if a is None or a is Ellipsis else ""
-
-
-@functools.cache
-def _dtype_text(dtype: np.dtype[Any]) -> str:
-    named = "bool" if dtype.kind == "b" else f"np.{dtype.name}"
-    return named if dtype.isnative and dtype.kind in "biufc" else f"np.dtype({dtype.str!r})"
-
-
-def _dtype(slot: Slot) -> str:
-    return literal(slot.dtype)
 
 
 def _laid_out(lines: list[_Line]) -> Iterator[str]:
@@ -546,7 +361,7 @@ def _laid_out(lines: list[_Line]) -> Iterator[str]:
         line = text if errors == ambient else f"    {text}"
         stem = "" if call is None else _stem(call)
         yield f"{line:<72}{stem}" if stem not in ("", origin) else line
-        origin = stem or origin * (not text.startswith("#"))
+        origin = stem or origin * bool(text)
 
 
 def _stem(call: Call) -> str:

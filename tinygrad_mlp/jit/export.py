@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import RecordingError
-from .emit import Program, Scope, literal, path_in_numpy
-from .naming import function_name
+from .emit import Program
+from .naming import function_name, literal, path_in_numpy
 from .plan import Plan
+from .scope import Scope
 
 _HEAD = '''\
 """{name} as a NumPy program, written by tinygrad_mlp. The arrays are in the npz file beside it."""

@@ -86,3 +86,33 @@ def fraction_text(a: Any) -> str:
 def is_number(a: Any) -> bool:
     """Return whether an operand is a number: a live one, or a constant."""
     return a.kind == "number" if isinstance(a, Slot) else isinstance(a, (int, float)) and not isinstance(a, bool)
+
+
+def path_in_numpy(function: Any) -> str:
+    """Return by what path a program reaches a function of NumPy, or nothing."""
+    name = getattr(function, "__name__", "")
+    modules = (("np", np), ("np.linalg", np.linalg))
+    return next((f"{path}.{name}" for path, module in modules if getattr(module, name, None) is function), "")
+
+
+def literal(a: Any) -> str:
+    """Return a constant as text, by the repr of its plain type, whatever a subclass makes of it; nothing for others."""
+    if isinstance(a, np.generic) and not isinstance(a, (float, complex, str, bytes)):
+        return f"np.{a.dtype.name}({literal(a.item())})" if a.dtype.kind in "biufc" else ""
+    if isinstance(a, float) and not np.isfinite(a):
+        return "np.nan" if a != a else "np.inf" if a > 0 else "-np.inf"
+    plain = next((kind for kind in (bool, int, float, complex, str, bytes) if isinstance(a, kind)), None)
+    if plain is not None:
+        return plain.__repr__(a)
+    if isinstance(a, np.dtype):
+        return dtype_text(a)
+    if isinstance(a, type):
+        name, is_numpy = a.__name__, issubclass(a, np.generic)
+        return f"np.{name}" if is_numpy else name if getattr(builtins, name, None) is a else ""
+    return {None: "None", Ellipsis: "..."}.get(a, "") if a is None or a is Ellipsis else ""
+
+
+@functools.cache
+def dtype_text(dtype: np.dtype[Any]) -> str:
+    named = "bool" if dtype.kind == "b" else f"np.{dtype.name}"
+    return named if dtype.isnative and dtype.kind in "biufc" else f"np.dtype({dtype.str!r})"

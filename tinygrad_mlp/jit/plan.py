@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -139,21 +140,26 @@ def _place(plan: Plan) -> None:
     kept = {base_of(plan, s) for s in plan.grads.values() if s is not None}
     _Assigned(plan, last, kept).place()
     plan.fresh = {s for s in plan.outputs if s.kind == "result" and s not in plan.views and s not in plan.place} - kept
-    pool = _Pool(plan.storages)
     dying: dict[int, list[Slot]] = defaultdict(list)
     for slot, index in last.items():
         if slot not in kept:
             dying[index].append(slot)
+    _allot(plan, kept, dying)
+
+
+def _allot(plan: Plan, kept: set[Slot], dying: Mapping[int, list[Slot]]) -> None:
+    """Give the results that have no place yet that of an operand, or memory that is free by then, or new memory."""
+    pool = _Pool(plan.storages)
     for i, call in enumerate(plan.calls):
         out = call.output
         if out is not None and out.kind == "result" and out not in plan.place and out not in plan.fresh:
-            donor = None if out in kept else _donor(plan, call, dying[i])
+            donor = None if out in kept else _donor(plan, call, dying.get(i, []))
             if donor is not None:
                 plan.place[out], plan.replaced[out] = plan.place[donor], donor
             else:
                 plan.place[out] = pool.new(out.nbytes) if out in kept else pool.take(out.nbytes)
         taken = None if out is None else plan.place.get(out)
-        for slot in dying[i]:
+        for slot in dying.get(i, []):
             place = plan.place.get(slot)
             if isinstance(place, Storage) and place is not taken:
                 pool.give_back(place, i)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import math
 import operator
@@ -169,6 +170,8 @@ class Recorder(Tracer):
     def running(self) -> Any:
         """Watch the ops of this thread; if the step raises, put everything that it has changed back."""
         before, mode.tracer = mode.tracer, self
+        collecting = gc.isenabled()
+        gc.disable()  # or the collector looks, again and again, at a record that grows and stays
         try:
             yield self
         except BaseException:
@@ -176,6 +179,8 @@ class Recorder(Tracer):
             raise
         finally:
             mode.tracer = before
+            if collecting:
+                gc.enable()
 
     def roll_back(self) -> None:
         """Put back everything that the step has changed."""
