@@ -691,7 +691,7 @@ FAULTS: dict[str, list[Fault]] = {
             "ends = [(whole.get(a, a), whole.get(b, b)) for a, b in edges]",
         ),
     ],
-    "inspection": [
+    "summary": [
         Fault("products of three count as those of two", "* (len(operands) - 1)", "* 1"),
         Fault(
             "a stretched index counts as 1",
@@ -845,7 +845,7 @@ FAULTS: dict[str, list[Fault]] = {
             "rng.random((len(source), 1, *shape), np.float32).repeat(2, 1)",
         ),
     ],
-    "progress": [
+    "history": [
         Fault("steps are shown", 'NOT_SHOWN = ("step", "samples_per_second")', 'NOT_SHOWN = ("samples_per_second",)'),
         Fault(
             "a bar is never renewed",
@@ -1005,7 +1005,7 @@ FAULTS: dict[str, list[Fault]] = {
             "np.abs(as_array([] if gradient is None else gradient))",
         ),
     ],
-    "training": [
+    "fit": [
         Fault(
             "the schedule comes before the callbacks",
             "        for listener in listeners:\n            listener.on_batch_end(run)\n        if run.schedule is not None:\n            run.schedule.step()",
