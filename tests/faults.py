@@ -564,8 +564,8 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("a random function is no problem", "if not same(s.value(s.x), s.y):", "if False:"),
         Fault(
             "exchanged elements cancel",
-            "for d in rng.choice([-1.0, 1.0], shape) * rng.uniform(0.5, 1.5, shape)]",
-            "for d in rng.choice([-1.0, 1.0], shape)]",
+            "for d in signs * rng.uniform(0.5, 1.5, signs.shape)]",
+            "for d in signs]",
         ),
         Fault(
             "an upstream gradient that is forgotten is no problem",
@@ -643,10 +643,14 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "texts of a report are markup",
-            'yield from (f"<p>{html.escape(text)}</p>" for text in self._texts())',
-            'yield from (f"<p>{text}</p>" for text in self._texts())',
+            "verdicts.sub(paint, html.escape(str(self)))",
+            "verdicts.sub(paint, str(self))",
         ),
-        Fault("digits that differ are not shown", "digits = min(17, max(9, math.ceil(seen) + 2))", "digits = 6"),
+        Fault(
+            "digits that differ are not shown",
+            "digits = min(max(9, math.ceil(2 - math.log10(self.error))), 17)",
+            "digits = 6",
+        ),
     ],
     "anomaly": [
         Fault(

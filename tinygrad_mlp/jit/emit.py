@@ -20,7 +20,11 @@ from .naming import RESERVED, fraction_text, function_name, identifier, is_numbe
 from .plan import Plan, Storage, base_of, is_elementwise
 from .record import Call, Slot
 
-_INTEGERS = {np.dtype(np.float32): np.dtype(np.int32), np.dtype(np.float64): np.dtype(np.int64)}
+_INTEGERS: dict[Any, np.dtype[Any]] = {
+    np.dtype(np.float32): np.dtype(np.int32),
+    np.dtype(np.float64): np.dtype(np.int64),
+}
+_WORD = re.compile(r"\w+")
 WIDTH = 100
 """Up to what width a result that only the next call needs is computed inside of that call."""
 
@@ -76,8 +80,11 @@ class Operand(str):
         array = self.value.array if isinstance(self.value, Slot) and self.value.kind == "frozen" else None
         if array is None or array.dtype not in _INTEGERS or not array.size:
             return self
-        bits = array.view(_INTEGERS[array.dtype])
-        return fraction_text(array.flat[0]) if (bits == bits.flat[0]).all() else self
+        return fraction_text(array.flat[0]) if len(set(array.view(_INTEGERS[array.dtype]).flat)) == 1 else self
+
+    def number(self, out: Operand) -> str:
+        """Return the name of a number as an array without axes, of the dtype of ``out``."""
+        return self.program._number(self.value, out.dtype)
 
     def filled(self, out: Operand) -> str:
         """Return, for a number, the name of an array full of it, like ``out``."""
@@ -132,9 +139,10 @@ class Scope:
         self.values[name] = np.empty(storage.nbytes, np.uint8)
         return name
 
-    def object(self, a: Any) -> str:
+    def object(self, a: Any, wish: str = "") -> str:
         """Return the name of a function, a generator or another object that has no text."""
-        wish = "rng" if isinstance(a, np.random.Generator) else getattr(a, "__name__", type(a).__name__)
+        if not wish:
+            wish = "rng" if isinstance(a, np.random.Generator) else getattr(a, "__name__", type(a).__name__)
         return self.bind(("object", id(a)), wish, a, among=self.objects)
 
 
@@ -158,6 +166,7 @@ class Program:
         self.names: dict[Slot, str] = {}
         self.readers: dict[str, tuple[int, list[tuple[str, Any]]]] = {}
         self.live: dict[tuple[Slot, Any], str] = {}
+        self.dtypes: dict[int, list[Any]] = {}
         self.lines: list[_Line] = []
         self.pending: _Line | None = None
         self.uses = _uses(plan)
@@ -248,7 +257,7 @@ class Program:
     def _body(self) -> None:
         numbers = iter(enumerate(self.plan.record.numbers))
         upcoming = next(numbers, None)
-        position = {id(c): i for i, c in enumerate(self.plan.record.calls)}
+        position = {id(c): i for i, c in enumerate(self.plan.recorded)}
         uses = self._uses_of_numbers()
         section = ""
         following = [*self.plan.calls[1:], None]
@@ -256,7 +265,7 @@ class Program:
             if call.section != section:
                 section = call.section
                 self._flush()
-                self.lines += [_Line("")] * bool(self.lines) + [_Line(f"# {section}")]
+                self.lines.append(_Line(f"# {section}"))
             while upcoming is not None and upcoming[1][2] <= position[id(call)]:
                 self._read_numbers(*upcoming, uses)
                 upcoming = next(numbers, None)
@@ -273,10 +282,10 @@ class Program:
 
     def _write(self, call: Call, texts: list[str], after: Call | None) -> None:
         """Add the lines of a call, the one before inside of it if that reads well, unless the next takes it up."""
-        if self.pending is not None and len(texts) == 1:
-            joined = self._joined(self.pending, texts[0])
+        if self.pending is not None and texts:
+            joined = self._joined(self.pending, texts)
             if joined:
-                texts, self.pending = [joined], None
+                texts, self.pending = [joined, *texts[1:]], None
         self._flush()
         if len(texts) == 1 and after is not None and self._is_taken_up(call, texts[0], after):
             self.pending = _Line(texts[0], call)
@@ -297,14 +306,14 @@ class Program:
         is_copied = text.startswith(f"{self.names[out]}[...] = ")
         return alike and (is_elementwise(after) if is_copied else text.endswith(f", out={self.names[out]})"))
 
-    def _joined(self, inner: _Line, text: str) -> str:
+    def _joined(self, inner: _Line, texts: list[str]) -> str:
         """Return a call with another one in the place of its result, or nothing if that is too long, or unclear."""
-        name = self.names[inner.call.result]  # type: ignore[union-attr]
-        body, out = re.fullmatch(r"(.*?)((?:, out=[^,=]*)?\)?)", text).groups()  # type: ignore[union-attr]
-        if not text.startswith("np.") or len(re.findall(rf"\b{name}\b", body)) != 1:
+        name, text = self.names[inner.call.result], texts[0]  # type: ignore[union-attr]
+        body, out, where = text.rpartition(", out=") if ", out=" in text else (text, "", "")
+        if _WORD.findall(body).count(name) != 1 or any(name in _WORD.findall(line) for line in texts[1:]):
             return ""
         expression = inner.text.removeprefix(f"{name}[...] = ")
-        joined = re.sub(rf"\b{name}\b", lambda _: expression, body) + out
+        joined = _WORD.sub(lambda word: expression if word[0] == name else word[0], body) + out + where
         return joined if len(joined) <= WIDTH else ""
 
     def _returned(self, slot: Slot) -> str:
@@ -316,9 +325,11 @@ class Program:
         """Return for each live number as arrays of what dtype the calls take it."""
         uses: dict[Slot, dict[Any, None]] = {}
         for call in self.plan.calls:
-            for a, dtype in zip(call.inputs, _dtypes_of_numbers(call), strict=True):
-                if isinstance(a, Slot) and a.kind == "number":
-                    uses.setdefault(a, {})[dtype] = None
+            if any(map(is_number, call.inputs)):
+                dtypes = self.dtypes[id(call)] = _dtypes_of_numbers(call)
+                for a, dtype in zip(call.inputs, dtypes, strict=True):
+                    if isinstance(a, Slot) and a.kind == "number":
+                        uses.setdefault(a, {})[dtype] = None
         return uses
 
     def _read_numbers(self, index: int, entry: Any, uses: dict[Slot, dict[Any, None]]) -> None:
@@ -340,11 +351,12 @@ class Program:
             if isinstance(value, Slot) and self.plan.place.get(value) is target:
                 return []
             return [f"np.copyto({self.name(target)}, {self.text(value)})"]
-        operands = self._operands(call)
+        operands, rule = self._operands(call), find(function)
+        if rule.emit is None:
+            self._path(rule.forward, rule.name)  # so that the function has its name before a value takes it
         if out is not None and not out.name:
             out.name = self._gradient_of(out) or value_name(call, operands)
-        emit = find(function).emit
-        if emit is None and not (isinstance(function, np.ufunc) and function.nout == 1):
+        if rule.emit is None and not (isinstance(function, np.ufunc) and function.nout == 1):
             return self._generic(call, operands)
         if out in self.plan.fresh:
             return self._fresh(call, operands)
@@ -355,7 +367,7 @@ class Program:
         emit, keywords = find(call.function).emit, self._keywords(call)
         if emit is None:
             named = "".join(f", {k}={v}" for k, v in keywords.items())
-            return [f"{self._path(call.function)}({', '.join(operands)}{named}, out={name})"]
+            return [f"{self._path(call.function, '')}({', '.join(operands)}{named}, out={name})"]
         lines = emit(self._operand(call.result, name), *operands, **keywords)
         return [lines] if isinstance(lines, str) else lines
 
@@ -377,12 +389,17 @@ class Program:
         return operand
 
     def _keywords(self, call: Call) -> dict[str, Operand]:
+        if not call.keywords:
+            return {}
         given = {k: v for k, v in call.keywords.items() if not is_default(call.function, k, v)}
         return {k: self._operand(v) for k, v in given.items() if k not in ("out", "where")}
 
     def _operands(self, call: Call) -> list[Operand]:
         """Return the operands as text; numbers among the arrays of a ufunc as arrays, which NumPy takes up faster."""
-        pairs = zip(call.inputs, _dtypes_of_numbers(call), strict=True)
+        dtypes = self.dtypes.get(id(call))
+        if dtypes is None:
+            return [self._operand(a) for a in call.inputs]
+        pairs = zip(call.inputs, dtypes, strict=True)
         return [self._operand(a, None if dtype is None else self._number(a, dtype)) for a, dtype in pairs]
 
     def _number(self, a: Any, dtype: Any) -> str:
@@ -431,11 +448,11 @@ class Program:
         if rule.express is not None:
             return str(rule.express(*operands, **keywords))
         named = [f"{k}={v}" for k, v in keywords.items()]
-        return f"{self._path(rule.forward)}({', '.join([*operands, *named])})"
+        return f"{self._path(rule.forward, rule.name)}({', '.join([*operands, *named])})"
 
-    def _path(self, function: Callable[..., Any]) -> str:
+    def _path(self, function: Callable[..., Any], wish: str) -> str:
         """Return how a program calls a function: NumPy's by its path, any other by a name of its own."""
-        return path_in_numpy(function) or self.scope.object(function)
+        return path_in_numpy(function) or self.scope.object(function, wish)
 
 
 def path_in_numpy(function: Any) -> str:
@@ -455,7 +472,7 @@ def _uses(plan: Plan) -> Counter[Slot]:
 def _dtypes_of_numbers(call: Call) -> list[Any]:
     """Return for each operand None, or for a number of an elementwise call on arrays the dtype that the call takes."""
     nothing = [None] * len(call.inputs)
-    if not is_elementwise(call) or call.keywords or not any(map(is_number, call.inputs)):
+    if not is_elementwise(call) or call.keywords:
         return nothing
     given = tuple(_kind(a) for a in call.inputs)
     loop = _loop(call.function, given)
@@ -500,20 +517,26 @@ def literal(a: Any) -> str:
     if plain is not None:
         return plain.__repr__(a)
     if isinstance(a, np.dtype):
-        return f"np.{a.name}" if a.isnative and a.kind in "iufc" else f"np.dtype({a.str!r})"
+        return _dtype_text(a)
     if isinstance(a, type):
         name, is_numpy = a.__name__, issubclass(a, np.generic)
         return f"np.{name}" if is_numpy else name if getattr(builtins, name, None) is a else ""
     return {None: "None", Ellipsis: "..."}.get(a, "") if a is None or a is Ellipsis else ""
 
 
+@functools.cache
+def _dtype_text(dtype: np.dtype[Any]) -> str:
+    named = "bool" if dtype.kind == "b" else f"np.{dtype.name}"
+    return named if dtype.isnative and dtype.kind in "biufc" else f"np.dtype({dtype.str!r})"
+
+
 def _dtype(slot: Slot) -> str:
-    return "bool" if slot.dtype == bool else f"np.{slot.dtype.name}"
+    return literal(slot.dtype)
 
 
 def _laid_out(lines: list[_Line]) -> Iterator[str]:
     """Yield the lines: calls under the same error state together, each with what it stems from if that is new."""
-    ambient = dict(np.geterr())
+    ambient: dict[str, Any] = dict(np.geterr())
     errors, origin = ambient, ""
     for text, call in lines:
         before, errors = errors, ambient if call is None else call.errors
@@ -523,7 +546,7 @@ def _laid_out(lines: list[_Line]) -> Iterator[str]:
         line = text if errors == ambient else f"    {text}"
         stem = "" if call is None else _stem(call)
         yield f"{line:<72}{stem}" if stem not in ("", origin) else line
-        origin = stem or origin * bool(text)
+        origin = stem or origin * (not text.startswith("#"))
 
 
 def _stem(call: Call) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import gc
 import operator
 import os
 import threading
 import types
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 import numpy as np
@@ -168,7 +170,8 @@ class Jitted(Generic[P, R]):
         if not compiled.confirmed:
             return self._confirm(compiled, structure, arrays)
         if compiled.program is None:
-            compiled.compile()
+            with _without_collector():
+                compiled.compile()
         if compiled.changes(arrays):
             return self._eagerly(structure, arrays)
         if self.check is not None and self.calls % self.check == 0:
@@ -182,7 +185,8 @@ class Jitted(Generic[P, R]):
                 "pass it as an array, or keep it as it is"
             )
         recorder = Recorder()
-        compiled, result = self._trace(recorder, structure, arrays)
+        with _without_collector():
+            compiled, result = self._trace(recorder, structure, arrays)
         known.insert(0, compiled)
         self.last = compiled
         return result
@@ -217,7 +221,8 @@ class Jitted(Generic[P, R]):
 
     def _confirm(self, compiled: Compiled, structure: Any, arrays: list[Any]) -> Any:
         """Run the step as it is a second time: only one that does the same again can be a program."""
-        again, result = self._trace(Recorder(), structure, arrays, compiled)
+        with _without_collector():
+            again, result = self._trace(Recorder(), structure, arrays, compiled)
         known = next(k for k in self.cache.values() if compiled in k)
         known[known.index(compiled)] = self.last = again
         return result
@@ -319,7 +324,8 @@ class Jitted(Generic[P, R]):
         """Return what is recorded for arguments; where nothing is, record it, and put everything back."""
         arrays: list[Any] = []
         key: list[Any] = [mode.grad_enabled]
-        structure = ([_flatten(a, arrays, key) for a in (args if isinstance(args, tuple) else (args,))], {})
+        args = args if isinstance(args, tuple) else (args,)
+        structure: Any = ([_flatten(a, arrays, key) for a in args], {})
         found = next((c for c in self.cache.get(tuple(key), ()) if c.confirmed and c.fits()), None)
         while found is None or not found.confirmed:
             recorder = Recorder()
@@ -382,6 +388,18 @@ def jit(function: Callable[..., Any] | None = None, *, check: int | None = None)
     if function is None:
         return functools.partial(jit, check=check)
     return Jitted(function, check)
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Context manager in which the collector does not look, again and again, at a record that grows and stays."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _guard_function(record: Record) -> Callable[[], bool]:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import builtins
+import functools
 import keyword
 import re
 import unicodedata
 from collections.abc import Sequence
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-from .record import Call
+from .record import Call, Slot
 
-RESERVED = {"np", "math", "arrays", "Path", "SimpleNamespace", *dir(builtins), *keyword.kwlist}
+RESERVED = {"np", "math", "arrays", "file", "Path", "SimpleNamespace", *dir(builtins), *keyword.kwlist}
 
 _HOLDS = {
     **dict.fromkeys(["max", "amax"], "maximum"), **dict.fromkeys(["min", "amin"], "minimum"), "sum": "total",
@@ -34,6 +34,7 @@ _VIEWS = {
 _NUMBERS = {0: "zero", 1: "one", 2: "two", 0.5: "half"}
 
 
+@functools.lru_cache(1024)
 def identifier(name: str) -> str:
     """Return an identifier as near to a name as can be."""
     name = re.sub(r"\W", "_", unicodedata.normalize("NFKC", name)).strip() or "value"
@@ -70,19 +71,18 @@ def view_name(call: Call, base: str) -> str:
 
 def number_name(a: float) -> str:
     """Return the name of a constant number."""
-    sign = "minus_" if a < 0 else ""
-    return sign + _NUMBERS.get(abs(a), f"n{abs(a)!r}")
+    size, inverse = abs(a), 1 / a if a and np.isfinite(a) else 0.0
+    part = f"one_{int(abs(inverse))}th" if abs(inverse) > 2 and inverse == int(inverse) else f"n{size!r}"
+    return "minus_" * (a < 0) + _NUMBERS.get(size, part)
 
 
 def fraction_text(a: Any) -> str:
     """Return a number of a float array as text that says how it came to be: 1 / 64 rather than .015625."""
-    fraction = Fraction(float(a)).limit_denominator(1 << 20) if np.isfinite(a) else Fraction(0)
-    top, bottom = fraction.numerator, fraction.denominator
-    return f"{top} / {bottom}" if abs(top) == 1 < bottom and a.dtype.type(top / bottom) == a else repr(a.item())
+    bottom = round(1 / float(a)) if a and np.isfinite(a) else 0
+    exact = abs(bottom) > 1 and a.dtype.type(1 / bottom) == a
+    return f"{'-' * bool(a < 0)}1 / {abs(bottom)}" if exact else repr(a.item())
 
 
 def is_number(a: Any) -> bool:
     """Return whether an operand is a number: a live one, or a constant."""
-    if getattr(a, "kind", "") == "number":
-        return True
-    return isinstance(a, (int, float)) and not isinstance(a, bool)
+    return a.kind == "number" if isinstance(a, Slot) else isinstance(a, (int, float)) and not isinstance(a, bool)

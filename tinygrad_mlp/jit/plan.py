@@ -11,6 +11,7 @@ import numpy as np
 
 from ..core.tensor import assign
 from ..rules.table import find
+from .fold import folded
 from .record import Call, Record, Slot, memory_of, set_grad
 
 
@@ -27,6 +28,7 @@ class Plan:
     """A record made ready to be emitted: calls in order, and the place of every slot.
 
     Attributes:
+        recorded: the calls of the record, as they are folded.
         calls: what is executed at each call of the step.
         views: slots that are views made once, and the calls that make them.
         place: the storage of each slot, or the slot in whose memory it is put.
@@ -40,6 +42,7 @@ class Plan:
 
     record: Record
     outputs: list[Slot]
+    recorded: list[Call] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     views: dict[Slot, Call] = field(default_factory=dict)
     place: dict[Slot, Storage | Slot] = field(default_factory=dict)
@@ -66,7 +69,8 @@ class Plan:
 def make_plan(record: Record, outputs: list[Slot]) -> Plan:
     """Return the plan of a record whose caller gets ``outputs``."""
     plan = Plan(record, outputs)
-    calls = _needed(plan, record.calls)
+    plan.recorded = list(folded(record.calls))
+    calls = _needed(plan, plan.recorded)
     plan.views = _views(calls)
     plan.grads = {c.inputs[0]: c.inputs[1] for c in calls if c.function is set_grad}
     plan.found = _found(plan, calls)

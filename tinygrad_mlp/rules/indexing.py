@@ -50,10 +50,19 @@ def scatter(x: T, labels: Any, classes: int) -> T:
     return result
 
 
+@primitive
+def minus_one_hot(x: Any, labels: Any, factor: float) -> Any:
+    """Return ``(x - one_hot(labels)) * factor`` for an (N, C) array, the gradient of a cross entropy."""
+    result = x * factor
+    result[np.arange(len(labels)), labels] -= factor
+    return result
+
+
 vjp(getitem, lambda g, out, x, *items: put(g, *items, shape=x.shape), linear=True, view=True)
 vjp(put, lambda g, out, x, *items, shape: getitem(g, *items), linear=True)
 vjp(gather, lambda g, out, x, labels: scatter(g, labels, x.shape[1]), None, linear=True)
 vjp(scatter, lambda g, out, x, labels, classes: gather(g, labels), None, linear=True)
+vjp(minus_one_hot, lambda g, out, x, labels, factor: g * factor, None, None, linear=True)
 
 
 def _flat(x: Any, axis: int | None) -> tuple[Any, int]:
@@ -162,3 +171,11 @@ annotate(getitem, shaped_by_values=_masks, emit=_emit_getitem, express=_express_
 annotate(put, emit=_emit_put)
 annotate(gather, emit=lambda out, x, labels: f"{out}[...] = {x}[{out.rows}, {labels}]")
 annotate(scatter, emit=lambda out, x, labels, classes: [f"{out}.fill(0)", f"{out}[{out.rows}, {labels}] = {x.scalar}"])
+
+
+def _emit_minus_one_hot(out: Any, x: Any, labels: Any, factor: Any) -> list[str]:
+    number = factor.number(out)
+    return [f"np.multiply({x}, {number}, out={out})", f"{out}[{out.rows}, {labels}] -= {number}"]
+
+
+annotate(minus_one_hot, emit=_emit_minus_one_hot)

@@ -404,5 +404,6 @@ annotate(
 )
 annotate(log_softmax, hint="the logits are infinite or NaN already: look at what made them")
 annotate(np.sum, emit=_emit_reduction("np.add"))
+annotate(np.cumsum, emit=lambda out, x, *, axis: f"np.add.accumulate({x}, axis={axis}, out={out})")
 annotate(np.max, emit=_emit_reduction("np.maximum"))
 annotate(np.min, emit=_emit_reduction("np.minimum"))

@@ -129,7 +129,7 @@ def assert_gradcheck(f: Callable[..., Any], inputs: Any, **options: Any) -> None
 def _check_all(s: Subject, rng: np.random.Generator, rtol: float, sample: int, problems: list[str]) -> list[Element]:
     """Check all derivatives of one order, and add what is wrong to the problems."""
     gradients, elements = try_laws(s, rng, problems), []
-    with settings(tracer=s.watcher()):
+    with settings(tracer=s.watcher):
         for i, g in enumerate(gradients):
             found = check_input(s, i, gradients, rng, rtol, sample)
             problems += [diagnose(s, i, g.values, found)] if any(e.verdict == "fail" for e in found) else []

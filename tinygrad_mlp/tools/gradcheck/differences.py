@@ -133,7 +133,9 @@ class Subject:
 
     def look(self, rng: np.random.Generator) -> None:
         """Take the result at the inputs, and see how it wobbles; raise if it has no derivative."""
-        self.y = self.value(self.x).copy()
+        with settings(tracer=self.branches):
+            self.y = self.value(self.x).copy()
+        self.base = self.branches.taken
         if self.y.dtype.kind != "f" or not np.isfinite(self.y).all():
             what = f"{name_of(self.f)} gives {describe(self.y)}, not finite floats"
             raise ValueError(f"{what}: it has no derivative at these inputs")
@@ -214,11 +216,9 @@ class Subject:
         """Return the names of the inputs that the last call has changed in place."""
         return [n for n, a, b in zip(self.names, self.given, self.start, strict=True) if not same(a, b)]
 
+    @property
     def watcher(self) -> Tracer:
-        """Return the tracer that tells branches apart, an idle one if the function has none."""
-        with settings(tracer=self.branches):
-            self.value(self.x)
-        self.base = self.branches.taken
+        """The tracer that tells branches apart, an idle one if the function has none."""
         return self.branches if self.base else IDLE
 
 
@@ -233,16 +233,15 @@ class Gradient(NamedTuple):
 class Slope(NamedTuple):
     """A numeric derivative with its estimated error, and what the steps that it comes from have shown.
 
-    ``reach`` is the steepest slope from x to a sample, ``noise`` that of the function; ``smooth`` says whether the
-    one-sided derivatives agree, by less than ``gap``, ``joint`` whether the second derivative seems to jump, and
-    ``kink`` holds the outermost slopes at a kink.
+    ``reach`` is the steepest slope from x to a sample; ``smooth`` says whether the one-sided derivatives agree, which
+    differ by ``gap``, ``joint`` whether the second derivative seems to jump, and ``kink`` holds the outermost slopes at
+    a kink.
     """
 
     numeric: float
     estimate: float
     step: float
     reach: float = 0.0
-    noise: float = 0.0
     gap: float = 0.0
     smooth: bool = True
     joint: bool = False
@@ -268,6 +267,8 @@ class Line:
         self.name = " and ".join(s.names[i] for i in moves)
         self.unit = unit_of(*(s.start[i][self.where] for i in moves))
         self.x = max(norm(s.start[i][self.where] * d) / max(norm(d), 1e-300) for i, d in moves.items())
+        sizes = np.concatenate([np.abs(np.atleast_1d(s.start[i][self.where])).ravel() for i in moves])
+        self.least = float(np.min(sizes, initial=self.unit, where=sizes > 0))
         self.step, (self.rounding, self.wobble) = STEP * self.unit * s.jitter, s.rounding()
         self.noise: float | None = None
         self.imaginary: float | None = None
@@ -277,8 +278,6 @@ class Line:
             self.analytic, self.size = sum(float(part.sum()) for part in parts), norm([norm(part) for part in parts])
             self.error = norm([norm(gradients[i].rounding[self.where] * d) for i, d in moves.items()])
             self.terms = norm([gradients[i].terms * norm(d) for i, d in moves.items()])
-        if self.wobble > 10 * self.rounding:  # the result itself is a difference of terms
-            self.terms = max(self.terms, self.wobble / self.unit)
         self.vanishes = abs(self.analytic) <= 10 * self.terms
 
     @property
@@ -318,7 +317,7 @@ class Line:
         while clear < 2 and (not heard or h < 64 * last):
             h = min(h, last)
             d = np.array([self.move(k * h) if k else 0.0 for k in range(-4, 5)])
-            heard.append(norm(np.diff(d, 6)) / math.sqrt(3 * 924))
+            heard.append(float(noise_of(d)))
             clear, h = clear + (len({*d.tolist()}) == d.size), 64 * h
         self.noise = max(s.precision * size, *(heard[-clear:] if clear else [0.0]))
         self.precision = self.noise / size if self.noise > 100 * EPS * max(size, slope.reach * self.x) else 0.0
@@ -384,7 +383,12 @@ def differences(d: Array, h: float, noise: float) -> Slope:
     gap, error = float(sides[0] - sides[1]), float(abs(fourth[1] - fourth[0]) + rounding)
     smooth = bool(abs(gap) <= 10 * gap_error)
     joint = bool(abs(changes[0] - 2 * changes[1]) < 0.1 * abs(changes[1]))
-    return Slope(float(sixth), error, h, float(np.abs(first).max()), noise, gap, smooth, joint)
+    return Slope(float(sixth), error, h, float(np.abs(first).max()), gap, smooth, joint)
+
+
+def noise_of(values: Any) -> Array:
+    """Return the noise in equidistant values of a function, from their sixth differences, which what is smooth lacks."""
+    return np.asarray(np.abs(np.diff(values, 6, axis=0)).max(axis=0) / math.sqrt(924))
 
 
 def norm(a: Any) -> float:
