@@ -21,7 +21,7 @@ class Fault(NamedTuple):
 FAULTS: dict[str, list[Fault]] = {
     "later": [
         Fault("a room has the name by which it was imported", "module.__spec__ = self.own_spec", "pass"),
-        Fault("rooms of other packages are found", "if package == self.package and", "if"),
+        Fault("rooms of other packages are found", "known = package == self.package and", "known ="),
     ],
     "errors": [
         Fault("a part of a name is no hint", "or [n for n in names if str(name) and str(name) in n]", ""),
