@@ -21,7 +21,7 @@ class Fault(NamedTuple):
 FAULTS: dict[str, list[Fault]] = {
     "later": [
         Fault("a room has the name by which it was imported", "module.__spec__ = self.own_spec", "pass"),
-        Fault("rooms of other packages are found", "if package == self.package and", "if"),
+        Fault("rooms of other packages are found", "known = package == self.package and", "known ="),
     ],
     "errors": [
         Fault("a part of a name is no hint", "or [n for n in names if str(name) and str(name) in n]", ""),
@@ -697,7 +697,7 @@ FAULTS: dict[str, list[Fault]] = {
             "ends = [(whole.get(a, a), whole.get(b, b)) for a, b in edges]",
         ),
     ],
-    "inspection": [
+    "summary": [
         Fault("products of three count as those of two", "* (len(operands) - 1)", "* 1"),
         Fault(
             "a stretched index counts as 1",
@@ -851,7 +851,7 @@ FAULTS: dict[str, list[Fault]] = {
             "rng.random((len(source), 1, *shape), np.float32).repeat(2, 1)",
         ),
     ],
-    "progress": [
+    "history": [
         Fault("steps are shown", 'NOT_SHOWN = ("step", "samples_per_second")', 'NOT_SHOWN = ("samples_per_second",)'),
         Fault(
             "a bar is never renewed",
@@ -1011,7 +1011,7 @@ FAULTS: dict[str, list[Fault]] = {
             "np.abs(as_array([] if gradient is None else gradient))",
         ),
     ],
-    "training": [
+    "fit": [
         Fault(
             "the schedule comes before the callbacks",
             "        for listener in listeners:\n            listener.on_batch_end(run)\n        if run.schedule is not None:\n            run.schedule.step()",
