@@ -63,11 +63,11 @@ def _flat(x: Any, axis: int | None) -> tuple[Any, int]:
 def _take(x: Any, indices: Any, axis: int | None = None, mode: str = "raise") -> Any:
     x, axis = _flat(x, axis)
     n = x.shape[axis]
-    choices = {"raise": lambda: indices, "clip": lambda: np.clip(indices, 0, n - 1), "wrap": lambda: np.mod(indices, n)}
+    numbers = np.multiply(indices, 1)  # also of truth values, which are no mask here
+    choices = {"raise": lambda: numbers, "clip": lambda: np.clip(numbers, 0, n - 1), "wrap": lambda: np.mod(numbers, n)}
     if mode not in choices:
         raise OptionError(f"unknown mode {mode!r}; {nearest(mode, choices)}")
-    indices = choices[mode]()
-    return x[(slice(None),) * reduced_axes(x.ndim, axis)[0] + (indices,)]
+    return x[(slice(None),) * reduced_axes(x.ndim, axis)[0] + (choices[mode](),)]
 
 
 def _take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Any:
