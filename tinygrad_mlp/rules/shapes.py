@@ -180,9 +180,7 @@ def _rot90(x: Any, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Any:
 
 
 def _rollaxis(x: Any, axis: int, start: int = 0) -> Any:
-    (axis,) = reduced_axes(x.ndim, axis)
-    start = start + x.ndim if start < 0 else start
-    return np.moveaxis(x, axis, start - (start > axis))
+    return np.transpose(x, np.rollaxis(np.empty(range(x.ndim)), axis, start).shape)
 
 
 def _split_by(function: Any) -> Any:

@@ -56,7 +56,7 @@ class _Detective(Tracer):
     def op(self, rule: Rule, inputs: Sequence[Any], keywords: Mapping[str, Any], result: Tensor) -> None:
         line = f"{self.line}, in the derivative of {self.node.rule.name}" if self.node else user_line()
         if result._node is not None:
-            self.suspects[result._node] = line, [_checksum(a) for a in inputs]
+            self.suspects[result._node] = line, [_checksum(a) for a in (*inputs, result)]
         if self.node is None and (bad := not_finite(result._data)):  # inside of a rule, infinities may come and go
             self._judge(rule, inputs, result, bad, line)
 
@@ -82,10 +82,11 @@ class _Detective(Tracer):
             return
         self.node = t._node
         self.line, before = self.suspects.get(t._node, _UNWATCHED)
-        for i, (a, checksum) in enumerate(zip(t._node.inputs, before, strict=False)):
+        for i, (a, checksum) in enumerate(zip((*t._node.inputs, t), before, strict=False)):
             if _checksum(a) != checksum:
+                what, did = ("the result", "gave") if a is t else (f"input {i}", "read")
                 raise GraphError(
-                    f"input {i} of {t._node.rule.name}, {_range(a)}, was changed after the op read it at {self.line}, "
+                    f"{what} of {t._node.rule.name}, {_range(a)}, was changed after the op {did} it at {self.line}, "
                     "through an array that shares its memory; call backward() before changing it, or copy the array"
                 )
 
