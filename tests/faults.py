@@ -230,6 +230,7 @@ FAULTS: dict[str, list[Fault]] = {
             "a sum of gradients does not keep its dtype",
             "self.sums[t] = fit(before + g, t._data)",
             "self.sums[t] = before + g",
+            "a sum of gradients that fit fits as well; one without axes is a NumPy scalar on its way, and an array at its end",
         ),
         Fault("a gradient keeps its own dtype", "g = astype(g, x.dtype)", "pass"),
         Fault(
@@ -753,6 +754,7 @@ FAULTS: dict[str, list[Fault]] = {
             "an absent integer is an error",
             "value = frame.to_numpy(np.float64, na_value=np.nan)",
             "value = frame.to_numpy(np.float64)",
+            "newer versions of pandas fill with NaN by themselves, older ones raise",
         ),
         Fault(
             "frames of several dtypes are objects",
