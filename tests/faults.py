@@ -1175,6 +1175,22 @@ FAULTS: dict[str, list[Fault]] = {
             "memory that is too small", "bisect_left(self.free, nbytes, key", "bisect_left(self.free, nbytes // 2, key"
         ),
         Fault("a target of another layout", "not value.is_like(target) or not", "value.shape != target.shape or not"),
+        Fault(
+            "what is positive is folded",
+            "if call.function is scatter and _number_in(first) < 0:",
+            "if call.function is scatter and _number_in(first):",
+        ),
+        Fault(
+            "a gradient of unequal rows is folded",
+            "or not array.size or (array != array.flat[0]).any():",
+            "or not array.size:",
+        ),
+        Fault(
+            "another sum is folded",
+            '    return call.keywords.get("axis") in (1, -1, (1,), (-1,)) and bool(call.keywords.get("keepdims"))',
+            '    return bool(call.keywords.get("keepdims"))',
+        ),
+        Fault("another product is folded", "and products[others[0]][0].output is first:", "and True:"),
     ],
     "emit": [
         Fault("programs warn where eager does not", "        if errors not in (ambient, before):", "        if False:"),
