@@ -1159,6 +1159,7 @@ FAULTS: dict[str, list[Fault]] = {
             "an output is computed in a target",
             "if self.last.get(a) == k and a not in self.plan.outputs)",
             "if self.last.get(a) == k)",
+            "the last use of an output is behind all calls, so that the condition before this one leaves it out as well",
         ),
         Fault(
             "a target is overwritten before it is read",
@@ -1190,7 +1191,12 @@ FAULTS: dict[str, list[Fault]] = {
             '    return call.keywords.get("axis") in (1, -1, (1,), (-1,)) and bool(call.keywords.get("keepdims"))',
             '    return bool(call.keywords.get("keepdims"))',
         ),
-        Fault("another product is folded", "and products[others[0]][0].output is first:", "and True:"),
+        Fault(
+            "another product is folded",
+            "and products[others[0]][0].output is first:",
+            "and True:",
+            "no rule takes the product with such a sum from anything else",
+        ),
     ],
     "emit": [
         Fault("programs warn where eager does not", "        if errors not in (ambient, before):", "        if False:"),

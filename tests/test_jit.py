@@ -616,8 +616,8 @@ def test_a_gradient_that_is_replaced_is_not_computed() -> None:
     assert w.grad.tolist() == [1, 1, 1]
 
 
-def test_limits_of_two_dtypes() -> None:
-    f = lambda x, y: (np.maximum(x, 0.1), np.maximum(y, 0.1), np.minimum(x, 0.1), x * 0.1, y * 0.1)
+def test_limits_of_two_sizes_and_dtypes() -> None:
+    f = lambda x, y: (np.maximum(x, 0.1), np.maximum(y, 0.1), np.maximum(x, 0.3), np.minimum(y, -2), x * 0.1, y * 0.1)
     for shape in ((), (1,), (2, 3)):
         x, y = np.zeros(shape, np.float32), np.zeros(shape)
         step = jit(f)
