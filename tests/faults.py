@@ -1218,7 +1218,12 @@ FAULTS: dict[str, list[Fault]] = {
             "and not is_wide(out.shape)\n    return f\"np.{'dot'",
             "\n    return f\"np.{'dot'",
         ),
-        Fault("masks of draws lie by rows", "out={out}{'.T' * is_wide(out.shape)})", "out={out})"),
+        Fault(
+            "masks of draws lie by rows",
+            "out={out}{'.T' * is_wide(out.shape)})",
+            "out={out})",
+            "NumPy draws into memory as it lies, whichever way the array has it",
+        ),
         Fault(
             "an index that repeats does not add up",
             "f\"np.add.at({out}, ({', '.join(items)},), {x})\"]",

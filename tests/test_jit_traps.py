@@ -742,6 +742,22 @@ def test_likelihoods_of_every_kind_to_the_bit(name: str) -> None:
     assert_same(make)
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.longdouble])
+def test_masks_of_every_dtype(dtype: Any) -> None:
+    def make() -> Any:
+        w = parameter(3, dtype=dtype)
+
+        def step(x: Any) -> Any:
+            w.grad = None
+            loss = (F.relu(w * x) + np.where(x > 0, w, 0)).sum()
+            loss.backward()
+            return loss
+
+        return step, [w]
+
+    assert_same(make, lambda i, state: (X[i].astype(dtype),))
+
+
 def test_gradients_are_read_after_the_step() -> None:
     step_of, (w, b, _) = training()
     step = jit(step_of)
