@@ -742,7 +742,7 @@ def test_likelihoods_of_every_kind_to_the_bit(name: str) -> None:
     assert_same(make)
 
 
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.longdouble])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
 def test_masks_of_every_dtype(dtype: Any) -> None:
     def make() -> Any:
         w = parameter(3, dtype=dtype)
