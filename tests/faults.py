@@ -662,8 +662,8 @@ FAULTS: dict[str, list[Fault]] = {
     "anomaly": [
         Fault(
             "infinities inside of a rule are found",
-            "if not bad or self.node is not None:  # inside",
-            "if not bad:  # inside",
+            "if self.node is None and (bad := not_finite(result._data)):",
+            "if (bad := not_finite(result._data)):",
         ),
         Fault(
             "nobody looks after the walk back",
