@@ -27,7 +27,7 @@ PARTS: dict[str, tuple[Callable[[str], bool], int]] = {
 FILE_LIMIT, FUNCTION_LIMIT, COMPLEXITY_LIMIT = 350, 50, 20
 AS_IT_STANDS = {
     "engine: rules, core, functional": 2270,
-    "checker": 800,
+    "checker": 791,
     "package": 7143,
     "jit/emit.py": 354,
     "complexity of jit/plan.py: _place": 22,
