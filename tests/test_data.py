@@ -23,6 +23,7 @@ from tinygrad_mlp.errors import DataError, DtypeError, ShapeError
 from tinygrad_mlp.train.data import (
     as_array,
     check_features,
+    check_rows,
     load_mnist,
     minibatches,
     one_hot,
@@ -660,3 +661,39 @@ def test_a_refused_call_leaves_the_generator_as_it_was() -> None:
     with pytest.raises(ValueError, match="batch_size"):
         minibatches([[1], [2]], [1, 2], 3, rng=rng)
     assert rng.bit_generator.state == before
+
+
+@pytest.mark.parametrize("rows", [1, 2**18, 2**18 + 3, 2**19 + 1])
+def test_bad_values_are_found_in_every_block(rows: int) -> None:
+    X = np.zeros((rows, 1), np.float32)
+    check_rows(X)
+    X[-1] = np.inf
+    with pytest.raises(DataError, match=rf"X is inf at row {rows - 1}, column 0 "):
+        check_rows(X)
+
+
+def test_an_absent_integer_is_found_as_nan() -> None:
+    frame = pd.DataFrame({"a": pd.array([1, None], dtype="Int64"), "b": [0.5, 1.5]})
+    with pytest.raises(DataError, match=r"X is nan at row 1, column 0 "):
+        check_rows(frame)
+    check_rows(frame.fillna(0))
+    with pytest.raises(DataError, match=r"y is nan at row 1 "):
+        check_rows(as_array(frame["a"]), "y")
+    assert as_array(frame["a"]).dtype == np.float64
+
+
+def test_the_order_is_drawn_at_the_call() -> None:
+    rng, twin = np.random.default_rng(0), np.random.default_rng(0)
+    batches = minibatches(np.arange(6), np.arange(6), 4, rng=rng)
+    order = twin.permutation(6)
+    assert rng.bit_generator.state == twin.bit_generator.state
+    rng.random(3)
+    assert np.concatenate([xb for xb, _ in batches]).tolist() == order.tolist()
+
+
+def test_a_part_of_mnist_is_not_all_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "part.npz"
+    np.savez_compressed(path, X=np.zeros((3, 784), np.uint8), y=np.zeros(3, np.uint8))
+    assert len(read_mnist(path)[0]) == 3
+    with pytest.raises(DataError, match="has 3 rows, expected 70000"):
+        load_mnist(path)

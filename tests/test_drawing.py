@@ -393,3 +393,17 @@ def test_a_graph_that_is_retained_can_be_drawn_after_backward():
     before = tg.draw(loss)
     loss.backward(retain_graph=True)
     assert tg.draw(loss) == before
+
+
+def test_folding_draws_one_arrow_for_many():
+    class Twice(nn.Module):
+        def __init__(self):
+            self.w = nn.Parameter(np.ones(3))
+
+        def forward(self, x):
+            return np.tanh(x) * np.exp(x) * self.w
+
+    h = tg.Tensor(np.ones((2, 3)), requires_grad=True) * 2
+    text = tg.draw(Twice(), h, fold=True).mermaid
+    arrows = [line for line in text.splitlines() if "-->" in line and "n1" in line.split()[0]]
+    assert len(arrows) == len(set(arrows)) == 1

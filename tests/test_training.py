@@ -931,8 +931,8 @@ def test_a_bar_is_told_of_each_step_and_row_and_closed_before_the_reason(monkeyp
 
 
 def test_cells_of_a_row():
-    row = {"epoch": 3, "step": 7, "loss": 0.5, "lr": 1e-05, "seconds": 12.3456, "samples_per_second": 9.0}
-    assert history_room.line(row).split() == ["3", "0.5000", "1.000e-05", "12.35"]
+    row = {"epoch": 3, "step": 7, "loss": 0.5, "lr": 1e-05, "seconds": 0.123456, "samples_per_second": 9.0}
+    assert history_room.line(row).split() == ["3", "0.5000", "1.000e-05", "0.12"]
     wide = {"epoch": 1, "mean_absolute_error": 1.0}
     assert history_room.heading(wide).splitlines()[0] == "    epoch  mean_absolute_error"
     assert len(history_room.line(wide)) == len(history_room.heading(wide))

@@ -28,8 +28,8 @@ def _mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
 
 
 def _var(x: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Any:
-    deviation = _from_mean(x, axis)
-    return (deviation * deviation).sum(axis=axis, keepdims=keepdims) / _count("variance", x, axis, ddof)
+    count, deviation = _count("variance", x, axis, ddof), _from_mean(x, axis)
+    return (deviation * deviation).sum(axis=axis, keepdims=keepdims) / count
 
 
 def _from_mean(x: Any, axis: Axis) -> Any:
@@ -88,7 +88,7 @@ for _max in (np.nanmax, np.nanmin):
 
 
 @primitive
-def euclidean_norm(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+def euclidean_norm(x: T, axis: Axis = None, keepdims: bool = False) -> T:
     """Return sqrt(sum(x * x)), scaled first so that neither overflows nor underflows."""
     if x.size == 0:
         return np.sqrt((x * x).sum(axis=axis, keepdims=keepdims))
@@ -171,7 +171,7 @@ def _cumprod(x: Any, axis: int) -> Any:
 
 
 @primitive
-def total_weight(total: Any) -> Any:
+def total_weight(total: T) -> T:
     """Return what `numpy.average` divides by; raise ZeroDivisionError where it is 0."""
     if np.any(total == 0):
         raise ZeroDivisionError("the weights sum to zero; check them first")
@@ -240,9 +240,8 @@ def _nanmean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
 
 
 def _deviation(x: Any, axis: Axis) -> Any:
-    """Return how far the numbers are from their mean: 0 for NaN, and where all are equal, though the mean rounds."""
-    some = np.isnan(x) | (np.nanmax(x, axis=axis, keepdims=True) == np.nanmin(x, axis=axis, keepdims=True))
-    return np.where(some & ~np.isinf(x), 0.0, x - np.nanmean(x, axis=axis, keepdims=True))
+    """Return how far the numbers are from their mean, 0 for NaN."""
+    return np.where(np.isnan(x), 0.0, x - np.nanmean(x, axis=axis, keepdims=True))
 
 
 def _nanvar(x: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Any:
@@ -250,7 +249,10 @@ def _nanvar(x: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) ->
 
 
 def _nanstd(x: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Any:
-    return euclidean_norm(_deviation(x, axis), axis, keepdims) / np.sqrt(_present(x, axis, keepdims, ddof))
+    """Return the root of the variance, a constant 0 where all are equal, though their mean rounds."""
+    extent = np.nanmax(x, axis=axis, keepdims=True) - np.nanmin(x, axis=axis, keepdims=True)
+    norm = euclidean_norm(select(extent != 0, _deviation(x, axis)), axis, keepdims)
+    return norm / np.sqrt(_present(x, axis, keepdims, ddof))
 
 
 @primitive
@@ -303,6 +305,7 @@ vjp(
     linear=True,
 )
 composite(np.linalg.norm, _norm)
+composite(np.linalg.matrix_norm, lambda x, *, ord="fro", keepdims=False: _norm(x, ord, (-2, -1), keepdims))
 composite(np.prod, _prod)
 composite(np.cumprod, _along(_cumprod))
 composite(
@@ -362,8 +365,7 @@ def softmax(x: T, axis: int = -1) -> T:
 def log_softmax(x: T, axis: int = -1) -> T:
     """Return log(softmax(x)) along an axis, exact where the softmax underflows."""
     z = x - _top(x, axis)
-    with np.errstate(divide="ignore"):
-        return z - np.log(np.exp(z).sum(axis=axis, keepdims=True))
+    return z - np.log(np.exp(z).sum(axis=axis, keepdims=True)) if x.size else z
 
 
 vjp(
@@ -388,7 +390,10 @@ def _emit_reduction(ufunc: str) -> Any:
     def emit(out: Any, x: Any, *, axis: Any = None, **keywords: Any) -> str:
         single = axis is not None and isinstance(axis.value, tuple) and len(axis.value) == 1
         options = "".join(f", {k}={v}" for k, v in keywords.items() if v.value not in (None, False))
-        return f"{ufunc}.reduce({x}, axis={axis.value[0] if single else axis}{options}, out={out})"
+        call = f"{ufunc}.reduce({x}, axis={axis.value[0] if single else axis}{options}"
+        if x.is_reversed:  # NumPy before 2.2 adds in another order where it is given an ``out``
+            return f"{out}[...] = {call})"
+        return f"{call}, out={out})"
 
     return emit
 
@@ -401,5 +406,6 @@ annotate(
 )
 annotate(log_softmax, hint="the logits are infinite or NaN already: look at what made them")
 annotate(np.sum, emit=_emit_reduction("np.add"))
+annotate(np.cumsum, emit=lambda out, x, *, axis: f"np.add.accumulate({x}, axis={axis}, out={out})")
 annotate(np.max, emit=_emit_reduction("np.maximum"))
 annotate(np.min, emit=_emit_reduction("np.minimum"))
