@@ -23,10 +23,11 @@ Random = np.random.Generator
 
 
 class Judge(NamedTuple):
-    """How derivatives are judged: within which tolerance, and beside which largest one of the same input."""
+    """How derivatives are judged: within which tolerance, beside which largest one, and which of the other inputs."""
 
     rtol: float
     largest: float = 0.0
+    others: float = 0.0
 
     def scale(self, line: Line, slope: Slope) -> float:
         """Return what a derivative is resolved on: itself, the larger ones beside it, the terms of one that is zero."""
@@ -146,7 +147,8 @@ def check_input(s: Subject, i: int, gradients: list[Gradient], rng: Random, rtol
     lines = _choose_lines(s, i, gradients, rng, sample)
     first = [line.slope(line.step) for line in lines]
     sharp = [abs(slope.numeric) for slope in first if slope and slope.estimate <= 1e-3 * abs(slope.numeric)]
-    judge = Judge(rtol, max(sharp, default=0.0))
+    others = max(float(np.nanmax(np.abs(g.values), initial=0.0)) for g in gradients)
+    judge = Judge(rtol, max(sharp, default=0.0), others)
     found = [_check(line, slope, judge) for line, slope in zip(lines, first, strict=True)]
     failed = [line for line, e in zip(lines, found, strict=True) if e.verdict == "fail"]
     if failed and all(line.at is None for line in failed):
@@ -216,6 +218,9 @@ def _check(line: Line, first: Slope | None, judge: Judge) -> Element:
             slope, verdict = settle(line, first, rule)
         if verdict != "unresolved":
             break
+    if verdict == "unresolved" and judge._replace(largest=judge.others).verdict(line, slope) == "pass":
+        rough = slope.estimate / max(abs(slope.numeric), line.size, 1e-300)
+        verdict, line.precision = "pass", max(line.precision, rough)
     return _element(line, slope, verdict, judge)
 
 
