@@ -27,7 +27,7 @@ PARTS: dict[str, tuple[Callable[[str], bool], int]] = {
 FILE_LIMIT, FUNCTION_LIMIT, COMPLEXITY_LIMIT = 350, 50, 20
 AS_IT_STANDS = {
     "engine: rules, core, functional": 2270,
-    "checker": 818,
+    "checker": 796,
     "package": 7143,
     "complexity of tools/anomaly.py: _Detective.op": 21,
 }

@@ -107,7 +107,7 @@ class Subject:
     def stand_at(self, x: list[Array]) -> None:
         """Take other inputs for those where the function is checked; what is known of the old ones is forgotten."""
         self.start, self.x = x, [a.copy(order="K") for a in x]
-        self.hint, self.losses, self.grain, self.precision = 0, 0, 0.0, 0.0
+        self.hint, self.losses = 0, 0
         self.neighbours: dict[int, Array] = {}
 
     def restore(self) -> None:
@@ -309,21 +309,19 @@ class Line:
     def listen(self, slope: Slope) -> None:
         """Measure the noise of the function, once: from the sixth differences of 9 values very near each other.
 
-        So near that they differ by some 64 roundings, or, where stairs show then, by as many of these; and 64 times as
+        So near that they differ by some 64 roundings, or, where stairs show then, by more than these; and 64 times as
         far. Noise that is much more than the rounding of the result says that the function is less precise than that.
         """
         s, clear, heard = self.s, 0, list[float]()
         size = max(self.rounding / float(np.finfo(s.y.dtype).eps), slope.reach * slope.step)
-        h, last = max(64 * EPS * size / max(slope.reach, 1e-300), 64 * EPS * self.x, s.grain), self.unit / 64
+        h, last = max(64 * EPS * size / max(slope.reach, 1e-300), 64 * EPS * self.x), self.unit / 64
         while clear < 2 and (not heard or h < 64 * last):
             h = min(h, last)
             d = np.array([self.move(k * h) if k else 0.0 for k in range(-4, 5)])
             heard.append(float(noise_of(d)))
             clear, h = clear + (len({*d.tolist()}) == d.size), 64 * h
-        self.noise = max(s.precision * size, *(heard[-clear:] if clear else [0.0]))
+        self.noise = max(s.branches.eps * size, *(heard[-clear:] if clear else [0.0]))
         self.precision = self.noise / size if self.noise > 100 * EPS * max(size, slope.reach * self.x) else 0.0
-        s.precision = self.precision if 0 < self.precision < 1e-5 else s.precision
-        s.grain = max(s.grain, h / 64**2) if clear else s.grain
 
     def slope(self, h: float, listening: Callable[[Slope], bool] = lambda slope: False) -> Slope | None:
         """Return the derivative by steps up to ``h``, or None where the function is not defined that far.
