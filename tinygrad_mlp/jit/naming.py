@@ -114,5 +114,6 @@ def literal(a: Any) -> str:
 
 @functools.cache
 def dtype_text(dtype: np.dtype[Any]) -> str:
+    """Return a dtype as a program writes it."""
     named = "bool" if dtype.kind == "b" else f"np.{dtype.name}"
     return named if dtype.isnative and dtype.kind in "biufc" else f"np.dtype({dtype.str!r})"
