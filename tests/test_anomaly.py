@@ -78,7 +78,7 @@ def test_the_result_that_is_differentiated_was_changed():
     with tg.detect_anomaly():
         y = np.exp(x)
         y.data[0] = 5.0
-        with pytest.raises(tg.GraphError, match=r"result of exp, float64\(2,\) in \[5, 7.*changed.*gave it at .*\.py:\d+"):
+        with pytest.raises(tg.GraphError, match=r"result of exp, float64.* in \[5, 7.*changed.*gave it at .*\.py:\d+"):
             tg.grad(y, x, np.ones(2))
 
 

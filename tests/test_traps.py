@@ -274,6 +274,7 @@ BEYOND_DIGITS: list[Row] = [
     ("arctanh_near_1", np.arctanh, [[1 - 2.0**-53]], 18.714973875118523, [[2.0**52]]),
     ("arctan2_of_tiny", np.arctan2, [[3e-200], [4e-200]], math.atan2(3, 4), [[4 / 25 * 1e200], [-3 / 25 * 1e200]]),
     ("arctan2_of_huge", np.arctan2, [[3e200], [4e200]], math.atan2(3, 4), [[4 / 25 / 1e200], [-3 / 25 / 1e200]]),
+    ("expm1_of_far_below_0", np.expm1, [[-60]], -1, [[8.7565107626965203e-27]]),
     ("logaddexp_beside", np.logaddexp, [[50], [0]], 50, [[1], [1.9287498479639178e-22]]),
 ]  # fmt: skip
 

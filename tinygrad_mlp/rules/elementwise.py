@@ -141,7 +141,7 @@ for _power in (np.power, np.float_power):
 
 vjp(np.exp, lambda g, out, x: g * out)
 vjp(np.exp2, lambda g, out, x: g * (out * LN2))
-vjp(np.expm1, lambda g, out, x: g * (out + 1))
+vjp(np.expm1, lambda g, out, x: g * np.exp(x))
 vjp(np.log, lambda g, out, x: g / x)
 vjp(np.log2, lambda g, out, x: g / (x * LN2))
 vjp(np.log10, lambda g, out, x: g / (x * LN10))

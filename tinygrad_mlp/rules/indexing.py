@@ -63,7 +63,7 @@ def _flat(x: Any, axis: int | None) -> tuple[Any, int]:
 def _take(x: Any, indices: Any, axis: int | None = None, mode: str = "raise") -> Any:
     x, axis = _flat(x, axis)
     n = x.shape[axis]
-    numbers = np.multiply(indices, 1)  # also of truth values, which are no mask here
+    numbers = np.multiply(indices, 1) if np.size(indices) else indices  # truth values are no mask here
     choices = {"raise": lambda: numbers, "clip": lambda: np.clip(numbers, 0, n - 1), "wrap": lambda: np.mod(numbers, n)}
     if mode not in choices:
         raise OptionError(f"unknown mode {mode!r}; {nearest(mode, choices)}")

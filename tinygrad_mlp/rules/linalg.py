@@ -328,7 +328,7 @@ composite(np.convolve, _convolve)
 composite(np.correlate, _correlate)
 composite(np.polyval, lambda p, x: functools.reduce(lambda total, c: total * x + c, p, np.zeros_like(x)))
 if hasattr(np, "matvec"):
-    composite(np.matvec, lambda a, x: np.matmul(a, x[..., None])[..., 0])
+    composite(np.matvec, lambda a, x: np.matmul(a, x[..., None])[..., :, 0])
     composite(np.vecmat, lambda x, a: np.matmul(_transposed(a), x[..., None])[..., 0])
 
 
