@@ -128,6 +128,8 @@ WRONG: dict[str, tuple[Any, ...]] = {
         lambda x: np.abs(x).sum(), np.array([1e-5, -1.0]), lambda x: np.where(np.abs(x) < 1e-3, -1, 1) * np.sign(x)),
     "float32 in the gradient alone": (
         lambda x: np.sin(x), normal(0, 9), lambda g, x: g * np.cos(x).astype(np.float32).astype(float)),
+    "one infinite element": (
+        lambda x: np.sin(x).sum(), normal(0, 4), lambda x: np.where(x == x[2], np.inf, np.cos(x))),
     "factor 1 + 1e-8 near 1e-12": (
         lambda x: np.sqrt(x).sum(), np.array([1e-10, 3e-10]), lambda x: (1 + 1e-8) / 2 / np.sqrt(x)),
 }  # fmt: skip
@@ -173,6 +175,9 @@ def test_no_trap_of_many_evaluations() -> None:
         (lambda x: np.sin(x).sum(), normal(0, 4000), one_wrong, "0 of"),
         (lambda x: (x * x).sum(), normal(0, 2, 2), lambda x: 4 * x, "mean over 2"),
         (lambda x: np.sin(x).sum(), normal(0, 20), lambda x: np.cos(x) * (1 + 1e-6 * (x == x[3])), "rounded"),
+        (lambda x: np.floor(3 * x).sum(), normal(0, 4), lambda x: 3 + 0 * x, "wrong way round"),
+        (lambda x: np.min(x), normal(0, 4), lambda x: 1.0 * (x == x.max()), "0 times"),
+        (lambda x: np.linalg.norm(x), np.zeros(3), lambda x: np.ones(3), "tie"),
     ],
 )
 def test_what_a_diagnosis_does_not_say(f: Any, inputs: Any, gradient: Any, not_said: str) -> None:
@@ -201,6 +206,7 @@ twice = [pair, pair]
         (lambda: gradcheck(named, twice, gradient=pair), "gradient must be a function .*, got float64"),
         (lambda: by_hand(named, twice, lambda x, y: None), "gradient returned None; .* for each of: x, y"),
         (lambda: by_hand(named, twice, lambda x, y: (y, None)), "gradient returned None"),
+        (lambda: by_hand(named, twice, lambda x, y: "(y, x)"), r"gradient returned \(y, x\); .* for each of: x, y"),
         (lambda: by_hand(np.sin, pair, lambda x: np.cos(x)), r"must take \(upstream, x\), as f returns an array"),
         (lambda: by_hand(named, twice, lambda g, x, y: (y, x)), r"must take \(x, y\), as f returns a number"),
     ],

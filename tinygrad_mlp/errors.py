@@ -150,7 +150,7 @@ def _explained(
     name: str, args: Sequence[Any], keywords: Mapping[str, Any], error: Exception, kind: type[Exception], hint: str
 ) -> Exception:
     """Return an error of NumPy in words of this package, marked as such."""
-    call = ", ".join([*map(describe, args), *(f"{k}={describe(v)}" for k, v in keywords.items() if k != "ends")])
+    call = ", ".join([*map(describe, args), *(f"{k}={describe(v)}" for k, v in keywords.items() if k[0] != "_")])
     shapes = [tuple(a.shape) for a in args if isinstance(getattr(a, "shape", None), tuple)]
     clash = _clash(name, shapes, str(error)) if kind is ShapeError else ""
     reason = str(error).strip().rstrip(".") or type(error).__name__

@@ -88,7 +88,6 @@ def is_number(a: Any) -> bool:
     return a.kind == "number" if isinstance(a, Slot) else isinstance(a, (int, float)) and not isinstance(a, bool)
 
 
-@functools.lru_cache(1024)
 def path_in_numpy(function: Any) -> str:
     """Return by what path a program reaches a function of NumPy, or nothing."""
     name = getattr(function, "__name__", "")
@@ -115,6 +114,6 @@ def literal(a: Any) -> str:
 
 @functools.cache
 def dtype_text(dtype: np.dtype[Any]) -> str:
-    """Return a dtype as text."""
+    """Return a dtype as a program writes it."""
     named = "bool" if dtype.kind == "b" else f"np.{dtype.name}"
     return named if dtype.isnative and dtype.kind in "biufc" else f"np.dtype({dtype.str!r})"

@@ -97,8 +97,8 @@ def nonzero(x: Any) -> Any:
     return np.where(x == 0, np.inf, x)
 
 
-def _to_greater(g: Any, x: Any, y: Any, also: Any = False) -> Any:
-    """Return the gradient where x is greater than y, half of it at a tie; ``also`` where x counts as greater."""
+def _above(g: Any, x: Any, y: Any, also: Any = False) -> Any:
+    """Return the gradient where x is greater than y and where ``also`` is true, half of it at a tie."""
     return select((x > y) | also, g) + select(x == y, g * 0.5)
 
 
@@ -141,7 +141,7 @@ for _power in (np.power, np.float_power):
 
 vjp(np.exp, lambda g, out, x: g * out)
 vjp(np.exp2, lambda g, out, x: g * (out * LN2))
-vjp(np.expm1, lambda g, out, x: g * (out + 1))
+vjp(np.expm1, lambda g, out, x: g * np.exp(x))
 vjp(np.log, lambda g, out, x: g / x)
 vjp(np.log2, lambda g, out, x: g / (x * LN2))
 vjp(np.log10, lambda g, out, x: g / (x * LN10))
@@ -196,10 +196,10 @@ vjp(
 
 vjp(np.absolute, lambda g, out, x: g * np.sign(x), forward=_absolute)
 vjp(np.fabs, lambda g, out, x: g * np.sign(x))
-vjp(np.maximum, lambda g, out, x, y: _to_greater(g, x, y), lambda g, out, x, y: _to_greater(g, y, x))
-vjp(np.minimum, lambda g, out, x, y: _to_greater(g, -x, -y), lambda g, out, x, y: _to_greater(g, -y, -x))
-vjp(np.fmax, lambda g, out, x, y: _to_greater(g, x, y, y != y), lambda g, out, x, y: _to_greater(g, y, x, x != x))
-vjp(np.fmin, lambda g, out, x, y: _to_greater(g, -x, -y, y != y), lambda g, out, x, y: _to_greater(g, -y, -x, x != x))
+vjp(np.maximum, lambda g, out, x, y: _above(g, x, y), lambda g, out, x, y: _above(g, y, x))
+vjp(np.minimum, lambda g, out, x, y: _above(g, y, x), lambda g, out, x, y: _above(g, x, y))
+vjp(np.fmax, lambda g, out, x, y: _above(g, x, y, y != y), lambda g, out, x, y: _above(g, y, x, (x != x) & (y == y)))
+vjp(np.fmin, lambda g, out, x, y: _above(g, y, x, y != y), lambda g, out, x, y: _above(g, x, y, (x != x) & (y == y)))
 
 
 def _where_call(condition: Any, *branches: Any) -> tuple[Any, dict[str, Any]]:
@@ -235,7 +235,7 @@ vjp(
     np.clip,
     lambda g, out, x, low, high: select(_inside(x, low, high), g),
     lambda g, out, x, low, high: select((x < low) & _inside(low, None, high), g),  # of bounds that cross, high wins
-    lambda g, out, x, low, high: select((x > high) | np.logical_not(_inside(high, low, None)), g),
+    lambda g, out, x, low, high: select(np.maximum(x, -np.inf if low is None else low) > high, g),
     bind=_clip_call,
 )
 

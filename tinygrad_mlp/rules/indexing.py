@@ -72,6 +72,7 @@ def _flat(x: Any, axis: int | None) -> tuple[Any, int]:
 def _take(x: Any, indices: Any, axis: int | None = None, mode: str = "raise") -> Any:
     x, axis = _flat(x, axis)
     n = x.shape[axis]
+    indices = np.multiply(indices, 1)  # also of truth values, which are no mask here
     if mode not in ("raise", "clip", "wrap"):
         raise OptionError(f"unknown mode {mode!r}; {nearest(mode, ('raise', 'clip', 'wrap'))}")
     indices = np.clip(indices, 0, n - 1) if mode == "clip" else np.mod(indices, n) if mode == "wrap" else indices

@@ -240,9 +240,8 @@ def _nanmean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
 
 
 def _deviation(x: Any, axis: Axis) -> Any:
-    """Return how far the numbers are from their mean: 0 for NaN, and where all are equal, though the mean rounds."""
-    some = np.isnan(x) | (np.nanmax(x, axis=axis, keepdims=True) == np.nanmin(x, axis=axis, keepdims=True))
-    return np.where(some & ~np.isinf(x), 0.0, x - np.nanmean(x, axis=axis, keepdims=True))
+    """Return how far the numbers are from their mean, 0 for NaN."""
+    return np.where(np.isnan(x), 0.0, x - np.nanmean(x, axis=axis, keepdims=True))
 
 
 def _nanvar(x: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Any:
@@ -250,7 +249,10 @@ def _nanvar(x: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) ->
 
 
 def _nanstd(x: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Any:
-    return euclidean_norm(_deviation(x, axis), axis, keepdims) / np.sqrt(_present(x, axis, keepdims, ddof))
+    """Return the root of the variance, a constant 0 where all are equal, though their mean rounds."""
+    extent = np.nanmax(x, axis=axis, keepdims=True) - np.nanmin(x, axis=axis, keepdims=True)
+    norm = euclidean_norm(select(extent != 0, _deviation(x, axis)), axis, keepdims)
+    return norm / np.sqrt(_present(x, axis, keepdims, ddof))
 
 
 @primitive

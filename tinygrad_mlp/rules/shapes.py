@@ -115,7 +115,7 @@ def _join_call(
 ) -> tuple[Sequence[Any], dict[str, Any]]:
     arrays, axis = ([np.ravel(a) for a in arrays], 0) if axis is None else (list(arrays), operator.index(axis))
     lengths = [a.shape[axis] if -np.ndim(a) <= axis < np.ndim(a) else 0 for a in map(_with_shape, arrays)]
-    return arrays, {"axis": axis, "ends": tuple(itertools.accumulate(lengths)), "out": out, **keywords}
+    return arrays, {"axis": axis, "_ends": tuple(itertools.accumulate(lengths)), "out": out, **keywords}
 
 
 def _with_shape(a: Any) -> Any:
@@ -129,8 +129,8 @@ def _part(i: int, g: Any, axis: int, ends: tuple[int, ...]) -> Any:
 
 vjp(
     np.concatenate,
-    each=lambda i, g, out, *arrays, axis=0, ends=(): _part(i, g, axis, ends),
-    forward=lambda *arrays, axis=0, ends=(): np.concatenate(arrays, axis),
+    each=lambda i, g, out, *arrays, axis=0, _ends=(): _part(i, g, axis, _ends),
+    forward=lambda *arrays, axis=0, _ends=(): np.concatenate(arrays, axis),
     bind=_join_call,
     linear=True,
 )
@@ -180,9 +180,7 @@ def _rot90(x: Any, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Any:
 
 
 def _rollaxis(x: Any, axis: int, start: int = 0) -> Any:
-    (axis,) = reduced_axes(x.ndim, axis)
-    start = start + x.ndim if start < 0 else start
-    return np.moveaxis(x, axis, start - (start > axis))
+    return np.transpose(x, np.rollaxis(np.empty(range(x.ndim)), axis, start).shape)
 
 
 def _split_by(function: Any) -> Any:
@@ -305,7 +303,7 @@ annotate(astype, emit=lambda out, x, dtype: f'np.copyto({out}, {x}, casting="uns
 annotate(np.copy, emit=lambda out, x: f"np.copyto({out}, {x})")
 annotate(
     np.concatenate,
-    emit=lambda out, *arrays, axis="0", ends=(): f"np.concatenate([{', '.join(arrays)}], axis={axis}, out={out})",
+    emit=lambda out, *arrays, axis="0", _ends=(): f"np.concatenate([{', '.join(arrays)}], axis={axis}, out={out})",
 )
 annotate(np.transpose, express=lambda x, axes=None: f"{x}.T" if axes is None else f"np.transpose({x}, axes={axes})")
 annotate(np.reshape, express=lambda x, shape: f"{x}.reshape({shape})")

@@ -9,7 +9,7 @@ Arguments that can carry a gradient are positional, everything else (axis, keepd
 arrays on the fast path and Tensors where its result must itself be differentiable or recorded, so it uses operators,
 methods and NumPy functions only, and never branches on values. It need not undo broadcasting or keep dtypes: the
 engine does that, once (`core.graph.fit`). A keyword that the first rule does not name is refused when the function is
-called, unless it says what is so anyway.
+called, unless it says what is so anyway. One that begins with an underscore is for the rules alone, and not shown.
 """
 
 from __future__ import annotations

@@ -137,7 +137,7 @@ def _check_all(s: Subject, rng: np.random.Generator, rtol: float, sample: int, p
         if gradients and not problems:
             ties = check_ties(s, gradients, elements, rtol)
             wrong = [e.input for e in ties if e.verdict == "fail"][:1]
-            problems += [f"{name}: at a tie the elements get right shares each, but not together" for name in wrong]
+            problems += [f"{name}: on a kink each derivative is a possible one, but not all together" for name in wrong]
             elements += ties
     if gradients and not problems:
         away = check_nearby(s, rng, rtol)

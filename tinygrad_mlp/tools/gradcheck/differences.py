@@ -200,12 +200,13 @@ class Subject:
             )
             raise TypeError(f"{name} must take {taken}: {describe(self.y)}")
         found = self.gradient(*args)  # type: ignore[misc]
-        gradients = list(found) if isinstance(found, (tuple, list)) else [found]
-        if any(g is None for g in gradients):
-            raise TypeError(f"{name} returned None; it must return an array for each of: {names}")
+        gradients = [np.asarray(g) for g in (found if isinstance(found, (tuple, list)) else [found])]
+        for g in gradients:
+            if g.dtype.kind not in "fciub":
+                raise TypeError(f"{name} returned {g!s:.40}; it must return an array for each of: {names}")
         if len(gradients) != len(self.x):
             raise ValueError(f"{name} returned {len(gradients)} gradients, not {len(self.x)}, for: {names}")
-        return [np.asarray(g) for g in gradients]
+        return gradients
 
     def rounding(self) -> tuple[float, float]:
         """Return the rounding of the contracted result, and by how much it wobbles."""
@@ -387,7 +388,7 @@ def differences(d: Array, h: float, noise: float) -> Slope:
 
 
 def noise_of(values: Any) -> Array:
-    """Return the noise in equidistant values of a function, from their sixth differences, which what is smooth lacks."""
+    """Return the noise in equidistant values of a function: what their sixth differences show is not smooth."""
     return np.asarray(np.abs(np.diff(values, 6, axis=0)).max(axis=0) / math.sqrt(924))
 
 

@@ -74,7 +74,7 @@ def _bends(s: Subject, pull: Pull, first: list[Gradient], rng: np.random.Generat
 
 
 def measure(s: Subject, pull: Pull, first: list[Array]) -> list[Gradient]:
-    """Return the gradients with their rounding: how they scatter with the last digits of the upstream gradient and of x.
+    """Return the gradients with their rounding: how they scatter with the last digits of x and the upstream gradient.
 
     In the terms of a gradient, which may cancel, the last digits of the upstream gradient show. Those of x are changed
     in proportion, which keeps ties and zeros, and all by the same, which shows what is lost where small ones are added
