@@ -73,7 +73,8 @@ def _flat(x: Any, axis: int | None) -> tuple[Any, int]:
 def _take(x: Any, indices: Any, axis: int | None = None, mode: str = "raise") -> Any:
     x, axis = _flat(x, axis)
     n = x.shape[axis]
-    indices = np.multiply(indices, 1) if np.size(indices) else indices  # truth values are no mask here
+    truths = (indices if hasattr(indices, "dtype") else np.asarray(indices)).dtype == bool
+    indices = np.multiply(indices, 1) if truths else indices  # of which those that are true would be taken
     if mode not in ("raise", "clip", "wrap"):
         raise OptionError(f"unknown mode {mode!r}; {nearest(mode, ('raise', 'clip', 'wrap'))}")
     indices = np.clip(indices, 0, n - 1) if mode == "clip" else np.mod(indices, n) if mode == "wrap" else indices
