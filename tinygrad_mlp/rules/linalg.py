@@ -309,7 +309,7 @@ vjp(np.linalg.cholesky, lambda g, out, x: _cholesky_x(g, out), forward=_cholesky
 constant(signdet)
 composite(np.linalg.slogdet, lambda x: SlogdetResult(signdet(x), logabsdet(x)))
 composite(np.linalg.matrix_power, _matrix_power)
-composite(np.linalg.multi_dot, lambda arrays: functools.reduce(np.dot, arrays[2:], np.dot(*arrays[:2])))
+composite(np.linalg.multi_dot, lambda x: functools.reduce(np.matmul, x[2:], (np.matmul if x[2:] else np.dot)(*x[:2])))
 
 composite(np.dot, _dot)
 composite(np.inner, _inner)
