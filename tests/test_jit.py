@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import itertools
 import subprocess
 import sys
 import tracemalloc
@@ -615,8 +616,8 @@ def test_a_gradient_that_is_replaced_is_not_computed() -> None:
     assert w.grad.tolist() == [1, 1, 1]
 
 
-def test_limits_of_two_dtypes() -> None:
-    f = lambda x, y: (np.maximum(x, 0.1), np.maximum(y, 0.1), np.minimum(x, 0.1), x * 0.1, y * 0.1)
+def test_limits_of_two_sizes_and_dtypes() -> None:
+    f = lambda x, y: (np.maximum(x, 0.1), np.maximum(y, 0.1), np.maximum(x, 0.3), np.minimum(y, -2), x * 0.1, y * 0.1)
     for shape in ((), (1,), (2, 3)):
         x, y = np.zeros(shape, np.float32), np.zeros(shape)
         step = jit(f)
@@ -691,7 +692,7 @@ def mlp_step(sizes: list[int], batch: int, **options: Any) -> tuple[Any, Any, An
 def held(step: Any) -> int:
     """Return how many bytes of its own the program refers to: arrays that own memory and were not given to it."""
     program = step.last
-    given = {id(a) for a in program.program.arrays.values()}
+    given = {id(a) for a in program.program.scope.saved.values()}
     arrays = [
         a
         for a in program.step.__globals__.values()
@@ -748,7 +749,12 @@ def test_the_source_reads_like_a_program() -> None:
     assert sections == ["# forward", "# backward", "# update"]
     line = step.function.__code__.co_firstlineno + 3
     assert f"# log_softmax, test_jit.py:{line}" in step.source or f"test_jit.py:{line}" in step.source
-    assert all("test_jit.py:" in line for line in step.source.splitlines() if "np.matmul" in line)
+    stems = [line.rpartition("  # ")[2] for line in step.source.splitlines()[1:] if "  # " in line.strip()]
+    assert all("test_jit.py:" in stem for stem in stems) and all(a != b for a, b in itertools.pairwise(stems))
+    lines = step.source.splitlines()
+    assert all(
+        "  # linear, " in line or "np.matmul" in lines[i - 1] for i, line in enumerate(lines) if "matmul" in line
+    )
 
 
 STRANGE = [
@@ -844,21 +850,21 @@ import numpy as np
 import step
 data = np.load(sys.argv[1] + "/data.npz")
 for i in range(20):
-    out = step.step(data["x"][i], data["y"][i])
-print(hashlib.sha256(b"".join(getattr(step, n).tobytes() for n in sys.argv[2:])).hexdigest(), float(out[0]))
+    out = getattr(step, sys.argv[2])(data["x"][i], data["y"][i])
+print(hashlib.sha256(b"".join(getattr(step, n).tobytes() for n in sys.argv[3:])).hexdigest(), float(out[0]))
 try:
-    step.step(data["x"][0], data["y"][0] + 100)
+    getattr(step, sys.argv[2])(data["x"][0], data["y"][0] + 100)
 except ValueError as error:
     print(error)
 print(sorted(m for m in sys.modules if m.split(".")[0] in ("tinygrad_mlp", "pandas", "hypothesis") and sys.modules[m]))
 """
 
 
-def export(tmp_path: Path, step: Any, x: Array, y: Array, names: list[str]) -> list[str]:
+def export(tmp_path: Path, step: Any, x: Array, y: Array, names: list[str], function: str = "step") -> list[str]:
     step.export(tmp_path / "step.py")
     np.savez(tmp_path / "data.npz", x=x, y=y)
     done = subprocess.run(
-        [sys.executable, "-I", "-c", ALONE, str(tmp_path), *names],
+        [sys.executable, "-I", "-c", ALONE, str(tmp_path), function, *names],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -951,7 +957,7 @@ def test_an_exported_step_of_other_losses_and_layers(tmp_path: Path) -> None:
     for i in range(3):
         step(x[i], y[i])
     start = w._data.copy()
-    out = export(tmp_path, step, x, y, ["w"])
+    out = export(tmp_path, step, x, y, ["w"], "f")
     np.copyto(w._data, start)
     for i in range(20):
         value = f(Tensor(x[i]), Tensor(y[i]))
@@ -1075,6 +1081,24 @@ def test_arrays_by_keyword_in_another_order() -> None:
     for _ in range(4):
         np.testing.assert_array_equal(f(a=x, b=y).numpy(), x - y)
         np.testing.assert_array_equal(f(b=x, a=y).numpy(), y - x)
+
+
+def test_dicts_with_other_keys_or_another_order() -> None:
+    x, y = np.arange(3.0), np.ones(3)
+    f = jit(lambda d: d["a"] - d.get("b", 7.0))
+    for _ in range(4):
+        np.testing.assert_array_equal(f({"a": x, "b": y}).numpy(), x - y)
+        np.testing.assert_array_equal(f({"b": x, "a": y}).numpy(), y - x)
+        np.testing.assert_array_equal(f({"a": x, "c": y}).numpy(), x - 7)
+
+
+def test_a_list_around_the_function_that_gets_shorter_or_longer() -> None:
+    held = [Tensor([1.0]), Tensor([2.0]), Tensor([4.0])]
+    f = jit(lambda x: sum((x * w).sum() for w in held))
+    for change, total in ((None, 7), (None, 7), (None, 7), (held.pop, 3), (None, 3), (lambda: held.append(held[0]), 4)):
+        if change is not None:
+            change()
+        assert f(np.ones(1)).item() == total
 
 
 def test_lists_and_tuples_are_told_apart() -> None:

@@ -78,7 +78,7 @@ def mixed(call: Call, rng: np.random.Generator, dtype: Any) -> Iterator[tuple[Ar
     first = tg.grad(y, ts, create_graph=True, allow_unused=True)
     used = [i for i, (t, g) in enumerate(zip(ts, first, strict=True)) if t.size and g is not None]
     for _ in range(3 if whole else 1):
-        k, m = rng.choice(used, 2, replace=not whole)
+        k, m = rng.choice(used, 2, replace=not whole or len(used) < 2)
         at, to = (Ellipsis, Ellipsis) if whole else (tuple(rng.integers(ts[i].shape)) for i in (k, m))
         (one, size), (other, also) = second(first[k][at].sum(), ts[m]), second(first[m][to].sum(), ts[k])
         yield one[to], other[at], size.size + also.size if whole else np.asarray(size.largest + also.largest)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import gc
 import operator
 import os
 import threading
 import types
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 import numpy as np
@@ -16,7 +18,7 @@ from ..core.tensor import Tensor, wrap
 from ..core.tracer import IDLE, Stateful, mode
 from ..core.versions import count
 from ..errors import GraphError, RecordingError, describe, out_of_range
-from .emit import Program, execute, module_source
+from .emit import Program, execute
 from .plan import Plan, make_plan
 from .record import Record, Recorder, Slot, difference, memory_of
 
@@ -53,32 +55,37 @@ class Compiled:
         self.plan: Plan | None = None
         self.program: Program | None = None
 
+    def planned(self) -> Plan:
+        """Return the plan, made the first time."""
+        if self.plan is None:
+            self.plan = make_plan(self.record, [r for r in self.results if isinstance(r, Slot)])
+        return self.plan
+
     def compile(self) -> None:
         """Plan, emit and build the program."""
-        plan = self.plan = make_plan(self.record, [r for r in self.results if isinstance(r, Slot)])
-        program = Program(plan)
-        namespace: dict[str, Any] = {"np": np, **program.arrays, **program.objects}
-        namespace.update((name, self._reader(program, program.objects[name])) for name in program.readers)
-        execute("\n".join(program.setup), namespace, f"setup of {self.name}")
-        execute(program.source, namespace, self.name)
-        self.step = namespace.pop("step")  # a namespace that holds its function would only die by the collector
+        plan = self.planned()
+        program = Program(plan, self.name)
+        namespace = {"np": np, **program.scope.values}
+        namespace.update((name, self._reader(*of)) for name, of in program.readers.items())
+        self.step = execute(program.source, namespace, program.function)
         self.grads = [(t, None if s is None else wrap(namespace[program.name(s)], [0])) for t, s in plan.grads.items()]
         self.versions = [t._version for t in (*self.record.changed, *(g for _, g in self.grads if g is not None))]
-        self.own = {id(namespace[s.name]) for s in plan.storages}
+        self.own = {id(namespace[name]) for name in program.memory.values()}
         self.changed = {id(memory_of(t._data)) for t in self.record.changed}
         self.program = program
 
-    def _reader(self, program: Program, index: int) -> Callable[[], tuple[Any, ...]]:
-        """Return a function that reads live numbers and gives them as the program takes them up."""
-        read, names = self.record.numbers[index][0], program.number_names[index]
+    def _reader(self, index: int, names: list[tuple[str, Any]]) -> Callable[[], Any]:
+        """Return a function that reads live numbers and gives them, one or several, as the program takes them up."""
+        read = self.record.numbers[index][0]
         before: Any = None
-        given: tuple[Any, ...] = ()
+        given: Any = ()
 
-        def reader() -> tuple[Any, ...]:
+        def reader() -> Any:
             nonlocal before, given
             values = read()
             if values != before:
-                given = tuple(values[n] if dtype is None else np.array(values[n], dtype) for n, dtype in names)
+                given = [values[n] if dtype is None else np.array(values[n], dtype) for n, dtype in names]
+                given = given[0] if len(given) == 1 else given
                 before = values
             return given
 
@@ -163,7 +170,8 @@ class Jitted(Generic[P, R]):
         if not compiled.confirmed:
             return self._confirm(compiled, structure, arrays)
         if compiled.program is None:
-            compiled.compile()
+            with _without_collector():
+                compiled.compile()
         if compiled.changes(arrays):
             return self._eagerly(structure, arrays)
         if self.check is not None and self.calls % self.check == 0:
@@ -177,7 +185,8 @@ class Jitted(Generic[P, R]):
                 "pass it as an array, or keep it as it is"
             )
         recorder = Recorder()
-        compiled, result = self._trace(recorder, structure, arrays)
+        with _without_collector():
+            compiled, result = self._trace(recorder, structure, arrays)
         known.insert(0, compiled)
         self.last = compiled
         return result
@@ -212,7 +221,8 @@ class Jitted(Generic[P, R]):
 
     def _confirm(self, compiled: Compiled, structure: Any, arrays: list[Any]) -> Any:
         """Run the step as it is a second time: only one that does the same again can be a program."""
-        again, result = self._trace(Recorder(), structure, arrays, compiled)
+        with _without_collector():
+            again, result = self._trace(Recorder(), structure, arrays, compiled)
         known = next(k for k in self.cache.values() if compiled in k)
         known[known.index(compiled)] = self.last = again
         return result
@@ -279,12 +289,19 @@ class Jitted(Generic[P, R]):
         """The plan of the program that has run most often: calls, buffers, bytes, what was dropped."""
         return self._main().plan  # type: ignore[return-value]
 
-    def export(self, path: str | os.PathLike[str]) -> None:
-        """Write the program that has run most often as a module that needs only NumPy, with an npz file of its arrays.
+    def export(self, path: str | os.PathLike[str], *examples: Any, schedule: Any = None) -> None:
+        """Write the programs as a module that needs only NumPy, with an npz file of their arrays beside it.
 
-        The module's ``step`` takes the arrays that the function takes and returns its results as arrays. It updates
-        the parameters, which are arrays under their own names in the module. Live numbers such as the learning
-        rate are what its ``read`` functions return.
+        The module's function has this function's name; it takes the arrays that this one takes, and returns its
+        results as arrays. It knows the shapes and dtypes for which this function has a program, or those of the
+        examples, and names them when it gets others. It goes on from where the training stands now: parameters are
+        arrays under their own names in the module, optimisers count on, and the options of each parameter group
+        are dictionaries, the learning rate among them.
+
+        Args:
+            path: the file to write.
+            examples: tuples of arguments; nothing changes by them.
+            schedule: a learning-rate schedule; the module's ``schedule()`` does what its ``step()`` does.
 
         Raises:
             GraphError: the function has not run yet.
@@ -292,11 +309,29 @@ class Jitted(Generic[P, R]):
         """
         from pathlib import Path
 
-        path = Path(path)
-        program = self._main().program
-        path.write_text(module_source(program), encoding="utf-8")  # type: ignore[arg-type]
+        from .export import Module
+
+        main, path = self._main(), Path(path)
+        every = [c for known in self.cache.values() for c in known if c.confirmed and c is not main and c.fits()]
+        every = [main, *sorted(every, key=lambda compiled: -compiled.runs)]
+        plans = [c.planned() for c in (every if not examples else map(self._example, examples))]
+        module = Module(self.__name__, plans, schedule)
+        path.write_text(module.source, encoding="utf-8")
         with path.with_suffix(".npz").open("wb") as file:
-            np.savez(file, allow_pickle=False, **program.arrays)  # type: ignore[union-attr]
+            np.savez(file, allow_pickle=False, **module.arrays)
+
+    def _example(self, args: Any) -> Compiled:
+        """Return what is recorded for arguments; where nothing is, record it, and put everything back."""
+        arrays: list[Any] = []
+        key: list[Any] = [mode.grad_enabled]
+        args = args if isinstance(args, tuple) else (args,)
+        structure: Any = ([_flatten(a, arrays, key) for a in args], {})
+        found = next((c for c in self.cache.get(tuple(key), ()) if c.confirmed and c.fits()), None)
+        while found is None or not found.confirmed:
+            recorder = Recorder()
+            found = self._trace(recorder, structure, arrays, found)[0]
+            recorder.roll_back()
+        return found
 
     def __repr__(self) -> str:
         return f"jit({self.__name__}): {self.plan!r}" if self.last else f"jit({self.__name__}): has not run yet"
@@ -355,6 +390,18 @@ def jit(function: Callable[..., Any] | None = None, *, check: int | None = None)
     return Jitted(function, check)
 
 
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Context manager in which the collector does not look, again and again, at a record that grows and stays."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def _guard_function(record: Record) -> Callable[[], bool]:
     """Return a function that says whether all that a record depends on is as it was."""
     namespace: dict[str, Any] = {}
@@ -366,9 +413,7 @@ def _guard_function(record: Record) -> Callable[[], bool]:
     for i, (read, value) in enumerate(record.conditions):
         namespace[f"read{i}"], namespace[f"was{i}"] = read, value
         tests.append(f"read{i}() == was{i}")
-    execute(f"def fits():\n    return {' and '.join(tests) or 'True'}", namespace, "guards")
-    fits: Callable[[], bool] = namespace.pop("fits")
-    return fits
+    return execute(f"def fits():\n    return {' and '.join(tests) or 'True'}", namespace, "fits")
 
 
 def _flatten(a: Any, arrays: list[Any], key: list[Any]) -> Any:

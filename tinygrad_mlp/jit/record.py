@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import math
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -74,6 +75,13 @@ class Call:
     line: str
     op: str
     errors: dict[str, str]
+    slots: list[Slot] = field(init=False)
+    """The operands that are values of the program, those in keywords too."""
+
+    def __post_init__(self) -> None:
+        self.slots = [a for a in self.inputs if type(a) is Slot]
+        if self.keywords:
+            self.slots.extend(_slots_in(list(self.keywords.values())))
 
     @property
     def result(self) -> Slot:
@@ -81,6 +89,14 @@ class Call:
         if self.output is None:
             raise ValueError(f"{self.op} at {self.line} has no result")
         return self.output
+
+
+def _slots_in(a: Any) -> Iterator[Slot]:
+    if isinstance(a, Slot):
+        yield a
+    elif isinstance(a, (list, tuple)):
+        for part in a:
+            yield from _slots_in(part)
 
 
 class Live(float):
@@ -131,6 +147,7 @@ class Recorder(Tracer):
         self.seen_guards: set[Any] = set()
         self.written: set[Any] = set()
         self.alive: list[Any] = []
+        self.root: Slot | None = None
 
     @property
     def section(self) -> str:
@@ -143,6 +160,8 @@ class Recorder(Tracer):
 
     def differentiates(self, t: Any) -> None:
         """Note that the rules of the op that made ``t`` come next: their calls belong to the line of that op."""
+        if t is not None and self.section != "backward":
+            self.root = self.slot(t)
         self.section = "forward" if t is None else "backward"
         if t is not None:
             self.op_name, self.line = t._node.rule.name, self.lines.get(self.slot(t), "")
@@ -151,6 +170,8 @@ class Recorder(Tracer):
     def running(self) -> Any:
         """Watch the ops of this thread; if the step raises, put everything that it has changed back."""
         before, mode.tracer = mode.tracer, self
+        collecting = gc.isenabled()
+        gc.disable()  # or the collector looks, again and again, at a record that grows and stays
         try:
             yield self
         except BaseException:
@@ -158,6 +179,8 @@ class Recorder(Tracer):
             raise
         finally:
             mode.tracer = before
+            if collecting:
+                gc.enable()
 
     def roll_back(self) -> None:
         """Put back everything that the step has changed."""
@@ -199,8 +222,14 @@ class Recorder(Tracer):
                 result = rule.forward(*tensors, **keywords)
         finally:
             self.op_name = outer
+        if not outer:
+            self._call_it(self.slots.get(id(result._data)), rule.name)
         self.opened = result
         return result._data
+
+    def _call_it(self, slot: Slot | None, name: str) -> None:
+        if slot is not None and slot.kind == "result":
+            slot.name = name
 
     def _lift(self, array: Array) -> Any:
         t = wrap(array.view())
@@ -219,7 +248,8 @@ class Recorder(Tracer):
         same = id(result._data) in self.slots  # a check gives what it got
         output = None if same else self._know(result, Slot(result._data, "result"))
         is_view = rule.view and np.may_share_memory(result._data, _plain(inputs[0]))
-        self._add(rule.function, operands, dict(keywords), output, is_view)
+        keywords = {k: self._keyword(v, is_view) for k, v in keywords.items()}
+        self._add(rule.function, operands, keywords, output, is_view)
 
     def _add(
         self, function: Any, inputs: list[Any], keywords: dict[str, Any], output: Slot | None, is_view: bool = False
@@ -227,7 +257,7 @@ class Recorder(Tracer):
         op, line = self.op_name or getattr(function, "__name__", ""), self.line or user_line()
         if output is not None:
             self.lines[output] = line
-        errors = {k: str(v) for k, v in np.geterr().items()}
+        errors: Any = np.geterr()
         call = Call(function, inputs, keywords, output, is_view, self.section, line, op, errors)
         self.record.calls.append(call)
 
@@ -239,6 +269,12 @@ class Recorder(Tracer):
         if isinstance(a, np.ndarray):
             return self._constant(a)
         return a
+
+    def _keyword(self, a: Any, is_view: bool) -> Any:
+        """Return a keyword with the arrays in it as slots; those that say how a view lies are constant."""
+        if isinstance(a, (list, tuple)) and any(isinstance(x, np.ndarray) for x in a):
+            return type(a)(self._keyword(x, is_view) for x in a)
+        return a if not isinstance(a, np.ndarray) else a.tolist() if is_view else self._constant(a)
 
     def _constant(self, array: Array) -> Slot:
         return self.constants.setdefault(id(array), Slot(array, "constant"))
@@ -299,6 +335,8 @@ class Recorder(Tracer):
         if self._is_made_by_the_step(t):
             return
         self._remember_grad(t)
+        if self.root is not None and not self.root.shape:
+            self._call_it(self.root, "loss")
         slot = None if value is None else self.slot(value)
         if slot is not None and (slot.kind in ("input", "grad") or value._data.base is not None):
             copy = Slot(value._data.copy(order="K"), "result")
@@ -339,7 +377,7 @@ class Recorder(Tracer):
     def gradient_of(self, t: Any, g: Any) -> None:
         """Note of what a recorded value is the gradient, for its name."""
         slot = self.slot(g)
-        if slot.kind == "result" and slot.source is None and not slot.name:
+        if slot.kind in ("result", "frozen") and slot.source is None and not slot.name:
             slot.source = self.slot(t)
 
     def updates(self, optimizer: Any) -> None:
@@ -392,12 +430,16 @@ def difference(first: Record, second: Record) -> Call | None:
     for a, b in zip(first.calls, second.calls, strict=True):
         if a.function is assign and a.inputs[0].array is not b.inputs[0].array:
             return b  # written to in place, and made by the step
-        if not all(map(_is_same, a.inputs, b.inputs)) or repr(a.keywords) != repr(b.keywords):
+        if not (_is_same(a.inputs, b.inputs) and _is_same(a.keywords, b.keywords)):
             return b
     return None
 
 
 def _is_same(a: Any, b: Any) -> bool:
+    if isinstance(a, dict):
+        return list(a) == list(b) and all(map(_is_same, a.values(), b.values()))
+    if isinstance(a, (list, tuple)):
+        return type(a) is type(b) and len(a) == len(b) and all(map(_is_same, a, b))
     if not isinstance(a, Slot) or a.array is None:
         return isinstance(a, (Slot, Tensor)) or repr(a) == repr(b)
     if a.kind in ("grad", "number") or a.array is b.array:

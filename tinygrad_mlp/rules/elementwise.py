@@ -15,7 +15,7 @@ _BITS: dict[Any, type] = {np.dtype(np.float32): np.int32, np.dtype(np.float64): 
 
 
 @primitive
-def select(mask: Any, x: Any) -> Any:
+def select(mask: Any, x: T) -> T:
     """Return ``x`` where the mask is true, elsewhere exactly 0, even for an infinite or NaN ``x``.
 
     A product of floats would make NaN of those, and ``np.where`` is several times slower than this product of the bits,
@@ -76,7 +76,7 @@ def bce(p: T, t: Any) -> T:
 
 
 @primitive
-def fraction(x: Any) -> Any:
+def fraction(x: T) -> T:
     """Return what stands behind the point, the first result of `numpy.modf`."""
     return np.modf(x)[0]
 

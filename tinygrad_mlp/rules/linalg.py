@@ -260,14 +260,14 @@ def _cholesky_x(g: Any, out: Any) -> Any:
 
 
 @primitive
-def cofactors(x: Any) -> Any:
+def cofactors(x: T) -> T:
     """Return the derivative of det(x), det(x) * inv(x).T where x has an inverse, from singular values: for every x."""
     finite = np.isfinite(x).all(axis=(-1, -2), keepdims=True)  # LAPACK may not end for others
     u, s, v = np.linalg.svd(np.where(finite, x, 0))
     others = np.where(np.eye(x.shape[-1], dtype=bool), 1.0, s[..., None, :]).prod(axis=-1)
     sign = np.linalg.det(u) * np.linalg.det(v)
     result = np.matmul(u * (others * np.rint(sign)[..., None])[..., None, :], v)
-    return np.where(finite, result, np.nan).astype(x.dtype)
+    return np.where(finite, result, np.nan).astype(x.dtype)  # type: ignore[return-value]
 
 
 def _cofactors_x(g: Any, out: Any, inverse: Any) -> Any:
@@ -285,13 +285,13 @@ def _inverse(x: Any) -> Any:
 
 
 @primitive
-def logabsdet(x: Any) -> Any:
+def logabsdet(x: T) -> T:
     """Return log(|det(x)|), the second result of `numpy.linalg.slogdet`."""
     return np.linalg.slogdet(x)[1]
 
 
 @primitive
-def signdet(x: Any) -> Any:
+def signdet(x: T) -> T:
     """Return the sign of det(x), the first result of `numpy.linalg.slogdet`."""
     return np.linalg.slogdet(x)[0]
 

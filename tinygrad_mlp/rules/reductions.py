@@ -88,7 +88,7 @@ for _max in (np.nanmax, np.nanmin):
 
 
 @primitive
-def euclidean_norm(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+def euclidean_norm(x: T, axis: Axis = None, keepdims: bool = False) -> T:
     """Return sqrt(sum(x * x)), scaled first so that neither overflows nor underflows."""
     if x.size == 0:
         return np.sqrt((x * x).sum(axis=axis, keepdims=keepdims))
@@ -171,7 +171,7 @@ def _cumprod(x: Any, axis: int) -> Any:
 
 
 @primitive
-def total_weight(total: Any) -> Any:
+def total_weight(total: T) -> T:
     """Return what `numpy.average` divides by; raise ZeroDivisionError where it is 0."""
     if np.any(total == 0):
         raise ZeroDivisionError("the weights sum to zero; check them first")
@@ -305,6 +305,7 @@ vjp(
     linear=True,
 )
 composite(np.linalg.norm, _norm)
+composite(np.linalg.matrix_norm, lambda x, *, ord="fro", keepdims=False: _norm(x, ord, (-2, -1), keepdims))
 composite(np.prod, _prod)
 composite(np.cumprod, _along(_cumprod))
 composite(
@@ -389,7 +390,10 @@ def _emit_reduction(ufunc: str) -> Any:
     def emit(out: Any, x: Any, *, axis: Any = None, **keywords: Any) -> str:
         single = axis is not None and isinstance(axis.value, tuple) and len(axis.value) == 1
         options = "".join(f", {k}={v}" for k, v in keywords.items() if v.value not in (None, False))
-        return f"{ufunc}.reduce({x}, axis={axis.value[0] if single else axis}{options}, out={out})"
+        call = f"{ufunc}.reduce({x}, axis={axis.value[0] if single else axis}{options}"
+        if x.is_reversed:  # NumPy before 2.2 adds in another order where it is given an ``out``
+            return f"{out}[...] = {call})"
+        return f"{call}, out={out})"
 
     return emit
 
@@ -402,5 +406,6 @@ annotate(
 )
 annotate(log_softmax, hint="the logits are infinite or NaN already: look at what made them")
 annotate(np.sum, emit=_emit_reduction("np.add"))
+annotate(np.cumsum, emit=lambda out, x, *, axis: f"np.add.accumulate({x}, axis={axis}, out={out})")
 annotate(np.max, emit=_emit_reduction("np.maximum"))
 annotate(np.min, emit=_emit_reduction("np.minimum"))

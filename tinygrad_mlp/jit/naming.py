@@ -1,0 +1,119 @@
+"""Naming: what the values and constants of a program are called, by what they hold."""
+
+from __future__ import annotations
+
+import builtins
+import functools
+import keyword
+import re
+import unicodedata
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .record import Call, Slot
+
+RESERVED = {"np", "math", "arrays", "file", "Path", "SimpleNamespace", *dir(builtins), *keyword.kwlist}
+
+_HOLDS = {
+    **dict.fromkeys(["max", "amax"], "maximum"), **dict.fromkeys(["min", "amin"], "minimum"), "sum": "total",
+    "exp": "exponentials", "sqrt": "root", "square": "squares", "add": "added", "subtract": "difference",
+    "multiply": "product", "matmul": "product", "divide": "quotient", "negative": "negated", "maximum": "larger",
+    "minimum": "smaller", "where": "selected", "select": "selected", "gather": "picked", "scatter": "scattered",
+    "getitem": "part", "put": "placed", "concatenate": "joined", "uniform": "random", "absolute": "size",
+    "astype": "converted", "spread": "repeated", "reciprocal": "inverse", "log": "logarithms", "einsum": "product",
+}  # fmt: skip
+"""What the result of a function is called; of one that is not here, as the function."""
+
+_VIEWS = {
+    **dict.fromkeys(["transpose", "swapaxes", "moveaxis"], "T"), "getitem": "part", "reshape": "reshaped",
+    "broadcast_to": "repeated",
+}  # fmt: skip
+
+_NUMBERS = {0: "zero", 1: "one", 2: "two", 0.5: "half"}
+
+
+@functools.lru_cache(1024)
+def identifier(name: str) -> str:
+    """Return an identifier as near to a name as can be."""
+    name = re.sub(r"\W", "_", unicodedata.normalize("NFKC", name)).strip() or "value"
+    candidates = (name, f"layer{name}", "value")
+    return next(candidate for candidate in candidates if candidate.isidentifier())
+
+
+def function_name(name: str) -> str:
+    """Return what the program of a function is called: as the function, unless that has no name of its own."""
+    return name if name.isidentifier() and name not in RESERVED else "step"
+
+
+def value_name(call: Call, operands: Sequence[str]) -> str:
+    """Return what the result of a call holds, in a word; ``operands`` is how those of the call are called."""
+    name = getattr(call.function, "__name__", "value")
+    first, last = (operands[0], operands[-1]) if operands else ("", "")
+    if call.result.dtype == bool:
+        return "mask"
+    if name == "subtract" and last.startswith(("maximum", "mean")):
+        return "shifted" if last.startswith("maximum") else "centred"
+    if name == "exp" and first.startswith("log_"):
+        return re.sub(r"_\d+$", "", first)[4:]
+    if name == "log" and first.isidentifier() and len(first) < 12:
+        return f"log_{first}"
+    if name in ("multiply", "divide") and any(is_number(a) for a in call.inputs):
+        return "scaled"
+    return _HOLDS.get(name, name)
+
+
+def view_name(call: Call, base: str) -> str:
+    """Return the name of a view of what is called ``base``."""
+    return f"{base}_{_VIEWS.get(getattr(call.function, '__name__', ''), 'view')}"
+
+
+def number_name(a: float) -> str:
+    """Return the name of a constant number."""
+    size, inverse = abs(a), 1 / a if a and np.isfinite(a) else 0.0
+    part = f"one_{int(abs(inverse))}th" if abs(inverse) > 2 and inverse == int(inverse) else f"n{size!r}"
+    return "minus_" * (a < 0) + _NUMBERS.get(size, part)
+
+
+def fraction_text(a: Any) -> str:
+    """Return a number of a float array as text that says how it came to be: 1 / 64 rather than .015625."""
+    bottom = round(1 / float(a)) if a and np.isfinite(a) else 0
+    exact = abs(bottom) > 1 and a.dtype.type(1 / bottom) == a
+    return f"{'-' * bool(a < 0)}1 / {abs(bottom)}" if exact else repr(a.item())
+
+
+def is_number(a: Any) -> bool:
+    """Return whether an operand is a number: a live one, or a constant."""
+    return a.kind == "number" if isinstance(a, Slot) else isinstance(a, (int, float)) and not isinstance(a, bool)
+
+
+def path_in_numpy(function: Any) -> str:
+    """Return by what path a program reaches a function of NumPy, or nothing."""
+    name = getattr(function, "__name__", "")
+    modules = (("np", np), ("np.linalg", np.linalg))
+    return next((f"{path}.{name}" for path, module in modules if getattr(module, name, None) is function), "")
+
+
+def literal(a: Any) -> str:
+    """Return a constant as text, by the repr of its plain type, whatever a subclass makes of it; nothing for others."""
+    if isinstance(a, np.generic) and not isinstance(a, (float, complex, str, bytes)):
+        return f"np.{a.dtype.name}({literal(a.item())})" if a.dtype.kind in "biufc" else ""
+    if isinstance(a, float) and not np.isfinite(a):
+        return "np.nan" if a != a else "np.inf" if a > 0 else "-np.inf"
+    plain = next((kind for kind in (bool, int, float, complex, str, bytes) if isinstance(a, kind)), None)
+    if plain is not None:
+        return plain.__repr__(a)
+    if isinstance(a, np.dtype):
+        return dtype_text(a)
+    if isinstance(a, type):
+        name, is_numpy = a.__name__, issubclass(a, np.generic)
+        return f"np.{name}" if is_numpy else name if getattr(builtins, name, None) is a else ""
+    return {None: "None", Ellipsis: "..."}.get(a, "") if a is None or a is Ellipsis else ""
+
+
+@functools.cache
+def dtype_text(dtype: np.dtype[Any]) -> str:
+    """Return a dtype as a program writes it."""
+    named = "bool" if dtype.kind == "b" else f"np.{dtype.name}"
+    return named if dtype.isnative and dtype.kind in "biufc" else f"np.dtype({dtype.str!r})"
