@@ -1260,8 +1260,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "what is put back keeps old entries",
-            'return [f"{out}.fill(0)", f"{_express_getitem(out, *items)} = {x}"]',
-            'return [f"{_express_getitem(out, *items)} = {x}"]',
+            '[f"{out}.fill(0)"] * (not covered) + [f"{_express_getitem(out, *items)} = {x}"]',
+            '[f"{_express_getitem(out, *items)} = {x}"]',
         ),
         Fault("an exported generator begins anew", "\\n{name}.bit_generator.state = {_plain(state)!r}", ""),
         Fault(

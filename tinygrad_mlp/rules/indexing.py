@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -164,7 +165,8 @@ def _express_getitem(x: Any, *items: Any) -> str:
 
 def _emit_put(out: Any, x: Any, *items: Any, shape: Any) -> list[str]:
     if all(_picks_once(i.value) for i in items):
-        return [f"{out}.fill(0)", f"{_express_getitem(out, *items)} = {x}"]
+        covered = math.prod(x.shape) == math.prod(out.shape)
+        return [f"{out}.fill(0)"] * (not covered) + [f"{_express_getitem(out, *items)} = {x}"]
     return [f"{out}.fill(0)", f"np.add.at({out}, ({', '.join(items)},), {x})"]
 
 
