@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import OptionError, ShapeError, nearest
-from .shapes import kept_shape, reduced_axes
+from .shapes import _with_shape, kept_shape, reduced_axes
 from .table import T, annotate, composite, primitive, vjp
 
 Shape = tuple[int, ...]
@@ -73,8 +73,7 @@ def _flat(x: Any, axis: int | None) -> tuple[Any, int]:
 def _take(x: Any, indices: Any, axis: int | None = None, mode: str = "raise") -> Any:
     x, axis = _flat(x, axis)
     n = x.shape[axis]
-    truths = (indices if hasattr(indices, "dtype") else np.asarray(indices)).dtype == bool
-    indices = np.multiply(indices, 1) if truths else indices  # of which those that are true would be taken
+    indices = np.multiply(indices, 1) if _with_shape(indices).dtype == bool else indices  # they are no mask here
     if mode not in ("raise", "clip", "wrap"):
         raise OptionError(f"unknown mode {mode!r}; {nearest(mode, ('raise', 'clip', 'wrap'))}")
     indices = np.clip(indices, 0, n - 1) if mode == "clip" else np.mod(indices, n) if mode == "wrap" else indices
