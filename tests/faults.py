@@ -662,8 +662,8 @@ FAULTS: dict[str, list[Fault]] = {
     "anomaly": [
         Fault(
             "infinities inside of a rule are found",
-            "if not bad or self.node is not None:  # inside",
-            "if not bad:  # inside",
+            "if self.node is None and (bad := not_finite(result._data)):",
+            "if (bad := not_finite(result._data)):",
         ),
         Fault(
             "nobody looks after the walk back",
@@ -1246,7 +1246,12 @@ FAULTS: dict[str, list[Fault]] = {
             "if not is_default(call.function, k, v)}",
             "if not is_default(call.function, k, v) and v}",
         ),
-        Fault("a tuple of one is none", '("," if isinstance(a, tuple) and len(a) == 1 else "")', '""'),
+        Fault(
+            "a tuple of one is none",
+            '("," if isinstance(a, tuple) and len(a) == 1 else "")',
+            '""',
+            "NumPy takes a number for a tuple of one, wherever a program writes one",
+        ),
         Fault("a name of Python is a name", "*keyword.kwlist}", "}"),
         Fault(
             "a limit that is live is frozen",
@@ -1255,8 +1260,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "what is put back keeps old entries",
-            'return [f"{out}.fill(0)", f"{_express_getitem(out, *items)} = {x}"]',
-            'return [f"{_express_getitem(out, *items)} = {x}"]',
+            '[f"{out}.fill(0)"] * (not covered) + [f"{_express_getitem(out, *items)} = {x}"]',
+            '[f"{_express_getitem(out, *items)} = {x}"]',
         ),
         Fault("an exported generator begins anew", "\\n{name}.bit_generator.state = {_plain(state)!r}", ""),
         Fault(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
+import linecache
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -11,8 +14,8 @@ import pytest
 from draws import Call, calls_of, name_of
 from samples import SAMPLES
 
-from tinygrad_mlp import RecordingError, Tensor, jit
-from tinygrad_mlp.rules.table import RULES
+from tinygrad_mlp import RecordingError, Tensor, jit, optim
+from tinygrad_mlp.rules.table import RULES, constant
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 Function = Callable[..., Any]
@@ -111,3 +114,102 @@ def test_ufuncs_with_constants(ufunc: Any) -> None:
                 assert_same(function, (x,), (x,), (x,), (x[::-1].copy(),))
                 compiled += 1
     assert compiled
+
+
+X = np.array([[0.3, 2.0, 1.0], [5.0, 4.0, 0.0]], np.float32)
+CALLS: dict[str, Function] = {
+    "argsort of all": lambda x: np.argsort(x, axis=None),
+    "argpartition of all": lambda x: np.argpartition(x, kth=np.array([1]), axis=None),
+    "concatenate of all": lambda x: np.concatenate([x, x], axis=None),
+    "floor in another dtype": lambda x: np.floor(x, dtype=np.float64),
+    "isclose by a scalar of NumPy": lambda x: np.isclose(x, 2.0, rtol=np.float32(0.1)),
+    "round by an integer of NumPy": lambda x: np.round(x, decimals=np.int64(1)),
+    "transpose by an array": lambda x: np.transpose(x, axes=np.array([1, 0])),
+    "cumsum of all": lambda x: np.cumsum(x, axis=None),
+    "sum backwards": lambda x: np.repeat(x, 500)[::-1].sum(),
+    "sum backwards along an axis": lambda x: np.tile(x, (50, 40))[:, ::-1].sum(axis=0),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_keywords_and_layouts(call: str) -> None:
+    assert_same(CALLS[call], (X,), (X * 3,), (X - 1,), (-X,))
+
+
+def test_arrays_in_keywords_are_live_and_told_apart() -> None:
+    left = np.arange(2000.0) / 400
+    right = left.copy()
+    right[1000] = right[1001]
+
+    def difference(x: Any) -> Any:
+        return np.digitize(x, bins=right) - np.digitize(x, bins=left)
+
+    step = assert_same(difference, *[(np.array([2.5, 2.501, 2.4999]),)] * 4)
+    assert step(np.array([2.5, 2.501, 2.4999])).tolist() == [-1, -1, 0]
+    right += 1
+    assert step(np.array([2.5, 2.501, 2.4999])).tolist() == [-400, -400, -400]
+
+
+def test_a_ufunc_from_elsewhere_is_called_by_the_object() -> None:
+    special = pytest.importorskip("scipy.special")
+    constant(special.erf)
+    try:
+        step = assert_same(lambda x: special.erf(x) * 2, (X,), (X,), (X,), (X - 1,))
+        assert "erf(x, out=" in step.source and "np.erf" not in step.source
+    finally:
+        del RULES[special.erf]
+
+
+def sums(count: int) -> Any:
+    params = [Tensor(np.ones(2), requires_grad=True, name=f"p{i}") for i in range(count)]
+    opt = optim.Adam(params)
+
+    def step(x: Any) -> Any:
+        loss = sum((p * x).sum() for p in params)
+        opt.zero_grad()
+        loss.backward()
+        opt.step()
+        return loss
+
+    return jit(step)
+
+
+def calls_while(function: Function) -> int:
+    """Return how many functions are called while one runs."""
+    count = 0
+
+    def see(frame: Any, event: str, _: Any) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(see)
+    try:
+        function()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def test_compiling_is_linear_in_the_number_of_parameters() -> None:
+    counts = []
+    for parameters in (20, 40, 160):
+        step = sums(parameters)
+        step(np.ones(2))
+        step(np.ones(2))
+        counts.append(calls_while(lambda: step(np.ones(2))))
+    once, twice, eightfold = counts
+    assert eightfold - twice < 6 * (twice - once) * 1.1
+
+
+def test_the_text_of_a_program_goes_with_it() -> None:
+    def texts() -> int:
+        gc.collect()
+        return sum(key.startswith("<jit") for key in linecache.cache)
+
+    before = texts()
+    step = sums(2)
+    for _ in range(3):
+        step(np.ones(2))
+    assert texts() > before
+    del step
+    assert texts() == before

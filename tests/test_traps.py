@@ -157,6 +157,7 @@ BEYOND: list[Row] = [
     ("power_1", lambda x: x**1, [[inf, nan]], [inf, nan], [[1, 1]]),
     ("power_ones", lambda x: x ** np.ones(2), [[inf, nan]], [inf, nan], [[1, 1]]),
     ("power_of_tensors", np.power, [[1, 0, inf, inf], [0, 0, 0, -1]], [1, 1, 1, 0], [[0, 0, 0, 0], [0, 0, inf, 0]]),
+    ("power_0_of_denormals", np.power, [[5e-324, 1e-310], [0, 0]], [1, 1], [[0, 0], np.log([5e-324, 1e-310])]),
     ("float_power_of_tensors", np.float_power, [[1, 0, 0], [0, 0, 2]], [1, 1, 0], [[0, 0, 0], [0, 0, 0]]),
     ("clip_of_crossed_bounds", np.clip, [[0, 1.5, 3], [2, 2, 2], [1, 1, 1]], 3, [[0, 0, 0], [0, 0, 0], [1, 1, 1]]),
     ("clip_of_crossed_numbers", lambda x: np.clip(x, 2, 1), [[0, 1.5, 3]], 3, [[0, 0, 0]]),

@@ -68,6 +68,8 @@ samples(
         f(x(2, 3), 1, 0),
         f(x(4), [7, -3, 0], mode="wrap"),
         f(x(2, 4), [7, -3, 0], axis=-1, mode="clip"),
+        f(x(3), [True, False, True]),
+        f(x(3, 2), [], axis=0),
     ],
 )
 raises(ValueError, "unknown mode 'warp'; did you mean 'wrap'", np.take, calls=lambda f, x: [f(x(3), 5, mode="warp")])

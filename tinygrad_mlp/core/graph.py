@@ -71,6 +71,8 @@ class _Gradients:
         else:
             self.sums[t] = fit(before + g, t._data)
             self.own.add(t)
+            if self.lifted:
+                mode.tracer.gradient_of(t, self.sums[t])
 
     def complete(self, t: Tensor) -> Any:
         """Take out the gradient of ``t``, as its hooks leave it; None if nothing has reached it."""

@@ -59,6 +59,8 @@ def value_name(call: Call, operands: Sequence[str]) -> str:
         return re.sub(r"_\d+$", "", first)[4:]
     if name == "log" and first.isidentifier() and len(first) < 12:
         return f"log_{first}"
+    if name == "divide" and first.startswith("total") and is_number(call.inputs[1]):
+        return "mean"
     if name in ("multiply", "divide") and any(is_number(a) for a in call.inputs):
         return "scaled"
     return _HOLDS.get(name, name)
@@ -88,6 +90,7 @@ def is_number(a: Any) -> bool:
     return a.kind == "number" if isinstance(a, Slot) else isinstance(a, (int, float)) and not isinstance(a, bool)
 
 
+@functools.lru_cache(1024)
 def path_in_numpy(function: Any) -> str:
     """Return by what path a program reaches a function of NumPy, or nothing."""
     name = getattr(function, "__name__", "")

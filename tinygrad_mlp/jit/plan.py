@@ -215,6 +215,7 @@ class _Assigned:
         self.plan, self.last = plan, last
         self.barred = kept | set(plan.outputs)
         self.made = {call.output: i for i, call in enumerate(plan.calls) if call.output is not None}
+        self.memories: dict[Slot, int] = {}
         self.reads: dict[int, list[int]] = defaultdict(list)
         for i, call in enumerate(plan.calls):
             for a in call.slots:
@@ -233,14 +234,14 @@ class _Assigned:
     def _memory(self, slot: Slot) -> int:
         """Return which memory a slot is in: that of an array from outside, or its own."""
         base = base_of(self.plan, slot)
-        place = self.plan.place.get(base)
-        base = place if isinstance(place, Slot) else base
-        return id(base if base.array is None else memory_of(base.array))
+        if base not in self.memories:
+            self.memories[base] = id(base if base.array is None else memory_of(base.array))
+        return self.memories[base]
 
     def _put(self, value: Slot, target: Slot) -> None:
         """Place a value in its target's memory, which the calls that read it then read."""
         readers = self.reads.get(self._memory(value), ())
-        self.plan.place[value] = target
+        self.plan.place[value], self.memories[value] = target, self._memory(target)
         for i in readers:
             insort(self.reads[self._memory(target)], i)
 

@@ -103,10 +103,10 @@ def _above(g: Any, x: Any, y: Any, also: Any = False) -> Any:
 
 
 def _power_slope(x: Any, y: Any) -> Any:
-    """Return ``y * x**(y - 1)``, which is 0 where y is 0, for every x; its derivative by y is ``1 / x`` there."""
+    """Return ``y * x**(y - 1)``, which is 0 where y is 0; its derivative by y is ``1 / x`` there, if that is finite."""
     if isinstance(y, (int, float)):
         return y * np.power(x, y - (y != 0))
-    known = np.logical_or(y != 0, np.abs(x) > 0)
+    known = np.logical_or(y != 0, np.abs(x) > np.finfo(x.dtype).tiny)
     return y * select(known, np.power(np.where(known, x, 1.0), y - 1.0))
 
 

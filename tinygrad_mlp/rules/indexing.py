@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,7 @@ def _flat(x: Any, axis: int | None) -> tuple[Any, int]:
 def _take(x: Any, indices: Any, axis: int | None = None, mode: str = "raise") -> Any:
     x, axis = _flat(x, axis)
     n = x.shape[axis]
-    indices = np.multiply(indices, 1)  # also of truth values, which are no mask here
+    indices = np.multiply(indices, 1) if np.size(indices) else indices  # truth values are no mask here
     if mode not in ("raise", "clip", "wrap"):
         raise OptionError(f"unknown mode {mode!r}; {nearest(mode, ('raise', 'clip', 'wrap'))}")
     indices = np.clip(indices, 0, n - 1) if mode == "clip" else np.mod(indices, n) if mode == "wrap" else indices
@@ -164,7 +165,8 @@ def _express_getitem(x: Any, *items: Any) -> str:
 
 def _emit_put(out: Any, x: Any, *items: Any, shape: Any) -> list[str]:
     if all(_picks_once(i.value) for i in items):
-        return [f"{out}.fill(0)", f"{_express_getitem(out, *items)} = {x}"]
+        covered = math.prod(x.shape) == math.prod(out.shape)
+        return [f"{out}.fill(0)"] * (not covered) + [f"{_express_getitem(out, *items)} = {x}"]
     return [f"{out}.fill(0)", f"np.add.at({out}, ({', '.join(items)},), {x})"]
 
 
