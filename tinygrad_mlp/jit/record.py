@@ -17,6 +17,7 @@ from ..core.tensor import Tensor, assign, wrap
 from ..core.tracer import Stateful, Tracer, mode, out_of_place
 from ..errors import RecordingError, user_line
 from ..rules.table import Rule
+from .reads import Read, Reads
 
 Array = np.ndarray[Any, Any]
 
@@ -88,16 +89,63 @@ class Live(float):
 
     slot: Slot
 
-    def _refuse(self, *_: Any) -> Any:
-        raise RecordingError("a live number takes part in array ops only; compute it in Optimizer.scalars")
 
-    __add__ = __radd__ = __sub__ = __rsub__ = __truediv__ = __rtruediv__ = __neg__ = __abs__ = _refuse
-    __pow__ = __rpow__ = __mod__ = __rmod__ = __floordiv__ = __rfloordiv__ = _refuse
+class Given:
+    """A Python float among the arguments. It is live where it meets Tensors; where its value is used, it is frozen.
 
-    def __mul__(self, other: Any) -> Any:
-        return NotImplemented if isinstance(other, Tensor) else self._refuse()
+    It passes for a float but is none, so that no C function takes its value unseen.
+    """
 
-    __rmul__ = __mul__
+    __class__ = property(lambda self: float)  # type: ignore[assignment]
+    __hash__: Any
+
+    def __init__(self, recorder: Recorder, name: str, floats: dict[str, float], slot: Slot) -> None:
+        self._recorder, self._name, self._floats, self.slot = recorder, name, floats, slot
+
+    @property
+    def number(self) -> float:
+        """Its value, which a Tensor op takes and the program reads anew."""
+        return self._floats[self._name]
+
+    def __float__(self) -> float:
+        self._recorder.reads.note(self._floats, "global", self._name, self._name, False, True)
+        return self.number
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **keywords: Any) -> Any:
+        if any(isinstance(a, Tensor) for a in inputs):
+            return NotImplemented
+        return getattr(ufunc, method)(*[float(a) if type(a) is Given else a for a in inputs], **keywords)
+
+    def __getattr__(self, name: str) -> Any:
+        getattr(float, name)
+        return getattr(float(self), name)
+
+
+def _of_float(name: str) -> Callable[..., Any]:
+    def method(self: Any, *others: Any) -> Any:
+        if any(isinstance(other, (Tensor, np.ndarray)) for other in others):
+            return NotImplemented
+        return getattr(float(self), name)(*[float(a) if type(a) is Given else a for a in others])
+
+    return method
+
+
+def _of_live(name: str) -> Callable[..., Any]:
+    def method(self: Any, *others: Any) -> Any:
+        if any(isinstance(other, Tensor) for other in others):
+            return NotImplemented
+        mode.tracer.fail("a live number takes part in array ops only; compute it in Optimizer.scalars")  # type: ignore
+        return getattr(float, name)(self, *others)
+
+    return method
+
+
+_ARITHMETIC = "add radd sub rsub mul rmul truediv rtruediv pow rpow mod rmod floordiv rfloordiv neg abs".split()
+_TESTS = "eq ne lt le gt ge bool hash int round trunc floor ceil divmod rdivmod pos repr str format".split()
+for _name in _ARITHMETIC:
+    setattr(Live, f"__{_name}__", _of_live(f"__{_name}__"))
+for _name in _ARITHMETIC + _TESTS:
+    setattr(Given, f"__{_name}__", _of_float(f"__{_name}__"))
 
 
 @dataclass(eq=False)
@@ -107,18 +155,19 @@ class Record:
     calls: list[Call] = field(default_factory=list)
     inputs: list[Slot] = field(default_factory=list)
     numbers: list[tuple[Callable[[], Mapping[str, float]], dict[str, Slot], int]] = field(default_factory=list)
-    guards: list[tuple[Any, str, Any]] = field(default_factory=list)
-    conditions: list[tuple[Callable[[], Any], Any]] = field(default_factory=list)
     changed: dict[Any, None] = field(default_factory=dict)
     modes: dict[Any, bool] = field(default_factory=dict)
-    optimizers: list[Any] = field(default_factory=list)
 
 
 class Recorder(Tracer):
-    """The tracer that writes a `Record`, and the undo list for a step that cannot be recorded."""
+    """The tracer that writes a `Record`, and the undo list for a step that cannot be recorded.
 
-    def __init__(self) -> None:
-        self.record = Record()
+    It raises where the step does what a program could not do; one that is not ``strict`` remembers it and goes on.
+    """
+
+    def __init__(self, strict: bool = True) -> None:
+        self.record, self.reads, self.strict = Record(), Reads(), strict
+        self.refused: RecordingError | None = None
         self.slots: dict[int, Slot] = {}
         self.constants: dict[int, Slot] = {}
         self.found_grads: dict[Any, Any] = {}
@@ -128,7 +177,6 @@ class Recorder(Tracer):
         self._section = "forward"
         self.opened: Any = None
         self.seen_generators: set[Any] = set()
-        self.seen_guards: set[Any] = set()
         self.written: set[Any] = set()
         self.alive: list[Any] = []
 
@@ -163,12 +211,19 @@ class Recorder(Tracer):
         """Put back everything that the step has changed."""
         for restore in reversed(self.undo):
             restore()
+        self.reads.restore(self.is_replayed)
 
     def input(self, array: Array, name: str) -> Any:
         """Return the Tensor that stands for an argument."""
         t = wrap(array.view())  # a new object, so that the same array in a Tensor from outside is told apart
         self.record.inputs.append(self._know(t, Slot(array, "input", name)))
         return t
+
+    def given(self, name: str, floats: dict[str, float]) -> Any:
+        """Return what stands for a float among the arguments, which is read from ``floats``."""
+        slot = Slot(np.asarray(floats[name]), "number", name, len(self.record.numbers))
+        self.record.numbers.append((lambda: {name: floats[name]}, {name: slot}, 0))
+        return Given(self, name, floats, slot)
 
     def _know(self, t: Any, slot: Slot) -> Slot:
         """Note the slot of all Tensors over the array that this Tensor is over."""
@@ -185,7 +240,7 @@ class Recorder(Tracer):
             self.refuse(f"the shape of what {rule.name} gives", "use np.where(mask, x, 0)")
         if rule.inline:
             return self._open(rule, inputs, keywords)
-        return super().compute(rule, [float(a) if isinstance(a, Live) else a for a in arrays], inputs, keywords)
+        return super().compute(rule, [_plain(a) for a in arrays], inputs, {k: _plain(v) for k, v in keywords.items()})
 
     def _is_drawn(self, a: Any) -> bool:
         """Return whether an argument may have other values at the next call."""
@@ -212,6 +267,7 @@ class Recorder(Tracer):
             self.opened = None
             return
         operands = [self._operand(a) for a in inputs]
+        keywords = {k: float(v) if type(v) is Given else v for k, v in keywords.items()}
         slots = [a for a in operands if isinstance(a, Slot)]
         if slots and all(a.kind == "frozen" for a in slots):
             self.constant(result)
@@ -234,7 +290,7 @@ class Recorder(Tracer):
     def _operand(self, a: Any) -> Any:
         if isinstance(a, Tensor):
             return self.slot(a)
-        if isinstance(a, Live):
+        if type(a) in (Live, Given):
             return a.slot
         if isinstance(a, np.ndarray):
             return self._constant(a)
@@ -248,20 +304,13 @@ class Recorder(Tracer):
         known = self.slots.get(id(t._data))
         if known is not None and known.kind != "state":
             return known
-        self.guard(t, "._data", t._data)
-        self.guard(t, "._requires_grad", t._requires_grad)
-        self.guard(t, "._hooks", t._hooks)
+        for part in ("_data", "_requires_grad", "_hooks"):
+            self.reads.hold(t, part, f"{part.replace('_', ' ').strip()} of {t.name or 'a Tensor'}")
         return known or self._know(t, Slot(t._data, "state", t.name or "", t._data))
 
     def constant(self, t: Any) -> None:
         """Note that a Tensor made inside of the step never changes."""
         self._know(t, Slot(t._data, "frozen"))
-
-    def guard(self, owner: Any, attribute: str, value: Any) -> None:
-        """Make the record valid only while an attribute is what it is now."""
-        if (id(owner), attribute) not in self.seen_guards:
-            self.seen_guards.add((id(owner), attribute))
-            self.record.guards.append((owner, attribute, value))
 
     def assign(self, target: Any, value: Any, write: Callable[[], None]) -> None:
         """Write down an assignment, and what the data was; from here on the target has another slot in its memory."""
@@ -288,9 +337,7 @@ class Recorder(Tracer):
         if t in self.found_grads or self._is_made_by_the_step(t):
             return
         found = self._remember_grad(t)
-        self.guard(t, "grad_is_none", found is None)
-        if found is not None:
-            self.condition(partial(_layout_of_grad, t))
+        self.reads.note(t, "grad", "", f"the gradient of {t.name or 'a Tensor'}", False, True)
         if found is not None and id(found._data) not in self.slots:
             self._know(found, Slot(found._data, "grad", f"found_grad_{t.name or ''}", t))
 
@@ -345,9 +392,8 @@ class Recorder(Tracer):
     def updates(self, optimizer: Any) -> None:
         """Write down an update; the optimiser's state is put back on failure, and decides what the step does."""
         self.section = "update"
-        if optimizer not in self.record.optimizers:
-            self.record.optimizers.append(optimizer)
-            self.condition(optimizer.signature)
+        if (id(optimizer), "signature", "") not in self.reads.found:
+            self.reads.note(optimizer, "signature", "", f"the options or the state of {type(optimizer).__name__}", False, True)
             state, version = {p: dict(s) for p, s in optimizer.state.items()}, optimizer._shape_of_state
             self.undo.append(lambda: vars(optimizer).update(state=state, _shape_of_state=version))
         super().updates(optimizer)
@@ -355,26 +401,10 @@ class Recorder(Tracer):
 
     def sets_mode(self, module: Any, training: bool) -> None:
         """Note that the step switches a module to training or evaluation; the program leaves it as the step does."""
-        self.module(module)
+        self.reads.note(module, ".", "training", f"training of {type(module).__name__}", False, True)
         before = module.training
         self.undo.append(lambda: setattr(module, "training", before))
         self.record.modes[module] = training
-
-    def calls(self, module: Any, inputs: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
-        """Call a module, whose attributes the record depends on from here on."""
-        self.module(module)
-        return super().calls(module, inputs, keywords)
-
-    def module(self, module: Any) -> None:
-        """Note that a module's mode, its parts and its numbers may decide what the step does."""
-        self.guard(module, ".training", module.training)
-        for name, value in vars(module).items():
-            if value is None or isinstance(value, (float, Tensor, Stateful, np.random.Generator)):
-                self.guard(vars(module), f".get({name!r})", value)
-
-    def condition(self, read: Callable[[], Any]) -> None:
-        """Make the record valid only while ``read()`` returns what it returns now."""
-        self.record.conditions.append((read, read()))
 
     def reads_value(self, what: str) -> None:
         """Raise because a value was asked for that a recorded program would freeze."""
@@ -382,9 +412,22 @@ class Recorder(Tracer):
 
     def refuse(self, what: str, instead: str = "return the Tensor and read it outside of the jitted function") -> None:
         """Raise because a value was asked for that a recorded program would freeze."""
-        raise RecordingError(
+        self.fail(
             f"{what} at {user_line()} needs a value while the step is being recorded, which would be frozen; {instead}"
         )
+
+    def fail(self, message: str) -> None:
+        """Remember that the step cannot be a program, and raise if strict: the step may swallow that."""
+        self.refused = self.refused or RecordingError(message)
+        if self.strict:
+            raise self.refused
+
+    def is_replayed(self, read: Read) -> bool:
+        """Return whether the program changes something as the step does."""
+        switched = read.name == "training" and read.owner in self.record.modes
+        if read.kind == "array":
+            return any(memory_of(read.owner) is memory_of(t._data) for t in self.record.changed)
+        return switched or read.kind in ("grad", "signature") or (read.kind == "draws" and read.owner in self.seen_generators)
 
 
 def difference(first: Record, second: Record) -> Call | None:
@@ -406,7 +449,7 @@ def _is_same(a: Any, b: Any) -> bool:
 
 
 def _plain(a: Any) -> Any:
-    return a._data if isinstance(a, Tensor) else float(a) if isinstance(a, Live) else a
+    return a._data if isinstance(a, Tensor) else a.number if type(a) is Given else float(a) if type(a) is Live else a
 
 
 def memory_of(array: Array) -> Array:
@@ -414,11 +457,6 @@ def memory_of(array: Array) -> Array:
     while isinstance(array.base, np.ndarray):
         array = array.base
     return array
-
-
-def _layout_of_grad(t: Any) -> Any:
-    data = t._grad._data
-    return data.shape, data.strides, data.dtype
 
 
 def set_grad(t: Any, value: Any) -> None:

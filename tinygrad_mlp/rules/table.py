@@ -243,10 +243,10 @@ def constant_operand(a: Any, own: bool = False) -> Any:
     """
     if isinstance(a, (list, tuple)):
         return a if own else as_numbers(a).copy()
-    if isinstance(a, (int, str, slice)) or a is None or a is Ellipsis:
-        return a
     if isinstance(a, np.generic) or (isinstance(a, np.ndarray) and a.ndim == 0):
         return a.item()
+    if isinstance(a, (int, float, str, slice)) or a is None or a is Ellipsis:
+        return a
     if not isinstance(a, np.ndarray) and hasattr(a, "__array__"):
         return constant_operand(np.asarray(a))
     return a

@@ -1,0 +1,473 @@
+"""The world changes between two calls: whatever a compiled step has read, its result is that of the eager step."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import functools
+import itertools
+import operator
+import types
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_mlp as tg
+from tinygrad_mlp import RecordingError, Tensor, jit, nn, optim
+from tinygrad_mlp import functional as F
+
+X = np.random.default_rng(0).normal(size=(4, 3))
+Y = np.array([0, 1, 2, 0])
+Step = Callable[..., Any]
+World = tuple[Step, Callable[[Any], None]]
+"""A step that multiplies its argument by something that is held somewhere, and what puts another value there."""
+
+
+def bits(result: Any) -> Any:
+    if isinstance(result, (tuple, list)):
+        return [bits(r) for r in result]
+    return (result.dtype, result.shape, result._data.tobytes()) if isinstance(result, Tensor) else result
+
+
+# where a value is held
+
+
+class Slotted:
+    __slots__ = ("v",)
+
+
+@dataclasses.dataclass(eq=False)
+class Config:
+    v: Any
+    deep: Any = None
+
+
+class Counting:
+    """An object of the user's that has items, properties and more."""
+
+    def __init__(self, v: Any) -> None:
+        self.v = v
+
+    @property
+    def value(self) -> Any:
+        return self.v
+
+    def get(self) -> Any:
+        return self.v
+
+    def me(self) -> Counting:
+        return self
+
+    def all(self) -> Any:
+        yield self
+
+    def __getitem__(self, i: int) -> Any:
+        return self.v
+
+    def __call__(self, x: Any) -> Any:
+        return x * self.v
+
+    def __enter__(self) -> Any:
+        return self.v
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    @classmethod
+    def make(cls, v: Any) -> Any:
+        return cls(v).v
+
+
+def attribute(v: Any) -> World:
+    o = Counting(v)
+    return lambda x: x * o.v, functools.partial(setattr, o, "v")
+
+
+def cell(v: Any) -> World:
+    def change(new: Any) -> None:
+        nonlocal v
+        v = new
+
+    return lambda x: x * v, change
+
+
+def cell_of_another_function(v: Any) -> World:
+    def change(new: Any) -> None:
+        nonlocal v
+        v = new
+
+    def inner(x: Any) -> Any:
+        return x * v
+
+    return lambda x: inner(x), change
+
+
+def cell_of_a_decorated_function(v: Any) -> World:
+    def change(new: Any) -> None:
+        nonlocal v
+        v = new
+
+    @tg.no_grad()
+    def inner(x: Any) -> Any:
+        return x * v
+
+    return lambda x: inner(x), change
+
+
+def cell_of_a_function_in_a_list(v: Any) -> World:
+    def change(new: Any) -> None:
+        nonlocal v
+        v = new
+
+    functions = [lambda x: x * v]
+
+    def step(x: Any) -> Any:
+        for f in functions:
+            x = f(x)
+        return x
+
+    return step, change
+
+
+def global_name(v: Any) -> World:
+    names: dict[str, Any] = {"v": v}
+    exec("def step(x):\n    return x * v\n", names)
+    return names["step"], functools.partial(operator.setitem, names, "v")
+
+
+def global_in_a_comprehension(v: Any) -> World:
+    names: dict[str, Any] = {"v": v}
+    exec("def step(x):\n    return [x * v for _ in range(2)][-1]\n", names)
+    return names["step"], functools.partial(operator.setitem, names, "v")
+
+
+def global_in_a_lambda(v: Any) -> World:
+    names: dict[str, Any] = {"v": v}
+    exec("def step(x):\n    return list(map(lambda t: t * v, [x]))[0]\n", names)
+    return names["step"], functools.partial(operator.setitem, names, "v")
+
+
+def global_in_a_generator(v: Any) -> World:
+    names: dict[str, Any] = {"v": v}
+    exec("def step(x):\n    return next(t * v for t in [x])\n", names)
+    return names["step"], functools.partial(operator.setitem, names, "v")
+
+
+def attribute_of_a_module_of_python(v: Any) -> World:
+    module = types.ModuleType("settings")
+    vars(module)["v"] = v
+    return lambda x: x * module.v, functools.partial(setattr, module, "v")
+
+
+def attribute_of_a_class(v: Any) -> World:
+    kind = type("Settings", (), {"v": v})
+    return lambda x: x * kind.v, functools.partial(setattr, kind, "v")
+
+
+def attribute_of_a_class_by_its_object(v: Any) -> World:
+    kind = type("Settings", (), {"v": v})
+    o = kind()
+    return lambda x: x * o.v, functools.partial(setattr, kind, "v")
+
+
+def attribute_that_hides_that_of_the_class(v: Any) -> World:
+    o = type("Settings", (), {"v": v})()
+    return lambda x: x * o.v, functools.partial(setattr, o, "v")
+
+
+def slot(v: Any) -> World:
+    o = Slotted()
+    o.v = v
+    return lambda x: x * o.v, functools.partial(setattr, o, "v")
+
+
+def field_of_a_dataclass(v: Any) -> World:
+    o = Config(v)
+    return lambda x: x * o.v, functools.partial(setattr, o, "v")
+
+
+def deep_inside(v: Any) -> World:
+    o = Config(v)
+    outer = functools.reduce(lambda inner, _: Config(None, inner), range(6), o)
+    return lambda x: x * outer.deep.deep.deep.deep.deep.deep.v, functools.partial(setattr, o, "v")
+
+
+def part_that_is_replaced(v: Any) -> World:
+    outer = Config(None, Config(v))
+
+    def change(new: Any) -> None:
+        outer.deep = Config(new)
+
+    return lambda x: x * outer.deep.v, change
+
+
+def namespace(v: Any) -> World:
+    o = types.SimpleNamespace(v=v)
+    return lambda x: x * o.v, functools.partial(setattr, o, "v")
+
+
+def item_of_a_list(v: Any) -> World:
+    items = [0, v]
+    return lambda x: x * items[1], functools.partial(operator.setitem, items, 1)
+
+
+def item_by_a_variable(v: Any) -> World:
+    items, i = [0, v], 1
+    return lambda x: x * items[i], functools.partial(operator.setitem, items, 1)
+
+
+def value_of_a_dict(v: Any) -> World:
+    items = {"v": v}
+    return lambda x: x * items["v"], functools.partial(operator.setitem, items, "v")
+
+
+def value_of_a_dict_by_get(v: Any) -> World:
+    items = {"v": v}
+    return lambda x: x * items.get("v", 1), functools.partial(operator.setitem, items, "v")
+
+
+def nested_containers(v: Any) -> World:
+    items: Any = [0, (1, {"a": [v]})]
+    return lambda x: x * items[1][1]["a"][0], functools.partial(operator.setitem, items[1][1]["a"], 0)
+
+
+def deque(v: Any) -> World:
+    items = collections.deque([0, v])
+    return lambda x: x * items[-1], functools.partial(operator.setitem, items, 1)
+
+
+def default_argument(v: Any) -> World:
+    def scaled(x: Any, v: Any = v) -> Any:
+        return x * v
+
+    def change(new: Any) -> None:
+        scaled.__defaults__ = (new,)
+
+    return lambda x: scaled(x), change
+
+
+def default_of_a_keyword(v: Any) -> World:
+    def scaled(x: Any, *, v: Any = v) -> Any:
+        return x * v
+
+    def change(new: Any) -> None:
+        scaled.__kwdefaults__["v"] = new
+
+    return lambda x: scaled(x), change
+
+
+def property_of_an_object(v: Any) -> World:
+    o = Counting(v)
+    return lambda x: x * o.value, functools.partial(setattr, o, "v")
+
+
+def what_a_method_gives(v: Any) -> World:
+    o = Counting(v)
+    return lambda x: x * o.get(), functools.partial(setattr, o, "v")
+
+
+def attribute_of_what_a_method_gives(v: Any) -> World:
+    o = Counting(v)
+    return lambda x: x * o.me().v, functools.partial(setattr, o, "v")
+
+
+def attribute_of_what_a_generator_gives(v: Any) -> World:
+    o = Counting(v)
+
+    def step(x: Any) -> Any:
+        for part in o.all():
+            x = x * part.v
+        return x
+
+    return step, functools.partial(setattr, o, "v")
+
+
+def item_of_an_object(v: Any) -> World:
+    o = Counting(v)
+    return lambda x: x * o[0], functools.partial(setattr, o, "v")
+
+
+def object_that_is_called(v: Any) -> World:
+    o = Counting(v)
+    return lambda x: o(x), functools.partial(setattr, o, "v")
+
+
+def context_manager(v: Any) -> World:
+    o = Counting(v)
+
+    def step(x: Any) -> Any:
+        with o as factor:
+            return x * factor
+
+    return step, functools.partial(setattr, o, "v")
+
+
+def objects_that_are_iterated_over(v: Any) -> World:
+    parts = [types.SimpleNamespace(v=1), Counting(v)]
+
+    def step(x: Any) -> Any:
+        for part in parts:
+            x = x * part.v
+        return x
+
+    return step, functools.partial(setattr, parts[1], "v")
+
+
+def objects_that_are_counted(v: Any) -> World:
+    parts = (Counting(1), Counting(v))
+
+    def step(x: Any) -> Any:
+        for i, part in enumerate(parts):
+            x = x * part.v + i
+        return x
+
+    return step, functools.partial(setattr, parts[1], "v")
+
+
+def objects_in_two_lists(v: Any) -> World:
+    parts, others = [Counting(v)], [Counting(2)]
+
+    def step(x: Any) -> Any:
+        for part, other in zip(parts, others, strict=True):
+            x = x * part.v * other.v
+        return x
+
+    return step, functools.partial(setattr, parts[0], "v")
+
+
+def objects_in_a_dict(v: Any) -> World:
+    parts = {"a": Counting(v)}
+
+    def step(x: Any) -> Any:
+        for _, part in parts.items():
+            x = x * part.v
+        return x
+
+    return step, functools.partial(setattr, parts["a"], "v")
+
+
+def objects_in_a_comprehension(v: Any) -> World:
+    parts = [Counting(v)]
+    return lambda x: sum([x * part.v for part in parts]), functools.partial(setattr, parts[0], "v")
+
+
+def object_under_another_name(v: Any) -> World:
+    o = Config(None, Config(v))
+
+    def step(x: Any) -> Any:
+        inner = o.deep
+        y = x * inner.v
+        return y
+
+    return step, functools.partial(setattr, o.deep, "v")
+
+
+def attribute_by_name(v: Any) -> World:
+    o = Counting(v)
+    return lambda x: x * getattr(o, "v"), functools.partial(setattr, o, "v")  # noqa: B009
+
+
+def attribute_by_a_name_that_is_made(v: Any) -> World:
+    o = Counting(v)
+    return lambda x: x * getattr(o, "".join(["v"])), functools.partial(setattr, o, "v")
+
+
+def attribute_by_vars(v: Any) -> World:
+    o = Counting(v)
+    return lambda x: x * vars(o)["v"], functools.partial(setattr, o, "v")
+
+
+def argument_of_a_partial(v: Any) -> World:
+    items = {"v": v}
+    return functools.partial(lambda n, x: x * n["v"], items), functools.partial(operator.setitem, items, "v")
+
+
+def keyword_of_a_partial(v: Any) -> World:
+    step = functools.partial(lambda x, v: x * v, v=v)
+    return step, functools.partial(operator.setitem, step.keywords, "v")
+
+
+def object_of_a_method(v: Any) -> World:
+    o = Counting(v)
+    return o.__call__, functools.partial(setattr, o, "v")
+
+
+def attribute_of_a_module(v: Any) -> World:
+    class Scale(nn.Module):
+        def __init__(self) -> None:
+            self.v = v
+
+        def forward(self, x: Any) -> Any:
+            return x * self.v
+
+    model = Scale()
+    return lambda x: model(x), functools.partial(setattr, model, "v")
+
+
+def module_inside_of_modules(v: Any) -> World:
+    class Scale(nn.Module):
+        def __init__(self) -> None:
+            self.v = v
+
+        def forward(self, x: Any) -> Any:
+            return x * self.v
+
+    model = nn.Sequential(nn.Tanh(), nn.Sequential(Scale()))
+    return lambda x: model(x), functools.partial(setattr, model[1][0], "v")
+
+
+PLACES = {f.__name__: f for f in (
+    attribute, cell, cell_of_another_function, cell_of_a_decorated_function, cell_of_a_function_in_a_list, global_name,
+    global_in_a_comprehension, global_in_a_lambda, global_in_a_generator, attribute_of_a_module_of_python,
+    attribute_of_a_class, attribute_of_a_class_by_its_object, attribute_that_hides_that_of_the_class, slot,
+    field_of_a_dataclass, deep_inside, part_that_is_replaced, namespace, item_of_a_list, item_by_a_variable,
+    value_of_a_dict, value_of_a_dict_by_get, nested_containers, deque, default_argument, default_of_a_keyword,
+    property_of_an_object, what_a_method_gives, attribute_of_what_a_method_gives, attribute_of_what_a_generator_gives,
+    item_of_an_object, object_that_is_called, context_manager, objects_that_are_iterated_over,
+    objects_that_are_counted, objects_in_two_lists, objects_in_a_dict, objects_in_a_comprehension,
+    object_under_another_name, attribute_by_name, attribute_by_a_name_that_is_made, attribute_by_vars,
+    argument_of_a_partial, keyword_of_a_partial, object_of_a_method, attribute_of_a_module, module_inside_of_modules,
+)}  # fmt: skip
+VALUES: dict[str, tuple[Any, Any]] = {
+    "int": (2, 3),
+    "float": (0.0, -0.0),
+    "bool": (True, False),
+    "kind of number": (1, 1.0),
+    "NumPy number": (np.float64(2), np.float32(2)),
+    "array": (np.arange(3.0), np.ones(3)),
+    "array without axes": (np.array(2.0), np.array(3.0)),
+    "Tensor": (Tensor(np.arange(3.0)), Tensor(np.ones(3))),
+}
+
+
+@pytest.mark.parametrize("value", VALUES)
+@pytest.mark.parametrize("place", PLACES)
+def test_a_value_that_another_one_replaces(place: str, value: str) -> None:
+    first, second = VALUES[value]
+    if isinstance(first, np.ndarray):
+        first, second = first.copy(), second.copy()
+    (function, change), (eager, other) = PLACES[place](first), PLACES[place](first)
+    step = jit(function)
+    for i in range(12):
+        assert bits(step(X)) == bits(eager(Tensor(X))), f"call {i}"
+        if i in (4, 5, 8):
+            change(second if i == 4 else first)
+            other(second if i == 4 else first)
+    assert step.eager is None and step.last.program is not None
+
+
+@pytest.mark.parametrize("value", ["array", "array without axes"])
+@pytest.mark.parametrize("place", PLACES)
+def test_an_array_that_changes_in_place(place: str, value: str) -> None:
+    array = VALUES[value][0].copy()
+    function, _ = PLACES[place](array)
+    step = jit(function)
+    for i in range(12):
+        if i in (4, 5, 8):
+            array += i
+        assert bits(step(X)) == bits(function(Tensor(X))), f"call {i}"
+    assert step.eager is None and step.last.program is not None

@@ -1,0 +1,450 @@
+"""What a step reads: the access paths of every function that it runs, and what stands at their ends.
+
+A program is valid while all that is as it was. Nothing else is a guard, and what the step itself has changed by the
+end of a recording is no program.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import operator
+import sys
+import types
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import numpy as np
+
+from ..core.tensor import Tensor
+from ..core.tracer import Stateful
+from .paths import ANY, VARS, Path, Scan, scan
+
+PACKAGE = __name__.partition(".")[0]
+SEEN = tuple(f"{PACKAGE}.nn.{name}" for name in ("layers", "losses", "module", "schedules"))
+"""The rooms of this package whose functions are looked into, as a user's are."""
+MISSING, OPAQUE = object(), object()
+CONTAINERS = (list, tuple, dict, set, frozenset, deque)
+SCALARS = (int, float, complex, str, bytes, type(None), np.generic)
+ATTRIBUTES = ("shape", "dtype", "ndim", "size", "nbytes", "requires_grad", "name")
+LAYOUT = ("shape", "dtype", "strides", "ndim", "size", "T")
+
+
+class Items:
+    """What a container held, containers inside of it included."""
+
+    __slots__ = ("container", "kind", "leaves", "nested")
+
+    def __init__(self, container: Any, deep: bool = True) -> None:
+        self.container, self.kind, leaves = container, type(container), _items(container)
+        self.nested = deep and any(isinstance(x, CONTAINERS) for x in leaves)
+        self.leaves = [Items(x) if self.nested and isinstance(x, CONTAINERS) else x for x in leaves]
+
+    def fits(self, container: Any) -> bool:
+        """Return whether a container holds the same."""
+        if type(container) is not self.kind or len(leaves := _items(container)) != len(self.leaves):
+            return False
+        return (not self.nested and all(map(operator.is_, leaves, self.leaves))) or all(map(same, leaves, self.leaves))
+
+
+    def where(self) -> str:
+        """Return the first place at which the container holds something else than it did, as an index."""
+        now = _items(self.container)
+        keys = [*now[: len(self.container)], *self.container] if self.kind is dict else list(range(len(now)))
+        for key, a, b in zip(keys, now, self.leaves, strict=False):
+            if not same(a, b):
+                return f"[{key!r}]{b.where() if isinstance(b, Items) and a is b.container else ''}"
+        return ""
+
+    def restore(self) -> Any:
+        """Make the container, if it can change, hold what it held, and return it."""
+        leaves = [x.restore() if isinstance(x, Items) else x for x in self.leaves]
+        if isinstance(self.container, dict):
+            half = len(leaves) // 2
+            leaves = dict(zip(leaves[:half], leaves[half:], strict=True))  # type: ignore[assignment]
+        if isinstance(self.container, (list, deque, dict, set)) and not self.fits(self.container):
+            self.container.clear()
+            (getattr(self.container, "extend", None) or self.container.update)(leaves)
+        return self.container
+
+
+def _items(container: Any) -> list[Any]:
+    return [*container, *container.values()] if isinstance(container, dict) else list(container)
+
+
+def same(now: Any, was: Any) -> bool:
+    """Return whether a value is what it was: numbers and texts by type and value, containers by what they hold."""
+    if isinstance(was, Items):
+        return was.fits(now)
+    if now is was:
+        return True
+    if type(now) is not type(was):
+        return False
+    if isinstance(was, (float, complex, np.generic)):
+        return repr(now) == repr(was)  # tells -0.0 from 0.0, and NaN is NaN
+    if isinstance(was, tuple):
+        return len(now) == len(was) and all(map(same, now, was))
+    return bool(now == was) if isinstance(was, SCALARS) else False
+
+
+def look(owner: Any, name: str) -> tuple[Any, str]:
+    """Return an attribute and how it is read, without running code of the user's."""
+    if isinstance(owner, types.ModuleType):
+        return vars(owner).get(name, MISSING), "."
+    kind = owner if isinstance(owner, type) else type(owner)
+    found = next((vars(c)[name] for c in kind.__mro__ if name in vars(c)), MISSING)
+    if isinstance(found, types.MemberDescriptorType):
+        return getattr(owner, name, MISSING), "."
+    if hasattr(type(found), "__set__"):
+        return OPAQUE, "."
+    held = getattr(owner, "__dict__", {})
+    if name in held and owner is not kind:
+        return held[name], "."
+    if isinstance(found, classmethod) or (hasattr(type(found), "__get__") and owner is not kind):
+        if isinstance(found, staticmethod):
+            return found.__func__, "."
+        function = found.__func__ if isinstance(found, classmethod) else found
+        return (function, "()") if hasattr(function, "__code__") or hasattr(function, "function") else (OPAQUE, ".")
+    return (found.__func__ if isinstance(found, staticmethod) else found), "."
+
+
+class Read:
+    """One thing that was read: whose it is, how it is read, what it was, and the words for it.
+
+    ``used`` is False for what the step only writes to; ``outside`` tells what is surely not made by the step.
+    """
+
+    __slots__ = ("kind", "label", "name", "outside", "owner", "used", "value")
+
+    def __init__(self, owner: Any, kind: str, name: str, value: Any, label: str, used: bool, outside: bool) -> None:
+        self.owner, self.kind, self.name, self.value = owner, kind, name, value
+        self.label, self.used, self.outside = label, used, outside
+
+    def now(self) -> Any:
+        """Return what it is now."""
+        owner = self.owner
+        if self.kind == "cell":
+            return owner.cell_contents if owner != types.CellType() else MISSING
+        if self.kind == "global":
+            return owner.get(self.name, MISSING)
+        if self.kind == "=":
+            return getattr(owner, self.name, MISSING)
+        return READERS[self.kind](owner) if self.kind in READERS else look(owner, self.name)[0]
+
+    def holds(self) -> bool:
+        """Return whether it is what it was."""
+        return same(self.now(), self.value)
+
+    def restore(self) -> None:
+        """Put it back as it was."""
+        owner, name, value = self.owner, self.name, self.value
+        if isinstance(value, Items):
+            held = value.restore()
+            if self.kind == "vars":
+                training = {k: v for k, v in vars(owner).items() if k == "training"}
+                vars(owner).clear()
+                vars(owner).update({**held, **training})
+        elif self.kind == "cell":
+            owner.cell_contents = value
+        elif self.kind == "global":
+            owner.update({name: value}) if value is not MISSING else owner.pop(name, None)
+        elif self.kind in (".", "=") and value is MISSING:
+            with suppress(AttributeError):
+                delattr(owner, name)
+        elif self.kind in (".", "="):
+            (type if isinstance(owner, type) else object).__setattr__(owner, name, value)
+
+    def test(self, owner: str, value: str) -> str:
+        """Return the expression that says so."""
+        if self.value is MISSING or self.kind in READERS:
+            return f"holds_{value}()"
+        text = {
+            "cell": f"{owner}.cell_contents",
+            "global": f"{owner}[{self.name!r}]",
+            "()": f"{owner}.{self.name}.__func__",
+        }.get(self.kind, f"{owner}.{self.name}")
+        simple = not isinstance(self.value, (*SCALARS, tuple)) or self.value is None or isinstance(self.value, bool)
+        return f"{text} is {value}" if simple else f"({text} is {value} or same({text}, {value}))"
+
+
+READERS: dict[str, Callable[[Any], Any]] = {
+    "items": lambda owner: owner,
+    "vars": lambda owner: _attributes(owner),
+    "array": lambda owner: (_layout(owner), hash(owner.tobytes())),
+    "draws": lambda owner: repr(owner.bit_generator.state),
+    "grad": lambda owner: None if owner._grad is None else _layout(owner._grad._data),
+    "signature": lambda owner: owner.signature(),
+}
+
+
+def _layout(array: Any) -> Any:
+    return array.shape, array.strides, array.dtype.str
+
+
+def _attributes(owner: Any) -> dict[str, Any]:
+    """Return the attributes of an object but for the mode of a module, which is watched by itself."""
+    return {k: v for k, v in vars(owner).items() if k != "training" or not isinstance(v, bool)}
+
+
+class Reads:
+    """What one run of a step reads, seen by the functions that it runs."""
+
+    def __init__(self) -> None:
+        self.found: dict[tuple[int, str, str], Read] = {}
+        self.cells: dict[types.CodeType, list[dict[str, Any]]] = {}
+        self.scans: dict[types.CodeType, Scan | None] = {}
+        self.outside: dict[int, Any] = {}
+        self.shallow = False
+
+    @contextmanager
+    def watching(self, function: Any, arguments: Sequence[Any]) -> Iterator[None]:
+        """Context manager that sees what a function calls, and leaves other profilers as they were."""
+        self._learn(function)
+        owner = getattr(function, "__self__", function)
+        for value in (owner, *getattr(function, "args", ()), getattr(function, "keywords", ()), *arguments):
+            self._reach(value, "an argument", True)
+        before, collects = sys.getprofile(), gc.isenabled()
+        gc.disable()  # whose callbacks are no part of the step
+        sys.setprofile(self._see)
+        try:
+            yield
+        finally:
+            if collects:
+                gc.enable()
+            sys.setprofile(None)
+            if before is not None:
+                getattr(before, "enable", functools.partial(sys.setprofile, before))()
+
+    def _see(self, frame: Any, event: str, value: Any) -> None:
+        if event not in ("call", "return"):
+            return
+        code = frame.f_code
+        if code not in self.scans:
+            name = frame.f_globals.get("__name__") or ""
+            self.scans[code] = None if _is_foreign(name) else scan(code)
+        if event == "call" and (seen := self.scans[code]):
+            self._enter(frame, seen)
+        elif event == "return" and value is not None and self.scans[code]:
+            caller = self.scans.get(frame.f_back.f_code) if frame.f_back else None
+            for steps in caller.loose if caller else ():
+                for item in _inside(value):
+                    self._walk(item, steps, f"what {code.co_name} gives", False, id(item) in self.outside)
+
+    def _enter(self, frame: Any, seen: Scan) -> None:
+        """Follow the paths of a function that begins."""
+        values, code, ends = frame.f_locals, frame.f_code, {}
+        self.shallow = frame.f_globals.get("__name__") in SEEN  # walks over the modules inside, whatever else there is
+        cells = next((c for c in self.cells.get(code, ()) if _are(c, values)), {})
+        for path, only_written in seen.paths.items():
+            kind, name, *steps = path
+            outside = True
+            if kind == "global":
+                value = self.note(frame.f_globals, "global", name, name, only_written and not steps, True)
+            elif kind == "free" and name in cells:
+                value = self.note(cells[name], "cell", name, name, only_written and not steps, True)
+            else:
+                value = values.get(name, MISSING)
+                outside = id(value) in self.outside
+                if value is not MISSING and outside:
+                    self._reach(value, name, True)
+            ends[path] = self._walk(value, steps, name, only_written, outside)
+        for paths in seen.joined:
+            self._judge([ends.get(p[:-1] if p[-1] == ANY else p, ()) for p in paths if p[0] != "const"])
+
+    def _walk(self, value: Any, steps: Sequence[Any], label: str, only_written: bool, outside: bool) -> tuple[Any, ...]:
+        """Follow a path from a value, note what is read on the way, and return what stands at its end."""
+        for i, step in enumerate(steps):
+            if value is MISSING or value is OPAQUE:
+                return ()
+            if step == ANY:
+                for item in _inside(value) if i + 1 < len(steps) else ():
+                    known = outside or id(item) in self.outside
+                    self._walk(item, steps[i + 1 :], f"{label}[...]", only_written, known)
+                return ()
+            last = only_written and i + 1 == len(steps)
+            if step == VARS:
+                if _is_open(value) and hasattr(value, "__dict__"):
+                    self.note(value, "vars", "", f"an attribute of {label}", False, outside)
+                    for part in vars(value).values():
+                        if not (self.shallow and isinstance(part, CONTAINERS)):
+                            self._reach(part, label, outside)
+                return ()
+            if isinstance(step, tuple):
+                value = self._item(value, step[1])
+                label += f"[{step[1]!r}]"
+                continue
+            label += step
+            value = self._attribute(value, step[1:], label, last, outside)
+        return (value,)
+
+    def _item(self, value: Any, key: Any) -> Any:
+        if type(value) in (list, tuple, dict):  # whose items are noted
+            with suppress(LookupError, TypeError):
+                return value[key]
+        return MISSING
+
+    def _attribute(self, owner: Any, name: str, label: str, only_written: bool, outside: bool) -> Any:
+        if isinstance(owner, Tensor):
+            for part in ("_data", "_requires_grad", "name") if name in ATTRIBUTES else ():
+                self.hold(owner, part, label)
+            return OPAQUE
+        if isinstance(owner, np.ndarray):
+            if name not in LAYOUT:
+                self._judge([(owner,)])
+            return OPAQUE
+        return self.note(owner, ".", name, label, only_written, outside) if _is_open(owner) else OPAQUE
+
+    def note(self, owner: Any, kind: str, name: str, label: str, only_written: bool, outside: bool) -> Any:
+        """Note that something was read, or written to, and return its value."""
+        key = (id(owner), kind, name)
+        read = self.found.get(key)
+        if read is None:
+            value = MISSING
+            if kind == "." and (found := look(owner, name))[0] is not MISSING:
+                if found[0] is OPAQUE:
+                    self._learn(next((vars(c)[name] for c in type(owner).__mro__ if name in vars(c)), None))
+                    return OPAQUE
+                value, way = found
+            else:
+                read, way = Read(owner, kind, name, None, label, True, True), kind
+                value = read.now()
+            value = Items(value, kind == "items") if kind in ("items", "vars") else value
+            read = self.found[key] = Read(owner, way, name, value, label, not only_written, outside)
+            if kind not in READERS and value is not MISSING:
+                self._reach(value, label, outside)
+        read.used |= not only_written and kind not in ("array", "draws")
+        read.outside |= outside
+        return read.value
+
+    def hold(self, owner: Any, name: str, label: str) -> None:
+        """Note that an attribute of a Tensor was read."""
+        self.found.setdefault((id(owner), "=", name), Read(owner, "=", name, getattr(owner, name), label, True, True))
+
+    def _reach(self, value: Any, label: str, outside: bool) -> None:
+        """Note what a value is made of, where its identity does not say all."""
+        if outside:
+            if id(value) in self.outside and not isinstance(value, CONTAINERS):
+                return
+            self.outside[id(value)] = value
+        if isinstance(value, CONTAINERS):
+            if (id(value), "items", "") not in self.found:
+                self.note(value, "items", "", label, False, outside)
+                for item in _inside(value):
+                    self._reach(item, label, outside)
+        elif isinstance(value, np.ndarray):
+            if outside:
+                self.note(value, "array", "", label, value.ndim > 0, True)
+        elif isinstance(value, np.random.Generator):
+            self.note(value, "draws", "", label, True, outside)
+        elif callable(value):
+            self._learn(value)
+
+    def _learn(self, function: Any) -> None:
+        """Note the cells of a function, by which its closure is read when it runs."""
+        for name in ("__func__", "func", "function", "fget", "__wrapped__"):
+            inner = getattr(function, name, None) if not isinstance(function, type) else None
+            if inner is not None and inner is not function and not isinstance(function, (Tensor, types.ModuleType)):
+                self._learn(inner)
+        if isinstance(function, types.FunctionType) and not _is_foreign(function.__module__ or ""):
+            for name in ("__defaults__", "__kwdefaults__"):
+                if getattr(function, name):
+                    self.hold(function, name, f"{function.__name__}.{name}")
+                    self._reach(getattr(function, name), f"{function.__name__}.{name}", True)
+            cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+            codes = [function.__code__]
+            for code in codes:
+                known = self.cells.setdefault(code, [])
+                own = {name: cells[name] for name in code.co_freevars if name in cells}
+                if not any(all(map(operator.is_, own.values(), other.values())) for other in known):
+                    known.append(own)
+                codes += [c for c in code.co_consts if isinstance(c, types.CodeType)]
+
+    def _judge(self, ends: Iterable[tuple[Any, ...]]) -> None:
+        """Freeze arrays that meet in an operation without a Tensor: what comes out is made of their values."""
+        values = [value for end in ends for value in end]
+        inside = [x for value in values for x in (_inside(value) if isinstance(value, CONTAINERS) else (value,))]
+        if not any(isinstance(x, Tensor) or (isinstance(x, Stateful) and callable(x)) or x is Tensor for x in inside):
+            for x in inside:
+                if isinstance(x, np.ndarray) and (read := self.found.get((id(x), "array", ""))):
+                    read.used = True
+
+    def owners(self) -> set[int]:
+        """Return the ids of all whose attributes or items were read."""
+        return {key[0] for key in self.found}
+
+    def forget_all_but(self, known: set[int]) -> None:
+        """Drop what was read of objects that the step itself has made."""
+        self.found = {key: read for key, read in self.found.items() if read.outside or key[0] in known}
+
+    def guards(self) -> list[Read]:
+        """Return what a program depends on."""
+        return [read for read in self.found.values() if read.used]
+
+    def changed(self, but: Callable[[Read], bool], before: Reads | None, lenient: bool) -> str | None:
+        """Return the words for the first thing that is not as it was when it was read, if it was not made here.
+
+        An object of which it is not known whether the step has made it was not if a run before has met it as well.
+        """
+        known = before.owners() if before else set()
+        for read in self.found.values():
+            outside = read.outside or id(read.owner) in known
+            if outside and not (lenient and read.kind == "draws") and not but(read) and not read.holds():
+                return read.label + (read.value.where() if read.kind == "items" else "")
+        return None
+
+    def restore(self, but: Callable[[Read], bool]) -> None:
+        """Put back what was not made by the step and has changed."""
+        for read in self.found.values():
+            if read.outside and not but(read) and not read.holds():
+                read.restore()
+
+
+def fits_function(guards: Sequence[Read]) -> Callable[[], bool]:
+    """Return a function that says whether all guards hold, in one expression."""
+    owners: dict[int, str] = {}
+    namespace: dict[str, Any] = {"same": same}
+    tests = []
+    for i, read in enumerate(guards):
+        name = owners.setdefault(id(read.owner), f"owner{len(owners)}")
+        namespace[name], namespace[f"value{i}"], namespace[f"holds_value{i}"] = read.owner, read.value, read.holds
+        tests.append(read.test(name, f"value{i}"))
+    body = " and ".join(tests) or "True"
+    lines = f"def fits():\n try:\n  return {body}\n except (AttributeError, LookupError, ValueError):\n  return False\n"
+    exec(compile(lines, "<jit guards>", "exec"), namespace)
+    return namespace.pop("fits")  # type: ignore[no-any-return]
+
+
+def _are(cells: dict[str, Any], values: Any) -> bool:
+    empty = types.CellType()
+    return all(cell == empty or cell.cell_contents is values.get(name, MISSING) for name, cell in cells.items())
+
+
+def _inside(value: Any) -> Iterator[Any]:
+    """Yield the items of a container, and of those inside of it, or the value itself."""
+    if isinstance(value, Iterator) and type(value).__module__ == "builtins":
+        with suppress(TypeError):  # of a generator
+            value = value.__reduce__()[1]
+    if isinstance(value, CONTAINERS):
+        for item in _items(value):
+            yield from _inside(item)
+    else:
+        yield value
+
+
+def _is_open(value: Any) -> bool:
+    """Return whether an object's attributes are the user's business."""
+    if isinstance(value, (*SCALARS, *CONTAINERS, np.ndarray, np.dtype, np.ufunc, np.random.Generator, types.CellType)):
+        return type(value).__module__ not in ("builtins", "collections", "numpy")
+    kind = value if isinstance(value, type) else type(value)
+    module = value.__name__ if isinstance(value, types.ModuleType) else kind.__module__
+    own = module == f"{PACKAGE}.nn.optim" or kind is types.SimpleNamespace
+    return own or (module != "builtins" and not _is_foreign(module))
+
+
+def _is_foreign(module: str) -> bool:
+    """Return whether a module is NumPy's, Python's, or one of this package that does not hold a user's objects."""
+    top = module.partition(".")[0]
+    known = top in ("numpy", PACKAGE) or (top in sys.stdlib_module_names and top != "__main__")
+    return known and module not in SEEN
