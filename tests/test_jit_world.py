@@ -471,3 +471,147 @@ def test_an_array_that_changes_in_place(place: str, value: str) -> None:
             array += i
         assert bits(step(X)) == bits(function(Tensor(X))), f"call {i}"
     assert step.eager is None and step.last.program is not None
+
+
+# what changes around training
+
+
+class Net(nn.Module):
+    """A network with all that a user's may have."""
+
+    def __init__(self) -> None:
+        self.first = nn.Linear(3, 4, rng=0, dtype=np.float64)
+        self.layers = [nn.Tanh(), nn.Linear(4, 4, rng=1, dtype=np.float64)]
+        self.norm = nn.BatchNorm1d(4, dtype=np.float64)
+        self.drop = nn.Dropout(0.0, rng=3)
+        self.last = nn.Sequential(nn.Linear(4, 3, rng=2, dtype=np.float64))
+        self.act, self.power, self.mask, self.table = F.relu, 2, np.ones(4), {"scale": 0.5, "names": ["a"]}
+        self.softmax = nn.Softmax()
+
+    def forward(self, x: Any) -> Any:
+        h = self.act(self.first(x))
+        for layer in self.layers:
+            h = layer(h)
+        h = self.drop(self.norm(h) ** self.power * self.mask)
+        for name in self.table["names"]:
+            h = h * self.table["scale"] + len(name)
+        out = self.last(h)
+        return out + self.softmax(out) * getattr(self, "bonus", 0.0)
+
+
+class Training:
+    """A model with its optimiser, and a step of a user's class."""
+
+    def __init__(self) -> None:
+        self.model, self.history, self.rng = Net(), [], np.random.default_rng(5)
+        self.opt: Any = optim.SGD([*self.model.parameters(), *self.model.layers[1].parameters()], lr=0.1, momentum=0.5)
+        self.other = nn.Linear(3, 3, rng=7, dtype=np.float64)
+        self.weights: Any = np.array([1.0, 2.0, 3.0])
+        self.smoothing, self.clip, self.k = 0.1, False, 1
+
+    def step(self, x: Any, y: Any) -> Any:
+        out = self.model(x) + x @ self.other.weight
+        if self.other.training:
+            out = out * 2
+        out = F.dropout(out * (self.weights * 2), 0.1, self.rng)
+        loss = F.cross_entropy(out, y, label_smoothing=self.smoothing)
+        self.opt.zero_grad()
+        loss.backward()
+        if self.clip:
+            for p in self.model.parameters():
+                if p.grad is not None:
+                    p.grad = np.clip(p.grad, -0.01, 0.01)
+        self.opt.step()
+        return loss, {"k": self.k, "none": None}
+
+    def state(self) -> Any:
+        """Return all that the step changes, as bytes."""
+        ts = [p for m in (self.model, self.other, *self.model.layers) for p in (*m.parameters(), *m.buffers())]
+        grads = [None if t._grad is None else t._grad._data.tobytes() for t in ts]
+        return [t._data.tobytes() for t in ts], grads, self.rng.bit_generator.state, self.model.drop.rng.bit_generator.state
+
+
+def swap_data(p: Any) -> None:
+    p.data = p._data * 0.5
+
+
+def reload(t: Training) -> None:
+    t.model.load_state_dict({name: value // 2 for name, value in t.model.state_dict().items()})
+    t.opt.load_state_dict(t.opt.state_dict())
+
+
+def rebuild(t: Training) -> None:
+    t.opt = optim.Adam(t.model.parameters(), lr=0.01)
+
+
+CHANGES: dict[str, Callable[[Training], Any]] = {
+    "an array attribute": lambda t: setattr(t.model, "mask", np.array([1.0, 0, 1, 0])),
+    "an array attribute in place": lambda t: t.model.mask.__imul__(2),
+    "an array that is computed with, in place": lambda t: t.weights.__iadd__(1),
+    "another array to compute with": lambda t: setattr(t, "weights", np.ones(3)),
+    "an array of other dtype": lambda t: setattr(t, "weights", np.ones(3, np.float32)),
+    "a list of layers: one more": lambda t: t.model.layers.append(nn.Sigmoid()),
+    "a list of layers: one less": lambda t: t.model.layers.pop(),
+    "a list of layers: another one": lambda t: operator.setitem(t.model.layers, 0, nn.Softplus()),
+    "a list of layers: another list": lambda t: setattr(t.model, "layers", t.model.layers[::-1]),
+    "a list in a dict": lambda t: t.model.table["names"].append("bc"),
+    "a value of a dict": lambda t: t.model.table.update(scale=0.25),
+    "another dict": lambda t: setattr(t.model, "table", {"scale": 1.0, "names": ["abc"]}),
+    "an int": lambda t: setattr(t.model, "power", 3),
+    "a float": lambda t: setattr(t, "smoothing", 0.2),
+    "a bool": lambda t: setattr(t, "clip", not t.clip),
+    "a function": lambda t: setattr(t.model, "act", F.gelu),
+    "a function that is a lambda": lambda t: setattr(t.model, "act", lambda x: x * 2),
+    "a new attribute": lambda t: setattr(t.model, "bonus", 2.0),
+    "forward itself": lambda t: setattr(t.model.softmax, "forward", lambda x: x * 0.1),
+    "a layer appended to a Sequential": lambda t: setattr(t.model.last, "1", nn.Tanh()),
+    "a layer of a Sequential replaced": lambda t: setattr(t.model.last, "0", nn.Linear(4, 3, rng=9, dtype=np.float64)),
+    "dropout from 0": lambda t: setattr(t.model.drop, "p", 0.5),
+    "another Generator": lambda t: setattr(t, "rng", np.random.default_rng(8)),
+    "another Generator of a layer": lambda t: setattr(t.model.drop, "rng", np.random.default_rng(8)),
+    "the state of a Generator": lambda t: setattr(t.rng.bit_generator, "state", np.random.default_rng(1).bit_generator.state),
+    "the axis of a softmax": lambda t: setattr(t.model.softmax, "axis", 0),
+    "momentum of batch norm": lambda t: setattr(t.model.norm, "momentum", 1),
+    "plain averages of batch norm": lambda t: setattr(t.model.norm, "momentum", None),
+    "eps of batch norm": lambda t: setattr(t.model.norm, "eps", 0.1),
+    "evaluation": lambda t: t.model.eval(),
+    "evaluation of one layer": lambda t: t.model.norm.eval(),
+    "training of what is not called": lambda t: t.other.train(not t.other.training),
+    "weights of what is not called": lambda t: setattr(t.other, "weight", nn.Parameter(np.eye(3))),
+    "a weight replaced": lambda t: setattr(t.model.first, "weight", nn.Parameter(np.ones((4, 3)))),
+    "a weight in place": lambda t: t.model.first.weight._data.__imul__(0.5),
+    "the data of a weight": lambda t: swap_data(t.model.first.weight),
+    "a bias taken away": lambda t: setattr(t.model.first, "bias", None),
+    "a layer frozen": lambda t: t.model.first.requires_grad_(False),
+    "a hook": lambda t: t.model.first.weight.register_hook(lambda g: g * 2),
+    "gradients": lambda t: setattr(t.model.first.weight, "grad", Tensor(np.ones((4, 3)))),
+    "the learning rate": lambda t: t.opt.param_groups[0].update(lr=0.01),
+    "momentum off": lambda t: t.opt.param_groups[0].update(momentum=0.0),
+    "weight decay": lambda t: t.opt.param_groups[0].update(weight_decay=0.1),
+    "a parameter more in a group": lambda t: t.opt.param_groups[0]["params"].append(t.other.weight),
+    "a parameter less in a group": lambda t: t.opt.param_groups[0]["params"].pop(),
+    "another parameter in a group": lambda t: operator.setitem(t.opt.param_groups[0]["params"], 0, t.other.weight),
+    "a group more": lambda t: t.opt.add_param_group({"params": [Tensor(1.0, requires_grad=True)], "lr": 0.3}),
+    "another optimizer": rebuild,
+    "a state that is loaded": reload,
+    "the state of an optimizer cleared": lambda t: t.opt.state.clear(),
+    "another model": lambda t: (setattr(t, "model", Net()), rebuild(t)),
+    "what it returns": lambda t: setattr(t, "k", t.k + 1),
+    "what it does not read": lambda t: t.history.append(1),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("way", ["method", "closure"])
+def test_training_goes_on_as_eagerly(change: str, way: str) -> None:
+    eager, other = Training(), Training()
+    step = jit(other.step if way == "method" else lambda x, y: other.step(x, y))
+    for i in range(16):
+        assert bits(step(X, Y)[0]) == bits(eager.step(Tensor(X), Tensor(Y))[0]), f"call {i}"
+        assert repr(eager.state()) == repr(other.state()), f"call {i}"
+        if i in (6, 7):
+            CHANGES[change](eager)
+            CHANGES[change](other)
+    assert step.eager is None and step.last.program is not None
+    recorded = sum(map(len, step.cache.values()))
+    assert recorded <= 6 and (change != "what it does not read" or recorded == 2), "the first step makes the momentum"

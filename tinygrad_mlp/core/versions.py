@@ -15,6 +15,8 @@ from ..errors import GraphError
 
 age = itertools.count().__next__
 last_change = [-1]
+rebound = [0]
+"""How often any Tensor got other memory, another ``requires_grad`` or another hook."""
 
 
 def version_of(t: Any) -> Any:

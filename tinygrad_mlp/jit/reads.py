@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import inspect
 import operator
 import sys
 import types
@@ -20,6 +21,7 @@ import numpy as np
 
 from ..core.tensor import Tensor
 from ..core.tracer import Stateful
+from ..core.versions import rebound
 from .paths import ANY, VARS, Path, Scan, scan
 
 PACKAGE = __name__.partition(".")[0]
@@ -28,7 +30,7 @@ SEEN = tuple(f"{PACKAGE}.nn.{name}" for name in ("layers", "losses", "module", "
 MISSING, OPAQUE = object(), object()
 CONTAINERS = (list, tuple, dict, set, frozenset, deque)
 SCALARS = (int, float, complex, str, bytes, type(None), np.generic)
-ATTRIBUTES = ("shape", "dtype", "ndim", "size", "nbytes", "requires_grad", "name")
+ATTRIBUTES = ("shape", "dtype", "ndim", "size", "nbytes", "requires_grad")
 LAYOUT = ("shape", "dtype", "strides", "ndim", "size", "T")
 
 
@@ -129,7 +131,7 @@ class Read:
             return owner.cell_contents if owner != types.CellType() else MISSING
         if self.kind == "global":
             return owner.get(self.name, MISSING)
-        if self.kind == "=":
+        if self.kind in ("=", "default"):
             return getattr(owner, self.name, MISSING)
         return READERS[self.kind](owner) if self.kind in READERS else look(owner, self.name)[0]
 
@@ -153,7 +155,7 @@ class Read:
         elif self.kind in (".", "=") and value is MISSING:
             with suppress(AttributeError):
                 delattr(owner, name)
-        elif self.kind in (".", "="):
+        elif self.kind in (".", "=", "default"):
             (type if isinstance(owner, type) else object).__setattr__(owner, name, value)
 
     def test(self, owner: str, value: str) -> str:
@@ -194,7 +196,10 @@ class Reads:
     def __init__(self) -> None:
         self.found: dict[tuple[int, str, str], Read] = {}
         self.cells: dict[types.CodeType, list[dict[str, Any]]] = {}
-        self.scans: dict[types.CodeType, Scan | None] = {}
+        self.scans: dict[int, Scan | None] = {}
+        self.alive: list[Any] = []
+        self.asleep = 1
+        self.generators: dict[int, Any] = {}
         self.outside: dict[int, Any] = {}
         self.shallow = False
 
@@ -202,35 +207,62 @@ class Reads:
     def watching(self, function: Any, arguments: Sequence[Any]) -> Iterator[None]:
         """Context manager that sees what a function calls, and leaves other profilers as they were."""
         self._learn(function)
+        around = [c.cell_contents for c in getattr(function, "__closure__", None) or () if c != types.CellType()]
         owner = getattr(function, "__self__", function)
-        for value in (owner, *getattr(function, "args", ()), getattr(function, "keywords", ()), *arguments):
-            self._reach(value, "an argument", True)
+        keywords = getattr(function, "keywords", None)
+        for value in (owner, *getattr(function, "args", ()), keywords, *around, *arguments):
+            if not isinstance(value, CONTAINERS) or value is keywords:
+                self._reach(value, "an argument", True)
+            self.outside[id(value)] = value
         before, collects = sys.getprofile(), gc.isenabled()
         gc.disable()  # whose callbacks are no part of the step
+        self.asleep = 0
         sys.setprofile(self._see)
         try:
             yield
         finally:
+            self.asleep = 1
+            self.generators.clear()
             if collects:
                 gc.enable()
             sys.setprofile(None)
             if before is not None:
                 getattr(before, "enable", functools.partial(sys.setprofile, before))()
 
+    def sleep(self) -> None:
+        """Stop looking, while this package is at work."""
+        if not self.asleep:
+            sys.setprofile(None)
+        self.asleep += 1
+
+    def wake(self) -> None:
+        """Go on looking."""
+        self.asleep -= 1
+        if not self.asleep:
+            sys.setprofile(self._see)
+
     def _see(self, frame: Any, event: str, value: Any) -> None:
-        if event not in ("call", "return"):
+        if event != "call" and event != "return":
             return
-        code = frame.f_code
-        if code not in self.scans:
+        seen = self.scans.get(id(frame.f_code), MISSING)  # code objects take long to be hashed
+        if seen is MISSING:
             name = frame.f_globals.get("__name__") or ""
-            self.scans[code] = None if _is_foreign(name) else scan(code)
-        if event == "call" and (seen := self.scans[code]):
+            seen = self.scans[id(frame.f_code)] = None if is_foreign(name) else scan(frame.f_code)
+            self.alive.append(frame.f_code)
+        if seen is None:
+            return
+        if event == "call":
+            if frame.f_code.co_flags & inspect.CO_GENERATOR:
+                if id(frame) in self.generators:  # which goes on
+                    return
+                self.generators[id(frame)] = frame
             self._enter(frame, seen)
-        elif event == "return" and value is not None and self.scans[code]:
-            caller = self.scans.get(frame.f_back.f_code) if frame.f_back else None
+        elif value is not None and frame.f_back:
+            caller = self.scans.get(id(frame.f_back.f_code))
             for steps in caller.loose if caller else ():
                 for item in _inside(value):
-                    self._walk(item, steps, f"what {code.co_name} gives", False, id(item) in self.outside)
+                    label = f"what {frame.f_code.co_name} gives"
+                    self._walk(item, steps, label, False, id(item) in self.outside)
 
     def _enter(self, frame: Any, seen: Scan) -> None:
         """Follow the paths of a function that begins."""
@@ -287,7 +319,7 @@ class Reads:
 
     def _attribute(self, owner: Any, name: str, label: str, only_written: bool, outside: bool) -> Any:
         if isinstance(owner, Tensor):
-            for part in ("_data", "_requires_grad", "name") if name in ATTRIBUTES else ():
+            for part in ("_data", "_requires_grad") if name in ATTRIBUTES and outside else ():
                 self.hold(owner, part, label)
             return OPAQUE
         if isinstance(owner, np.ndarray):
@@ -347,10 +379,10 @@ class Reads:
             inner = getattr(function, name, None) if not isinstance(function, type) else None
             if inner is not None and inner is not function and not isinstance(function, (Tensor, types.ModuleType)):
                 self._learn(inner)
-        if isinstance(function, types.FunctionType) and not _is_foreign(function.__module__ or ""):
+        if isinstance(function, types.FunctionType):
             for name in ("__defaults__", "__kwdefaults__"):
-                if getattr(function, name):
-                    self.hold(function, name, f"{function.__name__}.{name}")
+                if getattr(function, name) and not is_foreign(function.__module__ or ""):
+                    self.note(function, "default", name, f"{function.__name__}.{name}", False, True)
                     self._reach(getattr(function, name), f"{function.__name__}.{name}", True)
             cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
             codes = [function.__code__]
@@ -403,14 +435,15 @@ class Reads:
 
 def fits_function(guards: Sequence[Read]) -> Callable[[], bool]:
     """Return a function that says whether all guards hold, in one expression."""
+    tensors = [read for read in guards if read.kind == "="]
     owners: dict[int, str] = {}
-    namespace: dict[str, Any] = {"same": same}
-    tests = []
-    for i, read in enumerate(guards):
+    namespace: dict[str, Any] = {"same": same, "rebound": rebound, "seen": [-1], "tensors": tensors, "holds": Read.holds}
+    tests = ["(rebound[0] == seen[0] or all(map(holds, tensors)) and not seen.__setitem__(0, rebound[0]))"]
+    for i, read in enumerate(read for read in guards if read.kind != "="):
         name = owners.setdefault(id(read.owner), f"owner{len(owners)}")
         namespace[name], namespace[f"value{i}"], namespace[f"holds_value{i}"] = read.owner, read.value, read.holds
         tests.append(read.test(name, f"value{i}"))
-    body = " and ".join(tests) or "True"
+    body = " and ".join(tests)
     lines = f"def fits():\n try:\n  return {body}\n except (AttributeError, LookupError, ValueError):\n  return False\n"
     exec(compile(lines, "<jit guards>", "exec"), namespace)
     return namespace.pop("fits")  # type: ignore[no-any-return]
@@ -423,7 +456,7 @@ def _are(cells: dict[str, Any], values: Any) -> bool:
 
 def _inside(value: Any) -> Iterator[Any]:
     """Yield the items of a container, and of those inside of it, or the value itself."""
-    if isinstance(value, Iterator) and type(value).__module__ == "builtins":
+    if hasattr(type(value), "__next__") and type(value).__module__ == "builtins":
         with suppress(TypeError):  # of a generator
             value = value.__reduce__()[1]
     if isinstance(value, CONTAINERS):
@@ -440,10 +473,11 @@ def _is_open(value: Any) -> bool:
     kind = value if isinstance(value, type) else type(value)
     module = value.__name__ if isinstance(value, types.ModuleType) else kind.__module__
     own = module == f"{PACKAGE}.nn.optim" or kind is types.SimpleNamespace
-    return own or (module != "builtins" and not _is_foreign(module))
+    return own or (module != "builtins" and not is_foreign(module))
 
 
-def _is_foreign(module: str) -> bool:
+@functools.cache
+def is_foreign(module: str) -> bool:
     """Return whether a module is NumPy's, Python's, or one of this package that does not hold a user's objects."""
     top = module.partition(".")[0]
     known = top in ("numpy", PACKAGE) or (top in sys.stdlib_module_names and top != "__main__")

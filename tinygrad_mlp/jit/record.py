@@ -17,7 +17,7 @@ from ..core.tensor import Tensor, assign, wrap
 from ..core.tracer import Stateful, Tracer, mode, out_of_place
 from ..errors import RecordingError, user_line
 from ..rules.table import Rule
-from .reads import Read, Reads
+from .reads import Read, Reads, is_foreign
 
 Array = np.ndarray[Any, Any]
 
@@ -173,6 +173,7 @@ class Recorder(Tracer):
         self.found_grads: dict[Any, Any] = {}
         self.undo: list[Callable[[], None]] = []
         self.op_name = self.line = ""
+        self.differentiating = False
         self.lines: dict[Slot, str] = {}
         self._section = "forward"
         self.opened: Any = None
@@ -192,6 +193,10 @@ class Recorder(Tracer):
     def differentiates(self, t: Any) -> None:
         """Note that the rules of the op that made ``t`` come next: their calls belong to the line of that op."""
         self.section = "forward" if t is None else "backward"
+        asleep = t is not None and is_foreign(getattr(t._node.rule.function, "__module__", None) or "numpy")
+        if asleep != self.differentiating:
+            self.differentiating = asleep
+            (self.reads.sleep if asleep else self.reads.wake)()
         if t is not None:
             self.op_name, self.line = t._node.rule.name, self.lines.get(self.slot(t), "")
 
@@ -233,6 +238,19 @@ class Recorder(Tracer):
 
     def compute(self, rule: Rule, arrays: Sequence[Any], inputs: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
         """Compute an op as eager does, looking inside those that are made of others."""
+        return self._quietly(rule.function, self._compute, rule, arrays, inputs, keywords)
+
+    def _quietly(self, whose: Any, function: Callable[..., Any], *args: Any) -> Any:
+        """Call a function without looking what it reads, unless it is the user's."""
+        if not is_foreign(getattr(whose, "__module__", None) or "numpy"):
+            return function(*args)
+        self.reads.sleep()
+        try:
+            return function(*args)
+        finally:
+            self.reads.wake()
+
+    def _compute(self, rule: Rule, arrays: Sequence[Any], inputs: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
         for a in inputs:
             if isinstance(a, np.random.Generator):
                 self._remember_generator(a)
@@ -263,6 +281,9 @@ class Recorder(Tracer):
         return t
 
     def op(self, rule: Rule, inputs: Sequence[Any], keywords: Mapping[str, Any], result: Any) -> None:
+        self._quietly(None, self._op, rule, inputs, keywords, result)
+
+    def _op(self, rule: Rule, inputs: Sequence[Any], keywords: Mapping[str, Any], result: Any) -> None:
         if self.opened is not None and self.opened._data is result._data:
             self.opened = None
             return
@@ -393,10 +414,12 @@ class Recorder(Tracer):
         """Write down an update; the optimiser's state is put back on failure, and decides what the step does."""
         self.section = "update"
         if (id(optimizer), "signature", "") not in self.reads.found:
+            for group in optimizer.param_groups:
+                self.reads.note(group["params"], "items", "", "the parameters of an optimizer", False, True)
             self.reads.note(optimizer, "signature", "", f"the options or the state of {type(optimizer).__name__}", False, True)
             state, version = {p: dict(s) for p, s in optimizer.state.items()}, optimizer._shape_of_state
             self.undo.append(lambda: vars(optimizer).update(state=state, _shape_of_state=version))
-        super().updates(optimizer)
+        self._quietly(type(optimizer), super().updates, optimizer)
         self.section = "forward"
 
     def sets_mode(self, module: Any, training: bool) -> None:
