@@ -30,7 +30,7 @@ SEEN = tuple(f"{PACKAGE}.nn.{name}" for name in ("layers", "losses", "module", "
 MISSING, OPAQUE = object(), object()
 CONTAINERS = (list, tuple, dict, set, frozenset, deque)
 SCALARS = (int, float, complex, str, bytes, type(None), np.generic)
-ATTRIBUTES = ("shape", "dtype", "ndim", "size", "nbytes", "requires_grad")
+ATTRIBUTES = ("data", "shape", "dtype", "ndim", "size", "nbytes", "requires_grad")
 LAYOUT = ("shape", "dtype", "strides", "ndim", "size", "T")
 
 
@@ -421,9 +421,11 @@ class Reads:
         """
         known = before.owners() if before else set()
         for read in self.found.values():
-            outside = read.outside or id(read.owner) in known
-            if outside and not (lenient and read.kind == "draws") and not but(read) and not read.holds():
+            if (lenient and read.kind == "draws") or but(read) or read.holds():
+                continue
+            if read.outside or id(read.owner) in known:
                 return read.label + (read.value.where() if read.kind == "items" else "")
+            read.used = False  # made by the step, as far as is known
         return None
 
     def restore(self, but: Callable[[Read], bool]) -> None:

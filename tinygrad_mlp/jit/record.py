@@ -116,6 +116,9 @@ class Given:
             return NotImplemented
         return getattr(ufunc, method)(*[float(a) if type(a) is Given else a for a in inputs], **keywords)
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return np.asarray(float(self), dtype)
+
     def __getattr__(self, name: str) -> Any:
         getattr(float, name)
         return getattr(float(self), name)
