@@ -173,6 +173,7 @@ FAULTS: dict[str, list[Fault]] = {
             "a linear rule reads what it does not",
             "reads = [r for r in reads if not r[0]._requires_grad]",
             "reads = list(reads)",
+            "`check_unchanged` leaves them out as well: noting them takes memory and changes nothing",
         ),
         Fault("a linear rule reads nothing", "reads = [r for r in reads if not r[0]._requires_grad]", "reads = []"),
         Fault(
@@ -598,7 +599,9 @@ FAULTS: dict[str, list[Fault]] = {
             "the rounding of a gradient does not count", "+ 10 * (slope.estimate + error):", "+ 10 * slope.estimate:"
         ),
         Fault(
-            "a failure of the complex step always counts", 'return verdict if sure else "unresolved"', "return verdict"
+            "a failure of the complex step always counts",
+            'return verdict if sure and opinion is not best else "unresolved"',
+            "return verdict",
         ),
         Fault("a mean over 2", "for n in (*a.shape, a.size) if n > 2}", "for n in (*a.shape, a.size) if n > 1}"),
         Fault(
@@ -613,7 +616,7 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a constant op has one branch",
-            'if rule.branch is not None or rule.kind == "constant":',
+            'if rule.branch is not None or (rule.kind == "constant" and not rule.effect):',
             "if rule.branch is not None:",
         ),
         Fault("every matrix is well conditioned", "if rule.inverts and self.condition == 1.0:", "if False:"),
@@ -1176,6 +1179,7 @@ FAULTS: dict[str, list[Fault]] = {
             "matrices of two dtypes",
             "plain = x.ndim == y.ndim == 2 and x.dtype == y.dtype and",
             "plain = x.ndim == y.ndim == 2 and",
+            "np.dot casts its operands as np.matmul does, and gives the same bits",
         ),
         Fault(
             "a product by columns is one by rows",

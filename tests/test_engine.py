@@ -412,6 +412,15 @@ def test_change_is_seen_through_a_view(view: Callable[[Any], Any]) -> None:
     assert x.grad is None
 
 
+def test_what_was_changed_before_an_op_read_it_is_good() -> None:
+    n, x = Tensor([0, 0]), leaf([1.0, 2.0])
+    assign(n, np.array([1, 0]))
+    assign(n, np.array([1, 1]))
+    for y in (x[n], x * n, np.where(n > 0, x, n)):
+        y.sum().backward()
+    np.testing.assert_array_equal(array(x.grad), [2, 4])
+
+
 def test_change_of_what_no_rule_reads_is_allowed() -> None:
     w = leaf([1.0, 2.0])
     y = (w[::-1] + 3 - w.reshape(2)).sum()
@@ -1879,6 +1888,13 @@ def test_complex_tensors_flow_forward_only() -> None:
 
 
 # Habits from elsewhere
+
+
+def test_a_sum_in_another_dtype() -> None:
+    x = leaf([0.1, 0.2], np.float32)
+    assert x.sum(dtype=np.float64).dtype == np.float64
+    assert Tensor([1, 2]).sum(dtype=np.float32).dtype == np.float32
+    assert grad(x.sum(dtype=np.float64), x)[0].dtype == np.float32
 
 
 def test_an_empty_list_picks_nothing() -> None:

@@ -32,7 +32,7 @@ TESTS = {
     "functional": "test_nn test_traps test_errors test_engine test_rules",
     "optim": "test_optim test_errors test_nn_torch test_jit",
     "nn": "test_nn test_nn_torch",
-    "gradcheck": "test_gradcheck",
+    "gradcheck": "test_gradcheck test_gradcheck_verdicts test_planted",
     "anomaly": "test_anomaly",
     "drawing": "test_drawing",
     "inspection": "test_summary",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import itertools
 import subprocess
 import sys
 import tracemalloc
@@ -696,8 +697,8 @@ def held(step: Any) -> int:
     Its buffers are parts of the memory that all programs of the function share.
     """
     program, names = step.last, step.last.step.__globals__
-    given = {id(a) for a in program.program.arrays.values()}
-    buffers = [names[storage.name] for storage in program.plan.storages]
+    given = {id(a) for a in program.program.scope.saved.values()}
+    buffers = [names[name] for name in program.program.memory.values()]
     shared = [memory_of(a) for a in buffers]
     assert sum({id(a): a.nbytes for a in shared}.values()) < sum(a.nbytes for a in buffers) + 64 * len(buffers)
     others = [a for a in names.values() if isinstance(a, np.ndarray) and a.base is None and id(a) not in given]
@@ -753,7 +754,12 @@ def test_the_source_reads_like_a_program() -> None:
     assert sections == ["# forward", "# backward", "# update"]
     line = step.function.__code__.co_firstlineno + 3
     assert f"# log_softmax, test_jit.py:{line}" in step.source or f"test_jit.py:{line}" in step.source
-    assert all("test_jit.py:" in line for line in step.source.splitlines() if "np.matmul" in line)
+    stems = [line.rpartition("  # ")[2] for line in step.source.splitlines()[1:] if "  # " in line.strip()]
+    assert all("test_jit.py:" in stem for stem in stems) and all(a != b for a, b in itertools.pairwise(stems))
+    lines = step.source.splitlines()
+    assert all(
+        "  # linear, " in line or "np.matmul" in lines[i - 1] for i, line in enumerate(lines) if "matmul" in line
+    )
 
 
 STRANGE = [
@@ -849,21 +855,21 @@ import numpy as np
 import step
 data = np.load(sys.argv[1] + "/data.npz")
 for i in range(20):
-    out = step.step(data["x"][i], data["y"][i])
-print(hashlib.sha256(b"".join(getattr(step, n).tobytes() for n in sys.argv[2:])).hexdigest(), float(out[0]))
+    out = getattr(step, sys.argv[2])(data["x"][i], data["y"][i])
+print(hashlib.sha256(b"".join(getattr(step, n).tobytes() for n in sys.argv[3:])).hexdigest(), float(out[0]))
 try:
-    step.step(data["x"][0], data["y"][0] + 100)
+    getattr(step, sys.argv[2])(data["x"][0], data["y"][0] + 100)
 except ValueError as error:
     print(error)
 print(sorted(m for m in sys.modules if m.split(".")[0] in ("tinygrad_mlp", "pandas", "hypothesis") and sys.modules[m]))
 """
 
 
-def export(tmp_path: Path, step: Any, x: Array, y: Array, names: list[str]) -> list[str]:
+def export(tmp_path: Path, step: Any, x: Array, y: Array, names: list[str], function: str = "step") -> list[str]:
     step.export(tmp_path / "step.py")
     np.savez(tmp_path / "data.npz", x=x, y=y)
     done = subprocess.run(
-        [sys.executable, "-I", "-c", ALONE, str(tmp_path), *names],
+        [sys.executable, "-I", "-c", ALONE, str(tmp_path), function, *names],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -956,7 +962,7 @@ def test_an_exported_step_of_other_losses_and_layers(tmp_path: Path) -> None:
     for i in range(3):
         step(x[i], y[i])
     start = w._data.copy()
-    out = export(tmp_path, step, x, y, ["w"])
+    out = export(tmp_path, step, x, y, ["w"], "f")
     np.copyto(w._data, start)
     for i in range(20):
         value = f(Tensor(x[i]), Tensor(y[i]))

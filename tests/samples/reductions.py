@@ -183,6 +183,15 @@ samples(
         f(x.nonzero()),
     ],
 )
+samples(
+    np.linalg.matrix_norm,
+    calls=lambda f, x: [
+        f(x.distinct(2, 3)),
+        f(x.distinct(2, 2, 3), ord=1),
+        f(x.distinct(3, 2), ord=-np.inf, keepdims=True),
+    ],
+)
+raises(NoRuleError, "has no rule", np.linalg.matrix_norm, calls=lambda f, x: [f(x(2, 3), ord="nuc"), f(x(2, 3), ord=2)])
 raises(NoRuleError, "matrix", np.linalg.norm, calls=lambda f, x: [f(x(2, 3), 2), f(x(2, 3), "nuc"), f(x(2, 3), -2)])
 samples(
     euclidean_norm,

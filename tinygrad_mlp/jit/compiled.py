@@ -10,8 +10,8 @@ import numpy as np
 from ..core.tensor import Tensor, wrap
 from ..core.versions import count
 from .arguments import rebuild
-from .emit import Program, execute
-from .plan import Plan, base_of, make_plan
+from .emit import Program, Scope, execute
+from .plan import Plan, Storage, base_of, make_plan
 from .reads import Reads, fits_function
 from .record import Record, Slot, memory_of
 
@@ -25,7 +25,7 @@ class Arena:
         self.memory = np.empty(0, np.uint8)
         self.gradients: dict[Any, Any] = {}
 
-    def place(self, plan: Plan) -> dict[str, Any]:
+    def place(self, plan: Plan) -> dict[Storage, Any]:
         """Return the memory of each storage of a plan."""
         owners: dict[Any, Any] = {}
         for t, slot in plan.grads.items():
@@ -36,14 +36,27 @@ class Arena:
         if sum(sizes) > self.memory.nbytes:
             self.memory = np.empty(max(sum(sizes), 2 * self.memory.nbytes), np.uint8)
         starts = np.cumsum([0, *sizes])
-        places = {s.name: self.memory[i : i + s.nbytes] for s, i in zip(shared, starts.tolist(), strict=False)}
+        places = {s: self.memory[i : i + s.nbytes] for s, i in zip(shared, starts.tolist(), strict=False)}
         for storage in plan.storages:
             if storage in owners:
                 known = self.gradients.get(owners[storage])
                 if known is None or known.nbytes != storage.nbytes:
                     known = self.gradients[owners[storage]] = np.empty(storage.nbytes, np.uint8)
-                places[storage.name] = known
+                places[storage] = known
         return places
+
+
+class Shared(Scope):
+    """The names of a program whose temporary memory is given."""
+
+    def __init__(self, places: dict[Storage, Any]) -> None:
+        super().__init__()
+        self.places = places
+
+    def piece(self, storage: Storage, n: int) -> str:
+        name = super().piece(storage, n)
+        self.values[name] = self.places[storage]
+        return name
 
 
 class Compiled:
@@ -67,33 +80,38 @@ class Compiled:
         """Return what the record depends on that is not as it was."""
         return next((read.label for read in self.reads.guards() if not read.holds()), None)
 
+    def planned(self) -> Plan:
+        """Return the plan, made the first time."""
+        if self.plan is None:
+            self.plan = make_plan(self.record, [r for r in self.results if isinstance(r, Slot)])
+        return self.plan
+
     def compile(self, arena: Arena) -> None:
         """Plan, emit and build the program."""
-        plan = self.plan = make_plan(self.record, [r for r in self.results if isinstance(r, Slot)])
-        program = Program(plan)
-        namespace: dict[str, Any] = {"np": np, **program.arrays, **program.objects, **arena.place(plan)}
-        namespace.update((name, self._reader(program, program.objects[name])) for name in program.readers)
-        execute("\n".join(program.setup[len(plan.storages) :]), namespace, f"setup of {self.name}")
-        execute(program.source, namespace, self.name)
-        self.step = namespace.pop("step")  # a namespace that holds its function would only die by the collector
+        plan = self.planned()
+        program = Program(plan, self.name, Shared(arena.place(plan)))
+        namespace = {"np": np, **program.scope.values}
+        namespace.update((name, self._reader(*of)) for name, of in program.readers.items())
+        self.step = execute(program.source, namespace, program.function)
         self.grads = [(t, None if s is None else wrap(namespace[program.name(s)], [0])) for t, s in plan.grads.items()]
         self.versions = [t._version for t in (*self.record.changed, *(g for _, g in self.grads if g is not None))]
-        self.own = {id(memory_of(namespace[s.name])) for s in plan.storages}
+        self.own = {id(memory_of(namespace[name])) for name in program.memory.values()}
         self.changed = {id(memory_of(t._data)) for t in self.record.changed}
         self.program = program
         self.test = fits_function(self.reads.guards())
 
-    def _reader(self, program: Program, index: int) -> Callable[[], tuple[Any, ...]]:
-        """Return a function that reads live numbers and gives them as the program takes them up."""
-        read, names = self.record.numbers[index][0], program.number_names[index]
+    def _reader(self, index: int, names: list[tuple[str, Any]]) -> Callable[[], Any]:
+        """Return a function that reads live numbers and gives them, one or several, as the program takes them up."""
+        read = self.record.numbers[index][0]
         before: Any = None
-        given: tuple[Any, ...] = ()
+        given: Any = ()
 
-        def reader() -> tuple[Any, ...]:
+        def reader() -> Any:
             nonlocal before, given
             values = read()
             if values != before or 0.0 in values.values():  # which -0.0 equals
-                given = tuple(values[n] if dtype is None else np.array(values[n], dtype) for n, dtype in names)
+                given = [values[n] if dtype is None else np.array(values[n], dtype) for n, dtype in names]
+                given = given[0] if len(given) == 1 else given
                 before = values
             return given
 

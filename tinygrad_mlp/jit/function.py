@@ -21,7 +21,6 @@ from ..errors import GraphError, RecordingError, describe, out_of_range
 from .arguments import Arguments, as_input, flatten_result
 from .audit import Effects
 from .compiled import Arena, Compiled
-from .emit import module_source
 from .plan import Plan
 from .reads import Reads
 from .record import Recorder, difference
@@ -73,7 +72,7 @@ class Jitted(Generic[P, R]):
         if mode.tracer is not IDLE or self.eager is not None:  # watched op by op, or not to be compiled
             return self.function(*[as_input(a, wrap) for a in args], **{k: as_input(v, wrap) for k, v in kwargs.items()})
         given = Arguments(args, kwargs, self.parameters)
-        key = (mode.grad_enabled, *np.geterr().values(), *given.key)
+        key = self._key(given)
         with self.lock:
             self.calls += 1
             self.floats.update(given.floats)
@@ -86,6 +85,9 @@ class Jitted(Generic[P, R]):
                     self.used[compiled] = self.used.pop(compiled)
                     return self._run(compiled, key, given)
             return self._record(key, given)
+
+    def _key(self, given: Arguments) -> Any:
+        return (mode.grad_enabled, *np.geterr().values(), *given.key)
 
     @overload
     def __get__(self, instance: None, owner: type) -> Jitted[P, R]: ...
@@ -274,12 +276,19 @@ class Jitted(Generic[P, R]):
         """The plan of the program that has run most often: calls, buffers, bytes, what was dropped."""
         return self._main().plan  # type: ignore[return-value]
 
-    def export(self, path: str | os.PathLike[str]) -> None:
-        """Write the program that has run most often as a module that needs only NumPy, with an npz file of its arrays.
+    def export(self, path: str | os.PathLike[str], *examples: Any, schedule: Any = None) -> None:
+        """Write the programs as a module that needs only NumPy, with an npz file of their arrays beside it.
 
-        The module's ``step`` takes the arrays that the function takes and returns its results as arrays. It updates
-        the parameters, which are arrays under their own names in the module. Live numbers such as the learning
-        rate are what its ``read`` functions return.
+        The module's function has this function's name; it takes the arrays that this one takes, and returns its
+        results as arrays. It knows the shapes and dtypes for which this function has a program, or those of the
+        examples, and names them when it gets others. It goes on from where the training stands now: parameters are
+        arrays under their own names in the module, optimisers count on, and the options of each parameter group
+        are dictionaries, the learning rate among them.
+
+        Args:
+            path: the file to write.
+            examples: tuples of arguments; nothing changes by them.
+            schedule: a learning-rate schedule; the module's ``schedule()`` does what its ``step()`` does.
 
         Raises:
             GraphError: the function has not run yet.
@@ -287,11 +296,28 @@ class Jitted(Generic[P, R]):
         """
         from pathlib import Path
 
-        path = Path(path)
-        program = self._main().program
-        path.write_text(module_source(program), encoding="utf-8")  # type: ignore[arg-type]
+        from .export import Module
+
+        main, path = self._main(), Path(path)
+        every = [c for known in self.cache.values() for c in known if c.confirmed and c is not main and c.fits()]
+        every = [main, *sorted(every, key=lambda compiled: -compiled.runs)]
+        plans = [c.planned() for c in (every if not examples else map(self._example, examples))]
+        module = Module(self.__name__, plans, schedule)
+        path.write_text(module.source, encoding="utf-8")
         with path.with_suffix(".npz").open("wb") as file:
-            np.savez(file, allow_pickle=False, **program.arrays)  # type: ignore[union-attr]
+            np.savez(file, allow_pickle=False, **module.arrays)
+
+    def _example(self, args: Any) -> Compiled:
+        """Return what is recorded for arguments; where nothing is, record it, and put everything back."""
+        given = Arguments(args if isinstance(args, tuple) else (args,), {}, self.parameters)
+        self.floats.update(given.floats)
+        known = self.cache.get(self._key(given), ())
+        found = next((c for c in known if c.confirmed and c.fits()), None)
+        while found is None or not found.confirmed:
+            recorder = Recorder()
+            found = self._traced(recorder, given, found, watched=True)[0]
+            recorder.roll_back()
+        return found
 
     def __repr__(self) -> str:
         return f"jit({self.__name__}): {self.plan!r}" if self.last else f"jit({self.__name__}): has not run yet"

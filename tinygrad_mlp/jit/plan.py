@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
@@ -85,7 +86,7 @@ def _needed(plan: Plan, calls: list[Call]) -> list[Call]:
         elif not has_effect(call) and call.output not in needed:
             continue
         kept.append(call)
-        needed.update(a for a in call.inputs if isinstance(a, Slot))
+        needed.update(call.slots)
     plan.dropped = len(calls) - len(kept)
     return kept[::-1]
 
@@ -115,7 +116,7 @@ def _found(plan: Plan, calls: list[Call]) -> dict[Slot, bool]:
     """Return the gradients from before that the step reads, and whether they are only added to, once."""
     readers: dict[Slot, list[Call]] = defaultdict(list)
     for call in calls:
-        for base in {base_of(plan, a) for a in call.inputs if isinstance(a, Slot)}:
+        for base in {base_of(plan, a) for a in call.slots}:
             if base.kind == "grad" and not call.is_view:
                 readers[base].append(call)
     for slot in plan.outputs:
@@ -132,39 +133,54 @@ def _place(plan: Plan) -> None:
     """Give every result its memory."""
     last = _last_uses(plan)
     kept = {base_of(plan, s) for s in plan.grads.values() if s is not None}
-    _place_assigned(plan, last, kept)
+    _Assigned(plan, last, kept).place()
     plan.fresh = {s for s in plan.outputs if s.kind == "result" and s not in plan.views and s not in plan.place} - kept
-    free: list[Storage] = []
+    pool = _Pool(plan.storages)
     dying: dict[int, list[Slot]] = defaultdict(list)
     for slot, index in last.items():
-        dying[index].append(slot)
+        if slot not in kept:
+            dying[index].append(slot)
     for i, call in enumerate(plan.calls):
         out = call.output
         if out is not None and out.kind == "result" and out not in plan.place and out not in plan.fresh:
-            donor = None if out in kept else _donor(plan, call, [s for s in dying[i] if s not in kept])
+            donor = None if out in kept else _donor(plan, call, dying[i])
             if donor is not None:
                 plan.place[out], plan.replaced[out] = plan.place[donor], donor
             else:
-                plan.place[out] = _take(plan, free, out.nbytes, out in kept)
+                plan.place[out] = pool.new(out.nbytes) if out in kept else pool.take(out.nbytes)
+        taken = None if out is None else plan.place.get(out)
         for slot in dying[i]:
             place = plan.place.get(slot)
-            if (
-                isinstance(place, Storage)
-                and slot not in kept
-                and not (out is not None and plan.place.get(out) is place)
-            ):
-                free.append(place)
+            if isinstance(place, Storage) and place is not taken:
+                pool.give_back(place, i)
+
+
+class _Pool:
+    """The temporary memory that is free at a point of the program."""
+
+    def __init__(self, storages: list[Storage]) -> None:
+        self.storages, self.free = storages, []  # type: tuple[list[Storage], list[tuple[int, int, Storage]]]
+
+    def new(self, nbytes: int) -> Storage:
+        self.storages.append(Storage(f"buffer{len(self.storages)}", nbytes))
+        return self.storages[-1]
+
+    def take(self, nbytes: int) -> Storage:
+        """Return the smallest free storage that is large enough, of equals the one used last, or a new one."""
+        best = bisect_left(self.free, nbytes, key=lambda entry: entry[0])
+        return self.free.pop(best)[2] if best < len(self.free) else self.new(nbytes)
+
+    def give_back(self, storage: Storage, index: int) -> None:
+        insort(self.free, (storage.nbytes, -index, storage), key=lambda entry: entry[:2])
 
 
 def _last_uses(plan: Plan) -> dict[Slot, int]:
     """Return the index of the call that last reads each result, through whatever view; its own where none does."""
     last: dict[Slot, int] = {}
     for i, call in enumerate(plan.calls):
-        for a in (call.output, *call.inputs):
-            if isinstance(a, Slot):
-                base = base_of(plan, a)
-                if base.kind == "result":
-                    last[base] = i
+        for a in (call.output, *call.slots):
+            if a is not None and (base := base_of(plan, a)).kind == "result":
+                last[base] = i
     for slot in plan.outputs:
         last[base_of(plan, slot)] = len(plan.calls)
     return last
@@ -175,71 +191,64 @@ def _donor(plan: Plan, call: Call, dying: list[Slot]) -> Slot | None:
     if not is_elementwise(call):
         return None
     for slot in dying:
-        others = [a for a in call.inputs if isinstance(a, Slot) and a is not slot and base_of(plan, a) is slot]
-        if (
-            slot in call.inputs
-            and not others
-            and slot.is_like(call.result)
-            and isinstance(plan.place.get(slot), Storage)
-        ):
+        views = any(a is not slot and base_of(plan, a) is slot for a in call.slots)
+        fits = slot in call.inputs and not views and slot.is_like(call.result)
+        if fits and isinstance(plan.place.get(slot), Storage):
             return slot
     return None
 
 
-def _take(plan: Plan, free: list[Storage], nbytes: int, kept: bool) -> Storage:
-    """Return the smallest free storage that is large enough, or a new one."""
-    fitting = [] if kept else [s for s in free if s.nbytes >= nbytes]
-    if not fitting:
-        plan.storages.append(Storage(f"buffer{len(plan.storages)}", nbytes))
-        return plan.storages[-1]
-    best = min(fitting, key=lambda s: s.nbytes)
-    free.remove(best)
-    return best
+class _Assigned:
+    """Computes what is assigned right in its target's memory, where nothing reads the old value after that."""
 
+    def __init__(self, plan: Plan, last: dict[Slot, int], kept: set[Slot]) -> None:
+        self.plan, self.last = plan, last
+        self.barred = kept | set(plan.outputs)
+        self.made = {call.output: i for i, call in enumerate(plan.calls) if call.output is not None}
+        self.reads: dict[int, list[int]] = defaultdict(list)
+        for i, call in enumerate(plan.calls):
+            for a in call.slots:
+                self.reads[self._memory(a)].append(i)
 
-def _place_assigned(plan: Plan, last: dict[Slot, int], kept: set[Slot]) -> None:
-    """Compute what is assigned right in its target's memory, where nothing reads the old value after that."""
-    made = {call.output: i for i, call in enumerate(plan.calls) if call.output is not None}
-    for k, call in enumerate(plan.calls):
-        if call.function is not assign:
-            continue
-        target, value = call.inputs
-        limit = k
-        while _can_replace(plan, value, target, made, limit, kept):
-            plan.place[value] = target
-            limit = made[value]
-            maker = plan.calls[limit]
-            value = next(
-                (a for a in maker.inputs if isinstance(a, Slot) and last.get(a) == limit and a not in plan.outputs),
-                None,
-            )
+    def place(self) -> None:
+        for k, call in enumerate(self.plan.calls):
+            if call.function is assign:
+                target, value = call.inputs
+                while self._can_replace(value, target, k):
+                    self._put(value, target)
+                    k = self.made[value]
+                    operands = self.plan.calls[k].slots
+                    value = next((a for a in operands if self.last.get(a) == k and a not in self.plan.outputs), None)
 
+    def _memory(self, slot: Slot) -> int:
+        """Return which memory a slot is in: that of an array from outside, or its own."""
+        base = base_of(self.plan, slot)
+        place = self.plan.place.get(base)
+        base = place if isinstance(place, Slot) else base
+        return id(base if base.array is None else memory_of(base.array))
 
-def _can_replace(plan: Plan, value: Any, target: Slot, made: dict[Any, int], limit: int, kept: set[Slot]) -> bool:
-    """Return whether a result can be computed in the memory of ``target``, to be read by the call at ``limit``."""
-    if not isinstance(value, Slot) or value.kind != "result" or value in plan.views or value in plan.place:
-        return False
-    if value not in made or value in kept or value in plan.outputs or not value.is_like(target):
-        return False
-    start = made[value]
-    maker = plan.calls[start]
-    if not is_elementwise(maker):
-        return False
-    memory = _memory(plan, target)
-    for i in range(start, limit + 1):
-        call = plan.calls[i]
-        for a in call.inputs:
-            if isinstance(a, Slot) and _memory(plan, a) is memory:
-                at_own_place = i == start and a in (target,) and a not in plan.views
-                if not at_own_place and not (i == limit and call.function is assign and a is target):
-                    return False
-    return True
+    def _put(self, value: Slot, target: Slot) -> None:
+        """Place a value in its target's memory, which the calls that read it then read."""
+        readers = self.reads.get(self._memory(value), ())
+        self.plan.place[value] = target
+        for i in readers:
+            insort(self.reads[self._memory(target)], i)
 
-
-def _memory(plan: Plan, slot: Slot) -> Any:
-    """Return the array that owns a slot's memory, if that is from outside."""
-    base = base_of(plan, slot)
-    place = plan.place.get(base)
-    if isinstance(place, Slot):
-        base = place
-    return None if base.array is None else memory_of(base.array)
+    def _can_replace(self, value: Any, target: Slot, limit: int) -> bool:
+        """Return whether a result can be computed in the memory of ``target``, to be read by the call at ``limit``."""
+        plan, start = self.plan, self.made.get(value)
+        if start is None or value.kind != "result" or value in plan.views or value in plan.place:
+            return False
+        if value in self.barred or not value.is_like(target) or not is_elementwise(plan.calls[start]):
+            return False
+        memory = self._memory(target)
+        reads = self.reads[memory]
+        for i in reads[bisect_left(reads, start) :]:
+            if i > limit:
+                break
+            call = plan.calls[i]
+            only_the_target = all(a is target for a in call.slots if self._memory(a) == memory)
+            at_own_place = i == start and target not in plan.views
+            if not (only_the_target and (at_own_place or (i == limit and call.function is assign))):
+                return False
+        return True

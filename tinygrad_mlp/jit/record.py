@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -77,11 +77,24 @@ class Call:
     errors: dict[str, str]
 
     @property
+    def slots(self) -> list[Slot]:
+        """The operands that are values of the program, those in keywords too."""
+        return [*_slots_in(self.inputs), *_slots_in(self.keywords)]
+
+    @property
     def result(self) -> Slot:
         """The output, of a call that has one."""
         if self.output is None:
             raise ValueError(f"{self.op} at {self.line} has no result")
         return self.output
+
+
+def _slots_in(a: Any) -> Iterator[Slot]:
+    if isinstance(a, Slot):
+        yield a
+    elif isinstance(a, (list, tuple, dict)):
+        for part in a.values() if isinstance(a, dict) else a:
+            yield from _slots_in(part)
 
 
 class Live(float):
@@ -183,6 +196,7 @@ class Recorder(Tracer):
         self.seen_generators: set[Any] = set()
         self.written: set[Any] = set()
         self.alive: list[Any] = []
+        self.root: Slot | None = None
 
     @property
     def section(self) -> str:
@@ -195,6 +209,8 @@ class Recorder(Tracer):
 
     def differentiates(self, t: Any) -> None:
         """Note that the rules of the op that made ``t`` come next: their calls belong to the line of that op."""
+        if t is not None and self.section != "backward":
+            self.root = self.slot(t)
         self.section = "forward" if t is None else "backward"
         asleep = t is not None and is_foreign(getattr(t._node.rule.function, "__module__", None) or "numpy")
         if asleep != self.differentiating:
@@ -275,8 +291,14 @@ class Recorder(Tracer):
                 result = rule.forward(*tensors, **keywords)
         finally:
             self.op_name = outer
+        if not outer:
+            self._call_it(self.slots.get(id(result._data)), rule.name)
         self.opened = result
         return result._data
+
+    def _call_it(self, slot: Slot | None, name: str) -> None:
+        if slot is not None and slot.kind == "result":
+            slot.name = name
 
     def _lift(self, array: Array) -> Any:
         t = wrap(array.view())
@@ -299,7 +321,7 @@ class Recorder(Tracer):
         same = id(result._data) in self.slots  # a check gives what it got
         output = None if same else self._know(result, Slot(result._data, "result"))
         is_view = rule.view and np.may_share_memory(result._data, _plain(inputs[0]))
-        self._add(rule.function, operands, dict(keywords), output, is_view)
+        self._add(rule.function, operands, {k: self._keyword(v) for k, v in keywords.items()}, output, is_view)
 
     def _add(
         self, function: Any, inputs: list[Any], keywords: dict[str, Any], output: Slot | None, is_view: bool = False
@@ -319,6 +341,12 @@ class Recorder(Tracer):
         if isinstance(a, np.ndarray):
             return self._constant(a)
         return a
+
+    def _keyword(self, a: Any) -> Any:
+        """Return a keyword with the arrays in it as slots."""
+        if isinstance(a, (list, tuple)) and any(isinstance(x, np.ndarray) for x in a):
+            return type(a)(map(self._keyword, a))
+        return self._constant(a) if isinstance(a, np.ndarray) else a
 
     def _constant(self, array: Array) -> Slot:
         return self.constants.setdefault(id(array), Slot(array, "constant"))
@@ -370,6 +398,8 @@ class Recorder(Tracer):
         if self._is_made_by_the_step(t):
             return
         self._remember_grad(t)
+        if self.root is not None and not self.root.shape:
+            self._call_it(self.root, "loss")
         slot = None if value is None else self.slot(value)
         if slot is not None and (slot.kind in ("input", "grad") or value._data.base is not None):
             copy = Slot(value._data.copy(order="K"), "result")
@@ -410,7 +440,7 @@ class Recorder(Tracer):
     def gradient_of(self, t: Any, g: Any) -> None:
         """Note of what a recorded value is the gradient, for its name."""
         slot = self.slot(g)
-        if slot.kind == "result" and slot.source is None and not slot.name:
+        if slot.kind in ("result", "frozen") and slot.source is None and not slot.name:
             slot.source = self.slot(t)
 
     def updates(self, optimizer: Any) -> None:
@@ -461,12 +491,16 @@ def difference(first: Record, second: Record) -> Call | None:
     for a, b in zip(first.calls, second.calls, strict=True):
         if a.function is assign and a.inputs[0].array is not b.inputs[0].array:
             return b  # written to in place, and made by the step
-        if not all(map(_is_same, a.inputs, b.inputs)) or repr(a.keywords) != repr(b.keywords):
+        if not (_is_same(a.inputs, b.inputs) and _is_same(a.keywords, b.keywords)):
             return b
     return None
 
 
 def _is_same(a: Any, b: Any) -> bool:
+    if isinstance(a, dict):
+        return list(a) == list(b) and all(map(_is_same, a.values(), b.values()))
+    if isinstance(a, (list, tuple)):
+        return type(a) is type(b) and len(a) == len(b) and all(map(_is_same, a, b))
     if not isinstance(a, Slot) or a.array is None:
         return isinstance(a, (Slot, Tensor)) or repr(a) == repr(b)
     if a.kind in ("grad", "number") or a.array is b.array:

@@ -162,4 +162,4 @@ def _emit_put(out: Any, x: Any, *items: Any, shape: Any) -> list[str]:
 annotate(getitem, shaped_by_values=_masks, emit=_emit_getitem, express=_express_getitem)
 annotate(put, emit=_emit_put)
 annotate(gather, emit=lambda out, x, labels: f"{out}[...] = {x}[{out.rows}, {labels}]")
-annotate(scatter, emit=lambda out, x, labels, classes: [f"{out}.fill(0)", f"{out}[{out.rows}, {labels}] = {x}"])
+annotate(scatter, emit=lambda out, x, labels, classes: [f"{out}.fill(0)", f"{out}[{out.rows}, {labels}] = {x.scalar}"])

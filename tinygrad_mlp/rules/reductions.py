@@ -28,8 +28,8 @@ def _mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
 
 
 def _var(x: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Any:
-    deviation = _from_mean(x, axis)
-    return (deviation * deviation).sum(axis=axis, keepdims=keepdims) / _count("variance", x, axis, ddof)
+    count, deviation = _count("variance", x, axis, ddof), _from_mean(x, axis)
+    return (deviation * deviation).sum(axis=axis, keepdims=keepdims) / count
 
 
 def _from_mean(x: Any, axis: Axis) -> Any:
@@ -303,6 +303,7 @@ vjp(
     linear=True,
 )
 composite(np.linalg.norm, _norm)
+composite(np.linalg.matrix_norm, lambda x, *, ord="fro", keepdims=False: _norm(x, ord, (-2, -1), keepdims))
 composite(np.prod, _prod)
 composite(np.cumprod, _along(_cumprod))
 composite(
@@ -362,8 +363,7 @@ def softmax(x: T, axis: int = -1) -> T:
 def log_softmax(x: T, axis: int = -1) -> T:
     """Return log(softmax(x)) along an axis, exact where the softmax underflows."""
     z = x - _top(x, axis)
-    with np.errstate(divide="ignore"):
-        return z - np.log(np.exp(z).sum(axis=axis, keepdims=True))
+    return z - np.log(np.exp(z).sum(axis=axis, keepdims=True)) if x.size else z
 
 
 vjp(
@@ -388,7 +388,10 @@ def _emit_reduction(ufunc: str) -> Any:
     def emit(out: Any, x: Any, *, axis: Any = None, **keywords: Any) -> str:
         single = axis is not None and isinstance(axis.value, tuple) and len(axis.value) == 1
         options = "".join(f", {k}={v}" for k, v in keywords.items() if v.value not in (None, False))
-        return f"{ufunc}.reduce({x}, axis={axis.value[0] if single else axis}{options}, out={out})"
+        call = f"{ufunc}.reduce({x}, axis={axis.value[0] if single else axis}{options}"
+        if x.is_reversed:  # NumPy before 2.2 adds in another order where it is given an ``out``
+            return f"{out}[...] = {call})"
+        return f"{call}, out={out})"
 
     return emit
 

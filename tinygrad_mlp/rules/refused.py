@@ -24,7 +24,7 @@ _ADVICE = {
         "bincount histogram histogram2d histogramdd histogram_bin_edges"
     ),
     "its derivative is singular or not unique; use np.linalg.solve, inv, det, slogdet, cholesky or norm": (
-        "eig eigh eigvals eigvalsh svd svdvals qr pinv lstsq cond tensorinv tensorsolve matrix_norm"
+        "eig eigh eigvals eigvalsh svd svdvals qr pinv lstsq cond tensorinv tensorsolve"
     ),
     "use np.polyval, or sums and products of powers": (
         "poly polyadd polysub polymul polydiv polyder polyint polyfit roots vander"

@@ -114,7 +114,7 @@ def _join_call(
     arrays: Sequence[Any], axis: int | None = 0, out: Any = None, **keywords: Any
 ) -> tuple[Sequence[Any], dict[str, Any]]:
     arrays, axis = ([np.ravel(a) for a in arrays], 0) if axis is None else (list(arrays), operator.index(axis))
-    lengths = [a.shape[axis] if np.ndim(a) else 0 for a in map(_with_shape, arrays)]
+    lengths = [a.shape[axis] if -np.ndim(a) <= axis < np.ndim(a) else 0 for a in map(_with_shape, arrays)]
     return arrays, {"axis": axis, "ends": tuple(itertools.accumulate(lengths)), "out": out, **keywords}
 
 

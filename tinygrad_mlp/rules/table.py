@@ -145,8 +145,10 @@ def composite(function: Function, implementation: Function) -> None:
         args, kwargs = bind(*args, **kwargs)  # type: ignore[assignment]
         try:
             return implementation(*args, **kwargs)
-        except (AttributeError, IndexError, TypeError) as error:
-            raise _in_words_of_numpy(function, args, kwargs, error) from None
+        except (AttributeError, IndexError, TypeError, ValueError) as error:
+            if (other := _in_words_of_numpy(function, args, kwargs, error)) is error:
+                raise
+            raise other from None
 
     RULES[function] = Rule(function, "composite", forward)
 
@@ -157,6 +159,8 @@ def _in_words_of_numpy(function: Function, args: Any, kwargs: Any, error: Except
         function(*_arrays(args), **_arrays(kwargs))
     except Exception as theirs:
         return error if isinstance(error, (NoRuleError, type(theirs))) else theirs
+    if isinstance(error, (NoRuleError, ValueError)):
+        return error
     return NoRuleError(f"{function.__name__} of a Tensor does not take this call ({error}): {BUILD_IT}")
 
 
