@@ -22,7 +22,6 @@ import pytest
 import tinygrad_mlp as tg
 from tinygrad_mlp import RecordingError, Tensor, jit, nn, optim
 from tinygrad_mlp import functional as F
-from tinygrad_mlp.core.tensor import assign
 from tinygrad_mlp.jit import Jitted
 
 X = np.random.default_rng(0).normal(size=(4, 3))
@@ -137,7 +136,7 @@ def toggles(o: Own, x: Any) -> Any:
 
 
 def sets_by_name(o: Own, x: Any) -> Any:
-    setattr(o, "n", o.n + 1)  # noqa: B010
+    setattr(o, "n", o.n + 1)
     return x
 
 
@@ -204,13 +203,18 @@ def test_what_a_step_changes_is_refused_by_name(step: Callable[..., Any], strict
             for _ in range(4):
                 jitted(X)
     else:
-        with pytest.warns(RuntimeWarning, match=REFUSED[step]) as caught:
+        with pytest.warns(RuntimeWarning, match=REFUSED[step]) as caught:  # noqa: PT031
             for i in range(3):
                 result, expected = jitted(X), step(other, Tensor(X))
                 assert step is returns_a_time or bits(result) == bits(expected), f"call {i}"
         assert len(caught) == 1
-        assert step in (counts_globally, freezes) or (o.n, o.log, o.losses == [] , o.queue, o.flag, o.deep.n) == (
-            other.n, other.log, other.losses == [], other.queue, other.flag, other.deep.n
+        assert step in (counts_globally, freezes) or (o.n, o.log, o.losses == [], o.queue, o.flag, o.deep.n) == (
+            other.n,
+            other.log,
+            other.losses == [],
+            other.queue,
+            other.flag,
+            other.deep.n,
         )
         assert o.array.tolist() == other.array.tolist() and o.w._data.tolist() == other.w._data.tolist()
         assert repr(o.rng.bit_generator.state) == repr(other.rng.bit_generator.state)
@@ -301,7 +305,7 @@ def test_a_refusal_that_is_swallowed_is_no_other_branch() -> None:
                 return x * 3
 
     jitted = Jitted(step, strict=False)
-    with pytest.warns(RuntimeWarning, match="needs a value"):
+    with pytest.warns(RuntimeWarning, match="needs a value"):  # noqa: PT031
         for _ in range(3):
             assert jitted(X).tolist() == (X * 2).tolist()
 
@@ -366,9 +370,12 @@ def test_a_float_is_a_live_number() -> None:
     lambda x, t: np.clip(x, 0, t), lambda x, t: F.leaky_relu(x, t), lambda x, t: F.huber_loss(x, X, delta=t + 0.1),
     lambda x, t: x * round(t, 1), lambda x, t: x * len(f"{t:.3f}"), lambda x, t: x * max(t, 0.3), lambda x, t: x * -t,
     lambda x, t: x * abs(t), lambda x, t: x + {0.25: 1}.get(t, 0), lambda x, t: x * bool(t), lambda x, t: x * t.real,
-    lambda x, t: X * t * x, lambda x, t: x * np.float64(t), lambda x, t: x * np.linspace(0, t, 3), lambda x, t: x * sum([t]),
-    lambda x, t: x * isinstance(t, float), lambda x, t: x * np.asarray(t), lambda x, t: x * [t, t, 1.0], lambda x, t: t * x,
-    lambda x, t: F.cross_entropy(x, np.array([0, 1, 2, 0]), label_smoothing=t / 10), lambda x, t: x - t, lambda x, t: t / (x * x + 1),
+    lambda x, t: X * t * x, lambda x, t: x * np.float64(t), lambda x, t: x * np.linspace(0, t, 3),
+    lambda x, t: x * sum([t]),
+    lambda x, t: x * isinstance(t, float), lambda x, t: x * np.asarray(t), lambda x, t: x * [t, t, 1.0],
+    lambda x, t: t * x,
+    lambda x, t: F.cross_entropy(x, np.array([0, 1, 2, 0]), label_smoothing=t / 10),
+    lambda x, t: x - t, lambda x, t: t / (x * x + 1),
 ])  # fmt: skip
 def test_what_is_computed_of_a_float_is_never_stale(use: Callable[[Any, Any], Any]) -> None:
     step = jit(use)
@@ -380,7 +387,19 @@ def test_what_is_computed_of_a_float_is_never_stale(use: Callable[[Any, Any], An
 
 def test_other_constants_are_part_of_the_key() -> None:
     step = jit(lambda x, n: x * (n if not isinstance(n, str) else len(n)))
-    for n in (1, 2, True, 1, "ab", "abc", np.float32(0.1), np.float64(0.1), 1.0, np.array(2.0), np.array(2, np.float32)) * 4:
+    for n in (
+        1,
+        2,
+        True,
+        1,
+        "ab",
+        "abc",
+        np.float32(0.1),
+        np.float64(0.1),
+        1.0,
+        np.array(2.0),
+        np.array(2, np.float32),
+    ) * 4:
         x = X.astype(np.float32)
         assert bits(step(x, n)) == bits(step.function(Tensor(x), n))
 
@@ -537,7 +556,9 @@ def test_a_program_audits_itself() -> None:
     program = step.last
     right = program.step
     program.step = lambda *a: (right(*a)[0] * 1.5,)
-    with pytest.warns(RuntimeWarning, match=r"differ in result 0, by 0\.0\d+ at most; the program is dropped") as caught:
+    with pytest.warns(  # noqa: PT031
+        RuntimeWarning, match=r"differ in result 0, by 0\.0\d+ at most; the program is dropped"
+    ) as caught:
         for _ in range(20):
             step(X)
     assert len(caught) == 1

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import collections
-import contextlib
 import dataclasses
 import functools
-import itertools
 import operator
 import types
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +14,7 @@ import numpy as np
 import pytest
 
 import tinygrad_mlp as tg
-from tinygrad_mlp import RecordingError, Tensor, jit, nn, optim
+from tinygrad_mlp import Tensor, jit, nn, optim
 from tinygrad_mlp import functional as F
 
 X = np.random.default_rng(0).normal(size=(4, 3))
@@ -368,7 +365,7 @@ def object_under_another_name(v: Any) -> World:
 
 def attribute_by_name(v: Any) -> World:
     o = Counting(v)
-    return lambda x: x * getattr(o, "v"), functools.partial(setattr, o, "v")  # noqa: B009
+    return lambda x: x * getattr(o, "v"), functools.partial(setattr, o, "v")
 
 
 def attribute_by_a_name_that_is_made(v: Any) -> World:
@@ -528,7 +525,12 @@ class Training:
         """Return all that the step changes, as bytes."""
         ts = [p for m in (self.model, self.other, *self.model.layers) for p in (*m.parameters(), *m.buffers())]
         grads = [None if t._grad is None else t._grad._data.tobytes() for t in ts]
-        return [t._data.tobytes() for t in ts], grads, self.rng.bit_generator.state, self.model.drop.rng.bit_generator.state
+        return (
+            [t._data.tobytes() for t in ts],
+            grads,
+            self.rng.bit_generator.state,
+            self.model.drop.rng.bit_generator.state,
+        )
 
 
 def swap_data(p: Any) -> None:
@@ -569,7 +571,9 @@ CHANGES: dict[str, Callable[[Training], Any]] = {
     "dropout from 0": lambda t: setattr(t.model.drop, "p", 0.5),
     "another Generator": lambda t: setattr(t, "rng", np.random.default_rng(8)),
     "another Generator of a layer": lambda t: setattr(t.model.drop, "rng", np.random.default_rng(8)),
-    "the state of a Generator": lambda t: setattr(t.rng.bit_generator, "state", np.random.default_rng(1).bit_generator.state),
+    "the state of a Generator": lambda t: setattr(
+        t.rng.bit_generator, "state", np.random.default_rng(1).bit_generator.state
+    ),
     "the axis of a softmax": lambda t: setattr(t.model.softmax, "axis", 0),
     "momentum of batch norm": lambda t: setattr(t.model.norm, "momentum", 1),
     "plain averages of batch norm": lambda t: setattr(t.model.norm, "momentum", None),

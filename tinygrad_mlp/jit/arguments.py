@@ -60,7 +60,9 @@ class Arguments:
             return Leaf(name, live=True)
         if isinstance(a, Tensor):
             if a._requires_grad:
-                raise RecordingError("a jitted function takes Tensors that require grad from around it, not as arguments")
+                raise RecordingError(
+                    "a jitted function takes Tensors that require grad from around it, not as arguments"
+                )
             a = a._data
         elif kind is np.ndarray and not a.ndim:
             self.key.append((a.dtype, a.tobytes()))  # ops take it as a number, as eager ones do
@@ -80,7 +82,9 @@ class Arguments:
             return {k: self._flatten(v, f"{name}_{k}") for k, v in a.items()}
         self.key.append((kind, repr(a) if isinstance(a, (float, complex, np.generic)) else a))  # tells -0.0 from 0.0
         if kind.__hash__ is None:
-            raise TypeError(f"{name}: a jitted function takes arrays, and constants that can be hashed, got {describe(a)}")
+            raise TypeError(
+                f"{name}: a jitted function takes arrays, and constants that can be hashed, got {describe(a)}"
+            )
         return a
 
     def rebuilt(self, tensors: Sequence[Any], live: Mapping[str, Any]) -> Any:

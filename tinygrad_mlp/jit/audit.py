@@ -29,7 +29,10 @@ class Effects:
         return [
             *((f"result {i}", t._data.copy() if isinstance(t, Tensor) else t) for i, t in enumerate(leaves)),
             *((t.name or "a Tensor", t._data.copy()) for t in self.tensors),
-            *((f"grad of {t.name or 'a Tensor'}", None if t._grad is None else t._grad._data.copy()) for t in self.grads),
+            *(
+                (f"grad of {t.name or 'a Tensor'}", None if t._grad is None else t._grad._data.copy())
+                for t in self.grads
+            ),
             *(("a Generator", rng.bit_generator.state) for rng in self.generators),
         ]
 

@@ -11,8 +11,9 @@ from ..core.tensor import Tensor, wrap
 from ..core.versions import count
 from .arguments import rebuild
 from .emit import Program, Scope, execute
+from .guards import fits_function
 from .plan import Plan, Storage, base_of, make_plan
-from .reads import Reads, fits_function
+from .reads import Reads
 from .record import Record, Slot, memory_of
 
 ALIGNMENT = 64

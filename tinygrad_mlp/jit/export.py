@@ -244,10 +244,10 @@ class _Untyped(ast.NodeTransformer):
         node.annotation = None
         return node
 
-    def visit_AnnAssign(self, node: Any) -> Any:  # noqa: N802 - ast's spelling
+    def visit_AnnAssign(self, node: Any) -> Any:
         return ast.Assign([node.target], node.value, lineno=0) if node.value else None
 
-    def visit_FunctionDef(self, node: Any) -> Any:  # noqa: N802 - ast's spelling
+    def visit_FunctionDef(self, node: Any) -> Any:
         node.returns, node.decorator_list = None, []
         return self.generic_visit(node)
 

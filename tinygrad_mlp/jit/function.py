@@ -70,7 +70,9 @@ class Jitted(Generic[P, R]):
         if isinstance(mode.tracer, Recorder):  # recorded by an outer function
             return self.function(*args, **kwargs)
         if mode.tracer is not IDLE or self.eager is not None:  # watched op by op, or not to be compiled
-            return self.function(*[as_input(a, wrap) for a in args], **{k: as_input(v, wrap) for k, v in kwargs.items()})
+            return self.function(
+                *[as_input(a, wrap) for a in args], **{k: as_input(v, wrap) for k, v in kwargs.items()}
+            )
         given = Arguments(args, kwargs, self.parameters)
         key = self._key(given)
         with self.lock:
@@ -169,7 +171,9 @@ class Jitted(Generic[P, R]):
                 self._compare(recorder, compiled, first)
             if recorder.refused is not None and self.strict:
                 raise recorder.refused
-        return compiled, compiled.result([wrap(t._data.copy(order="K")) if isinstance(t, Tensor) else t for t in leaves])
+        return compiled, compiled.result(
+            [wrap(t._data.copy(order="K")) if isinstance(t, Tensor) else t for t in leaves]
+        )
 
     def _compare(self, recorder: Recorder, compiled: Compiled, first: Compiled | None) -> None:
         """Find what the step changes of its own, and what it does not do again."""
@@ -180,8 +184,8 @@ class Jitted(Generic[P, R]):
             if call is not None or first.constants != compiled.constants:
                 where = "what it returns" if call is None else f"{call.op} at {call.line}"
                 recorder.fail(
-                    f"{self.__name__}: {where} gets a number or an array that the step makes anew, "
-                    "differently at each call, and that would be frozen; pass it as an argument, or use functional.dropout"
+                    f"{self.__name__}: {where} gets a number or an array that the step makes anew, differently at "
+                    "each call, and that would be frozen; pass it as an argument, or use functional.dropout"
                 )
         changing = reads.changed(recorder.is_replayed, before, first is None)
         if changing is not None and (self.changing is not None or first is not None):
@@ -341,7 +345,7 @@ def _check(function: Any, check: Any) -> None:
     while isinstance(inner, functools.partial):
         inner = inner.func
     for kind in (inspect.isgeneratorfunction, inspect.iscoroutinefunction, inspect.isasyncgenfunction):
-        if kind(inner) or kind(getattr(inner, "__call__", None)):
+        if kind(inner) or kind(getattr(type(inner), "__call__", None)):  # noqa: B004
             raise RecordingError(
                 f"{describe(function)} is a generator or an async function, which pauses; jit what it calls in between"
             )

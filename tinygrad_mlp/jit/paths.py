@@ -176,6 +176,4 @@ class _Scanner:
 
 def _longer(value: Value, step: Any) -> Value:
     """Return paths with one step more."""
-    return frozenset(
-        p if step == ANY == p[-1] else (*p, step) for p in value if p[0] != "const" and len(p) < LONGEST
-    )
+    return frozenset(p if step == ANY == p[-1] else (*p, step) for p in value if p[0] != "const" and len(p) < LONGEST)

@@ -8,16 +8,17 @@ import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ..core.tensor import Tensor, assign, wrap
-from ..core.tracer import Stateful, Tracer, mode, out_of_place
+from ..core.tracer import Tracer, mode, out_of_place
 from ..errors import RecordingError, user_line
 from ..rules.table import Rule
-from .reads import Read, Reads, is_foreign
+from .guards import Read, is_foreign
+from .live import Given, Live
+from .reads import Reads
 
 Array = np.ndarray[Any, Any]
 
@@ -95,73 +96,6 @@ def _slots_in(a: Any) -> Iterator[Slot]:
     elif isinstance(a, (list, tuple, dict)):
         for part in a.values() if isinstance(a, dict) else a:
             yield from _slots_in(part)
-
-
-class Live(float):
-    """A number that the program reads anew at each call, such as the learning rate."""
-
-    slot: Slot
-
-
-class Given:
-    """A Python float among the arguments. It is live where it meets Tensors; where its value is used, it is frozen.
-
-    It passes for a float but is none, so that no C function takes its value unseen.
-    """
-
-    __class__ = property(lambda self: float)  # type: ignore[assignment]
-    __hash__: Any
-
-    def __init__(self, recorder: Recorder, name: str, floats: dict[str, float], slot: Slot) -> None:
-        self._recorder, self._name, self._floats, self.slot = recorder, name, floats, slot
-
-    @property
-    def number(self) -> float:
-        """Its value, which a Tensor op takes and the program reads anew."""
-        return self._floats[self._name]
-
-    def __float__(self) -> float:
-        self._recorder.reads.note(self._floats, "global", self._name, self._name, False, True)
-        return self.number
-
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **keywords: Any) -> Any:
-        if any(isinstance(a, Tensor) for a in inputs):
-            return NotImplemented
-        return getattr(ufunc, method)(*[float(a) if type(a) is Given else a for a in inputs], **keywords)
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        return np.asarray(float(self), dtype)
-
-    def __getattr__(self, name: str) -> Any:
-        getattr(float, name)
-        return getattr(float(self), name)
-
-
-def _of_float(name: str) -> Callable[..., Any]:
-    def method(self: Any, *others: Any) -> Any:
-        if any(isinstance(other, (Tensor, np.ndarray)) for other in others):
-            return NotImplemented
-        return getattr(float(self), name)(*[float(a) if type(a) is Given else a for a in others])
-
-    return method
-
-
-def _of_live(name: str) -> Callable[..., Any]:
-    def method(self: Any, *others: Any) -> Any:
-        if any(isinstance(other, Tensor) for other in others):
-            return NotImplemented
-        mode.tracer.fail("a live number takes part in array ops only; compute it in Optimizer.scalars")  # type: ignore
-        return getattr(float, name)(self, *others)
-
-    return method
-
-
-_ARITHMETIC = "add radd sub rsub mul rmul truediv rtruediv pow rpow mod rmod floordiv rfloordiv neg abs".split()
-_TESTS = "eq ne lt le gt ge bool hash int round trunc floor ceil divmod rdivmod pos repr str format".split()
-for _name in _ARITHMETIC:
-    setattr(Live, f"__{_name}__", _of_live(f"__{_name}__"))
-for _name in _ARITHMETIC + _TESTS:
-    setattr(Given, f"__{_name}__", _of_float(f"__{_name}__"))
 
 
 @dataclass(eq=False)
@@ -247,7 +181,7 @@ class Recorder(Tracer):
         """Return what stands for a float among the arguments, which is read from ``floats``."""
         slot = Slot(np.asarray(floats[name]), "number", name, len(self.record.numbers))
         self.record.numbers.append((lambda: {name: floats[name]}, {name: slot}, 0))
-        return Given(self, name, floats, slot)
+        return Given(self.reads.note, name, floats, slot)
 
     def _know(self, t: Any, slot: Slot) -> Slot:
         """Note the slot of all Tensors over the array that this Tensor is over."""
@@ -449,7 +383,8 @@ class Recorder(Tracer):
         if (id(optimizer), "signature", "") not in self.reads.found:
             for group in optimizer.param_groups:
                 self.reads.note(group["params"], "items", "", "the parameters of an optimizer", False, True)
-            self.reads.note(optimizer, "signature", "", f"the options or the state of {type(optimizer).__name__}", False, True)
+            label = f"the options or the state of {type(optimizer).__name__}"
+            self.reads.note(optimizer, "signature", "", label, False, True)
             state, version = {p: dict(s) for p, s in optimizer.state.items()}, optimizer._shape_of_state
             self.undo.append(lambda: vars(optimizer).update(state=state, _shape_of_state=version))
         self._quietly(type(optimizer), super().updates, optimizer)
@@ -483,7 +418,8 @@ class Recorder(Tracer):
         switched = read.name == "training" and read.owner in self.record.modes
         if read.kind == "array":
             return any(memory_of(read.owner) is memory_of(t._data) for t in self.record.changed)
-        return switched or read.kind in ("grad", "signature") or (read.kind == "draws" and read.owner in self.seen_generators)
+        drawn = read.kind == "draws" and read.owner in self.seen_generators
+        return switched or drawn or read.kind in ("grad", "signature")
 
 
 def difference(first: Record, second: Record) -> Call | None:
