@@ -173,8 +173,8 @@ class Tensor(ArrayMethods):
         array = as_numbers(value)
         if self._requires_grad and array.dtype.kind != "f":
             raise DtypeError(f"a Tensor of {array.dtype} cannot require grad; use float32/float64")
-        self._data = array
         rebound[0] += 1
+        self._data = array
         changed(self)
 
     @property

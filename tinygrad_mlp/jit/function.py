@@ -383,19 +383,25 @@ def jit(function: Callable[..., Any] | None = None, *, check: int | None = None)
     ``loss.backward()``, ``optimizer.step()``, ``.grad``, running statistics and random draws. ``print(step.source)``
     shows it, ``step.export("step.py")`` writes it as a module.
 
-    Arrays, DataFrames and Tensors among the arguments are its inputs; each combination of shapes and dtypes gets its
-    own program, and so does each mode, training or evaluation. Learning rates and other options of optimisers are
-    read at each call. All other numbers are frozen as they were when it was recorded, and arrays from around the
-    function are used as they are at each call. ``.grad`` is valid until the next call. What a step does besides,
-    ``print`` or appending to a list, it does at the first two calls only.
+    Arrays, DataFrames and Tensors among the arguments are its inputs, and floats are live numbers; each combination
+    of shapes, dtypes and other constants gets its own program. Learning rates, other options of optimisers, and arrays
+    from around the function are read at each call. Everything else that the step's own code reads, an attribute, a
+    global, the items of a list, training or evaluation, is a guard: if it changes, the step is recorded again. So
+    each state has its program, and those that have not run for longest go. A step that is recorded again and again
+    goes on eagerly, after a warning that names what changes. On calls 8, 64, 512, ... of a program the step runs
+    eagerly as well, and a difference is a warning. ``.grad`` is valid until the next call. What a step does besides,
+    such as ``print``, it does only when it runs eagerly or is recorded.
 
     Args:
-        function: what to compile. It returns Tensors or numbers, alone or in tuples, lists and dicts.
+        function: what to compile. It returns Tensors, numbers, texts and None, alone or in tuples, lists, dicts and
+            dataclasses.
         check: run each ``check``-th call eagerly as well, and raise if a bit differs.
 
     Raises:
-        RecordingError: when called, if the function needs a value (``.item()``, ``if tensor:``) or returns an array;
-            parameters, optimiser and generators are then as they were.
+        TypeError: ``function`` is none, or ``check`` no number of calls.
+        RecordingError: the function pauses (a generator, async). When called: it needs a value (``.item()``,
+            ``if tensor:``), changes something of its own (a counter, a list), or returns something else; everything
+            is then as it was.
 
     >>> import tinygrad_mlp as tg
     >>> model = tg.nn.Linear(2, 1, rng=0)

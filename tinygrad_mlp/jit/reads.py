@@ -105,7 +105,7 @@ class Reads:
                     return
                 self.generators[id(frame)] = frame
             self._enter(frame, seen)
-        elif value is not None and frame.f_back:
+        elif frame.f_back and value is not None and not isinstance(value, Tensor):
             caller = self.scans.get(id(frame.f_back.f_code))
             for steps in caller.loose if caller else ():
                 for item in inside(value):
