@@ -168,7 +168,9 @@ class Program:
         self._body()
         shapes = ", ".join(f"{slot.dtype}{slot.shape}" for slot in given)
         head = f"def {self.function}({', '.join(self.inputs)}):" + (f"  # {shapes}" if shapes else "")
-        self.source = "\n".join([head, *(f"    {line}" if line else "" for line in _laid_out(self.lines))])
+        self.source = "\n".join(
+            [head, *(f"    {line}" if line else "" for line in _laid_out(self.lines, self.plan.record.errors))]
+        )
 
     def _name(self, slot: Slot, wish: str) -> str:
         self.names[slot] = self.scope.unique(wish)
@@ -511,9 +513,8 @@ def _dtype(slot: Slot) -> str:
     return "bool" if slot.dtype == bool else f"np.{slot.dtype.name}"
 
 
-def _laid_out(lines: list[_Line]) -> Iterator[str]:
+def _laid_out(lines: list[_Line], ambient: dict[str, str]) -> Iterator[str]:
     """Yield the lines: calls under the same error state together, each with what it stems from if that is new."""
-    ambient = dict(np.geterr())
     errors, origin = ambient, ""
     for text, call in lines:
         before, errors = errors, ambient if call is None else call.errors

@@ -27,7 +27,7 @@ from .record import Recorder, difference
 
 PROGRAMS, PROGRAM_BYTES = 128, 1 << 28
 """How many programs of one function are kept, and of what size together; the one that has not run for longest goes."""
-PATIENCE, EARNED = 192, 1 / 8
+PATIENCE, EARNED = 160, 1 / 8
 """How often a function is recorded without running as a program in between, and what each such run is worth."""
 
 P = ParamSpec("P")
@@ -89,7 +89,7 @@ class Jitted(Generic[P, R]):
             return self._record(key, given)
 
     def _key(self, given: Arguments) -> Any:
-        return (mode.grad_enabled, *np.geterr().values(), *given.key)
+        return (mode.grad_enabled, *given.key)
 
     @overload
     def __get__(self, instance: None, owner: type) -> Jitted[P, R]: ...
@@ -123,7 +123,7 @@ class Jitted(Generic[P, R]):
         """Run the step as it is, recorded: only one that does the same again, as the first record, can be a program."""
         known = self.cache[key]
         self._note_reasons(key, given, first)
-        self.patience -= 1
+        self.patience -= 2 if first is None and known else 1  # what changes at each call is not worth as many tries
         if self.patience < 0:
             return self._go_on_eagerly(self._why(), given)
         recorder = Recorder(self.strict)

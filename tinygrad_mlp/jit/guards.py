@@ -62,8 +62,10 @@ class Items:
         return self.container
 
 
-def _items(container: Any) -> list[Any]:
-    return [*container, *container.values()] if isinstance(container, dict) else list(container)
+def _items(container: Any) -> Sequence[Any]:
+    if isinstance(container, dict):
+        return [*container, *container.values()]
+    return container if isinstance(container, (list, tuple)) else list(container)
 
 
 def same(now: Any, was: Any) -> bool:
@@ -150,6 +152,8 @@ class Read:
 
     def test(self, owner: str, value: str) -> str:
         """Return the expression that says so."""
+        if self.value is MISSING and self.kind == "global":
+            return f"{self.name!r} not in {owner}"
         if self.value is MISSING or self.kind in READERS:
             return f"holds_{value}()"
         text = {
@@ -197,7 +201,7 @@ def fits_function(guards: Sequence[Read]) -> Callable[[], bool]:
         namespace[name], namespace[f"value{i}"], namespace[f"holds_value{i}"] = read.owner, read.value, read.holds
         tests.append(read.test(name, f"value{i}"))
     body = " and ".join(tests)
-    lines = f"def fits():\n try:\n  return {body}\n except (AttributeError, LookupError, ValueError):\n  return False\n"
+    lines = f"def fits():\n try:\n  return {body}\n except Exception:\n  return False\n"
     exec(compile(lines, "<jit guards>", "exec"), namespace)
     return namespace.pop("fits")  # type: ignore[no-any-return]
 

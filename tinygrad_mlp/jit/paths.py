@@ -1,8 +1,8 @@
 """What a code object can read and write: access paths, found in its bytecode by following values over the stack.
 
-A path begins at a global name, a free variable or an argument, and goes on with steps: ``".name"``, ``("item", key)``,
-``VARS`` for all attributes at once, and ``ANY`` for whatever a call, a loop or an operator makes of it. An opcode that
-is not known makes ANY of what it takes from the stack, which is on the safe side.
+A path begins at a global name, a free variable or an argument, and goes on with steps: ``".name"``, ``"?name"`` for
+what may be missing, ``("item", key)``, ``VARS`` for all attributes at once, and ``ANY`` for whatever a call, a loop or
+an operator makes of it. An opcode that is not known makes ANY of what it takes from the stack, the safe side.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ class _Scanner:
         union = frozenset().union(*taken)
         for function in _BY_NAME.keys() & union:
             names = [p[1] for value in taken for p in value if p[0] == "const" and isinstance(p[1], str)]
-            steps = [f".{name}" for name in names] or [VARS]
+            steps = [f"?{name}" for name in names] or [VARS]
             for step in steps:
                 union |= self._note(_longer(union - _BY_NAME.keys(), step), write=_BY_NAME[function])
         if not op.startswith(_NEUTRAL):

@@ -120,7 +120,9 @@ class Reads:
         for path, only_written in seen.paths.items():
             kind, name, *steps = path
             outside = True
-            if kind == "global":
+            if kind == "global" and self.shallow:  # this package does not change its own
+                value = frame.f_globals.get(name, MISSING)
+            elif kind == "global":
                 value = self.note(frame.f_globals, "global", name, name, only_written and not steps, True)
             elif kind == "free" and name in cells:
                 value = self.note(cells[name], "cell", name, name, only_written and not steps, True)
@@ -155,7 +157,9 @@ class Reads:
                 value = self._item(value, step[1])
                 label += f"[{step[1]!r}]"
                 continue
-            label += step
+            label += f".{step[1:]}"
+            if step[0] == "." and not only_written and is_open(value) and look(value, step[1:])[0] is MISSING:
+                return ()
             value = self._attribute(value, step[1:], label, last, outside)
         return (value,)
 

@@ -98,14 +98,19 @@ def _slots_in(a: Any) -> Iterator[Slot]:
             yield from _slots_in(part)
 
 
+def _errors() -> dict[str, str]:
+    return {k: str(v) for k, v in np.geterr().items()}
+
+
 @dataclass(eq=False)
 class Record:
-    """One run of a step: its calls, what it found, and what makes it valid."""
+    """One run of a step: its calls, what it found, and how NumPy took errors: there, the program leaves it alone."""
 
     calls: list[Call] = field(default_factory=list)
     inputs: list[Slot] = field(default_factory=list)
     numbers: list[tuple[Callable[[], Mapping[str, float]], dict[str, Slot], int]] = field(default_factory=list)
     changed: dict[Any, None] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=_errors)
     modes: dict[Any, bool] = field(default_factory=dict)
 
 
@@ -263,7 +268,7 @@ class Recorder(Tracer):
         op, line = self.op_name or getattr(function, "__name__", ""), self.line or user_line()
         if output is not None:
             self.lines[output] = line
-        errors = {k: str(v) for k, v in np.geterr().items()}
+        errors = _errors()
         call = Call(function, inputs, keywords, output, is_view, self.section, line, op, errors)
         self.record.calls.append(call)
 
