@@ -1259,8 +1259,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "an option stays changed",
-            '(getattr(self.container, "extend", None) or self.container.update)(leaves)',
-            "pass",
+            "            fill(leaves)",
+            "            pass",
         ),
         Fault(
             "-0.0 is 0.0", "repr(a) if isinstance(a, (float, complex, np.generic)) else a))  # tells", "a))  # tells"

@@ -11,6 +11,7 @@ import pickle
 import sys
 import threading
 import time
+import types
 import warnings
 from collections import namedtuple
 from collections.abc import Callable
@@ -716,3 +717,19 @@ def test_other_profilers_are_put_back() -> None:
         jit(lambda x: x * 2)(X)
         plain(3)
     assert any(entry.code is plain.__code__ for entry in profile.getstats())
+
+
+def test_what_cannot_be_followed_is_refused() -> None:
+    class Hostile:
+        @property
+        def __class__(self) -> Any:
+            raise ValueError("no class")
+
+    box = types.SimpleNamespace(v=Hostile())
+
+    @jit
+    def step(x: Any) -> Any:
+        return x * 2 if box.v else x
+
+    with pytest.raises(RecordingError, match="what step reads cannot be followed: ValueError"):
+        step(X)

@@ -150,7 +150,7 @@ def rebuild(structure: Any, fill: Callable[[Leaf], Any]) -> Any:
     if isinstance(structure, dict):
         return {k: rebuild(v, fill) for k, v in structure.items()}
     if structure.__class__ is _Fields:
-        made = object.__new__(structure.kind)
+        made: Any = object.__new__(structure.kind)
         for name, part in structure.fields.items():
             object.__setattr__(made, name, rebuild(part, fill))
         return made

@@ -178,6 +178,8 @@ class Jitted(Generic[P, R]):
     def _compare(self, recorder: Recorder, compiled: Compiled, first: Compiled | None) -> None:
         """Find what the step changes of its own, and what it does not do again."""
         reads, before = recorder.reads, self.before
+        if reads.trouble is not None:
+            recorder.fail(f"{self.__name__}: {reads.trouble}")
         same = first is not None and first.outline == compiled.outline
         if first is not None and same:
             call = difference(first.record, compiled.record)

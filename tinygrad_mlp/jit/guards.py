@@ -58,7 +58,8 @@ class Items:
             leaves = dict(zip(leaves[:half], leaves[half:], strict=True))  # type: ignore[assignment]
         if isinstance(self.container, (list, deque, dict, set)) and not self.fits(self.container):
             self.container.clear()
-            (getattr(self.container, "extend", None) or self.container.update)(leaves)
+            fill: Any = getattr(self.container, "extend", None) or getattr(self.container, "update")  # noqa: B009
+            fill(leaves)
         return self.container
 
 
@@ -203,7 +204,8 @@ def fits_function(guards: Sequence[Read]) -> Callable[[], bool]:
     body = " and ".join(tests)
     lines = f"def fits():\n try:\n  return {body}\n except Exception:\n  return False\n"
     exec(compile(lines, "<jit guards>", "exec"), namespace)
-    return namespace.pop("fits")  # type: ignore[no-any-return]
+    fits: Callable[[], bool] = namespace.pop("fits")
+    return fits
 
 
 def inside(value: Any) -> Iterator[Any]:

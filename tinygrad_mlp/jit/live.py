@@ -23,7 +23,7 @@ class Given:
     It passes for a float but is none, so that no C function takes its value unseen.
     """
 
-    __class__ = property(lambda self: float)  # type: ignore[assignment]
+    __class__ = property(lambda self: float)
     __hash__: Any
 
     def __init__(self, use: Callable[..., Any], name: str, floats: dict[str, float], slot: Any) -> None:

@@ -46,6 +46,7 @@ class Reads:
         self.cells: dict[types.CodeType, list[dict[str, Any]]] = {}
         self.scans: dict[int, Scan | None] = {}
         self.alive: list[Any] = []
+        self.trouble: str | None = None
         self.asleep = 1
         self.generators: dict[int, Any] = {}
         self.outside: dict[int, Any] = {}
@@ -97,8 +98,13 @@ class Reads:
             name = frame.f_globals.get("__name__") or ""
             seen = self.scans[id(frame.f_code)] = None if is_foreign(name) else scan(frame.f_code)
             self.alive.append(frame.f_code)
-        if seen is None:
-            return
+        if seen is not None:
+            try:
+                self._look(frame, event, value, seen)
+            except Exception as error:  # of code of the user's that looking has run after all
+                self.trouble = f"what {frame.f_code.co_name} reads cannot be followed: {error!r}"
+
+    def _look(self, frame: Any, event: str, value: Any, seen: Scan) -> None:
         if event == "call":
             if frame.f_code.co_flags & inspect.CO_GENERATOR:
                 if id(frame) in self.generators:  # which goes on
