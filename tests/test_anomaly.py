@@ -73,6 +73,15 @@ def test_trap_83_data_changed_through_an_alias():
     assert x.grad is None
 
 
+def test_the_result_that_is_differentiated_was_changed():
+    x = tg.Tensor([1.0, 2.0], requires_grad=True)
+    with tg.detect_anomaly():
+        y = np.exp(x)
+        y.data[0] = 5.0
+        with pytest.raises(tg.GraphError, match=r"result of exp, float64.* in \[5, 7.*changed.*gave it at .*\.py:\d+"):
+            tg.grad(y, x, np.ones(2))
+
+
 def test_training_step_gives_the_same_bits_as_without():
     def trained(watched: bool) -> list[bytes]:
         model = nn.MLP([4, 8, 3], rng=0)

@@ -677,6 +677,9 @@ def test_an_absent_integer_is_found_as_nan() -> None:
     with pytest.raises(DataError, match=r"X is nan at row 1, column 0 "):
         check_rows(frame)
     check_rows(frame.fillna(0))
+    with pytest.raises(DataError, match=r"y is nan at row 1 "):
+        check_rows(as_array(frame["a"]), "y")
+    assert as_array(frame["a"]).dtype == np.float64
 
 
 def test_the_order_is_drawn_at_the_call() -> None:

@@ -3,7 +3,7 @@
 All of them take about half an hour on two cores::
 
     pytest -m slow tests/test_faults.py -n 2
-    pytest -m slow tests/test_faults.py -k "optim or training"
+    pytest -m slow tests/test_faults.py -k "optim or fit"
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ TESTS = {
     "gradcheck": "test_gradcheck test_gradcheck_verdicts test_planted",
     "anomaly": "test_anomaly",
     "drawing": "test_drawing",
-    "inspection": "test_summary",
+    "summary": "test_summary",
     "data": "test_data",
     "metrics": "test_metrics",
     "augment": "test_augment",
-    "progress": "test_training",
+    "history": "test_training",
     "callbacks": "test_training",
     "checkpoint": "test_checkpoint test_safetensors",
     "plot": "test_plot",
-    "training": "test_training",
+    "fit": "test_training",
     "plan": "test_jit_traps test_jit test_jit_programs",
     "emit": "test_jit_traps test_jit test_jit_programs",
     "function": "test_jit_traps test_jit",

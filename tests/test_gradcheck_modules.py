@@ -98,6 +98,10 @@ def test_modules_and_losses_together(start: int) -> None:
         assert report.ok, (first, second, loss, training, report)
 
 
+def test_small_derivatives_beside_those_of_other_inputs_are_resolved() -> None:
+    assert check(("BatchNorm1d", "Sigmoid"), "BCEWithLogitsLoss", training=True).ok
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("first", MODULES)
 def test_every_module_with_every_other_and_every_loss(first: str) -> None:

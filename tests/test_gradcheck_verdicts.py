@@ -62,6 +62,9 @@ CORRECT: dict[str, Callable[[int], tuple[Any, ...]]] = {
     "values of 1e160": lambda s: (lambda x: 1e160 * np.sin(x), normal(s, 4)),
     "inputs of 1e200": lambda s: (
         lambda x: np.abs(x).sum(), 1e200 * normal(s, 4), lambda x: np.sign(x)),
+    "(exp(x) - 1) / x near 1e-6": lambda s: (lambda x: ((np.exp(x) - 1) / x).sum(), (3 + np.abs(normal(s, 3))) * 1e-6),
+    "inputs of 1e-9, 1 and 1e9": lambda s: (
+        lambda x: np.sin(x / [1e-9, 1, 1e9]).sum(), (1 + np.abs(normal(s, 3))) * [1e-9, 1, 1e9]),
     "inputs of 1e-150": lambda s: (lambda x: np.sqrt(x).sum(), 1e-150 * (1 + np.abs(normal(s, 3)))),
 }  # fmt: skip
 
@@ -84,9 +87,16 @@ def test_a_correct_function_is_not_called_wrong_in_40_of_40_times(name: str) -> 
     assert sum(passes(name, seed) for seed in range(40)) >= 38
 
 
-def test_a_hopeless_function_is_neither_right_nor_wrong() -> None:
-    f = lambda b: np.linalg.solve(hilbert(13), b)
-    assert gradcheck(f, normal(0, 13), raise_on_fail=False).verdict == "unresolved"
+@pytest.mark.parametrize(
+    ("f", "x"),
+    [
+        (lambda b: np.linalg.solve(hilbert(13), b), normal(0, 13)),
+        (lambda x: np.sin(x.astype(np.float16)).astype(np.float64), normal(0, 4)),
+        (lambda x: np.log(x).sum(), np.array([1e-300, 1e-308])),
+    ],
+)
+def test_a_hopeless_function_is_neither_right_nor_wrong(f: Any, x: Array) -> None:
+    assert gradcheck(f, x, raise_on_fail=False).verdict == "unresolved"
 
 
 def by_hand(f: Any, inputs: Any, gradient: Any) -> Report:
@@ -118,6 +128,8 @@ WRONG: dict[str, tuple[Any, ...]] = {
         lambda x: np.abs(x).sum(), np.array([1e-5, -1.0]), lambda x: np.where(np.abs(x) < 1e-3, -1, 1) * np.sign(x)),
     "float32 in the gradient alone": (
         lambda x: np.sin(x), normal(0, 9), lambda g, x: g * np.cos(x).astype(np.float32).astype(float)),
+    "one infinite element": (
+        lambda x: np.sin(x).sum(), normal(0, 4), lambda x: np.where(x == x[2], np.inf, np.cos(x))),
     "factor 1 + 1e-8 near 1e-12": (
         lambda x: np.sqrt(x).sum(), np.array([1e-10, 3e-10]), lambda x: (1 + 1e-8) / 2 / np.sqrt(x)),
 }  # fmt: skip
@@ -163,6 +175,9 @@ def test_no_trap_of_many_evaluations() -> None:
         (lambda x: np.sin(x).sum(), normal(0, 4000), one_wrong, "0 of"),
         (lambda x: (x * x).sum(), normal(0, 2, 2), lambda x: 4 * x, "mean over 2"),
         (lambda x: np.sin(x).sum(), normal(0, 20), lambda x: np.cos(x) * (1 + 1e-6 * (x == x[3])), "rounded"),
+        (lambda x: np.floor(3 * x).sum(), normal(0, 4), lambda x: 3 + 0 * x, "wrong way round"),
+        (lambda x: np.min(x), normal(0, 4), lambda x: 1.0 * (x == x.max()), "0 times"),
+        (lambda x: np.linalg.norm(x), np.zeros(3), lambda x: np.ones(3), "tie"),
     ],
 )
 def test_what_a_diagnosis_does_not_say(f: Any, inputs: Any, gradient: Any, not_said: str) -> None:
@@ -188,9 +203,13 @@ twice = [pair, pair]
         (lambda: gradcheck(lambda x: x.sum(), [1.0, 2.0]), r"a list is a list of inputs: pass np.array\(\[...\]\)"),
         (lambda: gradcheck(named, pair), r"named\(x, y\) cannot be called with 1 inputs; pass a list of all"),
         (lambda: gradcheck(pair, named), r"takes a function and its inputs: .*, not float64\(2,\) for f"),
+        (lambda: assert_gradcheck(named, pair, pair), "takes all inputs as one list"),
+        (lambda: gradcheck(np.sin, pair, rtol="1e-9"), "rtol must be between 1e-13 and 0.01, got '1e-9'"),
+        (lambda: gradcheck(np.sin, pair, sample=1.5), "sample must be an integer >= 1, got 1.5"),
         (lambda: gradcheck(named, twice, gradient=pair), "gradient must be a function .*, got float64"),
         (lambda: by_hand(named, twice, lambda x, y: None), "gradient returned None; .* for each of: x, y"),
         (lambda: by_hand(named, twice, lambda x, y: (y, None)), "gradient returned None"),
+        (lambda: by_hand(named, twice, lambda x, y: "(y, x)"), r"gradient returned \(y, x\); .* for each of: x, y"),
         (lambda: by_hand(np.sin, pair, lambda x: np.cos(x)), r"must take \(upstream, x\), as f returns an array"),
         (lambda: by_hand(named, twice, lambda g, x, y: (y, x)), r"must take \(x, y\), as f returns a number"),
     ],
@@ -215,13 +234,15 @@ class TestReports:
         analytic, numeric = map(float, str(self.report()).split("the worst:")[1].splitlines()[2].split()[6:8])
         assert analytic - numeric == pytest.approx(worst.analytic - worst.numeric, rel=0.02)
 
-    def test_html_begins_with_the_verdict_and_ends_with_the_call(self) -> None:
-        text = self.report()._repr_html_()
-        assert text.startswith('<p><b style="color:#cf222e">gradcheck: fail</b></p>')
-        assert text.index("gradcheck: fail") < text.index("problem: x") < text.index("the worst of all")
-        assert "rerun: <code>gradcheck(f, inputs, gradient=gradient)</code>" in text
-        assert '<td style="text-align:left;color:#cf222e">fail</td>' in text
-        assert "the worst of all" not in gradcheck(np.sin, pair)._repr_html_()
+    def test_html_is_the_text_with_the_verdicts_in_colour(self) -> None:
+        text, red = self.report()._repr_html_(), '<b style="color:#cf222e">fail</b>'
+        assert text.startswith(f"<pre>gradcheck: {red}; ")
+        assert text.index("gradcheck: ") < text.index("problem: x") < text.index("the worst:")
+        assert text.endswith("rerun: gradcheck(f, inputs, gradient=gradient)</pre>")
+        assert text.count(red) == 2 + len(self.report().worst[:5])
+        fine = gradcheck(np.sin, pair)._repr_html_()
+        assert fine.count('<b style="color:#1a7f37">pass</b>') == 2
+        assert "the worst" not in fine
 
     def test_a_pytest_helper(self) -> None:
         assert_gradcheck(np.sin, pair)

@@ -618,8 +618,8 @@ def test_a_gradient_that_is_replaced_is_not_computed() -> None:
     assert w.grad.tolist() == [1, 1, 1]
 
 
-def test_limits_of_two_dtypes() -> None:
-    f = lambda x, y: (np.maximum(x, 0.1), np.maximum(y, 0.1), np.minimum(x, 0.1), x * 0.1, y * 0.1)
+def test_limits_of_two_sizes_and_dtypes() -> None:
+    f = lambda x, y: (np.maximum(x, 0.1), np.maximum(y, 0.1), np.maximum(x, 0.3), np.minimum(y, -2), x * 0.1, y * 0.1)
     for shape in ((), (1,), (2, 3)):
         x, y = np.zeros(shape, np.float32), np.zeros(shape)
         step = jit(f)
@@ -1086,6 +1086,24 @@ def test_arrays_by_keyword_in_another_order() -> None:
     for _ in range(4):
         np.testing.assert_array_equal(f(a=x, b=y).numpy(), x - y)
         np.testing.assert_array_equal(f(b=x, a=y).numpy(), y - x)
+
+
+def test_dicts_with_other_keys_or_another_order() -> None:
+    x, y = np.arange(3.0), np.ones(3)
+    f = jit(lambda d: d["a"] - d.get("b", 7.0))
+    for _ in range(4):
+        np.testing.assert_array_equal(f({"a": x, "b": y}).numpy(), x - y)
+        np.testing.assert_array_equal(f({"b": x, "a": y}).numpy(), y - x)
+        np.testing.assert_array_equal(f({"a": x, "c": y}).numpy(), x - 7)
+
+
+def test_a_list_around_the_function_that_gets_shorter_or_longer() -> None:
+    held = [Tensor([1.0]), Tensor([2.0]), Tensor([4.0])]
+    f = jit(lambda x: sum((x * w).sum() for w in held))
+    for change, total in ((None, 7), (None, 7), (None, 7), (held.pop, 3), (None, 3), (lambda: held.append(held[0]), 4)):
+        if change is not None:
+            change()
+        assert f(np.ones(1)).item() == total
 
 
 def test_lists_and_tuples_are_told_apart() -> None:

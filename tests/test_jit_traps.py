@@ -709,6 +709,55 @@ def test_constants_that_are_not_finite() -> None:
     assert_same(make)
 
 
+def parts_of(losses: Any) -> Any:
+    return 2 * losses[:2].sum() + 3 * losses[2:].sum()
+
+
+LIKELIHOODS: dict[str, Callable[[Any], Any]] = {
+    "as usual": lambda z: F.nll_loss(F.log_softmax(z, 1), Y),
+    "maximised": lambda z: -F.nll_loss(F.log_softmax(z, 1), Y),
+    "of no share": lambda z: 0.0 * F.nll_loss(F.log_softmax(z, 1), Y),
+    "of unequal rows": lambda z: parts_of(F.nll_loss(F.log_softmax(z, 1), Y, reduction="none")),
+    "along the rows": lambda z: F.nll_loss(F.log_softmax(z, 0), Y),
+    "of two": lambda z: F.nll_loss(F.log_softmax(z, 1), Y) + F.nll_loss(2 * F.log_softmax(z, 1), 1 - Y),
+    "of what is used again": lambda z: (lambda p: F.nll_loss(p, Y) + (p * p).sum())(F.log_softmax(z, 1)),
+}
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_likelihoods_of_every_kind_to_the_bit(name: str) -> None:
+    """Logits that are far apart: shares underflow to 0, whose sign is a bit as well."""
+
+    def make() -> Any:
+        w = parameter(4, 2)
+
+        def step(x: Any) -> Any:
+            w.grad = None
+            loss = LIKELIHOODS[name](w + 900 * np.sign(x[:, :2]))
+            loss.backward()
+            return loss
+
+        return step, [w]
+
+    assert_same(make)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_masks_of_every_dtype(dtype: Any) -> None:
+    def make() -> Any:
+        w = parameter(3, dtype=dtype)
+
+        def step(x: Any) -> Any:
+            w.grad = None
+            loss = (F.relu(w * x) + np.where(x > 0, w, 0)).sum()
+            loss.backward()
+            return loss
+
+        return step, [w]
+
+    assert_same(make, lambda i, state: (X[i].astype(dtype),))
+
+
 def test_gradients_are_read_after_the_step() -> None:
     step_of, (w, b, _) = training()
     step = jit(step_of)

@@ -5,21 +5,24 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
 
-class _Rooms(MetaPathFinder, Loader):
-    """Imports a room by its short name: the same module, not a second one."""
+class _Rooms:
+    """Imports a room by its short name: the same module, not a second one. A finder and loader of `sys.meta_path`.
+
+    It derives from nothing, since `importlib.abc` would bring twenty modules along that nothing else needs.
+    """
 
     def __init__(self, package: str, rooms: Mapping[str, str]) -> None:
         self.package, self.rooms = package, rooms
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         package, _, room = fullname.rpartition(".")
-        return ModuleSpec(fullname, self) if package == self.package and room in self.rooms else None
+        known = package == self.package and room in self.rooms
+        return ModuleSpec(fullname, self) if known else None  # type: ignore[arg-type]
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         module = import_module(f"{self.package}.{self.rooms[spec.name.rpartition('.')[2]]}")

@@ -6,6 +6,7 @@ so that ``except ValueError`` keeps working.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import re
@@ -71,9 +72,16 @@ def nearest(name: object, valid: Iterable[str]) -> str:
 def user_line() -> str:
     """Return the file and line, outside of this package, that is being executed."""
     frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_HOME):
+    while frame.f_back is not None and _outside(frame.f_code.co_filename) is None:
         frame = frame.f_back
-    return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
+    filename = frame.f_code.co_filename
+    return f"{_outside(filename) or os.path.basename(filename)}:{frame.f_lineno}"
+
+
+@functools.cache
+def _outside(path: str) -> str | None:
+    """Return the name of a file that is outside of this package."""
+    return None if path.startswith(_HOME) else os.path.basename(path)
 
 
 _HOME = os.path.dirname(os.path.abspath(__file__)) + os.sep
@@ -142,7 +150,7 @@ def _explained(
     name: str, args: Sequence[Any], keywords: Mapping[str, Any], error: Exception, kind: type[Exception], hint: str
 ) -> Exception:
     """Return an error of NumPy in words of this package, marked as such."""
-    call = ", ".join([*map(describe, args), *(f"{k}={describe(v)}" for k, v in keywords.items() if k != "ends")])
+    call = ", ".join([*map(describe, args), *(f"{k}={describe(v)}" for k, v in keywords.items() if k[0] != "_")])
     shapes = [tuple(a.shape) for a in args if isinstance(getattr(a, "shape", None), tuple)]
     clash = _clash(name, shapes, str(error)) if kind is ShapeError else ""
     reason = str(error).strip().rstrip(".") or type(error).__name__

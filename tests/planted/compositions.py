@@ -319,12 +319,16 @@ KNOWN: dict[str, Callable[[Rng], tuple[Function, Any]]] = {
 """Correct functions that checkers have called wrong."""
 
 
-def gradients(f: Function, arrays: Sequence[Array]) -> list[Array]:
-    xs = [Tensor(a, requires_grad=True) for a in arrays]
-    y = f(*xs)
-    upstream = Tensor(np.random.default_rng(0).uniform(0.5, 1.5, y.shape).astype(y.dtype))
-    found = tg.grad(y, xs, upstream, allow_unused=True) if y.requires_grad else [None] * len(xs)
-    return [np.zeros(a.shape) if g is None else g.numpy() for g, a in zip(found, arrays, strict=True)]
+def gradients(f: Function, arrays: Sequence[Array], upstreams: int = 1) -> list[Array]:
+    """Return the gradients for an upstream gradient of one sign, and for so many more of any signs."""
+    xs, rng = [Tensor(a, requires_grad=True) for a in arrays], np.random.default_rng(0)
+    y, found = f(*xs), list[Array]()
+    for k in range(upstreams):
+        upstream = Tensor((rng.uniform(0.5, 1.5, y.shape) * rng.choice([-1, 1] if k else [1], y.shape)).astype(y.dtype))
+        options: Any = {"allow_unused": True, "retain_graph": True}
+        gs = tg.grad(y, xs, upstream, **options) if y.requires_grad else [None] * len(xs)
+        found += [np.zeros(a.shape) if g is None else g.numpy() for g, a in zip(gs, arrays, strict=True)]
+    return found
 
 
 def is_sound(f: Function, arrays: Sequence[Array], rng: Rng) -> bool:
@@ -336,12 +340,18 @@ def is_sound(f: Function, arrays: Sequence[Array], rng: Rng) -> bool:
         y, found = f(*map(Tensor, arrays)), gradients(f, arrays)
         if not all(np.isfinite(a).all() for a in (y.detach().numpy(), *found)):
             return False
-        size = 1e-9 * max(np.abs(a).max(initial=0.0) for a in found)
         if all(np.isclose(a, b, rtol=1e-6).all() for a, b in zip(found, gradients(f, moved(arrays, rng)), strict=True)):
             return True
-        near = [gradients(f, moved(arrays, rng)) for _ in range(200)]
-        found, near = with_shadows(found), zip(*(with_shadows(gs) for gs in near), strict=True)
-    for g, others in zip(found, near, strict=True):
+        near = [(x, gradients(f, x)) for x in (moved(arrays, rng) for _ in range(200))]
+        regions = {np.concatenate([g.ravel() for g in gs]).round(5).tobytes(): x for x, gs in near}
+        more = [gradients(f, x, 25) for x in regions.values()]
+        return is_between(found, [gs for _, gs in near]) and is_between(gradients(f, arrays, 25), more)
+
+
+def is_between(found: Sequence[Array], near: Sequence[Sequence[Array]]) -> bool:
+    """Return whether gradients, and their derivatives in some directions, are between those nearby."""
+    size = 1e-9 * max(np.abs(a).max(initial=0.0) for a in found)
+    for g, others in zip(with_shadows(found), zip(*map(with_shadows, near), strict=True), strict=True):
         low, high = np.min(others, axis=0), np.max(others, axis=0)
         room = 1e-5 * np.maximum(np.abs(low), np.abs(high)) + size
         if not ((low - room <= g) & (g <= high + room)).all():

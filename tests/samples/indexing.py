@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinygrad_mlp.rules.indexing import gather, getitem, put, scatter
+from tinygrad_mlp.rules.indexing import gather, getitem, minus_one_hot, put, scatter
 
 from .registry import raises, samples
 
@@ -57,6 +57,7 @@ samples(
 )
 samples(gather, calls=lambda f, x: [f(x(4, 3), x.integers(0, 3, 4)), f(x(1, 3), np.array([2]))])
 samples(scatter, calls=lambda f, x: [f(x(4), x.integers(0, 3, 4), 3), f(x(1), np.array([2]), 3)])
+samples(minus_one_hot, calls=lambda f, x: [f(x(4, 3), x.integers(0, 3, 4), 0.5), f(x(1, 3), np.array([2]), -2.0)])
 
 samples(
     np.take,
@@ -67,6 +68,8 @@ samples(
         f(x(2, 3), 1, 0),
         f(x(4), [7, -3, 0], mode="wrap"),
         f(x(2, 4), [7, -3, 0], axis=-1, mode="clip"),
+        f(x(3), [True, False, True]),
+        f(x(3, 2), [], axis=0),
     ],
 )
 raises(ValueError, "unknown mode 'warp'; did you mean 'wrap'", np.take, calls=lambda f, x: [f(x(3), 5, mode="warp")])

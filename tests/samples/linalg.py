@@ -200,7 +200,10 @@ samples(
     np.linalg.multi_dot,
     calls=lambda f, x: [f([x(2, 3), x(3, 4), x(4, 2)]), f([x(3), x(3, 2), x(2)]), f((x(2, 3), x(3, 2)))],
 )
+raises(ValueError, "at least two", np.linalg.multi_dot, calls=lambda f, x: [f([x(2, 3)]), f([])])
 samples(np.polyval, calls=lambda f, x: [f(x(3), x(4)), f(x(2), x()), f([1.0, 2.0, 3.0], x(2, 2)), f(x(3), 1.5)])
 if hasattr(np, "matvec"):
     samples(np.matvec, calls=lambda f, x: [f(x(2, 3), x(3)), f(x(4, 2, 3), x(3)), f(x(2, 3), x(4, 3))])
     samples(np.vecmat, calls=lambda f, x: [f(x(2), x(2, 3)), f(x(2), x(4, 2, 3)), f(x(4, 2), x(2, 3))])
+    raises(ShapeError, "enough dimensions", np.matvec, calls=lambda f, x: [f(x(2), x(2))])
+    raises(ShapeError, "dimension 1", np.vecmat, calls=lambda f, x: [f(x(2), x(2)), f(x(3, 2), x(2))])

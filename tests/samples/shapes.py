@@ -49,6 +49,7 @@ samples(
     np.rollaxis,
     calls=lambda f, x: [f(x(2, 3, 4), 2), f(x(2, 3, 4), 0, 2), f(x(2, 3, 4), -1, start=1), f(x(2, 3), 0, 2)],
 )
+raises(ShapeError, "start", np.rollaxis, calls=lambda f, x: [f(x(2, 3), 0, -3), f(x(2, 3), 0, 3)])
 samples(np.matrix_transpose, np.linalg.matrix_transpose, calls=lambda f, x: [f(x(2, 3)), f(x(4, 2, 3))])
 samples(np.flip, calls=lambda f, x: [f(x(2, 3)), f(x(2, 3), 0), f(x(2, 3, 2), axis=(0, -1)), f(x(3), axis=-1)])
 samples(np.fliplr, np.flipud, calls=lambda f, x: [f(x(2, 3)), f(x(2, 3, 2))])

@@ -44,23 +44,19 @@ class no_grad(ContextDecorator):  # noqa: N801 - PyTorch's spelling
         mode.grad_enabled = self._before.pop()
 
     def __call__(self, function: C) -> C:
-        run: Any
+        run: Any = lambda *args, **kwargs: _Steps(function(*args, **kwargs))
+        steps = run
         if inspect.isgeneratorfunction(function):
 
             def run(*args: Any, **kwargs: Any) -> Any:
-                return (yield from _Steps(function(*args, **kwargs)))
+                return (yield from steps(*args, **kwargs))
 
         elif inspect.iscoroutinefunction(function):
 
             async def run(*args: Any, **kwargs: Any) -> Any:
-                return await _Steps(function(*args, **kwargs))
+                return await steps(*args, **kwargs)
 
-        elif inspect.isasyncgenfunction(function):
-
-            def run(*args: Any, **kwargs: Any) -> Any:
-                return _Steps(function(*args, **kwargs))
-
-        else:
+        elif not inspect.isasyncgenfunction(function):
             return super().__call__(function)
         return functools.wraps(function)(run)  # type: ignore[return-value]
 
@@ -158,7 +154,7 @@ def grad(
     return tuple(g if g is None or isinstance(g, Tensor) else wrap(g) for g in found)
 
 
-def _called(what: str, i: int, t: Any) -> str:
+def _called(what: str, i: int, t: Tensor) -> str:
     return f"{what}[{i}] {t.name}" if t.name else f"{what}[{i}]"
 
 
@@ -166,7 +162,7 @@ def _as_tuple(values: Any) -> tuple[Any, ...]:
     return tuple(values) if isinstance(values, Iterable) and not isinstance(values, (Tensor, np.ndarray)) else (values,)
 
 
-def _as_tensors(what: str, values: Any) -> tuple[Any, ...]:
+def _as_tensors(what: str, values: Any) -> tuple[Tensor, ...]:
     tensors = _as_tuple(values)
     if not tensors:
         raise ValueError(f"grad got no {what}; pass a Tensor or several")
@@ -215,7 +211,7 @@ def hvp(f: Callable[[Tensor], Tensor], x: Tensor, v: Any) -> Tensor:
     return _slope((_slope(f(x), x, create_graph=True) * v).sum(), x)
 
 
-def _differentiable(x: Any) -> Any:
+def _differentiable(x: Tensor) -> Tensor:
     """Return x itself if it requires grad, else a leaf over its data that does."""
     (x,) = _as_tensors("x", x)
     if x._requires_grad:
@@ -225,7 +221,7 @@ def _differentiable(x: Any) -> Any:
     return leaf
 
 
-def _slope(y: Any, x: Any, upstream: Any = None, **options: Any) -> Any:
+def _slope(y: Tensor, x: Tensor, upstream: Any = None, **options: Any) -> Tensor:
     """Return the gradient of y by x: zeros where y does not depend on x."""
     g = grad(y, x, upstream, allow_unused=True, **options)[0] if y._requires_grad else None
     return wrap(np.zeros_like(x._data)) if g is None else g

@@ -7,20 +7,22 @@ those stand in `rules`. The same walk serves first order, where rules get arrays
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import GraphError
 from ..rules.shapes import astype, sum_to
-from ..rules.table import Rule
+from ..rules.table import Rule, T
 from .tracer import IDLE, mode
-from .versions import age, check_unchanged
+from .versions import check_unchanged, next_age
 
 if TYPE_CHECKING:
     from .tensor import Tensor
 
 
+@dataclass(eq=False, slots=True)
 class Node:
     """How a result was made: its rule, inputs and keywords, and the versions that it read. Not the result itself.
 
@@ -28,19 +30,13 @@ class Node:
     with their positions. ``inputs`` is None once a backward pass has used and released the node.
     """
 
-    __slots__ = ("age", "arrays", "inputs", "keywords", "parents", "reads", "rule")
-
-    def __init__(
-        self,
-        rule: Rule,
-        inputs: Sequence[Any],
-        arrays: Sequence[Any],
-        parents: Sequence[tuple[int, Tensor]],
-        keywords: Mapping[str, Any],
-        reads: Sequence[tuple[Tensor, int]],
-    ) -> None:
-        self.rule, self.inputs, self.arrays, self.parents = rule, inputs, arrays, parents
-        self.keywords, self.reads, self.age = keywords, reads, age()
+    rule: Rule
+    inputs: Sequence[Any]
+    arrays: Sequence[Any]
+    parents: Sequence[tuple[int, Tensor]]
+    keywords: Mapping[str, Any]
+    reads: Sequence[tuple[Tensor, int]]
+    age: int = field(default_factory=next_age)
 
     def release(self) -> None:
         """Let go of all that the node refers to."""
@@ -75,6 +71,8 @@ class _Gradients:
         else:
             self.sums[t] = fit(before + g, t._data)
             self.own.add(t)
+            if self.lifted:
+                mode.tracer.gradient_of(t, self.sums[t])
 
     def complete(self, t: Tensor) -> Any:
         """Take out the gradient of ``t``, as its hooks leave it; None if nothing has reached it."""
@@ -145,13 +143,13 @@ def _differentiate(t: Tensor, g: Any, gradients: _Gradients, leading: set[Tensor
     return used
 
 
-def fit(g: Any, x: np.ndarray[Any, Any]) -> Any:
+def fit(g: T, x: np.ndarray[Any, Any]) -> T:
     """Return a gradient in the shape and dtype of its input: the one place where both are undone."""
     if g.shape != x.shape:
         g = sum_to(g, x.shape)
     if g.dtype != x.dtype:
         g = astype(g, x.dtype)
-    return np.asarray(g) if isinstance(g, np.generic) else g
+    return np.asarray(g) if isinstance(g, np.generic) else g  # type: ignore[return-value]
 
 
 def ancestors(roots: Sequence[Tensor]) -> tuple[set[Tensor], list[Tensor]]:

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from ..checks import as_numbers
 from ..errors import DtypeError, GraphError, NoRuleError, ShapeError, attempt, describe
 from ..rules.shapes import astype
-from ..rules.table import Rule, constant_operand, find
+from ..rules.table import RULES, Rule, constant_operand, find
 from .graph import Node, backpropagate
 from .methods import ArrayMethods
 from .tracer import IDLE, mode
@@ -46,7 +46,7 @@ def apply(function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[s
 
     Raises `NoRuleError` for a function without a rule, `ShapeError`, with all shapes, for operands that do not fit.
     """
-    rule, tracer = find(function), mode.tracer
+    rule, tracer = RULES.get(function) or find(function), mode.tracer
     arrays, inputs, parents, reads = [], [], [], []
     for i, a in enumerate(args):
         if isinstance(a, Tensor):
@@ -267,7 +267,7 @@ class Tensor(ArrayMethods):
         for leaf, total in zip(results, totals, strict=True):
             leaf.grad = total
 
-    def register_hook(self, hook: Callable[[Any], Any]) -> HookHandle:
+    def register_hook(self, hook: Callable[[Tensor], Any]) -> HookHandle:
         """Call a function with the gradient of this Tensor whenever `backward` or `grad` has completed it.
 
         What it returns, unless that is None, takes the gradient's place: in ``.grad``, and in what goes on to the
@@ -394,7 +394,7 @@ class Tensor(ArrayMethods):
 class HookHandle:
     """A function that is called with the gradient of a Tensor once it is complete, or None for one that is kept."""
 
-    def __init__(self, t: Any, function: Callable[[Any], Any] | None) -> None:
+    def __init__(self, t: Tensor, function: Callable[[Tensor], Any] | None) -> None:
         if not t._requires_grad:
             raise GraphError("a Tensor that does not require grad gets no gradient; set requires_grad=True")
         self._tensor, self._function, self.retains = weakref.ref(t), function, function is None
@@ -407,7 +407,7 @@ class HookHandle:
             t._hooks = tuple(hook for hook in t._hooks if hook is not self)
             rebound[0] += 1
 
-    def __call__(self, t: Any, g: Any, own: set[Any], lifted: bool) -> Any:
+    def __call__(self, t: Tensor, g: Any, own: set[Tensor], lifted: bool) -> Any:
         """Return the gradient as the hook leaves it; ``own`` says which gradients nothing else refers to."""
         if self._function is None:
             return g
@@ -422,7 +422,7 @@ class HookHandle:
         return given if lifted else given._data
 
 
-def seed_of(root: Any, gradient: Any) -> Any:
+def seed_of(root: Tensor, gradient: Any) -> Tensor:
     """Return the upstream gradient of a root as a Tensor, in its shape and dtype."""
     if not root._requires_grad:
         constant = f"the result comes through {root._cut}, which is constant"
@@ -439,7 +439,7 @@ def seed_of(root: Any, gradient: Any) -> Any:
     return _upstream(root, gradient, "the upstream gradient")
 
 
-def _upstream(t: Any, gradient: Any, what: str) -> Any:
+def _upstream(t: Tensor, gradient: Any, what: str) -> Tensor:
     """Return a gradient that somebody gave for a Tensor as a Tensor, in its dtype."""
     g, dtype = gradient if isinstance(gradient, Tensor) else wrap(np.asarray(gradient)), t._data.dtype
     if g._data.dtype.kind not in "biuf":
@@ -449,7 +449,7 @@ def _upstream(t: Any, gradient: Any, what: str) -> Any:
     return g
 
 
-def check_gradient(t: Any, g: Any, what: str) -> None:
+def check_gradient(t: Tensor, g: Any, what: str) -> None:
     """Raise unless ``g`` is a Tensor of the shape and dtype of ``t``; ``what`` is how the error calls it."""
     if not isinstance(g, Tensor):
         raise TypeError(f"{what} is {describe(g)}, expected a Tensor or None; use Tensor(array)")

@@ -9,24 +9,27 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import GraphError
 
-age = itertools.count().__next__
+if TYPE_CHECKING:
+    from .tensor import Tensor
+
+next_age = itertools.count().__next__
 last_change = [-1]
 rebound = [0]
 """How often any Tensor got other memory, another ``requires_grad`` or another hook."""
 
 
-def version_of(t: Any) -> Any:
+def version_of(t: Tensor) -> list[int]:
     """Return the counter of a Tensor's memory."""
     if t._version is None:
         t._version = [0]
     return t._version
 
 
-def changed(t: Any) -> None:
+def changed(t: Tensor) -> None:
     """Count a change of a Tensor's data, so that a graph that has read it is not used any more."""
     count(version_of(t))
 
@@ -34,7 +37,7 @@ def changed(t: Any) -> None:
 def count(counter: list[int]) -> None:
     """Count a change of the memory that a counter belongs to."""
     counter[0] += 1
-    last_change[0] = age()
+    last_change[0] = next_age()
 
 
 def check_unchanged(order: Sequence[Any]) -> None:

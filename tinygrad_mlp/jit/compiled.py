@@ -10,11 +10,12 @@ import numpy as np
 from ..core.tensor import Tensor, wrap
 from ..core.versions import count
 from .arguments import rebuild
-from .emit import Program, Scope, execute
+from .emit import Program, execute
 from .guards import fits_function
 from .plan import Plan, Storage, base_of, make_plan
 from .reads import Reads
 from .record import Record, Slot, memory_of
+from .scope import Scope
 
 ALIGNMENT = 64
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
-import functools
 import itertools
 import linecache
 import re
@@ -16,126 +14,23 @@ import numpy as np
 
 from ..core.tensor import assign
 from ..rules.table import find, is_default
-from .naming import RESERVED, fraction_text, function_name, identifier, is_number, number_name, value_name, view_name
-from .plan import Plan, Storage, base_of, is_elementwise
+from .naming import (
+    dtype_text,
+    function_name,
+    is_number,
+    literal,
+    number_name,
+    path_in_numpy,
+    value_name,
+    view_name,
+)  # fmt: skip
+from .plan import Plan, base_of, is_elementwise
 from .record import Call, Slot
+from .scope import INTEGERS, Operand, Scope, dtypes_of_numbers
 
-_INTEGERS = {np.dtype(np.float32): np.dtype(np.int32), np.dtype(np.float64): np.dtype(np.int64)}
+_WORD = re.compile(r"\w+")
 WIDTH = 100
 """Up to what width a result that only the next call needs is computed inside of that call."""
-
-
-class Operand(str):
-    """The text of an argument of a call, which knows what it stands for; the `emit` of a rule puts it in lines.
-
-    ``value`` is a constant argument itself.
-    """
-
-    program: Program
-    value: Any
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of what it stands for."""
-        return np.shape(self.value) if not isinstance(self.value, Slot) else self.value.shape
-
-    @property
-    def ndim(self) -> int:
-        """The number of its axes."""
-        return len(self.shape)
-
-    @property
-    def dtype(self) -> Any:
-        """The dtype of what it stands for, None for a constant."""
-        return getattr(self.value, "dtype", None)
-
-    @property
-    def is_reversed(self) -> bool:
-        """Whether an axis of an array runs backwards through its memory."""
-        return any(step < 0 for step in getattr(self.value, "strides", ()))
-
-    @property
-    def item(self) -> str:
-        """The text as it stands between brackets."""
-        return _index(self.value, self)
-
-    @property
-    def bits(self) -> str:
-        """The name of a view of an array as integers."""
-        return self.program.bits(self.value)
-
-    @property
-    def rows(self) -> str:
-        """The name of the numbers of an array's rows."""
-        n = self.shape[0]
-        return self.program.helper(("rows", n), f"rows{n}", np.arange(n), f"np.arange({n})")
-
-    @property
-    def scalar(self) -> str:
-        """A constant array all of whose elements are equal as that number; anything else as it is."""
-        array = self.value.array if isinstance(self.value, Slot) and self.value.kind == "frozen" else None
-        if array is None or array.dtype not in _INTEGERS or not array.size:
-            return self
-        bits = array.view(_INTEGERS[array.dtype])
-        return fraction_text(array.flat[0]) if (bits == bits.flat[0]).all() else self
-
-    def filled(self, out: Operand) -> str:
-        """Return, for a number, the name of an array full of it, like ``out``."""
-        fits = is_number(self.value) and not isinstance(self.value, Slot)
-        return self.program.filled(out.value, self.value) if fits else self
-
-
-class Scope:
-    """The names of a program, or of several that are one module, and what they stand for.
-
-    Attributes:
-        values: what each name stands for.
-        setup: the lines that make buffers, views and constants.
-        saved: the arrays that a module has in its file: parameters, other state and constants.
-        objects: functions and generators.
-        memory: the bytes of each piece of temporary memory, which programs share.
-    """
-
-    def __init__(self) -> None:
-        self.taken = dict.fromkeys(RESERVED, 1)
-        self.known: dict[Any, str] = {}
-        self.values: dict[str, Any] = {}
-        self.setup: list[str] = []
-        self.saved: dict[str, Any] = {}
-        self.objects: dict[str, Any] = {}
-        self.memory: dict[str, int] = {}
-
-    def unique(self, wish: str) -> str:
-        """Return an identifier that nothing else is called by, as near to a name as can be."""
-        name = candidate = identifier(wish)
-        while candidate in self.taken:
-            self.taken[name] = n = self.taken.get(name, 1) + 1
-            candidate = f"{name}_{n}"
-        self.taken[candidate] = 1
-        return candidate
-
-    def bind(self, key: Any, wish: str, value: Any, text: str = "", among: dict[str, Any] | None = None) -> str:
-        """Return the name of a value, by its key; the first time, note it and the text that makes it, or ``among``."""
-        if key not in self.known:
-            name = self.known[key] = self.unique(wish)
-            self.values[name] = value
-            if among is None:
-                self.setup.append(f"{name} = {text}")
-            else:
-                among[name] = value
-        return self.known[key]
-
-    def piece(self, storage: Storage, n: int) -> str:
-        """Return the name of the n-th piece of temporary memory, which is large enough for a storage."""
-        name = self.bind(("memory", n), storage.name, None, among={})
-        self.memory[name] = max(storage.nbytes, self.memory.get(name, 0))
-        self.values[name] = np.empty(storage.nbytes, np.uint8)
-        return name
-
-    def object(self, a: Any) -> str:
-        """Return the name of a function, a generator or another object that has no text."""
-        wish = "rng" if isinstance(a, np.random.Generator) else getattr(a, "__name__", type(a).__name__)
-        return self.bind(("object", id(a)), wish, a, among=self.objects)
 
 
 class _Line(NamedTuple):
@@ -158,6 +53,7 @@ class Program:
         self.names: dict[Slot, str] = {}
         self.readers: dict[str, tuple[int, list[tuple[str, Any]]]] = {}
         self.live: dict[tuple[Slot, Any], str] = {}
+        self.dtypes: dict[int, list[Any]] = {}
         self.lines: list[_Line] = []
         self.pending: _Line | None = None
         self.uses = _uses(plan)
@@ -168,9 +64,8 @@ class Program:
         self._body()
         shapes = ", ".join(f"{slot.dtype}{slot.shape}" for slot in given)
         head = f"def {self.function}({', '.join(self.inputs)}):" + (f"  # {shapes}" if shapes else "")
-        self.source = "\n".join(
-            [head, *(f"    {line}" if line else "" for line in _laid_out(self.lines, self.plan.record.errors))]
-        )
+        lines = _laid_out(self.lines, plan.record.errors)
+        self.source = "\n".join([head, *(f"    {line}" if line else "" for line in lines)])
 
     def _name(self, slot: Slot, wish: str) -> str:
         self.names[slot] = self.scope.unique(wish)
@@ -207,7 +102,7 @@ class Program:
             text, array = self.names[donor], self.scope.values[self.names[donor]]
         else:
             memory = self.memory[self.plan.place[slot]]  # type: ignore[index]
-            text = f"np.ndarray({slot.shape}, {_dtype(slot)}, {memory}{slot.layout})"
+            text = f"np.ndarray({slot.shape}, {dtype_text(slot.dtype)}, {memory}{slot.layout})"
             array = np.ndarray(slot.shape, slot.dtype, self.scope.values[memory], strides=slot.strides)
         self.scope.values[name] = array
         self.scope.setup.append(f"{name} = {text}")
@@ -250,7 +145,7 @@ class Program:
     def _body(self) -> None:
         numbers = iter(enumerate(self.plan.record.numbers))
         upcoming = next(numbers, None)
-        position = {id(c): i for i, c in enumerate(self.plan.record.calls)}
+        position = {id(c): i for i, c in enumerate(self.plan.recorded)}
         uses = self._uses_of_numbers()
         section = ""
         following = [*self.plan.calls[1:], None]
@@ -275,10 +170,10 @@ class Program:
 
     def _write(self, call: Call, texts: list[str], after: Call | None) -> None:
         """Add the lines of a call, the one before inside of it if that reads well, unless the next takes it up."""
-        if self.pending is not None and len(texts) == 1:
-            joined = self._joined(self.pending, texts[0])
+        if self.pending is not None and texts:
+            joined = self._joined(self.pending, texts)
             if joined:
-                texts, self.pending = [joined], None
+                texts, self.pending = [joined, *texts[1:]], None
         self._flush()
         if len(texts) == 1 and after is not None and self._is_taken_up(call, texts[0], after):
             self.pending = _Line(texts[0], call)
@@ -299,14 +194,14 @@ class Program:
         is_copied = text.startswith(f"{self.names[out]}[...] = ")
         return alike and (is_elementwise(after) if is_copied else text.endswith(f", out={self.names[out]})"))
 
-    def _joined(self, inner: _Line, text: str) -> str:
+    def _joined(self, inner: _Line, texts: list[str]) -> str:
         """Return a call with another one in the place of its result, or nothing if that is too long, or unclear."""
-        name = self.names[inner.call.result]  # type: ignore[union-attr]
-        body, out = re.fullmatch(r"(.*?)((?:, out=[^,=]*)?\)?)", text).groups()  # type: ignore[union-attr]
-        if not text.startswith("np.") or len(re.findall(rf"\b{name}\b", body)) != 1:
+        name, text = self.names[inner.call.result], texts[0]  # type: ignore[union-attr]
+        body, out, where = text.rpartition(", out=") if ", out=" in text else (text, "", "")
+        if _WORD.findall(body).count(name) != 1 or any(name in _WORD.findall(line) for line in texts[1:]):
             return ""
         expression = inner.text.removeprefix(f"{name}[...] = ")
-        joined = re.sub(rf"\b{name}\b", lambda _: expression, body) + out
+        joined = _WORD.sub(lambda word: expression if word[0] == name else word[0], body) + out + where
         return joined if len(joined) <= WIDTH else ""
 
     def _returned(self, slot: Slot) -> str:
@@ -318,9 +213,11 @@ class Program:
         """Return for each live number as arrays of what dtype the calls take it."""
         uses: dict[Slot, dict[Any, None]] = {}
         for call in self.plan.calls:
-            for a, dtype in zip(call.inputs, _dtypes_of_numbers(call), strict=True):
-                if isinstance(a, Slot) and a.kind == "number":
-                    uses.setdefault(a, {})[dtype] = None
+            if any(map(is_number, call.inputs)):
+                dtypes = self.dtypes[id(call)] = dtypes_of_numbers(call)
+                for a, dtype in zip(call.inputs, dtypes, strict=True):
+                    if isinstance(a, Slot) and a.kind == "number":
+                        uses.setdefault(a, {})[dtype] = None
         return uses
 
     def _read_numbers(self, index: int, entry: Any, uses: dict[Slot, dict[Any, None]]) -> None:
@@ -342,11 +239,12 @@ class Program:
             if isinstance(value, Slot) and self.plan.place.get(value) is target:
                 return []
             return [f"np.copyto({self.name(target)}, {self.text(value)})"]
-        operands = self._operands(call)
+        operands, rule = self._operands(call), find(function)
+        if rule.emit is None:
+            self._path(rule.forward, rule.name)  # so that the function has its name before a value takes it
         if out is not None and not out.name:
             out.name = self._gradient_of(out) or value_name(call, operands)
-        emit = find(function).emit
-        if emit is None and not (isinstance(function, np.ufunc) and function.nout == 1):
+        if rule.emit is None and not (isinstance(function, np.ufunc) and function.nout == 1):
             return self._generic(call, operands)
         if out in self.plan.fresh:
             return self._fresh(call, operands)
@@ -357,7 +255,7 @@ class Program:
         emit, keywords = find(call.function).emit, self._keywords(call)
         if emit is None:
             named = "".join(f", {k}={v}" for k, v in keywords.items())
-            return [f"{self._path(call.function)}({', '.join(operands)}{named}, out={name})"]
+            return [f"{self._path(call.function, '')}({', '.join(operands)}{named}, out={name})"]
         lines = emit(self._operand(call.result, name), *operands, **keywords)
         return [lines] if isinstance(lines, str) else lines
 
@@ -366,7 +264,7 @@ class Program:
         out = call.result
         name, start = self._name(out, out.name), len(self.lines)
         make = "np.ndarray" if "strides" in out.layout else "np.empty"
-        new = f"{make}({out.shape}, {_dtype(out)}{out.layout})"
+        new = f"{make}({out.shape}, {dtype_text(out.dtype)}{out.layout})"
         lines = self._into(call, operands, name)
         if len(lines) == 1 and len(self.lines) == start and lines[0].endswith(f"out={name})"):
             return [f"{name} = {lines[0].removesuffix(f'{name})')}{new})"]
@@ -379,12 +277,17 @@ class Program:
         return operand
 
     def _keywords(self, call: Call) -> dict[str, Operand]:
+        if not call.keywords:
+            return {}
         given = {k: v for k, v in call.keywords.items() if not is_default(call.function, k, v)}
         return {k: self._operand(v) for k, v in given.items() if k not in ("out", "where")}
 
     def _operands(self, call: Call) -> list[Operand]:
         """Return the operands as text; numbers among the arrays of a ufunc as arrays, which NumPy takes up faster."""
-        pairs = zip(call.inputs, _dtypes_of_numbers(call), strict=True)
+        dtypes = self.dtypes.get(id(call))
+        if dtypes is None:
+            return [self._operand(a) for a in call.inputs]
+        pairs = zip(call.inputs, dtypes, strict=True)
         return [self._operand(a, None if dtype is None else self._number(a, dtype)) for a, dtype in pairs]
 
     def _number(self, a: Any, dtype: Any) -> str:
@@ -399,14 +302,14 @@ class Program:
         key, name = ("filled", repr(a), slot.shape, slot.strides, slot.dtype), number_name(a)
         order = slot.layout if "order" in slot.layout else ""
         array = np.full(slot.shape, a, slot.dtype, order="F" if order else "C")
-        text = f"np.full({slot.shape}, {self.text(a)}, {_dtype(slot)}{order})"
+        text = f"np.full({slot.shape}, {self.text(a)}, {dtype_text(slot.dtype)}{order})"
         return self.helper(key, f"{name}s" if name in ("zero", "one") else f"full_of_{name}", array, text)
 
     def bits(self, slot: Slot) -> str:
         """Return the name of a view of a slot as integers."""
         name, key = self.name(slot), ("bits", slot)
         if key not in self.scope.known:
-            bits, integer = self.scope.unique(f"{name}_bits"), _INTEGERS[slot.dtype]
+            bits, integer = self.scope.unique(f"{name}_bits"), INTEGERS[slot.dtype]
             self.scope.known[key] = bits
             self._derive(slot, bits, f"{name}.view(np.{integer})", lambda: self.scope.values[name].view(integer))
         return self.scope.known[key]
@@ -433,18 +336,11 @@ class Program:
         if rule.express is not None:
             return str(rule.express(*operands, **keywords))
         named = [f"{k}={v}" for k, v in keywords.items()]
-        return f"{self._path(rule.forward)}({', '.join([*operands, *named])})"
+        return f"{self._path(rule.forward, rule.name)}({', '.join([*operands, *named])})"
 
-    def _path(self, function: Callable[..., Any]) -> str:
+    def _path(self, function: Callable[..., Any], wish: str) -> str:
         """Return how a program calls a function: NumPy's by its path, any other by a name of its own."""
-        return path_in_numpy(function) or self.scope.object(function)
-
-
-def path_in_numpy(function: Any) -> str:
-    """Return by what path a program reaches a function of NumPy, or nothing."""
-    name = getattr(function, "__name__", "")
-    modules = (("np", np), ("np.linalg", np.linalg))
-    return next((f"{path}.{name}" for path, module in modules if getattr(module, name, None) is function), "")
+        return path_in_numpy(function) or self.scope.object(function, wish)
 
 
 def _uses(plan: Plan) -> Counter[Slot]:
@@ -454,66 +350,7 @@ def _uses(plan: Plan) -> Counter[Slot]:
     return Counter(itertools.chain(itertools.chain.from_iterable(call.slots for call in calls), kept))
 
 
-def _dtypes_of_numbers(call: Call) -> list[Any]:
-    """Return for each operand None, or for a number of an elementwise call on arrays the dtype that the call takes."""
-    nothing = [None] * len(call.inputs)
-    if not is_elementwise(call) or call.keywords or not any(map(is_number, call.inputs)):
-        return nothing
-    given = tuple(_kind(a) for a in call.inputs)
-    loop = _loop(call.function, given)
-    chosen = [
-        t if is_number(a) and t in _INTEGERS else None for a, t in zip(call.inputs, loop or nothing, strict=False)
-    ]
-    fixed = tuple(t or g for t, g in zip(chosen, given, strict=True))
-    return chosen if loop is not None and _loop(call.function, fixed) == loop else nothing
-
-
-def _kind(a: Any) -> Any:
-    """Return what NumPy's promotion knows of an operand."""
-    if isinstance(a, Slot):
-        return float if a.kind == "number" else a.dtype
-    return type(a) if type(a) in (int, float, complex) else np.dtype(type(a)) if isinstance(a, bool) else None
-
-
-@functools.cache
-def _loop(function: Any, given: tuple[Any, ...]) -> Any:
-    """Return the dtypes of the loop that a ufunc chooses for operands of these dtypes, or None."""
-    try:
-        return None if None in given else function.resolve_dtypes((*given, *[None] * function.nout))
-    except (TypeError, ValueError):
-        return None
-
-
-def _index(item: Any, text: str) -> str:
-    """Return an index as it stands between brackets."""
-    if not isinstance(item, slice):
-        return text
-    start, stop, step = ("" if bound is None else str(int(bound)) for bound in (item.start, item.stop, item.step))
-    return f"{start}:{stop}" + (f":{step}" if step else "")
-
-
-def literal(a: Any) -> str:
-    """Return a constant as text, by the repr of its plain type, whatever a subclass makes of it; nothing for others."""
-    if isinstance(a, np.generic) and not isinstance(a, (float, complex, str, bytes)):
-        return f"np.{a.dtype.name}({literal(a.item())})" if a.dtype.kind in "biufc" else ""
-    if isinstance(a, float) and not np.isfinite(a):
-        return "np.nan" if a != a else "np.inf" if a > 0 else "-np.inf"
-    plain = next((kind for kind in (bool, int, float, complex, str, bytes) if isinstance(a, kind)), None)
-    if plain is not None:
-        return plain.__repr__(a)
-    if isinstance(a, np.dtype):
-        return f"np.{a.name}" if a.isnative and a.kind in "iufc" else f"np.dtype({a.str!r})"
-    if isinstance(a, type):
-        name, is_numpy = a.__name__, issubclass(a, np.generic)
-        return f"np.{name}" if is_numpy else name if getattr(builtins, name, None) is a else ""
-    return {None: "None", Ellipsis: "..."}.get(a, "") if a is None or a is Ellipsis else ""
-
-
-def _dtype(slot: Slot) -> str:
-    return "bool" if slot.dtype == bool else f"np.{slot.dtype.name}"
-
-
-def _laid_out(lines: list[_Line], ambient: dict[str, str]) -> Iterator[str]:
+def _laid_out(lines: list[_Line], ambient: Any) -> Iterator[str]:
     """Yield the lines: calls under the same error state together, each with what it stems from if that is new."""
     errors, origin = ambient, ""
     for text, call in lines:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 import functools
-import importlib
 import inspect
 import linecache
 import re
+import sys
 import types
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import RecordingError
-from .emit import Program, Scope, literal, path_in_numpy
-from .naming import function_name
+from .emit import Program
+from .naming import function_name, literal, path_in_numpy
 from .plan import Plan
+from .scope import Scope
 
 _HEAD = '''\
 """{name} as a NumPy program, written by tinygrad_mlp. The arrays are in the npz file beside it."""
@@ -42,8 +43,8 @@ _SCHEDULE = '''\
 def {name}():
     """Set the learning rate of the next step, as the schedule's step() did."""
     {owner}.last_step += 1
-    for options, lr in zip([{options}], {owner}.base_lrs):
-        options["lr"] = lr * {factor}({owner}, {owner}.last_step)'''
+    for group, lr in zip([{options}], {owner}.base_lrs):
+        group["lr"] = lr * {factor}({owner}, {owner}.last_step)'''
 
 
 class Module:
@@ -79,7 +80,10 @@ class Module:
         setup = _needed(scope.setup, "\n".join([*sources, *self.blocks]))
         memory = [f"{key} = np.empty({nbytes}, np.uint8)" for key, nbytes in scope.memory.items()]
         self.arrays = {key: a for key, a in scope.saved.items() if key in _words("\n".join([*sources, *setup]))}
-        saved = ['arrays = np.load(Path(__file__).with_suffix(".npz"), allow_pickle=False)']
+        saved = [
+            'with np.load(Path(__file__).with_suffix(".npz"), allow_pickle=False) as file:',
+            "    arrays = dict(file)",
+        ]
         saved += [f'{key} = arrays["{key}"]' for key in self.arrays]
         lines = [f"{known} = {{", *kinds, "}", *self.state, *saved, *memory, *setup]
         imports = "\n".join([*sorted(self.imports, key=str.split), "", "import numpy as np"])
@@ -94,9 +98,10 @@ class Module:
         if isinstance(a, types.FunctionType):
             return self._function(name, a)
         called = getattr(a, "__name__", "")
-        module = getattr(a, "__module__", None) or type(a).__module__
-        if called.isidentifier() and getattr(importlib.import_module(module), called, None) is a:
-            return f"from {module} import {called} as {name}"
+        places = [key for key, module in sys.modules.items() if getattr(module, "__dict__", {}).get(called) is a]
+        public = [key for key in places if "._" not in key and key.split(".")[0] not in ("__main__", "tinygrad_mlp")]
+        if public:
+            return f"from {min(public, key=len)} import {called}" + f" as {name}" * (name != called)
         raise RecordingError(f"{called or name} cannot be exported: {type(a).__name__} objects have no text")
 
     def _function(self, name: str, function: Any) -> str:
@@ -120,7 +125,7 @@ class Module:
             self.imports.add(f"import {a.__name__}")
             return a.__name__
         a = a.__wrapped__ if getattr(a, "is_door", False) else a
-        text = path_in_numpy(a) or literal(a)
+        text = (path_in_numpy(a) if callable(a) else "") or literal(a)
         if not text and not callable(a):
             raise RecordingError(f"{function.__name__} cannot be exported: it needs {name}")
         return text or self.scope.object(a)

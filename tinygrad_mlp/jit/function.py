@@ -22,7 +22,7 @@ from .arguments import Arguments, as_input, flatten_result
 from .audit import Effects
 from .compiled import Arena, Compiled
 from .plan import Plan
-from .reads import Reads
+from .reads import Reads, without_collector
 from .record import Recorder, difference
 
 PROGRAMS, PROGRAM_BYTES = 128, 1 << 28
@@ -107,7 +107,8 @@ class Jitted(Generic[P, R]):
         if not compiled.confirmed:
             return self._record(key, given, compiled)
         if compiled.program is None:
-            compiled.compile(self.arena)
+            with without_collector():
+                compiled.compile(self.arena)
             self._make_room()
         if compiled.changes(given.arrays):
             return self._traced(Recorder(strict=False), given)[1]
@@ -155,7 +156,7 @@ class Jitted(Generic[P, R]):
             args, kwargs = given.rebuilt(tensors, live)
             leaves: list[Any] = []
             if watched:
-                with reads.watching(self.function, (*args, *kwargs.values())):
+                with without_collector(), reads.watching(self.function, (*args, *kwargs.values())):
                     result = self.function(*args, **kwargs)
             else:
                 result = self.function(*args, **kwargs)

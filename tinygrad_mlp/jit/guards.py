@@ -71,7 +71,7 @@ def _items(container: Any) -> Sequence[Any]:
 
 def same(now: Any, was: Any) -> bool:
     """Return whether a value is what it was: numbers and texts by type and value, containers by what they hold."""
-    if isinstance(was, Items):
+    if type(was) is Items:
         return was.fits(now)
     if now is was:
         return True

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import builtins
+import functools
 import keyword
 import re
 import unicodedata
 from collections.abc import Sequence
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-from .record import Call
+from .record import Call, Slot
 
-RESERVED = {"np", "math", "arrays", "Path", "SimpleNamespace", *dir(builtins), *keyword.kwlist}
+RESERVED = {"np", "math", "arrays", "file", "Path", "SimpleNamespace", *dir(builtins), *keyword.kwlist}
 
 _HOLDS = {
     **dict.fromkeys(["max", "amax"], "maximum"), **dict.fromkeys(["min", "amin"], "minimum"), "sum": "total",
@@ -34,6 +34,7 @@ _VIEWS = {
 _NUMBERS = {0: "zero", 1: "one", 2: "two", 0.5: "half"}
 
 
+@functools.lru_cache(1024)
 def identifier(name: str) -> str:
     """Return an identifier as near to a name as can be."""
     name = re.sub(r"\W", "_", unicodedata.normalize("NFKC", name)).strip() or "value"
@@ -58,6 +59,8 @@ def value_name(call: Call, operands: Sequence[str]) -> str:
         return re.sub(r"_\d+$", "", first)[4:]
     if name == "log" and first.isidentifier() and len(first) < 12:
         return f"log_{first}"
+    if name == "divide" and first.startswith("total") and is_number(call.inputs[1]):
+        return "mean"
     if name in ("multiply", "divide") and any(is_number(a) for a in call.inputs):
         return "scaled"
     return _HOLDS.get(name, name)
@@ -70,19 +73,50 @@ def view_name(call: Call, base: str) -> str:
 
 def number_name(a: float) -> str:
     """Return the name of a constant number."""
-    sign = "minus_" if a < 0 else ""
-    return sign + _NUMBERS.get(abs(a), f"n{abs(a)!r}")
+    size, inverse = abs(a), 1 / a if a and np.isfinite(a) else 0.0
+    part = f"one_{int(abs(inverse))}th" if abs(inverse) > 2 and inverse == int(inverse) else f"n{size!r}"
+    return "minus_" * (a < 0) + _NUMBERS.get(size, part)
 
 
 def fraction_text(a: Any) -> str:
     """Return a number of a float array as text that says how it came to be: 1 / 64 rather than .015625."""
-    fraction = Fraction(float(a)).limit_denominator(1 << 20) if np.isfinite(a) else Fraction(0)
-    top, bottom = fraction.numerator, fraction.denominator
-    return f"{top} / {bottom}" if abs(top) == 1 < bottom and a.dtype.type(top / bottom) == a else repr(a.item())
+    bottom = round(1 / float(a)) if a and np.isfinite(a) else 0
+    exact = abs(bottom) > 1 and a.dtype.type(1 / bottom) == a
+    return f"{'-' * bool(a < 0)}1 / {abs(bottom)}" if exact else repr(a.item())
 
 
 def is_number(a: Any) -> bool:
     """Return whether an operand is a number: a live one, or a constant."""
-    if getattr(a, "kind", "") == "number":
-        return True
-    return isinstance(a, (int, float)) and not isinstance(a, bool)
+    return a.kind == "number" if isinstance(a, Slot) else isinstance(a, (int, float)) and not isinstance(a, bool)
+
+
+@functools.lru_cache(1024)
+def path_in_numpy(function: Any) -> str:
+    """Return by what path a program reaches a function of NumPy, or nothing."""
+    name = getattr(function, "__name__", "")
+    modules = (("np", np), ("np.linalg", np.linalg))
+    return next((f"{path}.{name}" for path, module in modules if getattr(module, name, None) is function), "")
+
+
+def literal(a: Any) -> str:
+    """Return a constant as text, by the repr of its plain type, whatever a subclass makes of it; nothing for others."""
+    if isinstance(a, np.generic) and not isinstance(a, (float, complex, str, bytes)):
+        return f"np.{a.dtype.name}({literal(a.item())})" if a.dtype.kind in "biufc" else ""
+    if isinstance(a, float) and not np.isfinite(a):
+        return "np.nan" if a != a else "np.inf" if a > 0 else "-np.inf"
+    plain = next((kind for kind in (bool, int, float, complex, str, bytes) if isinstance(a, kind)), None)
+    if plain is not None:
+        return plain.__repr__(a)
+    if isinstance(a, np.dtype):
+        return dtype_text(a)
+    if isinstance(a, type):
+        name, is_numpy = a.__name__, issubclass(a, np.generic)
+        return f"np.{name}" if is_numpy else name if getattr(builtins, name, None) is a else ""
+    return {None: "None", Ellipsis: "..."}.get(a, "") if a is None or a is Ellipsis else ""
+
+
+@functools.cache
+def dtype_text(dtype: np.dtype[Any]) -> str:
+    """Return a dtype as a program writes it."""
+    named = "bool" if dtype.kind == "b" else f"np.{dtype.name}"
+    return named if dtype.isnative and dtype.kind in "biufc" else f"np.dtype({dtype.str!r})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from ..core.tensor import assign
 from ..rules.table import find
+from .fold import folded
 from .record import Call, Record, Slot, memory_of, set_grad
 
 
@@ -27,6 +29,7 @@ class Plan:
     """A record made ready to be emitted: calls in order, and the place of every slot.
 
     Attributes:
+        recorded: the calls of the record, as they are folded.
         calls: what is executed at each call of the step.
         views: slots that are views made once, and the calls that make them.
         place: the storage of each slot, or the slot in whose memory it is put.
@@ -40,6 +43,7 @@ class Plan:
 
     record: Record
     outputs: list[Slot]
+    recorded: list[Call] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     views: dict[Slot, Call] = field(default_factory=dict)
     place: dict[Slot, Storage | Slot] = field(default_factory=dict)
@@ -66,7 +70,8 @@ class Plan:
 def make_plan(record: Record, outputs: list[Slot]) -> Plan:
     """Return the plan of a record whose caller gets ``outputs``."""
     plan = Plan(record, outputs)
-    calls = _needed(plan, record.calls)
+    plan.recorded = list(folded(record.calls))
+    calls = _needed(plan, plan.recorded)
     plan.views = _views(calls)
     plan.grads = {c.inputs[0]: c.inputs[1] for c in calls if c.function is set_grad}
     plan.found = _found(plan, calls)
@@ -135,21 +140,26 @@ def _place(plan: Plan) -> None:
     kept = {base_of(plan, s) for s in plan.grads.values() if s is not None}
     _Assigned(plan, last, kept).place()
     plan.fresh = {s for s in plan.outputs if s.kind == "result" and s not in plan.views and s not in plan.place} - kept
-    pool = _Pool(plan.storages)
     dying: dict[int, list[Slot]] = defaultdict(list)
     for slot, index in last.items():
         if slot not in kept:
             dying[index].append(slot)
+    _allot(plan, kept, dying)
+
+
+def _allot(plan: Plan, kept: set[Slot], dying: Mapping[int, list[Slot]]) -> None:
+    """Give the results that have no place yet that of an operand, or memory that is free by then, or new memory."""
+    pool = _Pool(plan.storages)
     for i, call in enumerate(plan.calls):
         out = call.output
         if out is not None and out.kind == "result" and out not in plan.place and out not in plan.fresh:
-            donor = None if out in kept else _donor(plan, call, dying[i])
+            donor = None if out in kept else _donor(plan, call, dying.get(i, []))
             if donor is not None:
                 plan.place[out], plan.replaced[out] = plan.place[donor], donor
             else:
                 plan.place[out] = pool.new(out.nbytes) if out in kept else pool.take(out.nbytes)
         taken = None if out is None else plan.place.get(out)
-        for slot in dying[i]:
+        for slot in dying.get(i, []):
             place = plan.place.get(slot)
             if isinstance(place, Storage) and place is not taken:
                 pool.give_back(place, i)
@@ -205,6 +215,7 @@ class _Assigned:
         self.plan, self.last = plan, last
         self.barred = kept | set(plan.outputs)
         self.made = {call.output: i for i, call in enumerate(plan.calls) if call.output is not None}
+        self.memories: dict[Slot, int] = {}
         self.reads: dict[int, list[int]] = defaultdict(list)
         for i, call in enumerate(plan.calls):
             for a in call.slots:
@@ -223,14 +234,14 @@ class _Assigned:
     def _memory(self, slot: Slot) -> int:
         """Return which memory a slot is in: that of an array from outside, or its own."""
         base = base_of(self.plan, slot)
-        place = self.plan.place.get(base)
-        base = place if isinstance(place, Slot) else base
-        return id(base if base.array is None else memory_of(base.array))
+        if base not in self.memories:
+            self.memories[base] = id(base if base.array is None else memory_of(base.array))
+        return self.memories[base]
 
     def _put(self, value: Slot, target: Slot) -> None:
         """Place a value in its target's memory, which the calls that read it then read."""
         readers = self.reads.get(self._memory(value), ())
-        self.plan.place[value] = target
+        self.plan.place[value], self.memories[value] = target, self._memory(target)
         for i in readers:
             insort(self.reads[self._memory(target)], i)
 

@@ -38,6 +38,18 @@ from .guards import (
 from .paths import ANY, VARS, Scan, scan
 
 
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """Context manager in which the collector neither looks at a record that grows nor calls what is no part of it."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 class Reads:
     """What one run of a step reads, seen by the functions that it runs."""
 
@@ -63,8 +75,7 @@ class Reads:
             if not isinstance(value, CONTAINERS) or value is keywords:
                 self._reach(value, "an argument", True)
             self.outside[id(value)] = value
-        before, collects = sys.getprofile(), gc.isenabled()
-        gc.disable()  # whose callbacks are no part of the step
+        before = sys.getprofile()
         self.asleep = 0
         sys.setprofile(self._see)
         try:
@@ -72,8 +83,6 @@ class Reads:
         finally:
             self.asleep = 1
             self.generators.clear()
-            if collects:
-                gc.enable()
             sys.setprofile(None)
             if before is not None:
                 getattr(before, "enable", functools.partial(sys.setprofile, before))()

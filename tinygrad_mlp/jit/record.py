@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import math
 import operator
@@ -76,11 +77,13 @@ class Call:
     line: str
     op: str
     errors: dict[str, str]
+    slots: list[Slot] = field(init=False)
+    """The operands that are values of the program, those in keywords too."""
 
-    @property
-    def slots(self) -> list[Slot]:
-        """The operands that are values of the program, those in keywords too."""
-        return [*_slots_in(self.inputs), *_slots_in(self.keywords)]
+    def __post_init__(self) -> None:
+        self.slots = [a for a in self.inputs if type(a) is Slot]
+        if self.keywords:
+            self.slots.extend(_slots_in(list(self.keywords.values())))
 
     @property
     def result(self) -> Slot:
@@ -93,13 +96,9 @@ class Call:
 def _slots_in(a: Any) -> Iterator[Slot]:
     if isinstance(a, Slot):
         yield a
-    elif isinstance(a, (list, tuple, dict)):
-        for part in a.values() if isinstance(a, dict) else a:
+    elif isinstance(a, (list, tuple)):
+        for part in a:
             yield from _slots_in(part)
-
-
-def _errors() -> dict[str, str]:
-    return {k: str(v) for k, v in np.geterr().items()}
 
 
 @dataclass(eq=False)
@@ -110,7 +109,7 @@ class Record:
     inputs: list[Slot] = field(default_factory=list)
     numbers: list[tuple[Callable[[], Mapping[str, float]], dict[str, Slot], int]] = field(default_factory=list)
     changed: dict[Any, None] = field(default_factory=dict)
-    errors: dict[str, str] = field(default_factory=_errors)
+    errors: Any = field(default_factory=np.geterr)
     modes: dict[Any, bool] = field(default_factory=dict)
 
 
@@ -162,6 +161,8 @@ class Recorder(Tracer):
     def running(self) -> Any:
         """Watch the ops of this thread; if the step raises, put everything that it has changed back."""
         before, mode.tracer = mode.tracer, self
+        collecting = gc.isenabled()
+        gc.disable()  # or the collector looks, again and again, at a record that grows and stays
         try:
             yield self
         except BaseException:
@@ -169,6 +170,8 @@ class Recorder(Tracer):
             raise
         finally:
             mode.tracer = before
+            if collecting:
+                gc.enable()
 
     def roll_back(self) -> None:
         """Put back everything that the step has changed."""
@@ -260,7 +263,8 @@ class Recorder(Tracer):
         same = id(result._data) in self.slots  # a check gives what it got
         output = None if same else self._know(result, Slot(result._data, "result"))
         is_view = rule.view and np.may_share_memory(result._data, _plain(inputs[0]))
-        self._add(rule.function, operands, {k: self._keyword(v) for k, v in keywords.items()}, output, is_view)
+        keywords = {k: self._keyword(v, is_view) for k, v in keywords.items()}
+        self._add(rule.function, operands, keywords, output, is_view)
 
     def _add(
         self, function: Any, inputs: list[Any], keywords: dict[str, Any], output: Slot | None, is_view: bool = False
@@ -268,7 +272,7 @@ class Recorder(Tracer):
         op, line = self.op_name or getattr(function, "__name__", ""), self.line or user_line()
         if output is not None:
             self.lines[output] = line
-        errors = _errors()
+        errors: Any = np.geterr()
         call = Call(function, inputs, keywords, output, is_view, self.section, line, op, errors)
         self.record.calls.append(call)
 
@@ -281,11 +285,11 @@ class Recorder(Tracer):
             return self._constant(a)
         return a
 
-    def _keyword(self, a: Any) -> Any:
-        """Return a keyword with the arrays in it as slots."""
+    def _keyword(self, a: Any, is_view: bool) -> Any:
+        """Return a keyword with the arrays in it as slots; those that say how a view lies are constant."""
         if isinstance(a, (list, tuple)) and any(isinstance(x, np.ndarray) for x in a):
-            return type(a)(map(self._keyword, a))
-        return self._constant(a) if isinstance(a, np.ndarray) else a
+            return type(a)(self._keyword(x, is_view) for x in a)
+        return a if not isinstance(a, np.ndarray) else a.tolist() if is_view else self._constant(a)
 
     def _constant(self, array: Array) -> Slot:
         return self.constants.setdefault(id(array), Slot(array, "constant"))

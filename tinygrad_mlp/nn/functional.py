@@ -14,17 +14,12 @@ import numpy as np
 from .. import checks
 from ..core.autograd import no_grad
 from ..core.tensor import Tensor, assign
-from ..errors import DtypeError, ShapeError, nearest, out_of_range
+from ..errors import DtypeError, OptionError, ShapeError, nearest, out_of_range
 from ..rules.elementwise import bce, bce_with_logits, select, uniform
-from ..rules.elementwise import leaky_relu as leaky_relu
-from ..rules.elementwise import relu as relu
-from ..rules.elementwise import sigmoid as sigmoid
-from ..rules.elementwise import softplus as softplus
+from ..rules.elementwise import leaky_relu as leaky_relu, relu as relu, sigmoid as sigmoid, softplus as softplus
 from ..rules.indexing import gather
 from ..rules.linalg import linear as linear
-from ..rules.reductions import log_softmax as log_softmax
-from ..rules.reductions import logsumexp as logsumexp
-from ..rules.reductions import softmax as softmax
+from ..rules.reductions import log_softmax as log_softmax, logsumexp as logsumexp, softmax as softmax
 from ..rules.table import T, annotate, constant, primitive
 
 
@@ -239,13 +234,9 @@ def huber_loss(prediction: T, target: Any, *, delta: float = 1.0, reduction: str
 
 
 def _reduce(losses: Any, reduction: str) -> Any:
-    if reduction == "mean":
-        return losses.mean()
-    if reduction == "sum":
-        return losses.sum()
-    if reduction == "none":
-        return losses
-    raise ValueError(f"unknown reduction {reduction!r}; {nearest(reduction, ['mean', 'sum', 'none'])}")
+    if reduction not in ("mean", "sum", "none"):
+        raise OptionError(f"unknown reduction {reduction!r}; {nearest(reduction, ['mean', 'sum', 'none'])}")
+    return losses if reduction == "none" else getattr(losses, reduction)()
 
 
 def _check_matrix(name: str, logits: Any) -> None:

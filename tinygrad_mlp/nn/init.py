@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..core.tensor import Tensor, assign
-from ..errors import ShapeError, nearest
+from ..errors import OptionError, ShapeError, nearest
 
 Rng = Any  # a numpy.random.Generator, a seed or None; not spelled out, since that alone would load numpy.random
 GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "leaky_relu": math.sqrt(2)}
@@ -94,7 +94,7 @@ def calculate_gain(nonlinearity: str, param: float = 0.01) -> float:
     2.0
     """
     if nonlinearity not in GAINS:
-        raise ValueError(f"unknown nonlinearity {nonlinearity!r}; {nearest(nonlinearity, GAINS)}")
+        raise OptionError(f"unknown nonlinearity {nonlinearity!r}; {nearest(nonlinearity, GAINS)}")
     gain = GAINS[nonlinearity]
     return gain / math.sqrt(1 + param**2) if nonlinearity == "leaky_relu" else gain
 
@@ -107,7 +107,7 @@ def _xavier_std(tensor: Tensor, gain: float) -> float:
 def _kaiming_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> float:
     fans = _fans(tensor)
     if mode not in fans:
-        raise ValueError(f"unknown mode {mode!r}; {nearest(mode, fans)}")
+        raise OptionError(f"unknown mode {mode!r}; {nearest(mode, fans)}")
     return calculate_gain(nonlinearity, a) / math.sqrt(fans[mode])
 
 

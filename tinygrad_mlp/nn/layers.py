@@ -15,7 +15,7 @@ from numpy.typing import DTypeLike
 
 from ..checks import check_integer, check_share
 from ..core.tensor import Tensor, assign
-from ..errors import ShapeError, describe, nearest, out_of_range
+from ..errors import OptionError, ShapeError, describe, nearest, out_of_range
 from ..rules.elementwise import is_wide
 from . import functional, init
 from .init import Rng
@@ -405,7 +405,7 @@ class MLP(Sequential):
         for i, size in enumerate(sizes):
             check_integer(f"sizes[{i}]", size)
         if activation not in ACTIVATIONS:
-            raise ValueError(f"unknown activation {activation!r}; {nearest(activation, ACTIVATIONS)}")
+            raise OptionError(f"unknown activation {activation!r}; {nearest(activation, ACTIVATIONS)}")
         check_share("dropout", dropout)
         rng = np.random.default_rng(rng)
         kind, fill = ACTIVATIONS[activation]

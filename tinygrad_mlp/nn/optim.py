@@ -17,7 +17,7 @@ from ..checks import check_number, check_share
 from ..core.tensor import Tensor, assign, wrap
 from ..core.tracer import IDLE, Stateful, mode, out_of_place
 from ..core.versions import changed
-from ..errors import CheckpointError, GraphError, describe, nearest
+from ..errors import CheckpointError, GraphError, OptionError, describe, nearest
 from .schedules import CosineAnnealingLR, LRScheduler, OneCycleLR
 
 __all__ = ["SGD", "Adam", "AdamW", "CosineAnnealingLR", "LRScheduler", "OneCycleLR", "Optimizer"]
@@ -57,7 +57,7 @@ class Optimizer(Stateful):
         """Add parameters with options of their own: ``{"params": [...], "lr": 0.01}``."""
         unknown = sorted(set(group) - set(self.defaults) - {"params"})
         if unknown:
-            raise ValueError(f"unknown option {unknown[0]!r}; {nearest(unknown[0], self.defaults)}")
+            raise OptionError(f"unknown option {unknown[0]!r}; {nearest(unknown[0], self.defaults)}")
         if "params" not in group:
             raise ValueError(f"a parameter group has no 'params', only {sorted(group)}; add the list of its parameters")
         params = _checked_params(group["params"], self._all_params())

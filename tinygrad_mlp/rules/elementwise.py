@@ -15,7 +15,7 @@ _BITS: dict[Any, type] = {np.dtype(np.float32): np.int32, np.dtype(np.float64): 
 
 
 @primitive
-def select(mask: Any, x: Any) -> Any:
+def select(mask: Any, x: T) -> T:
     """Return ``x`` where the mask is true, elsewhere exactly 0, even for an infinite or NaN ``x``.
 
     A product of floats would make NaN of those, and ``np.where`` is several times slower than this product of the bits,
@@ -76,7 +76,7 @@ def bce(p: T, t: Any) -> T:
 
 
 @primitive
-def fraction(x: Any) -> Any:
+def fraction(x: T) -> T:
     """Return what stands behind the point, the first result of `numpy.modf`."""
     return np.modf(x)[0]
 
@@ -97,16 +97,16 @@ def nonzero(x: Any) -> Any:
     return np.where(x == 0, np.inf, x)
 
 
-def _to_greater(g: Any, x: Any, y: Any, also: Any = False) -> Any:
-    """Return the gradient where x is greater than y, half of it at a tie; ``also`` where x counts as greater."""
+def _above(g: Any, x: Any, y: Any, also: Any = False) -> Any:
+    """Return the gradient where x is greater than y and where ``also`` is true, half of it at a tie."""
     return select((x > y) | also, g) + select(x == y, g * 0.5)
 
 
 def _power_slope(x: Any, y: Any) -> Any:
-    """Return ``y * x**(y - 1)``, which is 0 where y is 0, for every x; its derivative by y is ``1 / x`` there."""
+    """Return ``y * x**(y - 1)``, which is 0 where y is 0; its derivative by y is ``1 / x`` there, if that is finite."""
     if isinstance(y, (int, float)):
         return y * np.power(x, y - (y != 0))
-    known = np.logical_or(y != 0, np.abs(x) > 0)
+    known = np.logical_or(y != 0, np.abs(x) > np.finfo(x.dtype).tiny)
     return y * select(known, np.power(np.where(known, x, 1.0), y - 1.0))
 
 
@@ -141,7 +141,7 @@ for _power in (np.power, np.float_power):
 
 vjp(np.exp, lambda g, out, x: g * out)
 vjp(np.exp2, lambda g, out, x: g * (out * LN2))
-vjp(np.expm1, lambda g, out, x: g * (out + 1))
+vjp(np.expm1, lambda g, out, x: g * np.exp(x))
 vjp(np.log, lambda g, out, x: g / x)
 vjp(np.log2, lambda g, out, x: g / (x * LN2))
 vjp(np.log10, lambda g, out, x: g / (x * LN10))
@@ -196,10 +196,10 @@ vjp(
 
 vjp(np.absolute, lambda g, out, x: g * np.sign(x), forward=_absolute)
 vjp(np.fabs, lambda g, out, x: g * np.sign(x))
-vjp(np.maximum, lambda g, out, x, y: _to_greater(g, x, y), lambda g, out, x, y: _to_greater(g, y, x))
-vjp(np.minimum, lambda g, out, x, y: _to_greater(g, -x, -y), lambda g, out, x, y: _to_greater(g, -y, -x))
-vjp(np.fmax, lambda g, out, x, y: _to_greater(g, x, y, y != y), lambda g, out, x, y: _to_greater(g, y, x, x != x))
-vjp(np.fmin, lambda g, out, x, y: _to_greater(g, -x, -y, y != y), lambda g, out, x, y: _to_greater(g, -y, -x, x != x))
+vjp(np.maximum, lambda g, out, x, y: _above(g, x, y), lambda g, out, x, y: _above(g, y, x))
+vjp(np.minimum, lambda g, out, x, y: _above(g, y, x), lambda g, out, x, y: _above(g, x, y))
+vjp(np.fmax, lambda g, out, x, y: _above(g, x, y, y != y), lambda g, out, x, y: _above(g, y, x, (x != x) & (y == y)))
+vjp(np.fmin, lambda g, out, x, y: _above(g, y, x, y != y), lambda g, out, x, y: _above(g, x, y, (x != x) & (y == y)))
 
 
 def _where_call(condition: Any, *branches: Any) -> tuple[Any, dict[str, Any]]:
@@ -235,7 +235,7 @@ vjp(
     np.clip,
     lambda g, out, x, low, high: select(_inside(x, low, high), g),
     lambda g, out, x, low, high: select((x < low) & _inside(low, None, high), g),  # of bounds that cross, high wins
-    lambda g, out, x, low, high: select((x > high) | np.logical_not(_inside(high, low, None)), g),
+    lambda g, out, x, low, high: select(np.maximum(x, -np.inf if low is None else low) > high, g),
     bind=_clip_call,
 )
 

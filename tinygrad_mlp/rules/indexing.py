@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -15,15 +16,15 @@ BASIC = (int, slice, type(None), type(Ellipsis))
 
 
 @primitive
-def getitem(x: Any, *items: Any) -> Any:
+def getitem(x: T, *items: Any) -> T:
     """Return ``x[items]``, for every form of index that NumPy has."""
     return x[items]
 
 
 @primitive
-def put(x: Any, *items: Any, shape: Shape) -> Any:
+def put(x: T, *items: Any, shape: Shape) -> T:
     """Return zeros of ``shape`` to which ``x`` is added at ``items``: the opposite of `getitem`."""
-    result = np.zeros(shape, x.dtype)
+    result: Any = np.zeros(shape, x.dtype)
     if all(map(_picks_once, items)):
         result[items] = x
     else:
@@ -43,10 +44,18 @@ def gather(x: T, labels: Any) -> T:
 
 
 @primitive
-def scatter(x: Any, labels: Any, classes: int) -> Any:
+def scatter(x: T, labels: Any, classes: int) -> T:
     """Return (N, C) zeros with ``x[i]`` in column ``labels[i]`` of row i: the opposite of `gather`."""
-    result = np.zeros((len(labels), classes), x.dtype)
+    result: Any = np.zeros((len(labels), classes), x.dtype)
     result[np.arange(len(labels)), labels] = x
+    return result
+
+
+@primitive
+def minus_one_hot(x: Any, labels: Any, factor: float) -> Any:
+    """Return ``(x - one_hot(labels)) * factor`` for an (N, C) array, the gradient of a cross entropy."""
+    result = x * factor
+    result[np.arange(len(labels)), labels] -= factor
     return result
 
 
@@ -54,6 +63,7 @@ vjp(getitem, lambda g, out, x, *items: put(g, *items, shape=x.shape), linear=Tru
 vjp(put, lambda g, out, x, *items, shape: getitem(g, *items), linear=True)
 vjp(gather, lambda g, out, x, labels: scatter(g, labels, x.shape[1]), None, linear=True)
 vjp(scatter, lambda g, out, x, labels, classes: gather(g, labels), None, linear=True)
+vjp(minus_one_hot, lambda g, out, x, labels, factor: g * factor, None, None, linear=True)
 
 
 def _flat(x: Any, axis: int | None) -> tuple[Any, int]:
@@ -63,10 +73,10 @@ def _flat(x: Any, axis: int | None) -> tuple[Any, int]:
 def _take(x: Any, indices: Any, axis: int | None = None, mode: str = "raise") -> Any:
     x, axis = _flat(x, axis)
     n = x.shape[axis]
-    choices = {"raise": lambda: indices, "clip": lambda: np.clip(indices, 0, n - 1), "wrap": lambda: np.mod(indices, n)}
-    if mode not in choices:
-        raise OptionError(f"unknown mode {mode!r}; {nearest(mode, choices)}")
-    indices = choices[mode]()
+    indices = np.multiply(indices, 1) if np.size(indices) else indices  # truth values are no mask here
+    if mode not in ("raise", "clip", "wrap"):
+        raise OptionError(f"unknown mode {mode!r}; {nearest(mode, ('raise', 'clip', 'wrap'))}")
+    indices = np.clip(indices, 0, n - 1) if mode == "clip" else np.mod(indices, n) if mode == "wrap" else indices
     return x[(slice(None),) * reduced_axes(x.ndim, axis)[0] + (indices,)]
 
 
@@ -155,7 +165,8 @@ def _express_getitem(x: Any, *items: Any) -> str:
 
 def _emit_put(out: Any, x: Any, *items: Any, shape: Any) -> list[str]:
     if all(_picks_once(i.value) for i in items):
-        return [f"{out}.fill(0)", f"{_express_getitem(out, *items)} = {x}"]
+        covered = math.prod(x.shape) == math.prod(out.shape)
+        return [f"{out}.fill(0)"] * (not covered) + [f"{_express_getitem(out, *items)} = {x}"]
     return [f"{out}.fill(0)", f"np.add.at({out}, ({', '.join(items)},), {x})"]
 
 
@@ -163,3 +174,11 @@ annotate(getitem, shaped_by_values=_masks, emit=_emit_getitem, express=_express_
 annotate(put, emit=_emit_put)
 annotate(gather, emit=lambda out, x, labels: f"{out}[...] = {x}[{out.rows}, {labels}]")
 annotate(scatter, emit=lambda out, x, labels, classes: [f"{out}.fill(0)", f"{out}[{out.rows}, {labels}] = {x.scalar}"])
+
+
+def _emit_minus_one_hot(out: Any, x: Any, labels: Any, factor: Any) -> list[str]:
+    number = factor.number(out)
+    return [f"np.multiply({x}, {number}, out={out})", f"{out}[{out.rows}, {labels}] -= {number}"]
+
+
+annotate(minus_one_hot, emit=_emit_minus_one_hot)

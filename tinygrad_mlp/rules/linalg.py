@@ -44,7 +44,7 @@ def linear(x: T, weight: Any, bias: Any = None) -> T:
 
 def _rows(x: Any) -> Any:
     """Return an array of any rank as one matrix of its last axis."""
-    return x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
+    return x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
 def _matmul_x(g: Any, x: Any, y: Any) -> Any:
@@ -260,14 +260,14 @@ def _cholesky_x(g: Any, out: Any) -> Any:
 
 
 @primitive
-def cofactors(x: Any) -> Any:
+def cofactors(x: T) -> T:
     """Return the derivative of det(x), det(x) * inv(x).T where x has an inverse, from singular values: for every x."""
     finite = np.isfinite(x).all(axis=(-1, -2), keepdims=True)  # LAPACK may not end for others
     u, s, v = np.linalg.svd(np.where(finite, x, 0))
     others = np.where(np.eye(x.shape[-1], dtype=bool), 1.0, s[..., None, :]).prod(axis=-1)
     sign = np.linalg.det(u) * np.linalg.det(v)
     result = np.matmul(u * (others * np.rint(sign)[..., None])[..., None, :], v)
-    return np.where(finite, result, np.nan).astype(x.dtype)
+    return np.where(finite, result, np.nan).astype(x.dtype)  # type: ignore[return-value]
 
 
 def _cofactors_x(g: Any, out: Any, inverse: Any) -> Any:
@@ -285,13 +285,13 @@ def _inverse(x: Any) -> Any:
 
 
 @primitive
-def logabsdet(x: Any) -> Any:
+def logabsdet(x: T) -> T:
     """Return log(|det(x)|), the second result of `numpy.linalg.slogdet`."""
     return np.linalg.slogdet(x)[1]
 
 
 @primitive
-def signdet(x: Any) -> Any:
+def signdet(x: T) -> T:
     """Return the sign of det(x), the first result of `numpy.linalg.slogdet`."""
     return np.linalg.slogdet(x)[0]
 
@@ -309,7 +309,7 @@ vjp(np.linalg.cholesky, lambda g, out, x: _cholesky_x(g, out), forward=_cholesky
 constant(signdet)
 composite(np.linalg.slogdet, lambda x: SlogdetResult(signdet(x), logabsdet(x)))
 composite(np.linalg.matrix_power, _matrix_power)
-composite(np.linalg.multi_dot, lambda arrays: functools.reduce(np.matmul if len(arrays) > 2 else np.dot, arrays))
+composite(np.linalg.multi_dot, lambda arrays: functools.reduce(np.dot, arrays[2:], np.dot(*arrays[:2])))
 
 composite(np.dot, _dot)
 composite(np.inner, _inner)
@@ -329,7 +329,7 @@ composite(np.correlate, _correlate)
 composite(np.polyval, lambda p, x: functools.reduce(lambda total, c: total * x + c, p, np.zeros_like(x)))
 if hasattr(np, "matvec"):
     composite(np.matvec, lambda a, x: np.matmul(a, x[..., None])[..., :, 0])
-    composite(np.vecmat, lambda x, a: np.matmul(x[..., None, :], a)[..., 0, :])
+    composite(np.vecmat, lambda x, a: np.matmul(_transposed(a), x[..., None])[..., 0])
 
 
 def _emit_matmul(out: Any, x: Any, y: Any) -> str:

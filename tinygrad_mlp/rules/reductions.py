@@ -88,7 +88,7 @@ for _max in (np.nanmax, np.nanmin):
 
 
 @primitive
-def euclidean_norm(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+def euclidean_norm(x: T, axis: Axis = None, keepdims: bool = False) -> T:
     """Return sqrt(sum(x * x)), scaled first so that neither overflows nor underflows."""
     if x.size == 0:
         return np.sqrt((x * x).sum(axis=axis, keepdims=keepdims))
@@ -171,7 +171,7 @@ def _cumprod(x: Any, axis: int) -> Any:
 
 
 @primitive
-def total_weight(total: Any) -> Any:
+def total_weight(total: T) -> T:
     """Return what `numpy.average` divides by; raise ZeroDivisionError where it is 0."""
     if np.any(total == 0):
         raise ZeroDivisionError("the weights sum to zero; check them first")
@@ -240,9 +240,8 @@ def _nanmean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
 
 
 def _deviation(x: Any, axis: Axis) -> Any:
-    """Return how far the numbers are from their mean: 0 for NaN, and where all are equal, though the mean rounds."""
-    some = np.isnan(x) | (np.nanmax(x, axis=axis, keepdims=True) == np.nanmin(x, axis=axis, keepdims=True))
-    return np.where(some & ~np.isinf(x), 0.0, x - np.nanmean(x, axis=axis, keepdims=True))
+    """Return how far the numbers are from their mean, 0 for NaN."""
+    return np.where(np.isnan(x), 0.0, x - np.nanmean(x, axis=axis, keepdims=True))
 
 
 def _nanvar(x: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Any:
@@ -250,7 +249,10 @@ def _nanvar(x: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) ->
 
 
 def _nanstd(x: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Any:
-    return euclidean_norm(_deviation(x, axis), axis, keepdims) / np.sqrt(_present(x, axis, keepdims, ddof))
+    """Return the root of the variance, a constant 0 where all are equal, though their mean rounds."""
+    extent = np.nanmax(x, axis=axis, keepdims=True) - np.nanmin(x, axis=axis, keepdims=True)
+    norm = euclidean_norm(select(extent != 0, _deviation(x, axis)), axis, keepdims)
+    return norm / np.sqrt(_present(x, axis, keepdims, ddof))
 
 
 @primitive
@@ -404,5 +406,6 @@ annotate(
 )
 annotate(log_softmax, hint="the logits are infinite or NaN already: look at what made them")
 annotate(np.sum, emit=_emit_reduction("np.add"))
+annotate(np.cumsum, emit=lambda out, x, *, axis: f"np.add.accumulate({x}, axis={axis}, out={out})")
 annotate(np.max, emit=_emit_reduction("np.maximum"))
 annotate(np.min, emit=_emit_reduction("np.minimum"))

@@ -6,47 +6,35 @@ from collections.abc import Callable
 from typing import Any
 
 _ADVICE = {
-    "it writes into its argument; make a new Tensor with np.where, np.concatenate or indexing": (
-        "copyto fill_diagonal place put put_along_axis putmask"
-    ),
-    "it reads or writes files or text; pass t.detach().numpy()": (
-        "save savetxt savez savez_compressed loadtxt genfromtxt fromfile fromstring array2string array_repr array_str"
-    ),
-    "it makes plain arrays; build them from numbers, and Tensors with Tensor(array)": (
+    "it writes into its argument; make a new Tensor with np.where, np.concatenate or indexing":
+        "copyto fill_diagonal place put put_along_axis putmask",
+    "it reads or writes files or text; pass t.detach().numpy()":
+        "save savetxt savez savez_compressed loadtxt genfromtxt fromfile fromstring array2string array_repr array_str",
+    "it makes plain arrays; build them from numbers, and Tensors with Tensor(array)":
         "arange array asarray asanyarray ascontiguousarray asfortranarray empty zeros ones full eye identity tri "
-        "frombuffer fromfunction fromiter require ix_ geomspace logspace"
-    ),
-    "its result is a choice of elements that has no gradient; use t.detach().numpy(), or np.sort": (
-        "unique unique_all unique_counts unique_inverse unique_values intersect1d setdiff1d setxor1d union1d "
-        "partition trim_zeros sort_complex choose insert"
-    ),
-    "it counts; on a constant use t.detach().numpy(), for weighted sums index a one-hot matrix": (
-        "bincount histogram histogram2d histogramdd histogram_bin_edges"
-    ),
-    "its derivative is singular or not unique; use np.linalg.solve, inv, det, slogdet, cholesky or norm": (
-        "eig eigh eigvals eigvalsh svd svdvals qr pinv lstsq cond tensorinv tensorsolve"
-    ),
-    "use np.polyval, or sums and products of powers": (
-        "poly polyadd polysub polymul polydiv polyder polyint polyfit roots vander"
-    ),
-    "it calls Python functions on pieces; write it with whole-array functions": (
-        "apply_along_axis apply_over_axes piecewise"
-    ),
+        "frombuffer fromfunction fromiter require ix_ geomspace logspace",
+    "its result is a choice of elements that has no gradient; use t.detach().numpy(), or np.sort":
+        "unique unique_all unique_counts unique_inverse unique_values intersect1d setdiff1d setxor1d union1d partition "
+        "trim_zeros sort_complex choose insert",
+    "it counts; on a constant use t.detach().numpy(), for weighted sums index a one-hot matrix":
+        "bincount histogram histogram2d histogramdd histogram_bin_edges",
+    "its derivative is singular or not unique; use np.linalg.solve, inv, det, slogdet, cholesky or norm":
+        "eig eigh eigvals eigvalsh svd svdvals qr pinv lstsq cond tensorinv tensorsolve",
+    "use np.polyval, or sums and products of powers":
+        "poly polyadd polysub polymul polydiv polyder polyint polyfit roots vander",
+    "it calls Python functions on pieces; write it with whole-array functions":
+        "apply_along_axis apply_over_axes piecewise",
     "use np.sin(np.pi * x) / (np.pi * x), with np.where around x = 0": "sinc",
     "use np.where to choose pieces, and np.cumsum for what accumulates": "unwrap gradient interp",
     "use np.nan_to_num or np.where first, then the function without nan": "nanmedian nanpercentile nanquantile",
     "a Tensor has real values; for complex ones use t.detach().numpy()": "angle imag real_if_close",
     "it needs a Bessel function that NumPy does not have; use scipy on t.detach().numpy() as a constant": "i0",
-    "it tells about arrays; pass t.dtype, t.shape or t.detach().numpy()": (
-        "can_cast common_type min_scalar_type result_type shares_memory may_share_memory einsum_path "
-        "diag_indices_from tril_indices_from triu_indices_from ravel_multi_index unravel_index"
-    ),
-    "it works on bits or floating-point representations; use t.detach().numpy() as a constant": (
-        "packbits unpackbits frexp nextafter spacing"
-    ),
-    "it works on dates; Tensors hold numbers": (
-        "busday_count busday_offset is_busday datetime_as_string isnat"
-    ),
+    "it tells about arrays; pass t.dtype, t.shape or t.detach().numpy()":
+        "can_cast common_type min_scalar_type result_type shares_memory may_share_memory einsum_path diag_indices_from "
+        "tril_indices_from triu_indices_from ravel_multi_index unravel_index",
+    "it works on bits or floating-point representations; use t.detach().numpy() as a constant":
+        "packbits unpackbits frexp nextafter spacing",
+    "it works on dates; Tensors hold numbers": "busday_count busday_offset is_busday datetime_as_string isnat",
     "use sliding slices, as in np.stack([t[i : i + n] for i in range(len(t) - n + 1)])": "sliding_window_view",
     "use np.linalg.norm": "vector_norm",
     "use np.clip": "clip",

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import NoRuleError, OptionError, ShapeError, nearest
-from .table import annotate, composite, primitive, vjp
+from .table import T, annotate, composite, primitive, vjp
 
 Shape = tuple[int, ...]
 Axis = int | Sequence[int] | None
@@ -33,7 +33,7 @@ def reduced_axes(ndim: int, axis: Axis) -> tuple[int, ...]:
 
 
 @primitive
-def sum_to(x: Any, shape: Shape) -> Any:
+def sum_to(x: T, shape: Shape) -> T:
     """Sum an array over the axes that broadcasting it from ``shape`` has added or stretched.
 
     Sums of many float32 rows accumulate in float64: one after another, they would lose digits.
@@ -58,15 +58,15 @@ def _stretched(shape: Shape, origin: Shape) -> tuple[int, ...]:
 
 
 @primitive
-def spread(x: Any, shape: Shape, axis: Axis = None) -> Any:
+def spread(x: T, shape: Shape, axis: Axis = None) -> T:
     """Repeat the result of a reduction over ``axis`` along the ``shape`` that it came from, as a new array."""
-    result = np.empty(shape, x.dtype)
+    result: Any = np.empty(shape, x.dtype)
     result[...] = x if x.ndim == 0 else x.reshape(kept_shape(shape, axis))
     return result
 
 
 @primitive
-def astype(x: Any, dtype: Any) -> Any:
+def astype(x: T, dtype: Any) -> T:
     """Return an array in another dtype. The engine gives its gradient the old one."""
     return x.astype(dtype)
 
@@ -115,7 +115,7 @@ def _join_call(
 ) -> tuple[Sequence[Any], dict[str, Any]]:
     arrays, axis = ([np.ravel(a) for a in arrays], 0) if axis is None else (list(arrays), operator.index(axis))
     lengths = [a.shape[axis] if -np.ndim(a) <= axis < np.ndim(a) else 0 for a in map(_with_shape, arrays)]
-    return arrays, {"axis": axis, "ends": tuple(itertools.accumulate(lengths)), "out": out, **keywords}
+    return arrays, {"axis": axis, "_ends": tuple(itertools.accumulate(lengths)), "out": out, **keywords}
 
 
 def _with_shape(a: Any) -> Any:
@@ -129,8 +129,8 @@ def _part(i: int, g: Any, axis: int, ends: tuple[int, ...]) -> Any:
 
 vjp(
     np.concatenate,
-    each=lambda i, g, out, *arrays, axis=0, ends=(): _part(i, g, axis, ends),
-    forward=lambda *arrays, axis=0, ends=(): np.concatenate(arrays, axis),
+    each=lambda i, g, out, *arrays, axis=0, _ends=(): _part(i, g, axis, _ends),
+    forward=lambda *arrays, axis=0, _ends=(): np.concatenate(arrays, axis),
     bind=_join_call,
     linear=True,
 )
@@ -154,26 +154,19 @@ def _pad(
         pad_width = [np.broadcast_to(pad_width.get(i, pad_width.get(i - x.ndim)) or 0, 2) for i in range(x.ndim)]
     widths = np.broadcast_to(np.asarray(pad_width), (x.ndim, 2)).tolist()
     values = np.broadcast_to(np.asarray(options.get("constant_values", 0)), (x.ndim, 2)).tolist()
-    for axis, (low, high) in enumerate(widths):
+    for axis, pair in enumerate(widths):
         if mode == "constant":
-            x = _pad_constant(x, axis, (low, high), values[axis])
+            shapes = [(*x.shape[:axis], n, *x.shape[axis + 1 :]) for n in pair]
+            low, high = (np.full(shape, value, x.dtype) for shape, value in zip(shapes, values[axis], strict=True))
+            x = np.concatenate([low, x, high], axis)
         else:
-            x = np.take(x, np.pad(np.arange(x.shape[axis]), (low, high), mode), axis)  # type: ignore[call-overload]
+            x = np.take(x, np.pad(np.arange(x.shape[axis]), pair, mode), axis)  # type: ignore[call-overload]
     return x
-
-
-def _pad_constant(x: Any, axis: int, widths: Sequence[int], values: Sequence[float]) -> Any:
-    low, high = (
-        np.full((*x.shape[:axis], n, *x.shape[axis + 1 :]), value, x.dtype)
-        for n, value in zip(widths, values, strict=True)
-    )
-    return np.concatenate([low, x, high], axis)
 
 
 def _tile(x: Any, reps: Any) -> Any:
     reps = np.atleast_1d(reps).tolist()
-    shape = [1] * (len(reps) - x.ndim) + list(x.shape)
-    reps = [1] * (len(shape) - len(reps)) + reps
+    shape, reps = [1] * (len(reps) - x.ndim) + list(x.shape), [1] * (x.ndim - len(reps)) + reps
     column = np.reshape(x, [k for n in shape for k in (1, n)])
     wide = np.broadcast_to(column, [k for pair in zip(reps, shape, strict=True) for k in pair])
     return np.reshape(wide, [r * n for r, n in zip(reps, shape, strict=True)])
@@ -187,29 +180,19 @@ def _rot90(x: Any, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Any:
 
 
 def _rollaxis(x: Any, axis: int, start: int = 0) -> Any:
-    (axis,) = reduced_axes(x.ndim, axis)
-    start = start + x.ndim if start < 0 else start
-    return np.moveaxis(x, axis, start - (start > axis))
+    return np.transpose(x, np.rollaxis(np.empty(range(x.ndim)), axis, start).shape)
 
 
-def _split(x: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
-    """Split as NumPy splits an index along the axis, so that its rules for uneven parts and errors are NumPy's."""
-    parts = np.split(np.arange(x.shape[axis]), _plain(indices_or_sections))
-    return _slices(x, parts, axis)
+def _split_by(function: Any) -> Any:
+    """Return what splits as NumPy splits an index along the axis, so that its uneven parts and errors are NumPy's."""
 
+    def split(x: Any, places: Any, axis: int = 0) -> list[Any]:
+        parts = function(np.arange(x.shape[axis]), places if isinstance(places, int) else np.asarray(places).tolist())
+        before = (slice(None),) * (axis % x.ndim)
+        indices = [(*before, slice(p[0], p[-1] + 1) if len(p) else slice(0, 0)) for p in parts]
+        return [x[index] for index in indices]
 
-def _array_split(x: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
-    return _slices(x, np.array_split(np.arange(x.shape[axis]), _plain(indices_or_sections)), axis)
-
-
-def _plain(indices: Any) -> Any:
-    return indices if isinstance(indices, int) else np.asarray(indices).tolist()
-
-
-def _slices(x: Any, parts: Sequence[Any], axis: int) -> list[Any]:
-    before = (slice(None),) * (axis % x.ndim)
-    places = [(*before, slice(p[0], p[-1] + 1) if len(p) else slice(0, 0)) for p in parts]
-    return [x[place] for place in places]
+    return split
 
 
 def _block(arrays: Any) -> Any:
@@ -290,11 +273,11 @@ composite(np.flipud, lambda x: np.flip(x, 0))
 composite(np.rollaxis, _rollaxis)
 composite(np.matrix_transpose, lambda x: np.swapaxes(x, -1, -2))
 composite(np.linalg.matrix_transpose, lambda x: np.swapaxes(x, -1, -2))
-composite(np.split, _split)
-composite(np.array_split, _array_split)
-composite(np.vsplit, lambda x, parts: _split(x[:, :], parts, 0))
-composite(np.hsplit, lambda x, parts: _split(x, parts, 0 if x.ndim == 1 else 1))
-composite(np.dsplit, lambda x, parts: _split(x, parts, 2))
+composite(np.split, _split_by(np.split))
+composite(np.array_split, _split_by(np.array_split))
+composite(np.vsplit, lambda x, parts: np.split(x[:, :], parts, 0))
+composite(np.hsplit, lambda x, parts: np.split(x, parts, 0 if x.ndim == 1 else 1))
+composite(np.dsplit, lambda x, parts: np.split(x, parts, 2))
 composite(np.atleast_1d, _atleast(1))
 composite(np.atleast_2d, _atleast(2))
 composite(np.atleast_3d, _atleast(3))
@@ -320,7 +303,7 @@ annotate(astype, emit=lambda out, x, dtype: f'np.copyto({out}, {x}, casting="uns
 annotate(np.copy, emit=lambda out, x: f"np.copyto({out}, {x})")
 annotate(
     np.concatenate,
-    emit=lambda out, *arrays, axis="0", ends=(): f"np.concatenate([{', '.join(arrays)}], axis={axis}, out={out})",
+    emit=lambda out, *arrays, axis="0", _ends=(): f"np.concatenate([{', '.join(arrays)}], axis={axis}, out={out})",
 )
 annotate(np.transpose, express=lambda x, axes=None: f"{x}.T" if axes is None else f"np.transpose({x}, axes={axes})")
 annotate(np.reshape, express=lambda x, shape: f"{x}.reshape({shape})")

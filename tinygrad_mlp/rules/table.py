@@ -8,16 +8,15 @@ the result ``out`` and the arguments to the gradient of that argument::
 Arguments that can carry a gradient are positional, everything else (axis, keepdims, ...) is by keyword. A rule gets
 arrays on the fast path and Tensors where its result must itself be differentiable or recorded, so it uses operators,
 methods and NumPy functions only, and never branches on values. It need not undo broadcasting or keep dtypes: the
-engine does that, once (`graph.fit`). A keyword that the first rule does not name is refused when the function is
-called, unless it says what is so anyway.
+engine does that, once (`core.graph.fit`). A keyword that the first rule does not name is refused when the function is
+called, unless it says what is so anyway. One that begins with an underscore is for the rules alone, and not shown.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -40,19 +39,17 @@ class Rule:
 
     ``vjps[i]`` is the rule of positional argument i, or None where the function is constant in it. ``linear`` says
     that the rules read no values of what they differentiate, only shapes; ``view`` that the result may share memory
-    with the first argument; ``binds`` that a call needs ``bind`` even without keywords; ``own`` that the function is
-    one of this package. What tools ask about an op is added by `annotate`, which says what each fact is.
+    with the first argument; ``own`` that the function is a `primitive`; ``binds`` that a call needs ``bind`` even
+    without keywords. What tools ask about an op is added by `annotate`, which says what each fact is.
     """
 
     function: Function
     kind: str
     forward: Function
-    vjps: Sequence[Function | None] = ()
+    vjps: Sequence[Function | None] | _Each = ()
     bind: Binder | None = None
-    binds: bool = False
     linear: bool = False
     view: bool = False
-    own: bool = False
     reduce: Function | None = None
     inline: bool = False
     effect: bool = False
@@ -65,24 +62,25 @@ class Rule:
     express: Function | None = None
 
     name: str = field(init=False)
+    own: bool = field(init=False)
+    binds: bool = field(init=False)
 
     def __post_init__(self) -> None:
         self.name = getattr(self.function, "__name__", repr(self.function))
+        self.own = hasattr(self.function, "plain")
+        self.binds = not (self.own or isinstance(self.function, np.ufunc))
 
     def __repr__(self) -> str:
         return f"<{self.kind} {self.name}>"
 
 
-class _Each(Sequence[Function]):
+class _Each(dict[int, Function]):
     """The rules of a function of any number of arguments: one function that is told which argument is meant."""
 
     def __init__(self, each: Function) -> None:
         self.each = each
 
-    def __len__(self) -> int:
-        return sys.maxsize
-
-    def __getitem__(self, index: Any) -> Any:
+    def __missing__(self, index: int) -> Function:
         return functools.partial(self.each, index)
 
 
@@ -113,20 +111,14 @@ def vjp(
     Raises:
         TypeError: the function is neither NumPy's nor a `primitive`, so that no Tensor would find the rules.
     """
-    if not (isinstance(function, np.ufunc) or _is_door(function) or hasattr(function, "_implementation")):
+    if not any(hasattr(function, mark) for mark in ("nin", "_implementation", "plain")):
         raise TypeError(
             f"{describe(function)} is neither a function of NumPy nor a primitive; decorate it with @primitive"
         )
     code = next(rule for rule in (each, *rules) if rule is not None).__code__
-    known = frozenset(code.co_varnames[code.co_argcount :][: code.co_kwonlyargcount])
-    binds = not isinstance(function, np.ufunc) and not _is_door(function)
-    if bind is None:
-        bind = _by_position(function) if _is_door(function) else _by_name(function, len(rules) if binds else None)
-    if not _is_door(function):
-        bind = _refusing(function, known, bind)
-    vjps = rules if each is None else _Each(each)
-    plain, own = forward or _plain(function), _is_door(function)
-    RULES[function] = Rule(function, "vjp", plain, vjps, bind, binds, linear, view, own)
+    known = code.co_varnames[code.co_argcount :][: code.co_kwonlyargcount]
+    plain, vjps = forward or _plain(function), rules if each is None else _Each(each)
+    RULES[function] = Rule(function, "vjp", plain, vjps, _binder(function, len(rules), known, bind), linear, view)
 
 
 def composite(function: Function, implementation: Function) -> None:
@@ -136,9 +128,8 @@ def composite(function: Function, implementation: Function) -> None:
     """
     code = implementation.__code__
     count = code.co_argcount - len(implementation.__defaults__ or ())
-    known = frozenset(code.co_varnames[count : code.co_argcount + code.co_kwonlyargcount])
-    starred = isinstance(function, np.ufunc) or bool(code.co_flags & inspect.CO_VARARGS)
-    bind = _refusing(function, known, _by_name(function, None if starred else count))
+    known = code.co_varnames[count : code.co_argcount + code.co_kwonlyargcount]
+    bind = _binder(function, None if code.co_flags & inspect.CO_VARARGS else count, known)
 
     @functools.wraps(implementation)
     def forward(*args: Any, **kwargs: Any) -> Any:
@@ -173,9 +164,8 @@ def _arrays(tree: Any) -> Any:
 def constant(*functions: Function) -> None:
     """Enter functions whose derivative is zero wherever it exists: their results do not require grad."""
     for function in functions:
-        binds = not isinstance(function, np.ufunc) and not _is_door(function)
-        bind = None if _is_door(function) else _without_out(function)
-        RULES[function] = Rule(function, "constant", _plain(function), (), bind, binds, own=_is_door(function))
+        count = sum(default is inspect.Parameter.empty for default in _defaults(function).values())
+        RULES[function] = Rule(function, "constant", _plain(function), (), _binder(function, count, None))
 
 
 def annotate(*functions: Function, **facts: Any) -> None:
@@ -216,17 +206,13 @@ def primitive(function: F) -> F:
                 return a.__array_function__(door, (type(a),), args, kwargs)
         return function(*args, **kwargs)
 
-    door.is_door = True  # type: ignore[attr-defined]
+    door.plain = function  # type: ignore[attr-defined]
     return door  # type: ignore[return-value]
-
-
-def _is_door(function: Function) -> bool:
-    return getattr(function, "is_door", False)
 
 
 def _plain(function: Function) -> Function:
     """Return what computes the function on arrays: for a primitive, the function behind its door."""
-    return function.__wrapped__ if _is_door(function) else function  # type: ignore[attr-defined]
+    return getattr(function, "plain", function)
 
 
 def find(function: Function) -> Rule:
@@ -249,11 +235,9 @@ def constant_operand(a: Any, own: bool = False) -> Any:
         return a if own else as_numbers(a).copy()
     if isinstance(a, np.generic) or (isinstance(a, np.ndarray) and a.ndim == 0):
         return a.item()
-    if isinstance(a, (int, float, str, slice)) or a is None or a is Ellipsis:
+    if isinstance(a, (int, float, np.ndarray)) or not hasattr(a, "__array__"):
         return a
-    if not isinstance(a, np.ndarray) and hasattr(a, "__array__"):
-        return constant_operand(np.asarray(a))
-    return a
+    return constant_operand(np.asarray(a))
 
 
 @functools.cache
@@ -265,68 +249,44 @@ def _defaults(function: Function) -> dict[str, Any]:
         return {}
 
 
-def _by_name(function: Function, count: int | None) -> Binder:
-    """Return a binder that keeps ``count`` positional arguments (None: all) and names the rest as NumPy does."""
+def _binder(
+    function: Function, count: int | None, known: Collection[str] | None, split: Binder | None = None
+) -> Binder:
+    """Return what turns a call into ``count`` positional arguments (None: as many as there are) and the rest by name.
+
+    The names are those of the function's signature; ``split`` does it for a call that has another form. Keywords that
+    are not known are refused unless they say what is so anyway; None: all are known but those to write to. Those of
+    an ufunc go by position and of a primitive, too, unless they are keyword-only.
+    """
 
     def bind(*args: Any, **kwargs: Any) -> tuple[Sequence[Any], dict[str, Any]]:
-        if count is None or (len(args) == count and not kwargs):
-            return args, kwargs
-        names = list(_defaults(function))
-        if len(args) > max(count, len(names)):
-            raise TypeError(f"{function.__name__} of a Tensor takes {count} positional arguments, got {len(args)}")
-        kwargs = {**dict(zip(names[count:], args[count:], strict=False)), **kwargs}
-        return (*args[:count], *(kwargs.pop(name) for name in names[len(args) : count] if name in kwargs)), kwargs
-
-    return bind
-
-
-def _by_position(function: Function) -> Binder:
-    """Return a binder for a primitive, whose arguments all go by position unless they are keyword-only."""
-
-    def bind(*args: Any, **kwargs: Any) -> tuple[Sequence[Any], dict[str, Any]]:
-        bound = inspect.signature(function).bind(*args, **kwargs)
-        bound.apply_defaults()
-        return bound.args, bound.kwargs
-
-    return bind
-
-
-def _refusing(function: Function, known: frozenset[str], bind: Binder) -> Binder:
-    """Return a binder that refuses keywords that are not known, such as ``out`` and ``where``."""
-
-    def checked(*args: Any, **kwargs: Any) -> tuple[Sequence[Any], dict[str, Any]]:
-        args, kwargs = bind(*args, **kwargs)  # type: ignore[assignment]
-        if kwargs and not known.issuperset(kwargs):
-            kwargs = {
-                key: value for key, value in kwargs.items() if key in known or not is_default(function, key, value)
-            }
-            for key in kwargs:
-                if key not in known:
-                    allowed = f"it takes {', '.join(sorted(known))}" if known else "it takes no keywords"
-                    raise NoRuleError(f"{function.__name__}: keyword {key!r} is not supported on a Tensor; {allowed}")
-        return args, kwargs
-
-    return checked
-
-
-def _without_out(function: Function) -> Binder:
-    """Return a binder for a constant function, which takes all that NumPy takes but nothing to write to."""
-
-    def checked(*args: Any, **kwargs: Any) -> tuple[Sequence[Any], dict[str, Any]]:
-        given = {**dict(zip(_defaults(function), args, strict=False)), **kwargs}
-        for key in ("out", "where"):
-            if key in given and not is_default(function, key, given[key]):
+        if hasattr(function, "plain"):
+            bound = inspect.signature(function).bind(*args, **kwargs)
+            bound.apply_defaults()
+            return bound.args, bound.kwargs
+        if split is not None:
+            args, kwargs = split(*args, **kwargs)  # type: ignore[assignment]
+        elif count is not None and not isinstance(function, np.ufunc) and (kwargs or len(args) != count):
+            names = list(_defaults(function))
+            if len(args) > max(count, len(names)):
+                raise TypeError(f"{function.__name__} of a Tensor takes {count} positional arguments, got {len(args)}")
+            kwargs = {**dict(zip(names[count:], args[count:], strict=False)), **kwargs}
+            args = (*args[:count], *(kwargs.pop(name) for name in names[len(args) : count] if name in kwargs))
+        unknown = [key for key in kwargs if (key in ("out", "where") if known is None else key not in known)]
+        for key in unknown:
+            if not is_default(function, key, kwargs.pop(key)):
+                takes = "all but out and where" if known is None else ", ".join(sorted(known)) or "no keywords"
                 raise NoRuleError(
-                    f"{function.__name__}: keyword {key!r} is not supported on a Tensor; assign the result"
+                    f"{function.__name__}: keyword {key!r} is not supported on a Tensor; it takes {takes}"
                 )
         return args, kwargs
 
-    return checked
+    return bind
 
 
 def is_default(function: Function, key: str, value: Any) -> bool:
     """Return whether leaving the keyword out is the same."""
     default = _defaults(function).get(key)
-    if value is None or value is np._NoValue:
-        return default in (None, np._NoValue) or value is np._NoValue
-    return isinstance(value, (int, float, str)) and value == default
+    if value is None:
+        return default is None or default is np._NoValue
+    return value is np._NoValue or (isinstance(value, (int, float, str)) and value == default)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +16,7 @@ from ..errors import GraphError, user_line
 from ..rules.table import Rule
 
 _LOOK = "look at the ranges of its inputs"
+_UNWATCHED: tuple[str, list[int]] = ("an unwatched line", [])
 
 
 @contextmanager
@@ -52,22 +53,23 @@ class _Detective(Tracer):
         self.node: Node | None = None
         self.line = ""
 
-    def op(self, rule: Rule, inputs: Sequence[Any], keywords: Any, result: Any) -> None:
-        name, line = rule.name, user_line()
-        if self.node is not None:
-            line = f"{self.line}, in the derivative of {self.node.rule.name}"
+    def op(self, rule: Rule, inputs: Sequence[Any], keywords: Mapping[str, Any], result: Tensor) -> None:
+        line = f"{self.line}, in the derivative of {self.node.rule.name}" if self.node else user_line()
         if result._node is not None:
-            self.suspects[result._node] = line, [_checksum(a) for a in inputs]
-        bad = not_finite(result._data)
-        if not bad or self.node is not None:  # inside of a rule, infinities may come and go
-            return
+            self.suspects[result._node] = line, [_checksum(a) for a in (*inputs, result)]
+        if self.node is None and (bad := not_finite(result._data)):  # inside of a rule, infinities may come and go
+            self._judge(rule, inputs, result, bad, line)
+
+    def _judge(self, rule: Rule, inputs: Sequence[Any], result: Tensor, bad: str, line: str) -> None:
+        """Raise unless what is not finite in a result is an infinity that an input had, such as that of a mask."""
         numbers = [(i, a, _array(a)) for i, a in enumerate(inputs) if _array(a).dtype.kind in "fc"]
         for i, a, array in numbers:
             is_parameter = isinstance(a, Tensor) and a._node is None and a._requires_grad
             if np.isnan(array).any() or (is_parameter and np.isposinf(array).any()):
+                is_so = "NaN" if np.isnan(array).any() else "infinite"
                 raise FloatingPointError(
-                    f"input {i} of {name}, {_range(a)}, is {'NaN' if np.isnan(array).any() else 'infinite'} already: "
-                    f"{not_finite(array)}; {name} was called at {line}, look at where this input comes from"
+                    f"input {i} of {rule.name}, {_range(a)}, is {is_so} already: {not_finite(array)}; {rule.name} was "
+                    f"called at {line}, look at where this input comes from"
                 )
         if np.isnan(result._data).any() or not any(np.isinf(array).any() for _, _, array in numbers):
             described = ", ".join(_range(a) for a in inputs if isinstance(a, (Tensor, np.ndarray)))
@@ -79,11 +81,12 @@ class _Detective(Tracer):
             self.suspects = {node: known for node, known in self.suspects.items() if node.inputs is not None}
             return
         self.node = t._node
-        self.line, before = self.suspects.get(t._node, ("an unwatched line", []))
-        for i, (a, checksum) in enumerate(zip(t._node.inputs, before, strict=False)):
+        self.line, before = self.suspects.get(t._node, _UNWATCHED)
+        for i, (a, checksum) in enumerate(zip((*t._node.inputs, t), before, strict=False)):
             if _checksum(a) != checksum:
+                what, did = ("the result", "gave") if a is t else (f"input {i}", "read")
                 raise GraphError(
-                    f"input {i} of {t._node.rule.name}, {_range(a)}, was changed after the op read it at {self.line}, "
+                    f"{what} of {t._node.rule.name}, {_range(a)}, was changed after the op {did} it at {self.line}, "
                     "through an array that shares its memory; call backward() before changing it, or copy the array"
                 )
 
@@ -102,7 +105,7 @@ class _Detective(Tracer):
 
     def _check_start(self, t: Any, bad: str) -> None:
         """Raise if a backward pass starts from a loss or with an upstream gradient that is not finite."""
-        line = self.suspects.get(t._node, ("an unwatched line", []))[0]
+        line = self.suspects.get(t._node, _UNWATCHED)[0]
         if bad:
             raise FloatingPointError(f"the upstream gradient of {_range(t)} has {bad}; look at what made it")
         if t._data.size == 1 and not_finite(t._data):

@@ -279,7 +279,7 @@ def _call(node: Node) -> str:
     options = [
         f"{name}={_constant(value)}"
         for name, value in node.keywords.items()
-        if name != "ends" and value is not None and value is not False
+        if name[0] != "_" and value is not None and value is not False
     ]
     arguments = ", ".join([*operands, *options])
     return f"{node.rule.name}({arguments})" if arguments else node.rule.name

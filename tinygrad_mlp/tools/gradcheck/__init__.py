@@ -5,6 +5,17 @@ own estimated error is small. A derivative passes only if it agrees *and* a rela
 have been noticed; where neither can be said it is *unresolved*, which is not ok. And no tolerance is absolute, so that
 a gradient of zero is as wrong for results near 1e-12 as it is for results near 1.
 
+How a check goes, and where to read on:
+
+1. ``differences.Subject`` makes one number of a function of many inputs; ``laws.try_laws`` tries what every backward
+   pass obeys, and measures how much of the gradient is rounding.
+2. ``judging.check_input`` takes each element, or a sample and random directions, as a ``differences.Line``. Most pass
+   by the first step: ``differences.differences`` makes a slope and its error of seven values.
+3. What does not pass goes to ``judging.settle``: other steps, the noise of the function, the complex step. Where x is
+   on a kink, ``judging._bracket`` looks for the slopes nearby. ``Judge.verdict`` alone says pass or fail.
+4. ``check_ties`` and ``check_nearby`` look at what is right for each element alone, or at these inputs alone.
+5. ``diagnosis.diagnose`` says what the pattern of wrong derivatives suggests, ``report`` shows it all.
+
 Sources: Richardson's extrapolation and its error (Phil. Trans. R. Soc. A 226, 1927); the noise of a function from its
 difference table (More and Wild, SIAM J. Sci. Comput. 33, 2011); the complex step (Squire and Trapp, SIAM Review 40,
 1998). At a kink every slope between those on its sides is a gradient (Clarke, Optimization and Nonsmooth Analysis,
@@ -20,6 +31,7 @@ from typing import Any
 
 import numpy as np
 
+from ...checks import check_integer, check_number
 from ...core.tracer import IDLE
 from ...errors import describe, out_of_range
 from .diagnosis import diagnose
@@ -113,7 +125,7 @@ def gradcheck(
     return report
 
 
-def assert_gradcheck(f: Callable[..., Any], inputs: Any, **options: Any) -> None:
+def assert_gradcheck(f: Callable[..., Any], inputs: Any, *more: Any, **options: Any) -> None:
     """Assert in a test that gradients are right; the options are those of `gradcheck`.
 
     Under pytest a failure shows the report, and not the lines of the checker.
@@ -121,7 +133,7 @@ def assert_gradcheck(f: Callable[..., Any], inputs: Any, **options: Any) -> None
     >>> assert_gradcheck(lambda x: np.tanh(x).sum(), np.array([0.5, -0.2]))
     """
     __tracebackhide__ = True
-    report = gradcheck(f, inputs, **{**options, "raise_on_fail": False})
+    report = gradcheck(f, inputs, *more, **{**options, "raise_on_fail": False})
     if not report:
         raise GradcheckError(report)
 
@@ -129,7 +141,7 @@ def assert_gradcheck(f: Callable[..., Any], inputs: Any, **options: Any) -> None
 def _check_all(s: Subject, rng: np.random.Generator, rtol: float, sample: int, problems: list[str]) -> list[Element]:
     """Check all derivatives of one order, and add what is wrong to the problems."""
     gradients, elements = try_laws(s, rng, problems), []
-    with settings(tracer=s.watcher()):
+    with settings(tracer=s.watcher):
         for i, g in enumerate(gradients):
             found = check_input(s, i, gradients, rng, rtol, sample)
             problems += [diagnose(s, i, g.values, found)] if any(e.verdict == "fail" for e in found) else []
@@ -137,7 +149,7 @@ def _check_all(s: Subject, rng: np.random.Generator, rtol: float, sample: int, p
         if gradients and not problems:
             ties = check_ties(s, gradients, elements, rtol)
             wrong = [e.input for e in ties if e.verdict == "fail"][:1]
-            problems += [f"{name}: at a tie the elements get right shares each, but not together" for name in wrong]
+            problems += [f"{name}: on a kink each derivative is a possible one, but not all together" for name in wrong]
             elements += ties
     if gradients and not problems:
         away = check_nearby(s, rng, rtol)
@@ -153,10 +165,8 @@ def _check_options(more: tuple[Any, ...], rtol: float, sample: int, order: int, 
         raise TypeError(f"gradcheck takes all inputs as one list: gradcheck(f, [a, b]), got {len(more)} more arguments")
     if gradient is not None and not callable(gradient):
         raise TypeError(f"gradient must be a function that returns the gradients, got {describe(gradient)}")
-    if not 1e-13 <= rtol <= 0.01:
-        raise out_of_range("rtol", rtol, "between 1e-13 and 0.01")
-    if not sample >= 1:
-        raise out_of_range("sample", sample, "an integer >= 1")
+    check_number("rtol", rtol, 1e-13, 0.01, "between 1e-13 and 0.01", closed=True)
+    check_integer("sample", sample)
     if order not in (1, 2) or (order == 2 and gradient is not None):
         raise out_of_range("order", order, "1 or 2, and 1 for a gradient written by hand")
 

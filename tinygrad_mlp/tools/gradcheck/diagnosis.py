@@ -35,13 +35,13 @@ def diagnose(s: Subject, i: int, gradient: Array, elements: Sequence[Element]) -
     analytic, large = np.atleast_1d(gradient[at]), np.abs(numeric) > FLOOR * size
     ratios = analytic[large] / numeric[large]
     ratio = float(np.median(ratios)) if large.any() else math.nan
-    constant = wrong[large].any() and np.all(np.abs(ratios - ratio) <= 0.01 * abs(ratio - 1))
+    constant = wrong[large].any() and np.all(np.abs(analytic - ratio * numeric) <= 0.01 * abs(ratio - 1) * size)
     share = f"{wrong.sum()} of {len(points)} derivatives are wrong"
     patterns = [
         (not wrong.any(), "no single element that was looked at is wrong, but all together are"),
         (not np.isfinite(gradient).all(), "the gradient is not finite"),
         (not gradient.any(), "the gradient is zero: the result is not connected to this input"),
-        (np.array_equal(analytic == 0, numeric != 0), f"{share}: a mask is the wrong way round"),
+        (np.array_equal(analytic == 0, numeric != 0) and numeric.any(), f"{share}: a mask is the wrong way round"),
         (constant, f"every derivative is {ratio:.9g} times the numeric one: {_meaning(ratio, s)}"),
         (agrees(gradient.T) and not np.allclose(gradient, gradient.T), "the gradient is transposed"),
         (not numeric[wrong].any(), f"{share}, where the function does not change: a mask is missing, or another one"),

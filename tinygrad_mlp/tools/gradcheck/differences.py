@@ -107,7 +107,7 @@ class Subject:
     def stand_at(self, x: list[Array]) -> None:
         """Take other inputs for those where the function is checked; what is known of the old ones is forgotten."""
         self.start, self.x = x, [a.copy(order="K") for a in x]
-        self.hint, self.losses, self.grain, self.precision = 0, 0, 0.0, 0.0
+        self.hint, self.losses = 0, 0
         self.neighbours: dict[int, Array] = {}
 
     def restore(self) -> None:
@@ -133,7 +133,9 @@ class Subject:
 
     def look(self, rng: np.random.Generator) -> None:
         """Take the result at the inputs, and see how it wobbles; raise if it has no derivative."""
-        self.y = self.value(self.x).copy()
+        with settings(tracer=self.branches):
+            self.y = self.value(self.x).copy()
+        self.base = self.branches.taken
         if self.y.dtype.kind != "f" or not np.isfinite(self.y).all():
             what = f"{name_of(self.f)} gives {describe(self.y)}, not finite floats"
             raise ValueError(f"{what}: it has no derivative at these inputs")
@@ -198,12 +200,13 @@ class Subject:
             )
             raise TypeError(f"{name} must take {taken}: {describe(self.y)}")
         found = self.gradient(*args)  # type: ignore[misc]
-        gradients = list(found) if isinstance(found, (tuple, list)) else [found]
-        if any(g is None for g in gradients):
-            raise TypeError(f"{name} returned None; it must return an array for each of: {names}")
+        gradients = [np.asarray(g) for g in (found if isinstance(found, (tuple, list)) else [found])]
+        for g in gradients:
+            if g.dtype.kind not in "fciub":
+                raise TypeError(f"{name} returned {g!s:.40}; it must return an array for each of: {names}")
         if len(gradients) != len(self.x):
             raise ValueError(f"{name} returned {len(gradients)} gradients, not {len(self.x)}, for: {names}")
-        return [np.asarray(g) for g in gradients]
+        return gradients
 
     def rounding(self) -> tuple[float, float]:
         """Return the rounding of the contracted result, and by how much it wobbles."""
@@ -214,11 +217,9 @@ class Subject:
         """Return the names of the inputs that the last call has changed in place."""
         return [n for n, a, b in zip(self.names, self.given, self.start, strict=True) if not same(a, b)]
 
+    @property
     def watcher(self) -> Tracer:
-        """Return the tracer that tells branches apart, an idle one if the function has none."""
-        with settings(tracer=self.branches):
-            self.value(self.x)
-        self.base = self.branches.taken
+        """The tracer that tells branches apart, an idle one if the function has none."""
         return self.branches if self.base else IDLE
 
 
@@ -233,16 +234,15 @@ class Gradient(NamedTuple):
 class Slope(NamedTuple):
     """A numeric derivative with its estimated error, and what the steps that it comes from have shown.
 
-    ``reach`` is the steepest slope from x to a sample, ``noise`` that of the function; ``smooth`` says whether the
-    one-sided derivatives agree, by less than ``gap``, ``joint`` whether the second derivative seems to jump, and
-    ``kink`` holds the outermost slopes at a kink.
+    ``reach`` is the steepest slope from x to a sample; ``smooth`` says whether the one-sided derivatives agree, which
+    differ by ``gap``, ``joint`` whether the second derivative seems to jump, and ``kink`` holds the outermost slopes at
+    a kink.
     """
 
     numeric: float
     estimate: float
     step: float
     reach: float = 0.0
-    noise: float = 0.0
     gap: float = 0.0
     smooth: bool = True
     joint: bool = False
@@ -268,6 +268,8 @@ class Line:
         self.name = " and ".join(s.names[i] for i in moves)
         self.unit = unit_of(*(s.start[i][self.where] for i in moves))
         self.x = max(norm(s.start[i][self.where] * d) / max(norm(d), 1e-300) for i, d in moves.items())
+        sizes = np.concatenate([np.abs(np.atleast_1d(s.start[i][self.where])).ravel() for i in moves])
+        self.least = float(np.min(sizes, initial=self.unit, where=sizes > 0))
         self.step, (self.rounding, self.wobble) = STEP * self.unit * s.jitter, s.rounding()
         self.noise: float | None = None
         self.imaginary: float | None = None
@@ -277,8 +279,6 @@ class Line:
             self.analytic, self.size = sum(float(part.sum()) for part in parts), norm([norm(part) for part in parts])
             self.error = norm([norm(gradients[i].rounding[self.where] * d) for i, d in moves.items()])
             self.terms = norm([gradients[i].terms * norm(d) for i, d in moves.items()])
-        if self.wobble > 10 * self.rounding:  # the result itself is a difference of terms
-            self.terms = max(self.terms, self.wobble / self.unit)
         self.vanishes = abs(self.analytic) <= 10 * self.terms
 
     @property
@@ -309,21 +309,19 @@ class Line:
     def listen(self, slope: Slope) -> None:
         """Measure the noise of the function, once: from the sixth differences of 9 values very near each other.
 
-        So near that they differ by some 64 roundings, or, where stairs show then, by as many of these; and 64 times as
+        So near that they differ by some 64 roundings, or, where stairs show then, by more than these; and 64 times as
         far. Noise that is much more than the rounding of the result says that the function is less precise than that.
         """
         s, clear, heard = self.s, 0, list[float]()
         size = max(self.rounding / float(np.finfo(s.y.dtype).eps), slope.reach * slope.step)
-        h, last = max(64 * EPS * size / max(slope.reach, 1e-300), 64 * EPS * self.x, s.grain), self.unit / 64
+        h, last = max(64 * EPS * size / max(slope.reach, 1e-300), 64 * EPS * self.x), self.unit / 64
         while clear < 2 and (not heard or h < 64 * last):
             h = min(h, last)
             d = np.array([self.move(k * h) if k else 0.0 for k in range(-4, 5)])
-            heard.append(norm(np.diff(d, 6)) / math.sqrt(3 * 924))
+            heard.append(float(noise_of(d)))
             clear, h = clear + (len({*d.tolist()}) == d.size), 64 * h
-        self.noise = max(s.precision * size, *(heard[-clear:] if clear else [0.0]))
+        self.noise = max(s.branches.eps * size, *(heard[-clear:] if clear else [0.0]))
         self.precision = self.noise / size if self.noise > 100 * EPS * max(size, slope.reach * self.x) else 0.0
-        s.precision = self.precision if 0 < self.precision < 1e-5 else s.precision
-        s.grain = max(s.grain, h / 64**2) if clear else s.grain
 
     def slope(self, h: float, listening: Callable[[Slope], bool] = lambda slope: False) -> Slope | None:
         """Return the derivative by steps up to ``h``, or None where the function is not defined that far.
@@ -384,7 +382,12 @@ def differences(d: Array, h: float, noise: float) -> Slope:
     gap, error = float(sides[0] - sides[1]), float(abs(fourth[1] - fourth[0]) + rounding)
     smooth = bool(abs(gap) <= 10 * gap_error)
     joint = bool(abs(changes[0] - 2 * changes[1]) < 0.1 * abs(changes[1]))
-    return Slope(float(sixth), error, h, float(np.abs(first).max()), noise, gap, smooth, joint)
+    return Slope(float(sixth), error, h, float(np.abs(first).max()), gap, smooth, joint)
+
+
+def noise_of(values: Any) -> Array:
+    """Return the noise in equidistant values of a function: what their sixth differences show is not smooth."""
+    return np.asarray(np.abs(np.diff(values, 6, axis=0)).max(axis=0) / math.sqrt(924))
 
 
 def norm(a: Any) -> float:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .differences import EPS, TINY, UNKNOWN, Array, Gradient, Line, Slope, Subject, differences
+from .differences import EPS, TINY, UNKNOWN, Array, Gradient, Line, Slope, Subject, differences, unit_of
 from .laws import measure
 from .report import Element
 
@@ -41,8 +41,8 @@ class Judge(NamedTuple):
         scale, rtol = self.scale(line, slope), max(1e-3 if slope.kink else self.rtol, EPS * line.s.branches.condition)
         own = scale if slope.kink else max(abs(slope.numeric), line.size)
         error = 0.0 if slope.kink else line.error + line.vanishes * line.terms
-        if not abs(line.analytic - slope.numeric) <= rtol * own + 10 * (slope.estimate + error):
-            return "fail" if math.isfinite(slope.estimate) and rtol < 0.1 else "unresolved"
+        if not abs(line.analytic - slope.numeric) <= rtol * own + 10 * (slope.estimate + error) < math.inf:
+            return "fail" if math.isfinite(slope.estimate) and error != math.inf and rtol < 0.1 else "unresolved"
         return "pass" if rtol < 0.1 and 10 * slope.estimate <= 8 * rtol * max(scale, own) else "unresolved"
 
     def heard(self, line: Line, opinion: Slope, best: Slope) -> str:
@@ -70,7 +70,7 @@ def settle(line: Line, first: Slope | None, judge: Judge) -> tuple[Slope, str]:
         return _bracket(line, judge)
     s, best, agreed, few = line.s, UNKNOWN, -1, line.s.losses >= LOSSES
     for level in _levels(line, few):
-        slope = line.slope(line.step / 4.0**level, lambda a: not (a.smooth and judge.verdict(line, a) == "pass"))
+        slope = line.slope(line.step * 0.25**level, lambda a: not (a.smooth and judge.verdict(line, a) == "pass"))
         if slope is None or not slope.smooth:
             continue
         clash = abs(slope.numeric - best.numeric) > 10 * (slope.estimate + best.estimate)
@@ -94,7 +94,7 @@ def settle(line: Line, first: Slope | None, judge: Judge) -> tuple[Slope, str]:
 
 def _levels(line: Line, few: bool) -> dict[int, None]:
     """Return the steps to try: the one that helped before, then from large to small, and down to the size of x."""
-    hint, own = line.s.hint, math.ceil(math.log(line.unit / line.x, 4)) if line.x else 0
+    hint, own = line.s.hint, math.ceil(math.log2(line.unit / line.least) / 2)
     levels = range(hint - 1, hint + 2) if few else [*range(-3, LEVELS), *range(max(own - 2, LEVELS), own + 3)]
     return dict.fromkeys([hint, *levels])
 
@@ -144,16 +144,12 @@ def _bracket(line: Line, judge: Judge) -> tuple[Slope, str]:
 
 def check_input(s: Subject, i: int, gradients: list[Gradient], rng: Random, rtol: float, sample: int) -> list[Element]:
     """Check the derivatives by one input: the first step for all of them, then for each whatever it takes."""
-    s.grain, s.precision, lines = 0.0, s.branches.eps, _choose_lines(s, i, gradients, rng, sample)
+    lines = _choose_lines(s, i, gradients, rng, sample)
     first = [line.slope(line.step) for line in lines]
     sharp = [abs(slope.numeric) for slope in first if slope and slope.estimate <= 1e-3 * abs(slope.numeric)]
     others = max(float(np.nanmax(np.abs(g.values), initial=0.0)) for g in gradients)
-    judge, elements = Judge(rtol, max(sharp, default=0.0), others), {}
-    for k in sorted(range(len(lines)), key=lambda k: -abs(lines[k].analytic)):
-        elements[k] = e = _check(lines[k], first[k], judge)
-        if e.verdict == "pass" and e.at is not None and not e.kink:
-            judge = judge._replace(largest=max(judge.largest, abs(e.numeric)))
-    found = [elements[k] for k in range(len(lines))]
+    judge = Judge(rtol, max(sharp, default=0.0), others)
+    found = [_check(line, slope, judge) for line, slope in zip(lines, first, strict=True)]
     failed = [line for line, e in zip(lines, found, strict=True) if e.verdict == "fail"]
     if failed and all(line.at is None for line in failed):
         culprit = _find_culprit(failed[0], i, gradients)
@@ -198,8 +194,8 @@ def _at_other_inputs(s: Subject, rng: Random, rtol: float, symmetric: list[bool]
         s.look(rng)
         pull = s.record(s.x)
         gradients = measure(s, pull, [g.copy() for g in pull(s.upstream.copy())])
-        s.watcher()
-        lines = [line for i in range(len(s.x)) if s.x[i].size for line in _directions(s, i, gradients, rng)]
+        sizes = [np.where(a == 0, 1, np.abs(a)) / unit_of(a) for a in s.start]
+        lines = [line for i, d in enumerate(sizes) if d.size for line in _directions(s, i, gradients, rng, d)]
         elements = [_check(line, line.slope(line.step), Judge(rtol)) for line in lines]
         return [e for e in elements if e.verdict == "fail"]
     except Exception:
@@ -223,14 +219,13 @@ def _check(line: Line, first: Slope | None, judge: Judge) -> Element:
         if verdict != "unresolved":
             break
     if verdict == "unresolved" and judge._replace(largest=judge.others).verdict(line, slope) == "pass":
-        verdict, line.precision = "pass", max(line.precision, slope.estimate / max(abs(slope.numeric), line.size))
+        rough = slope.estimate / max(abs(slope.numeric), line.size, 1e-300)
+        verdict, line.precision = "pass", max(line.precision, rough)
     return _element(line, slope, verdict, judge)
 
 
 def _glance(line: Line, first: Slope | None, judge: Judge) -> tuple[Slope, str]:
     """Return what the first step says, or the complex step where that says more."""
-    if not math.isfinite(line.analytic):
-        return first or UNKNOWN, "fail" if first else "unresolved"
     if first is None or not first.smooth:
         return UNKNOWN, "unresolved"
     verdict = judge.verdict(line, first)
@@ -241,10 +236,10 @@ def _glance(line: Line, first: Slope | None, judge: Judge) -> tuple[Slope, str]:
     return first, verdict
 
 
-def _directions(s: Subject, i: int, gradients: list[Gradient], rng: Random) -> list[Line]:
+def _directions(s: Subject, i: int, gradients: list[Gradient], rng: Random, size: Any = 1.0) -> list[Line]:
     """Return random directions, of unequal sizes, so that two elements that are exchanged do not cancel."""
-    shape = DIRECTIONS, *s.start[i].shape
-    return [Line(s, gradients, None, {i: d}) for d in rng.choice([-1.0, 1.0], shape) * rng.uniform(0.5, 1.5, shape)]
+    signs = rng.choice([-1.0, 1.0], (DIRECTIONS, *s.start[i].shape))
+    return [Line(s, gradients, None, {i: size * d}) for d in signs * rng.uniform(0.5, 1.5, signs.shape)]
 
 
 def _choose_lines(s: Subject, i: int, gradients: list[Gradient], rng: Random, sample: int) -> list[Line]:
@@ -269,7 +264,7 @@ def _find_culprit(line: Line, i: int, gradients: list[Gradient]) -> Line:
         direction = np.zeros(line.s.start[i].shape)
         direction.reshape(-1)[part] = line.moves[i].reshape(-1)[part]
         piece = Line(line.s, gradients, None, {i: direction})
-        return abs(piece.analytic - (piece.slope(piece.step / 4.0**line.s.hint) or UNKNOWN).numeric)
+        return abs(piece.analytic - (piece.slope(piece.step * 0.25**line.s.hint) or UNKNOWN).numeric)
 
     part = np.arange(line.s.start[i].size)
     while part.size > 1:
@@ -283,5 +278,7 @@ def _element(line: Line, slope: Slope, verdict: str, judge: Judge) -> Element:
     faint = 10 * max(slope.estimate, 0.0 if slope.reach else 4 * line.rounding / line.step)
     known = line.analytic, slope.numeric, slope.estimate, judge.scale(line, slope), slope.step, slope.kink, verdict
     rough = line.error / max(line.size, abs(slope.numeric), 1e-300)
-    precision = max(line.precision, rough if 10 * rough > judge.rtol and not slope.kink else 0.0) * (verdict == "pass")
+    if slope.kink or line.vanishes or 10 * rough <= judge.rtol:
+        rough = 0.0
+    precision = max(line.precision, rough) * (verdict == "pass")
     return Element(line.name, start.shape, line.at, x, *known, faint, 10 * line.terms, precision)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .differences import EPS, Array, Gradient, Subject, name_of, norm, same, unit_of
+from .differences import EPS, Array, Gradient, Subject, name_of, noise_of, norm, same, unit_of
 
 Pull = Callable[[Array], list[Array]]
 Law = Callable[[str, list[str]], bool]
@@ -66,7 +66,7 @@ def _bends(s: Subject, pull: Pull, first: list[Gradient], rng: np.random.Generat
     """Return the names of the inputs whose gradients do not follow the upstream gradient in proportion."""
     other = rng.uniform(0.5, 1.5, s.y.shape)
     both = [g.values + h for g, h in zip(first, pull(other.copy()), strict=True)]
-    room = 1e-9 * max(np.abs(g).max(initial=0.0) for g in both) + 1e6 * s.rounding()[0]
+    room = max(1e-9, 10 * s.branches.eps) * max(np.abs(g).max(initial=0.0) for g in both) + 1e6 * s.rounding()[0]
     room += 30 * max(g.terms for g in first)
     curved = _differ(s, pull(-2 * s.upstream), [-2 * g.values for g in first])
     real = {n for n, g in zip(s.names, first, strict=True) if np.abs(g.values).max(initial=0.0) > 10 * g.terms}
@@ -74,24 +74,23 @@ def _bends(s: Subject, pull: Pull, first: list[Gradient], rng: np.random.Generat
 
 
 def measure(s: Subject, pull: Pull, first: list[Array]) -> list[Gradient]:
-    """Return the gradients with their rounding: what changes with the last digits of the upstream gradient and of x.
+    """Return the gradients with their rounding: how they scatter with the last digits of x and the upstream gradient.
 
-    In the terms of a gradient, which may cancel, the last digits of the upstream gradient show, and those of x, where
-    all of it is multiplied, which keeps ties and zeros; what jumps all the same does so on one side, or is too large
-    for rounding. Steps that are tiny for x, but not for what it is added to, show as differences of fourth order.
+    In the terms of a gradient, which may cancel, the last digits of the upstream gradient show. Those of x are changed
+    in proportion, which keeps ties and zeros, and all by the same, which shows what is lost where small ones are added
+    to 1; never at x itself, where a gradient may be another one. What is too large for rounding is a jump.
     """
     u, unit = s.upstream, unit_of(*s.start)
     scales = 1 + np.arange(1, 6 if s.gradient is None or s.y.ndim else 1) * 1.2345e-6
     scaled = [[np.abs(g / c - a) for g, a in zip(pull(c * u), first, strict=True)] for c in scales]
-    grown = [s.record([a * (1 + k * EPS) for a in s.x])(u.copy()) for k in (-2, -1, 1, 2)]
-    moved = [s.record([a + k * EPS * unit for a in s.x])(u.copy()) for k in (-3, 3, -1, 1)]
+    steps = (np.arange(10) - 4.5) * 1.37 * EPS
+    grown = [s.record([a * (1 + k) for a in s.x])(u.copy()) for k in steps]
+    moved = [s.record([a + k * unit for a in s.x])(u.copy()) for k in steps]
     found, wobble = [], 10 * norm(u * s.wobble) / unit
     for i, a in enumerate(first):
         largest = float(np.abs(a).max(initial=0.0))
-        grows = np.sort([np.abs(g[i] - a) for g in grown], axis=0)[1]
-        far, near = (moved[k][i] + moved[k + 1][i] - 2 * a for k in (0, 2))
+        grows, moves = (np.nan_to_num(noise_of([g[i] for g in many])) for many in (grown, moved))
         spread = max([float(np.nanmax(part[i], initial=0.0)) for part in scaled], default=0.0)
-        terms = max(spread, min(float(np.nanmax(grows, initial=0.0)), 1e-6 * largest + wobble))
-        rounding = np.nan_to_num(np.maximum(grows, np.abs(9 * near - far) / 8), nan=0.0)
-        found.append(Gradient(a, np.minimum(rounding, 0.01 * largest + terms), terms))
+        terms = max(spread, min(float(grows.max(initial=0.0)), 1e-6 * largest + wobble))
+        found.append(Gradient(a, np.minimum(np.maximum(grows, moves), 0.01 * largest + terms), terms))
     return found

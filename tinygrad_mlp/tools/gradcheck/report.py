@@ -5,7 +5,8 @@ from __future__ import annotations
 import html
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -62,8 +63,7 @@ class Element(NamedTuple):
 
     def texts(self) -> list[str]:
         """Return the columns as texts, the two derivatives with the digits in which they differ."""
-        seen = -math.log10(self.error) if 0 < self.error < 1 else 7 if self.error else 9
-        digits = min(17, max(9, math.ceil(seen) + 2))
+        digits = min(max(9, math.ceil(2 - math.log10(self.error))), 17) if 0 < self.error < math.inf else 9
         formats = dict(zip(NUMBERS, (".6g", f".{digits}g", f".{digits}g", ".1e", ".1e"), strict=True))
         return [format(v, formats[k]) if k in formats else str(v) for k, v in self.columns().items()]
 
@@ -114,27 +114,18 @@ class Report:
         """The elements that did not pass, the worst first."""
         return sorted((e for e in self.elements if e.verdict != "pass"), key=Element.badness, reverse=True)
 
-    def _texts(self) -> list[str]:
-        return [*(f"problem: {text}" for text in self.problems), *(f"note: {text}" for text in self.notes)]
-
     def __str__(self) -> str:
+        said = [*(f"problem: {text}" for text in self.problems), *(f"note: {text}" for text in self.notes)]
         bad = ["", "the worst:", *_aligned(self.worst[:5])] if self.worst else []
         rerun = [] if self.ok else ["", f"rerun: {self.rerun}"]
-        head = [f"gradcheck: {self.verdict}; {self.summary}", *self._texts()]
-        return "\n".join([*head, "", *_aligned(self.rows), *bad, *rerun])
+        return "\n".join([f"gradcheck: {self.verdict}; {self.summary}", *said, "", *_aligned(self.rows), *bad, *rerun])
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return "".join(self._html())
-
-    def _html(self) -> Iterator[str]:
-        yield f'<p><b style="color:{COLOURS[self.verdict]}">gradcheck: {self.verdict}</b></p>'
-        yield from (f"<p>{html.escape(text)}</p>" for text in self._texts())
-        yield from _table("the worst derivative of each input", self.rows)
-        if self.worst:
-            yield from _table("the worst of all", self.worst[:5])
-        yield f"<p><small>{html.escape(self.summary)}<br>rerun: <code>{html.escape(self.rerun)}</code></small></p>"
+        paint = lambda found: f'<b style="color:{COLOURS[found[0]]}">{found[0]}</b>'
+        verdicts = re.compile(r"(?<=^gradcheck: )\w+|(?<=  )(pass|unresolved|fail)(?=,|$)", re.MULTILINE)
+        return f"<pre>{verdicts.sub(paint, html.escape(str(self)))}</pre>"
 
     def to_dataframe(self) -> Any:
         """Return the table as a pandas DataFrame: a row for each input, with numbers as numbers."""
@@ -162,24 +153,9 @@ def notes_on(elements: Sequence[Element], rtol: float) -> list[str]:
     return notes
 
 
-def _header() -> list[str]:
-    return ["input", "shape", "element", *NUMBERS, "verdict"]
-
-
 def _aligned(elements: Sequence[Element]) -> list[str]:
     """Return a table of elements as lines, texts to the left and numbers to the right."""
-    rows = [_header(), *(e.texts() for e in elements)]
+    rows = [["input", "shape", "element", *NUMBERS, "verdict"], *(e.texts() for e in elements)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     signs = [">" if name in NUMBERS else "<" for name in rows[0]]
     return ["  ".join(map("{:{}{}}".format, row, signs, widths)).rstrip() for row in rows]
-
-
-def _table(caption: str, elements: Sequence[Element]) -> Iterator[str]:
-    """Yield a table of elements as HTML, the verdicts in colour."""
-    yield f'<table><caption style="text-align:left">{caption}</caption><tr>'
-    yield from (f"<th>{name}</th>" for name in _header())
-    for e in elements:
-        *cells, verdict = (html.escape(text) for text in e.texts())
-        yield "</tr><tr>" + "".join(f'<td style="text-align:right">{cell}</td>' for cell in cells)
-        yield f'<td style="text-align:left;color:{COLOURS[e.verdict]}">{verdict}</td>'
-    yield "</tr></table>"

@@ -1,0 +1,190 @@
+"""An exported step: the same bits as the training would have gone on with, from NumPy alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_mlp as tg
+from tinygrad_mlp import RecordingError, Tensor, jit, nn, optim
+from tinygrad_mlp import functional as F
+from tinygrad_mlp.rules.table import RULES, constant
+
+Array = np.ndarray[Any, Any]
+
+FRESH = """
+import sys
+sys.modules.update(tinygrad_mlp=None, scipy=None, pandas=None)
+import numpy as np
+import {name} as program
+data, losses = np.load("data.npz"), []
+for x, y in zip(data["x"], data["y"]):
+    losses.append(program.{name}(x, y)[0])
+    if {scheduled}:
+        program.schedule()
+np.savez("result.npz", *losses, *(getattr(program, key) for key in {parameters}))
+"""
+
+
+def run_fresh(folder: Path, name: str, x: Array, y: Array, parameters: list[str], scheduled: bool) -> list[bytes]:
+    """Run the exported function on batches in a fresh interpreter; return its losses, then the parameters."""
+    np.savez(folder / "data.npz", x=x, y=y)
+    code = FRESH.format(name=name, parameters=parameters, scheduled=scheduled)
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return [a.tobytes() for a in np.load(folder / "result.npz").values()]
+
+
+def make(optimizer: Callable[..., Any], **options: Any) -> tuple[Any, Any, Any]:
+    model = nn.Sequential(nn.Linear(6, 8, rng=0), nn.GELU(), nn.Dropout(0.3, rng=1), nn.Linear(8, 3, rng=2))
+    opt = optimizer(model.parameters(), **options)
+
+    def train(x: Any, y: Any) -> Any:
+        opt.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        opt.step()
+        return loss
+
+    return model, opt, train
+
+
+def batches(n: int, rows: int = 5) -> tuple[Array, Array]:
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(n, rows, 6)).astype(np.float32), rng.integers(0, 3, (n, rows))
+
+
+PARAMETERS = ["layer0_weight", "layer0_bias", "layer3_weight", "layer3_bias"]
+CASES = {
+    "SGD": (optim.SGD, {"lr": 0.1, "momentum": 0.9, "nesterov": True}, None),
+    "Adam": (optim.Adam, {"lr": 0.01}, None),
+    "Adam, cosine": (optim.Adam, {"lr": 0.01}, lambda opt: optim.CosineAnnealingLR(opt, T_max=300, warmup=10)),
+    "AdamW, one cycle": (optim.AdamW, {"lr": 0.01}, lambda opt: optim.OneCycleLR(opt, 0.02, total_steps=300)),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_200_steps_with_dropout(case: str, tmp_path: Path) -> None:
+    optimizer, options, scheduled = CASES[case]
+    (model, slow, eager), (_, fast, function) = make(optimizer, **options), make(optimizer, **options)
+    schedules = [] if scheduled is None else [scheduled(slow), scheduled(fast)]
+    step, (x, y), losses = jit(function), batches(207), []
+    for i in range(207):
+        if i == 7:
+            step.export(tmp_path / "train.py", schedule=schedules[1] if schedules else None)
+        losses.append(eager(Tensor(x[i]), Tensor(y[i])))
+        if i < 7:
+            step(x[i], y[i])
+        for schedule in schedules:
+            schedule.step()
+    found = run_fresh(tmp_path, "train", x[7:], y[7:], PARAMETERS, scheduled is not None)
+    assert found == [t._data.tobytes() for t in [*losses[7:], *model.parameters()]]
+
+
+def load(path: Path) -> dict[str, Any]:
+    names: dict[str, Any] = {"__file__": str(path)}
+    exec(compile(path.read_text(encoding="utf-8"), path, "exec"), names)
+    return names
+
+
+def test_every_recorded_shape_is_exported_and_others_are_refused_by_name(tmp_path: Path) -> None:
+    model, _, train = make(optim.Adam, lr=0.01)
+    step = jit(train)
+    for rows in (8, 3, 8, 8, 3, 3):
+        step(*(a[0] for a in batches(1, rows)))
+    step.export(tmp_path / "train.py")
+    module = load(tmp_path / "train.py")
+    for rows in (8, 3, 3, 8):
+        x, y = (a[0] for a in batches(1, rows))
+        assert module["train"](x, y)[0].tobytes() == train(Tensor(x), Tensor(y))._data.tobytes()
+    assert module["layer0_weight"].tobytes() == model[0].weight._data.tobytes()
+    x, y = (a[0] for a in batches(1, 4))
+    with pytest.raises(ValueError, match=r"train knows arrays of float32\(.*\) or .*got float32\(4, 6\), int64\(4,\)"):
+        module["train"](x, y)
+
+
+def test_shapes_asked_for_by_examples(tmp_path: Path) -> None:
+    model, _, train = make(optim.Adam, lr=0.01)
+    step = jit(train)
+    for _ in range(3):
+        step(*(a[0] for a in batches(1, 8)))
+    before = [p._data.tobytes() for p in model.parameters()]
+    few, many = (tuple(a[0] for a in batches(1, rows)) for rows in (2, 16))
+    step.export(tmp_path / "train.py", few, many)
+    assert before == [p._data.tobytes() for p in model.parameters()]
+    module = load(tmp_path / "train.py")
+    for x, y in (few, many, few):
+        assert module["train"](x, y)[0].tobytes() == train(Tensor(x), Tensor(y))._data.tobytes()
+    with pytest.raises(ValueError, match="train knows"):
+        module["train"](*(a[0] for a in batches(1, 8)))
+
+
+def test_the_learning_rate_is_that_of_now_and_can_be_changed(tmp_path: Path) -> None:
+    (_, slow, eager), (_, fast, train) = (make(optim.SGD, lr=0.1) for _ in range(2))
+    step, (x, y) = jit(train), batches(9)
+    for i in range(4):
+        eager(Tensor(x[i]), Tensor(y[i]))
+        step(x[i], y[i])
+    slow.param_groups[0]["lr"] = fast.param_groups[0]["lr"] = 0.03
+    step.export(tmp_path / "train.py")
+    module = load(tmp_path / "train.py")
+    for i in range(4, 9):
+        assert module["train"](x[i], y[i])[0].tobytes() == eager(Tensor(x[i]), Tensor(y[i]))._data.tobytes()
+        slow.param_groups[0]["lr"] = module["options"]["lr"] = 0.05
+
+
+OFFSET, POWERS = 0.25, [1, 2]
+
+
+def shifted(x: Any) -> Any:
+    return x + OFFSET
+
+
+@tg.primitive
+def of_helpers(x: Any, *, places: int = 2) -> Any:
+    return np.round(shifted(np.sqrt(np.abs(x))), places)
+
+
+of_lambdas = tg.primitive(lambda x: (lambda y: y * y)(x) - 1)
+
+
+@tg.primitive
+def of_lists(x: Any) -> Any:
+    return x + POWERS[1]
+
+
+@pytest.fixture
+def own_ops() -> Iterator[None]:
+    """Enter the ops above in the table for the time of a test."""
+    ops = (of_helpers, of_lambdas, of_lists)
+    for op in ops:
+        constant(op)
+    yield
+    for op in ops:
+        del RULES[op]
+
+
+@pytest.mark.usefixtures("own_ops")
+def test_functions_are_exported_with_what_they_call(tmp_path: Path) -> None:
+    step, x = jit(lambda x: of_lambdas(of_helpers(np.cumsum(x, axis=0), places=1))), np.array([[0.3, -2.0], [4.0, 1.0]])
+    for _ in range(3):
+        result = step(x)
+    step.export(tmp_path / "step.py")
+    module = load(tmp_path / "step.py")
+    assert module["step"](x)[0].tobytes() == result._data.tobytes()
+    assert "tinygrad_mlp import" not in (tmp_path / "step.py").read_text(encoding="utf-8")
+
+
+@pytest.mark.usefixtures("own_ops")
+def test_what_cannot_be_exported_is_named(tmp_path: Path) -> None:
+    step = jit(lambda x: of_lists(x))
+    for _ in range(3):
+        step(np.ones(2))
+    with pytest.raises(RecordingError, match="of_lists cannot be exported: it needs POWERS"):
+        step.export(tmp_path / "step.py")
