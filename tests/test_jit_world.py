@@ -419,6 +419,22 @@ def module_inside_of_modules(v: Any) -> World:
     return lambda x: model(x), functools.partial(setattr, model[1][0], "v")
 
 
+def cell_of_a_hook(v: Any) -> World:
+    def change(new: Any) -> None:
+        nonlocal v
+        v = new
+
+    w = Tensor(np.ones((4, 3)), requires_grad=True)
+    w.register_hook(lambda g: g * v)
+
+    def step(x: Any) -> Any:
+        w.grad = None
+        (w * x).sum().backward()
+        return w.grad * 1
+
+    return step, change
+
+
 PLACES = {f.__name__: f for f in (
     attribute, cell, cell_of_another_function, cell_of_a_decorated_function, cell_of_a_function_in_a_list, global_name,
     global_in_a_comprehension, global_in_a_lambda, global_in_a_generator, attribute_of_a_module_of_python,
@@ -430,6 +446,7 @@ PLACES = {f.__name__: f for f in (
     objects_that_are_counted, objects_in_two_lists, objects_in_a_dict, objects_in_a_comprehension,
     object_under_another_name, attribute_by_name, attribute_by_a_name_that_is_made, attribute_by_vars,
     argument_of_a_partial, keyword_of_a_partial, object_of_a_method, attribute_of_a_module, module_inside_of_modules,
+    cell_of_a_hook,
 )}  # fmt: skip
 VALUES: dict[str, tuple[Any, Any]] = {
     "int": (2, 3),
@@ -495,7 +512,7 @@ class Net(nn.Module):
         for name in self.table["names"]:
             h = h * self.table["scale"] + len(name)
         out = self.last(h)
-        return out + self.softmax(out) * getattr(self, "bonus", 0.0)
+        return out + self.softmax(out) * getattr(self, "bonus", 0.1)
 
 
 class Training:

@@ -67,7 +67,7 @@ class Reads:
     @contextmanager
     def watching(self, function: Any, arguments: Sequence[Any]) -> Iterator[None]:
         """Context manager that sees what a function calls, and leaves other profilers as they were."""
-        self._learn(function)
+        self.learn(function)
         around = [c.cell_contents for c in getattr(function, "__closure__", None) or () if c != types.CellType()]
         owner = getattr(function, "__self__", function)
         keywords = getattr(function, "keywords", None)
@@ -203,7 +203,7 @@ class Reads:
             value = MISSING
             if kind == "." and (found := look(owner, name))[0] is not MISSING:
                 if found[0] is OPAQUE:
-                    self._learn(next((vars(c)[name] for c in type(owner).__mro__ if name in vars(c)), None))
+                    self.learn(next((vars(c)[name] for c in type(owner).__mro__ if name in vars(c)), None))
                     return OPAQUE
                 value, way = found
             else:
@@ -238,14 +238,14 @@ class Reads:
         elif isinstance(value, np.random.Generator):
             self.note(value, "draws", "", label, True, outside)
         elif callable(value):
-            self._learn(value)
+            self.learn(value)
 
-    def _learn(self, function: Any) -> None:
+    def learn(self, function: Any) -> None:
         """Note the cells of a function, by which its closure is read when it runs."""
         for name in ("__func__", "func", "function", "fget", "__wrapped__"):
             inner = getattr(function, name, None) if not isinstance(function, type) else None
             if inner is not None and inner is not function and not isinstance(function, (Tensor, types.ModuleType)):
-                self._learn(inner)
+                self.learn(inner)
         if isinstance(function, types.FunctionType):
             for name in ("__defaults__", "__kwdefaults__"):
                 if getattr(function, name) and not is_foreign(function.__module__ or ""):

@@ -301,6 +301,8 @@ class Recorder(Tracer):
             return known
         for part in ("_data", "_requires_grad", "_hooks"):
             self.reads.hold(t, part, f"{part.replace('_', ' ').strip()} of {t.name or 'a Tensor'}")
+        for hook in t._hooks:
+            self.reads.learn(hook._function)
         return known or self._know(t, Slot(t._data, "state", t.name or "", t._data))
 
     def constant(self, t: Any) -> None:
@@ -405,6 +407,12 @@ class Recorder(Tracer):
         before = module.training
         self.undo.append(lambda: setattr(module, "training", before))
         self.record.modes[module] = training
+
+    def calls(self, module: Any, inputs: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
+        """Call a module, whose ``forward`` may be replaced."""
+        known = id(module) in self.reads.outside
+        self.reads.note(module, ".", "forward", f"forward of {type(module).__name__}", False, known)
+        return super().calls(module, inputs, keywords)
 
     def reads_value(self, what: str) -> None:
         """Raise because a value was asked for that a recorded program would freeze."""
