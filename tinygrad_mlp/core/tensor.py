@@ -18,7 +18,7 @@ from ..rules.table import RULES, Rule, constant_operand, find
 from .graph import Node, backpropagate
 from .methods import ArrayMethods
 from .tracer import IDLE, mode
-from .versions import changed, version_of
+from .versions import changed, rebound, version_of
 
 _STORE = dis.opmap["STORE_SUBSCR"]
 
@@ -173,6 +173,7 @@ class Tensor(ArrayMethods):
         array = as_numbers(value)
         if self._requires_grad and array.dtype.kind != "f":
             raise DtypeError(f"a Tensor of {array.dtype} cannot require grad; use float32/float64")
+        rebound[0] += 1
         self._data = array
         changed(self)
 
@@ -201,6 +202,7 @@ class Tensor(ArrayMethods):
         if value and self._data.dtype.kind != "f":
             raise DtypeError(f"a Tensor of {self._data.dtype} cannot require grad; use float32/float64")
         self._requires_grad = bool(value)
+        rebound[0] += 1
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Set `requires_grad` and return the Tensor."""
@@ -397,11 +399,13 @@ class HookHandle:
             raise GraphError("a Tensor that does not require grad gets no gradient; set requires_grad=True")
         self._tensor, self._function, self.retains = weakref.ref(t), function, function is None
         t._hooks = (*t._hooks, self)
+        rebound[0] += 1
 
     def remove(self) -> None:
         """Take the hook away."""
         if (t := self._tensor()) is not None:
             t._hooks = tuple(hook for hook in t._hooks if hook is not self)
+            rebound[0] += 1
 
     def __call__(self, t: Tensor, g: Any, own: set[Tensor], lifted: bool) -> Any:
         """Return the gradient as the hook leaves it; ``own`` says which gradients nothing else refers to."""

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 next_age = itertools.count().__next__
 last_change = [-1]
+rebound = [0]
+"""How often any Tensor got other memory, another ``requires_grad`` or another hook."""
 
 
 def version_of(t: Tensor) -> list[int]:

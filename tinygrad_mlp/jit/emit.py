@@ -64,7 +64,8 @@ class Program:
         self._body()
         shapes = ", ".join(f"{slot.dtype}{slot.shape}" for slot in given)
         head = f"def {self.function}({', '.join(self.inputs)}):" + (f"  # {shapes}" if shapes else "")
-        self.source = "\n".join([head, *(f"    {line}" if line else "" for line in _laid_out(self.lines))])
+        lines = _laid_out(self.lines, plan.record.errors)
+        self.source = "\n".join([head, *(f"    {line}" if line else "" for line in lines)])
 
     def _name(self, slot: Slot, wish: str) -> str:
         self.names[slot] = self.scope.unique(wish)
@@ -349,9 +350,8 @@ def _uses(plan: Plan) -> Counter[Slot]:
     return Counter(itertools.chain(itertools.chain.from_iterable(call.slots for call in calls), kept))
 
 
-def _laid_out(lines: list[_Line]) -> Iterator[str]:
+def _laid_out(lines: list[_Line], ambient: Any) -> Iterator[str]:
     """Yield the lines: calls under the same error state together, each with what it stems from if that is new."""
-    ambient: dict[str, Any] = dict(np.geterr())
     errors, origin = ambient, ""
     for text, call in lines:
         before, errors = errors, ambient if call is None else call.errors

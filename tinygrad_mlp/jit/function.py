@@ -3,120 +3,37 @@
 from __future__ import annotations
 
 import functools
-import gc
-import operator
+import inspect
 import os
 import threading
 import types
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import warnings
+import weakref
+from collections import Counter
+from collections.abc import Callable
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 import numpy as np
 
 from ..core.tensor import Tensor, wrap
-from ..core.tracer import IDLE, Stateful, mode
-from ..core.versions import count
+from ..core.tracer import IDLE, mode
 from ..errors import GraphError, RecordingError, describe, out_of_range
-from .emit import Program, execute
-from .plan import Plan, make_plan
-from .record import Record, Recorder, Slot, difference, memory_of
+from .arguments import Arguments, as_input, flatten_result
+from .audit import Effects
+from .compiled import Arena, Compiled
+from .plan import Plan
+from .reads import Reads, without_collector
+from .record import Recorder, difference
 
-PROGRAM_LIMIT = 64
-"""Records of one function; more means that something changes at each call that should be an argument."""
-
+PROGRAMS, PROGRAM_BYTES = 128, 1 << 28
+"""How many programs of one function are kept, and of what size together; the one that has not run for longest goes."""
+PATIENCE, EARNED = 160, 1 / 8
+"""How often a function is recorded without running as a program in between, and what each such run is worth."""
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
 R = TypeVar("R")
 S = TypeVar("S")
-
-WATCHED = (Tensor, np.ndarray, Stateful)
-
-
-class _Leaf:
-    """The place of an array among the arguments or results."""
-
-    __slots__ = ("index",)
-
-    def __init__(self, index: int) -> None:
-        self.index = index
-
-
-class Compiled:
-    """A record, and the program made of it once a second run has shown that the step does the same again."""
-
-    def __init__(self, record: Record, results: list[Any], structure: Any, name: str) -> None:
-        self.record, self.results, self.structure, self.name = record, results, structure, name
-        self.fits = _guard_function(record)
-        self.outline = [(call.function, len(call.inputs)) for call in record.calls]
-        self.confirmed = False
-        self.runs = 0
-        self.plan: Plan | None = None
-        self.program: Program | None = None
-
-    def planned(self) -> Plan:
-        """Return the plan, made the first time."""
-        if self.plan is None:
-            self.plan = make_plan(self.record, [r for r in self.results if isinstance(r, Slot)])
-        return self.plan
-
-    def compile(self) -> None:
-        """Plan, emit and build the program."""
-        plan = self.planned()
-        program = Program(plan, self.name)
-        namespace = {"np": np, **program.scope.values}
-        namespace.update((name, self._reader(*of)) for name, of in program.readers.items())
-        self.step = execute(program.source, namespace, program.function)
-        self.grads = [(t, None if s is None else wrap(namespace[program.name(s)], [0])) for t, s in plan.grads.items()]
-        self.versions = [t._version for t in (*self.record.changed, *(g for _, g in self.grads if g is not None))]
-        self.own = {id(namespace[name]) for name in program.memory.values()}
-        self.changed = {id(memory_of(t._data)) for t in self.record.changed}
-        self.program = program
-
-    def _reader(self, index: int, names: list[tuple[str, Any]]) -> Callable[[], Any]:
-        """Return a function that reads live numbers and gives them, one or several, as the program takes them up."""
-        read = self.record.numbers[index][0]
-        before: Any = None
-        given: Any = ()
-
-        def reader() -> Any:
-            nonlocal before, given
-            values = read()
-            if values != before:
-                given = [values[n] if dtype is None else np.array(values[n], dtype) for n, dtype in names]
-                given = given[0] if len(given) == 1 else given
-                before = values
-            return given
-
-        return reader
-
-    def changes(self, arrays: list[Any]) -> bool:
-        """Return whether the step writes into one of its own arguments."""
-        return any(id(memory_of(a)) in self.changed for a in arrays)
-
-    def run(self, arrays: list[Any]) -> Any:
-        """Run the program, and leave changed what the eager step leaves changed."""
-        copies: dict[int, Any] = {}
-        for i, a in enumerate(arrays):
-            if id(memory_of(a)) in self.own:
-                arrays[i] = copies.setdefault(id(a), a.copy(order="K"))
-        self.runs += 1
-        values = iter(self.step(*arrays, *map(self._found, self.plan.found)))  # type: ignore[union-attr]
-        for t, g in self.grads:
-            t._grad = g
-        for module, training in self.record.modes.items():
-            module.training = training
-        for version in self.versions:
-            count(version)
-        return _rebuild(self.structure, [wrap(next(values)) if isinstance(r, Slot) else r for r in self.results])
-
-    def _found(self, slot: Slot) -> Any:
-        """Return a gradient from before, in memory that the program does not write to before it has read it."""
-        array = slot.source._grad._data
-        own = any(t is slot.source and g is t._grad for t, g in self.grads)
-        in_place = own and self.plan.found[slot]  # type: ignore[union-attr]
-        return array if in_place or id(memory_of(array)) not in self.own else array.copy(order="K")
 
 
 class Jitted(Generic[P, R]):
@@ -125,39 +42,54 @@ class Jitted(Generic[P, R]):
     Attributes:
         source: the text of the program that has run most often.
         plan: its plan: calls, buffers, bytes, what was dropped.
+        eager: why the function goes on eagerly, or None.
     """
 
     __name__: str
 
-    def __init__(self, function: Callable[P, R], check: int | None = None) -> None:
-        if check is not None and check < 1:
-            raise out_of_range("check", check, "a number of calls >= 1, or None")
+    def __init__(self, function: Callable[P, R], check: int | None = None, strict: bool = True) -> None:
+        _check(function, check)
         functools.update_wrapper(self, function, updated=())
         self.__name__ = getattr(function, "__name__", type(function).__name__)
-        self.function, self.check, self.calls = function, check, 0
+        self.function, self.check, self.strict, self.calls = function, check, strict, 0
+        self.parameters = _parameters(function)
         self.cache: dict[Any, list[Compiled]] = {}
+        self.used: dict[Compiled, Any] = {}
+        self.arena, self.floats = Arena(), {}  # type: tuple[Arena, dict[str, float]]
         self.lock = threading.RLock()
         self.last: Compiled | None = None
+        self.eager: str | None = None
+        self.patience: float = PATIENCE
+        self.reasons: Counter[str] = Counter()
+        self.changing: str | None = None
+        self.before: Reads | None = None
+        self.words: dict[str, Any] = {}
+        _ALL.add(self)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         if isinstance(mode.tracer, Recorder):  # recorded by an outer function
             return self.function(*args, **kwargs)
-        if mode.tracer is not IDLE:  # watched op by op
-            return self.function(*map(_as_input, args), **{k: _as_input(v) for k, v in kwargs.items()})
-        arrays: list[Any] = []
-        key: list[Any] = [mode.grad_enabled]
-        structure = ([_flatten(a, arrays, key) for a in args], {k: _flatten(v, arrays, key) for k, v in kwargs.items()})
-        key.extend(kwargs)
+        if mode.tracer is not IDLE or self.eager is not None:  # watched op by op, or not to be compiled
+            return self.function(
+                *[as_input(a, wrap) for a in args], **{k: as_input(v, wrap) for k, v in kwargs.items()}
+            )
+        given = Arguments(args, kwargs, self.parameters)
+        key = self._key(given)
         with self.lock:
             self.calls += 1
-            known = self.cache.setdefault(tuple(key), [])
+            self.floats.update(given.floats)
+            known = self.cache.setdefault(key, [])
             for i, compiled in enumerate(known):
                 if compiled.fits():
                     if i:
                         known.insert(0, known.pop(i))
                     self.last = compiled
-                    return self._run(compiled, structure, arrays)
-            return self._record(known, structure, arrays)
+                    self.used[compiled] = self.used.pop(compiled)
+                    return self._run(compiled, key, given)
+            return self._record(key, given)
+
+    def _key(self, given: Arguments) -> Any:
+        return (mode.grad_enabled, *given.key)
 
     @overload
     def __get__(self, instance: None, owner: type) -> Jitted[P, R]: ...
@@ -166,108 +98,170 @@ class Jitted(Generic[P, R]):
     def __get__(self, instance: Any, owner: type) -> Any:
         return self if instance is None else types.MethodType(self, instance)
 
-    def _run(self, compiled: Compiled, structure: Any, arrays: list[Any]) -> Any:
-        if not compiled.confirmed:
-            return self._confirm(compiled, structure, arrays)
-        if compiled.program is None:
-            with _without_collector():
-                compiled.compile()
-        if compiled.changes(arrays):
-            return self._eagerly(structure, arrays)
-        if self.check is not None and self.calls % self.check == 0:
-            return self._checked(compiled, structure, arrays)
-        return compiled.run(arrays)
+    def __reduce__(self) -> Any:
+        module = inspect.getmodule(self.function)
+        name = getattr(self.function, "__qualname__", "")
+        return name if getattr(module, name, None) is self else (Jitted, (self.function, self.check, self.strict))
 
-    def _record(self, known: list[Compiled], structure: Any, arrays: list[Any]) -> Any:
-        if sum(map(len, self.cache.values())) >= PROGRAM_LIMIT:
-            raise RecordingError(
-                f"{self.__name__} has been recorded {PROGRAM_LIMIT} times: what it depends on changes at every call; "
-                "pass it as an array, or keep it as it is"
-            )
-        recorder = Recorder()
-        with _without_collector():
-            compiled, result = self._trace(recorder, structure, arrays)
-        known.insert(0, compiled)
-        self.last = compiled
+    def _run(self, compiled: Compiled, key: Any, given: Arguments) -> Any:
+        if not compiled.confirmed:
+            return self._record(key, given, compiled)
+        if compiled.program is None:
+            with without_collector():
+                compiled.compile(self.arena)
+            self._make_room()
+        if compiled.changes(given.arrays):
+            return self._traced(Recorder(strict=False), given)[1]
+        self.patience = min(self.patience + EARNED, PATIENCE)
+        n = compiled.runs + 1
+        if self.check is not None and self.calls % self.check == 0:
+            return self._audit(compiled, key, given)
+        if n & (n - 1) == 0 and n > 1 and n.bit_length() % 3 == 1:  # 8, 64, 512, ...
+            return self._audit(compiled, key, given)
+        return compiled.run(given.arrays)
+
+    def _record(self, key: Any, given: Arguments, first: Compiled | None = None) -> Any:
+        """Run the step as it is, recorded: only one that does the same again, as the first record, can be a program."""
+        known = self.cache[key]
+        self._note_reasons(key, given, first)
+        self.patience -= 2 if first is None and known else 1  # what changes at each call is not worth as many tries
+        if self.patience < 0:
+            return self._go_on_eagerly(self._why(), given)
+        recorder = Recorder(self.strict)
+        compiled, result = self._traced(recorder, given, first, watched=True)
+        self.before = recorder.reads
+        if recorder.refused is not None:
+            self._warn(f"{recorder.refused}")
+        elif self.changing is None:
+            if first is not None:
+                known.remove(first)
+                del self.used[first]
+            known.insert(0, compiled)
+            self.last = compiled
+            self.used[compiled] = key
+            self._make_room()
         return result
 
-    def _trace(
-        self, recorder: Recorder, structure: Any, arrays: list[Any], first: Compiled | None = None
+    def _traced(
+        self, recorder: Recorder, given: Arguments, first: Compiled | None = None, watched: bool = False
     ) -> tuple[Compiled, Any]:
         """Run the function as it is, recorded, and return the record and the results.
 
-        Raise, with everything put back, if it does the same as the first record but for what would be frozen.
+        Raise, with everything put back, if it cannot be a program.
         """
-        for owner, attribute, value in [*_surroundings(self.function), (self, "", structure)]:
-            if isinstance(value, WATCHED):
-                recorder.guard(owner, attribute, value)
-            elif any(True for _ in _parts(value)):
-                recorder.condition(_Contents(value))
-        optimizers = [] if first is None else first.record.optimizers
-        options = [(group, dict(group)) for optimizer in optimizers for group in optimizer.param_groups]
+        reads = recorder.reads
         with recorder.running():
-            names = _argument_names(self.function, len(arrays))
-            tensors = [recorder.input(a, name) for a, name in zip(arrays, names, strict=True)]
-            args, kwargs = _rebuild(structure, tensors)
+            tensors = [recorder.input(a, name) for a, name in zip(given.arrays, given.names, strict=True)]
+            live = {name: recorder.given(name, self.floats) for name in given.floats}
+            args, kwargs = given.rebuilt(tensors, live)
             leaves: list[Any] = []
-            shape = _flatten_result(self.function(*args, **kwargs), leaves)
+            if watched:
+                with without_collector(), reads.watching(self.function, (*args, *kwargs.values())):
+                    result = self.function(*args, **kwargs)
+            else:
+                result = self.function(*args, **kwargs)
+            try:
+                shape = flatten_result(result, leaves)
+            except RecordingError as error:
+                recorder.fail(str(error))
+                return None, result  # type: ignore[return-value]
+            leaves = [float(a) if type(a) is not float and isinstance(a, float) else a for a in leaves]
             slots = [recorder.slot(t) if isinstance(t, Tensor) else t for t in leaves]
-            compiled = Compiled(recorder.record, slots, shape, self.__name__)
-            self._compare_options(options)
-            if first is not None and first.outline == compiled.outline:
-                self._compare_calls(first.record, compiled.record)
-                compiled.confirmed = True
-        return compiled, _rebuild(shape, _own_copies(leaves))
+            compiled = Compiled(recorder.record, reads, slots, shape, self.__name__)
+            if watched:
+                self._compare(recorder, compiled, first)
+            if recorder.refused is not None and self.strict:
+                raise recorder.refused
+        return compiled, compiled.result(
+            [wrap(t._data.copy(order="K")) if isinstance(t, Tensor) else t for t in leaves]
+        )
 
-    def _confirm(self, compiled: Compiled, structure: Any, arrays: list[Any]) -> Any:
-        """Run the step as it is a second time: only one that does the same again can be a program."""
-        with _without_collector():
-            again, result = self._trace(Recorder(), structure, arrays, compiled)
-        known = next(k for k in self.cache.values() if compiled in k)
-        known[known.index(compiled)] = self.last = again
-        return result
-
-    def _compare_calls(self, first: Record, second: Record) -> None:
-        call = difference(first, second)
-        if call is not None:
-            raise RecordingError(
-                f"{self.__name__}: {call.op} at {call.line} gets a number or an array that the step makes anew, "
-                "differently at each call, and that would be frozen; pass it as an argument, or use functional.dropout"
-            )
-
-    def _compare_options(self, options: list[tuple[dict[str, Any], dict[str, Any]]]) -> None:
-        for group, before in options:
-            changed = [key for key in before if key != "params" and group[key] != before[key]]
-            if changed:
-                group.update(before)
-                raise RecordingError(
-                    f"{self.__name__} changes {changed[0]} of an optimizer, which its program would not do; "
-                    "do that outside of it, and call a schedule's step() there"
+    def _compare(self, recorder: Recorder, compiled: Compiled, first: Compiled | None) -> None:
+        """Find what the step changes of its own, and what it does not do again."""
+        reads, before = recorder.reads, self.before
+        if reads.trouble is not None:
+            recorder.fail(f"{self.__name__}: {reads.trouble}")
+        same = first is not None and first.outline == compiled.outline
+        if first is not None and same:
+            call = difference(first.record, compiled.record)
+            if call is not None or first.constants != compiled.constants:
+                where = "what it returns" if call is None else f"{call.op} at {call.line}"
+                recorder.fail(
+                    f"{self.__name__}: {where} gets a number or an array that the step makes anew, differently at "
+                    "each call, and that would be frozen; pass it as an argument, or use functional.dropout"
                 )
+        changing = reads.changed(recorder.is_replayed, before, first is None)
+        if changing is not None and (self.changing is not None or first is not None):
+            recorder.fail(
+                f"{self.__name__} changes {changing}, which its program would not do; do that outside of it, "
+                "after the call, and call a schedule's step() there"
+            )
+        self.changing = changing
+        compiled.confirmed = same
+        if same and before is not None:
+            reads.forget_all_but(before.owners())
 
-    def _eagerly(self, structure: Any, arrays: list[Any]) -> Any:
-        args, kwargs = _rebuild(structure, [wrap(a) for a in arrays])
-        leaves: list[Any] = []
-        shape = _flatten_result(self.function(*args, **kwargs), leaves)
-        return _rebuild(shape, _own_copies(leaves))
+    def _note_reasons(self, key: Any, given: Arguments, first: Compiled | None) -> None:
+        """Count what has changed since the last record, for the warning."""
+        words = dict(zip(given.words, given.key, strict=False))
+        if first is None and self.cache[key]:
+            self.reasons[self.cache[key][0].differs() or "what it depends on"] += 1
+        elif first is None and self.words:
+            self.reasons.update([f"the argument {k}" for k, v in words.items() if self.words.get(k) != v][:1])
+        self.words = words
 
-    def _checked(self, compiled: Compiled, structure: Any, arrays: list[Any]) -> Any:
-        """Run the step eagerly, put everything back, run the program, and raise if any bit differs."""
-        recorder = Recorder()
-        _, result = self._trace(recorder, structure, arrays)
-        changed = list(recorder.record.changed)
-        grads = [t for t, _ in compiled.grads]
-        expected = [
-            *_arrays(result),
-            *(t._data.copy() for t in changed),
-            *(t._grad._data.copy() for t in grads if t._grad is not None),
-        ]
+    def _why(self) -> str:
+        what, times = self.reasons.most_common(1)[0] if self.reasons else ("what it does", 0)
+        return (
+            f"{self.__name__} is recorded again and again: {what} changed most often, {times} times; keep it as it is, "
+            "or pass it as an array or a float"
+        )
+
+    def _warn(self, reason: str) -> None:
+        self.eager = reason
+        self.cache, self.used, self.last, self.arena = {}, {}, None, Arena()
+        warnings.warn(f"{self.__name__} is not compiled, and goes on eagerly: {reason}", RuntimeWarning, stacklevel=5)
+
+    def _go_on_eagerly(self, reason: str, given: Arguments) -> Any:
+        self._warn(reason)
+        args, kwargs = given.rebuilt([wrap(a) for a in given.arrays], given.floats)
+        return self.function(*args, **kwargs)
+
+    def _make_room(self) -> None:
+        """Drop the programs that have not run for longest, where there are too many."""
+        sizes = {c: c.plan.bytes if c.plan else 0 for c in self.used}
+        while len(sizes) > PROGRAMS or (sum(sizes.values()) > PROGRAM_BYTES and len(sizes) > 1):
+            oldest = next(iter(sizes))
+            del sizes[oldest]
+            self._drop(oldest)
+
+    def _drop(self, compiled: Compiled) -> None:
+        key = self.used.pop(compiled)
+        self.cache[key].remove(compiled)
+        if not self.cache[key]:
+            del self.cache[key]
+
+    def _audit(self, compiled: Compiled, key: Any, given: Arguments) -> Any:
+        """Run the step eagerly, put everything back, run the program, and say so if anything differs."""
+        recorder = Recorder(strict=False)
+        _, expected = self._traced(recorder, given)
+        changes = Effects(recorder, compiled)
+        before = changes.state(expected)
         recorder.roll_back()
-        result = compiled.run(arrays)
-        actual = [*_arrays(result), *(t._data for t in changed), *(t._grad._data for t in grads if t._grad is not None)]
-        if len(expected) != len(actual) or not all(map(_equal_bits, expected, actual)):
-            raise RecordingError(f"{self.__name__}: the program and the eager step differ; please report its source")
-        return result
+        result = compiled.run(list(given.arrays))
+        difference = changes.compare(before, changes.state(result))
+        if difference is None:
+            return result
+        changes.restore(before)
+        self._drop(compiled)
+        message = (
+            f"{self.__name__}: the program and the eager step differ in {difference}; the program is dropped, and "
+            "what the eager step gives is kept: please report its source"
+        )
+        if self.check is not None:
+            raise RecordingError(message)
+        warnings.warn(message, RuntimeWarning, stacklevel=4)
+        return expected
 
     def _main(self) -> Compiled:
         """Return what has run most often, the last one of equals: a short last batch says little of a step."""
@@ -276,7 +270,7 @@ class Jitted(Generic[P, R]):
         every = [self.last, *(compiled for known in self.cache.values() for compiled in known)]
         main = max(every, key=lambda compiled: compiled.runs)
         if main.program is None:
-            main.compile()
+            main.compile(self.arena)
         return main
 
     @property
@@ -322,14 +316,13 @@ class Jitted(Generic[P, R]):
 
     def _example(self, args: Any) -> Compiled:
         """Return what is recorded for arguments; where nothing is, record it, and put everything back."""
-        arrays: list[Any] = []
-        key: list[Any] = [mode.grad_enabled]
-        args = args if isinstance(args, tuple) else (args,)
-        structure: Any = ([_flatten(a, arrays, key) for a in args], {})
-        found = next((c for c in self.cache.get(tuple(key), ()) if c.confirmed and c.fits()), None)
+        given = Arguments(args if isinstance(args, tuple) else (args,), {}, self.parameters)
+        self.floats.update(given.floats)
+        known = self.cache.get(self._key(given), ())
+        found = next((c for c in known if c.confirmed and c.fits()), None)
         while found is None or not found.confirmed:
             recorder = Recorder()
-            found = self._trace(recorder, structure, arrays, found)[0]
+            found = self._traced(recorder, given, found, watched=True)[0]
             recorder.roll_back()
         return found
 
@@ -344,6 +337,43 @@ class Jitted(Generic[P, R]):
         return f"<p>{html.escape(repr(self))}</p><pre>{html.escape(self.source)}</pre>"
 
 
+def _check(function: Any, check: Any) -> None:
+    if not callable(function):
+        raise TypeError(f"jit takes a function, got {describe(function)}; write @jit above a def, or jit(model)")
+    if check is not None and (not isinstance(check, int) or isinstance(check, bool)):
+        raise TypeError(f"check must be a number of calls, or None, got {describe(check)}")
+    if check is not None and check < 1:
+        raise out_of_range("check", check, "a number of calls >= 1, or None")
+    inner = function
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    for kind in (inspect.isgeneratorfunction, inspect.iscoroutinefunction, inspect.isasyncgenfunction):
+        if kind(inner) or kind(getattr(type(inner), "__call__", None)):  # noqa: B004
+            raise RecordingError(
+                f"{describe(function)} is a generator or an async function, which pauses; jit what it calls in between"
+            )
+
+
+def _parameters(function: Any) -> list[str]:
+    """Return the names of a function's positional parameters, as far as they are known."""
+    code = getattr(function, "__code__", None)
+    names = list(code.co_varnames[: code.co_argcount]) if code else []
+    return names[isinstance(function, types.MethodType) :]
+
+
+_ALL: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def _unlock() -> None:
+    """Give a forked child locks of its own: a thread that it has not may hold the old ones."""
+    for jitted in _ALL:
+        jitted.lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unlock)
+
+
 @overload
 def jit(function: Callable[P, R], *, check: int | None = None) -> Jitted[P, R]: ...
 @overload
@@ -356,19 +386,25 @@ def jit(function: Callable[..., Any] | None = None, *, check: int | None = None)
     ``loss.backward()``, ``optimizer.step()``, ``.grad``, running statistics and random draws. ``print(step.source)``
     shows it, ``step.export("step.py")`` writes it as a module.
 
-    Arrays, DataFrames and Tensors among the arguments are its inputs; each combination of shapes and dtypes gets its
-    own program, and so does each mode, training or evaluation. Learning rates and other options of optimisers are
-    read at each call. All other numbers are frozen as they were when it was recorded, and arrays from around the
-    function are used as they are at each call. ``.grad`` is valid until the next call. What a step does besides,
-    ``print`` or appending to a list, it does at the first two calls only.
+    Arrays, DataFrames and Tensors among the arguments are its inputs, and floats are live numbers; each combination
+    of shapes, dtypes and other constants gets its own program. Learning rates, other options of optimisers, and arrays
+    from around the function are read at each call. Everything else that the step's own code reads, an attribute, a
+    global, the items of a list, training or evaluation, is a guard: if it changes, the step is recorded again. So
+    each state has its program, and those that have not run for longest go. A step that is recorded again and again
+    goes on eagerly, after a warning that names what changes. On calls 8, 64, 512, ... of a program the step runs
+    eagerly as well, and a difference is a warning. ``.grad`` is valid until the next call. What a step does besides,
+    such as ``print``, it does only when it runs eagerly or is recorded.
 
     Args:
-        function: what to compile. It returns Tensors or numbers, alone or in tuples, lists and dicts.
+        function: what to compile. It returns Tensors, numbers, texts and None, alone or in tuples, lists, dicts and
+            dataclasses.
         check: run each ``check``-th call eagerly as well, and raise if a bit differs.
 
     Raises:
-        RecordingError: when called, if the function needs a value (``.item()``, ``if tensor:``) or returns an array;
-            parameters, optimiser and generators are then as they were.
+        TypeError: ``function`` is none, or ``check`` no number of calls.
+        RecordingError: the function pauses (a generator, async). When called: it needs a value (``.item()``,
+            ``if tensor:``), changes something of its own (a counter, a list), or returns something else; everything
+            is then as it was.
 
     >>> import tinygrad_mlp as tg
     >>> model = tg.nn.Linear(2, 1, rng=0)
@@ -388,157 +424,3 @@ def jit(function: Callable[..., Any] | None = None, *, check: int | None = None)
     if function is None:
         return functools.partial(jit, check=check)
     return Jitted(function, check)
-
-
-@contextmanager
-def _without_collector() -> Iterator[None]:
-    """Context manager in which the collector does not look, again and again, at a record that grows and stays."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
-def _guard_function(record: Record) -> Callable[[], bool]:
-    """Return a function that says whether all that a record depends on is as it was."""
-    namespace: dict[str, Any] = {}
-    tests = []
-    for i, (owner, attribute, value) in enumerate(record.guards):
-        namespace[f"owner{i}"], namespace[f"value{i}"] = owner, value
-        found = f"(owner{i}._grad is None)" if attribute == "grad_is_none" else f"owner{i}{attribute}"
-        tests.append(f"{found} is value{i}")
-    for i, (read, value) in enumerate(record.conditions):
-        namespace[f"read{i}"], namespace[f"was{i}"] = read, value
-        tests.append(f"read{i}() == was{i}")
-    return execute(f"def fits():\n    return {' and '.join(tests) or 'True'}", namespace, "fits")
-
-
-def _flatten(a: Any, arrays: list[Any], key: list[Any]) -> Any:
-    """Return an argument with its arrays replaced by leaves; add the arrays, and to the key what the program is for."""
-    if isinstance(a, Tensor):
-        if a._requires_grad:
-            raise RecordingError("a jitted function takes Tensors that require grad from around it, not as arguments")
-        a = a._data
-    elif type(a) is not np.ndarray and hasattr(a, "__array__") and not isinstance(a, (np.ndarray, np.generic)):
-        a = np.asarray(a)
-    if isinstance(a, np.ndarray):
-        key.append((a.shape, a.strides, a.dtype))
-        arrays.append(a)
-        return _Leaf(len(arrays) - 1)
-    if isinstance(a, (list, tuple)):
-        key.append((type(a), len(a)))
-        return _like(a, [_flatten(x, arrays, key) for x in a])
-    if isinstance(a, dict):
-        key.append((dict, *a))
-        return {k: _flatten(v, arrays, key) for k, v in a.items()}
-    key.append((type(a), repr(a) if isinstance(a, (float, complex, np.generic)) else a))  # tells -0.0 from 0.0
-    if type(a).__hash__ is None:
-        raise TypeError(f"a jitted function takes arrays, and constants that can be hashed, got {describe(a)}")
-    return a
-
-
-def _as_input(a: Any) -> Any:
-    """Return an argument with its arrays as Tensors, as the function gets them when it is recorded."""
-    if isinstance(a, (list, tuple)):
-        return _like(a, [_as_input(x) for x in a])
-    if isinstance(a, dict):
-        return {k: _as_input(v) for k, v in a.items()}
-    is_array = hasattr(a, "__array__") and not isinstance(a, (Tensor, np.generic))
-    return wrap(np.asarray(a)) if is_array else a
-
-
-def _flatten_result(r: Any, leaves: list[Any]) -> Any:
-    if isinstance(r, (list, tuple)):
-        return _like(r, [_flatten_result(x, leaves) for x in r])
-    if isinstance(r, dict):
-        return {k: _flatten_result(v, leaves) for k, v in r.items()}
-    if isinstance(r, np.ndarray):
-        raise RecordingError("a jitted function returns Tensors or numbers, got an array, which would be frozen")
-    leaves.append(r)
-    return _Leaf(len(leaves) - 1)
-
-
-def _like(a: Any, parts: list[Any]) -> Any:
-    """Return a list or tuple, a named one too, of the same type as another one."""
-    return type(a)(*parts) if hasattr(a, "_fields") else type(a)(parts)
-
-
-def _own_copies(leaves: list[Any]) -> list[Any]:
-    return [wrap(t._data.copy(order="K")) if isinstance(t, Tensor) else t for t in leaves]
-
-
-def _surroundings(function: Any) -> Iterator[tuple[Any, str, Any]]:
-    """Yield what a function finds around it, in its closure, among the globals or as ``self``: where, and its value."""
-    if isinstance(function, functools.partial):
-        yield from ((function, f".args[{i}]", a) for i, a in enumerate(function.args))
-        yield from ((function, f".keywords[{name!r}]", a) for name, a in function.keywords.items())
-        function = function.func
-    if isinstance(function, types.MethodType):
-        yield function, ".__self__", function.__self__
-        function = function.__func__
-    if isinstance(function, types.FunctionType):
-        cells = [cell for cell in function.__closure__ or () if cell != types.CellType()]
-        yield from ((cell, ".cell_contents", cell.cell_contents) for cell in cells)
-        names = [name for name in function.__code__.co_names if name in function.__globals__]
-        yield from ((function.__globals__, f".get({name!r})", function.__globals__[name]) for name in names)
-
-
-def _parts(value: Any, depth: int = 4) -> Iterator[Any]:
-    """Yield the models, optimisers, Tensors and arrays that a value is, or holds, or has around it if it is a function.
-
-    Models and optimisers say themselves what in them decides about a step.
-    """
-    if isinstance(value, WATCHED):
-        yield value
-    elif depth and not isinstance(value, (str, bytes, type, types.ModuleType, Jitted)):
-        if isinstance(value, (list, tuple)):
-            inside = list(value)
-        elif isinstance(value, dict):
-            inside = list(value.values())
-        elif callable(value) and not str(getattr(value, "__module__", "")).startswith(("tinygrad_mlp", "numpy")):
-            inside = [around for _, _, around in _surroundings(value)]
-        else:
-            inside = list(getattr(value, "__dict__", {}).values())
-        for part in inside:
-            yield from _parts(part, depth - 1)
-
-
-class _Contents:
-    """Whether a value still holds the same models, optimisers, Tensors and arrays as it did."""
-
-    def __init__(self, value: Any) -> None:
-        self.value, self.parts = value, list(_parts(value))
-
-    def __call__(self) -> bool:
-        parts = list(_parts(self.value))
-        return len(parts) == len(self.parts) and all(map(operator.is_, parts, self.parts))
-
-
-def _rebuild(structure: Any, leaves: list[Any]) -> Any:
-    if structure.__class__ is _Leaf:
-        return leaves[structure.index]
-    if isinstance(structure, (list, tuple)):
-        return _like(structure, [_rebuild(s, leaves) for s in structure])
-    if isinstance(structure, dict):
-        return {k: _rebuild(v, leaves) for k, v in structure.items()}
-    return structure
-
-
-def _argument_names(function: Callable[..., Any], count: int) -> list[str]:
-    code = getattr(function, "__code__", None)
-    names = code.co_varnames[: code.co_argcount] if code else ()
-    names = names[1:] if names[:1] == ("self",) else names
-    return [names[i] if i < len(names) else f"array{i}" for i in range(count)]
-
-
-def _arrays(result: Any) -> list[Any]:
-    leaves: list[Any] = []
-    _flatten_result(result, leaves)
-    return [t._data for t in leaves if isinstance(t, Tensor)]
-
-
-def _equal_bits(a: Any, b: Any) -> bool:
-    return (a.shape, a.dtype) == (b.shape, b.dtype) and a.tobytes() == b.tobytes()

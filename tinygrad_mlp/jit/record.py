@@ -9,15 +9,17 @@ import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ..core.tensor import Tensor, assign, wrap
-from ..core.tracer import Stateful, Tracer, mode, out_of_place
+from ..core.tracer import Tracer, mode, out_of_place
 from ..errors import RecordingError, user_line
 from ..rules.table import Rule
+from .guards import Read, is_foreign
+from .live import Given, Live
+from .reads import Reads
 
 Array = np.ndarray[Any, Any]
 
@@ -99,52 +101,37 @@ def _slots_in(a: Any) -> Iterator[Slot]:
             yield from _slots_in(part)
 
 
-class Live(float):
-    """A number that the program reads anew at each call, such as the learning rate."""
-
-    slot: Slot
-
-    def _refuse(self, *_: Any) -> Any:
-        raise RecordingError("a live number takes part in array ops only; compute it in Optimizer.scalars")
-
-    __add__ = __radd__ = __sub__ = __rsub__ = __truediv__ = __rtruediv__ = __neg__ = __abs__ = _refuse
-    __pow__ = __rpow__ = __mod__ = __rmod__ = __floordiv__ = __rfloordiv__ = _refuse
-
-    def __mul__(self, other: Any) -> Any:
-        return NotImplemented if isinstance(other, Tensor) else self._refuse()
-
-    __rmul__ = __mul__
-
-
 @dataclass(eq=False)
 class Record:
-    """One run of a step: its calls, what it found, and what makes it valid."""
+    """One run of a step: its calls, what it found, and how NumPy took errors: there, the program leaves it alone."""
 
     calls: list[Call] = field(default_factory=list)
     inputs: list[Slot] = field(default_factory=list)
     numbers: list[tuple[Callable[[], Mapping[str, float]], dict[str, Slot], int]] = field(default_factory=list)
-    guards: list[tuple[Any, str, Any]] = field(default_factory=list)
-    conditions: list[tuple[Callable[[], Any], Any]] = field(default_factory=list)
     changed: dict[Any, None] = field(default_factory=dict)
+    errors: Any = field(default_factory=np.geterr)
     modes: dict[Any, bool] = field(default_factory=dict)
-    optimizers: list[Any] = field(default_factory=list)
 
 
 class Recorder(Tracer):
-    """The tracer that writes a `Record`, and the undo list for a step that cannot be recorded."""
+    """The tracer that writes a `Record`, and the undo list for a step that cannot be recorded.
 
-    def __init__(self) -> None:
-        self.record = Record()
+    It raises where the step does what a program could not do; one that is not ``strict`` remembers it and goes on.
+    """
+
+    def __init__(self, strict: bool = True) -> None:
+        self.record, self.reads, self.strict = Record(), Reads(), strict
+        self.refused: RecordingError | None = None
         self.slots: dict[int, Slot] = {}
         self.constants: dict[int, Slot] = {}
         self.found_grads: dict[Any, Any] = {}
         self.undo: list[Callable[[], None]] = []
         self.op_name = self.line = ""
+        self.differentiating = False
         self.lines: dict[Slot, str] = {}
         self._section = "forward"
         self.opened: Any = None
         self.seen_generators: set[Any] = set()
-        self.seen_guards: set[Any] = set()
         self.written: set[Any] = set()
         self.alive: list[Any] = []
         self.root: Slot | None = None
@@ -163,6 +150,10 @@ class Recorder(Tracer):
         if t is not None and self.section != "backward":
             self.root = self.slot(t)
         self.section = "forward" if t is None else "backward"
+        asleep = t is not None and is_foreign(getattr(t._node.rule.function, "__module__", None) or "numpy")
+        if asleep != self.differentiating:
+            self.differentiating = asleep
+            (self.reads.sleep if asleep else self.reads.wake)()
         if t is not None:
             self.op_name, self.line = t._node.rule.name, self.lines.get(self.slot(t), "")
 
@@ -186,12 +177,19 @@ class Recorder(Tracer):
         """Put back everything that the step has changed."""
         for restore in reversed(self.undo):
             restore()
+        self.reads.restore(self.is_replayed)
 
     def input(self, array: Array, name: str) -> Any:
         """Return the Tensor that stands for an argument."""
         t = wrap(array.view())  # a new object, so that the same array in a Tensor from outside is told apart
         self.record.inputs.append(self._know(t, Slot(array, "input", name)))
         return t
+
+    def given(self, name: str, floats: dict[str, float]) -> Any:
+        """Return what stands for a float among the arguments, which is read from ``floats``."""
+        slot = Slot(np.asarray(floats[name]), "number", name, len(self.record.numbers))
+        self.record.numbers.append((lambda: {name: floats[name]}, {name: slot}, 0))
+        return Given(self.reads.note, name, floats, slot)
 
     def _know(self, t: Any, slot: Slot) -> Slot:
         """Note the slot of all Tensors over the array that this Tensor is over."""
@@ -201,6 +199,19 @@ class Recorder(Tracer):
 
     def compute(self, rule: Rule, arrays: Sequence[Any], inputs: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
         """Compute an op as eager does, looking inside those that are made of others."""
+        return self._quietly(rule.function, self._compute, rule, arrays, inputs, keywords)
+
+    def _quietly(self, whose: Any, function: Callable[..., Any], *args: Any) -> Any:
+        """Call a function without looking what it reads, unless it is the user's."""
+        if not is_foreign(getattr(whose, "__module__", None) or "numpy"):
+            return function(*args)
+        self.reads.sleep()
+        try:
+            return function(*args)
+        finally:
+            self.reads.wake()
+
+    def _compute(self, rule: Rule, arrays: Sequence[Any], inputs: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
         for a in inputs:
             if isinstance(a, np.random.Generator):
                 self._remember_generator(a)
@@ -208,7 +219,7 @@ class Recorder(Tracer):
             self.refuse(f"the shape of what {rule.name} gives", "use np.where(mask, x, 0)")
         if rule.inline:
             return self._open(rule, inputs, keywords)
-        return super().compute(rule, [float(a) if isinstance(a, Live) else a for a in arrays], inputs, keywords)
+        return super().compute(rule, [_plain(a) for a in arrays], inputs, {k: _plain(v) for k, v in keywords.items()})
 
     def _is_drawn(self, a: Any) -> bool:
         """Return whether an argument may have other values at the next call."""
@@ -237,10 +248,14 @@ class Recorder(Tracer):
         return t
 
     def op(self, rule: Rule, inputs: Sequence[Any], keywords: Mapping[str, Any], result: Any) -> None:
+        self._quietly(None, self._op, rule, inputs, keywords, result)
+
+    def _op(self, rule: Rule, inputs: Sequence[Any], keywords: Mapping[str, Any], result: Any) -> None:
         if self.opened is not None and self.opened._data is result._data:
             self.opened = None
             return
         operands = [self._operand(a) for a in inputs]
+        keywords = {k: float(v) if type(v) is Given else v for k, v in keywords.items()}
         slots = [a for a in operands if isinstance(a, Slot)]
         if slots and all(a.kind == "frozen" for a in slots):
             self.constant(result)
@@ -264,7 +279,7 @@ class Recorder(Tracer):
     def _operand(self, a: Any) -> Any:
         if isinstance(a, Tensor):
             return self.slot(a)
-        if isinstance(a, Live):
+        if type(a) in (Live, Given):
             return a.slot
         if isinstance(a, np.ndarray):
             return self._constant(a)
@@ -284,20 +299,15 @@ class Recorder(Tracer):
         known = self.slots.get(id(t._data))
         if known is not None and known.kind != "state":
             return known
-        self.guard(t, "._data", t._data)
-        self.guard(t, "._requires_grad", t._requires_grad)
-        self.guard(t, "._hooks", t._hooks)
+        for part in ("_data", "_requires_grad", "_hooks"):
+            self.reads.hold(t, part, f"{part.replace('_', ' ').strip()} of {t.name or 'a Tensor'}")
+        for hook in t._hooks:
+            self.reads.learn(hook._function)
         return known or self._know(t, Slot(t._data, "state", t.name or "", t._data))
 
     def constant(self, t: Any) -> None:
         """Note that a Tensor made inside of the step never changes."""
         self._know(t, Slot(t._data, "frozen"))
-
-    def guard(self, owner: Any, attribute: str, value: Any) -> None:
-        """Make the record valid only while an attribute is what it is now."""
-        if (id(owner), attribute) not in self.seen_guards:
-            self.seen_guards.add((id(owner), attribute))
-            self.record.guards.append((owner, attribute, value))
 
     def assign(self, target: Any, value: Any, write: Callable[[], None]) -> None:
         """Write down an assignment, and what the data was; from here on the target has another slot in its memory."""
@@ -324,9 +334,7 @@ class Recorder(Tracer):
         if t in self.found_grads or self._is_made_by_the_step(t):
             return
         found = self._remember_grad(t)
-        self.guard(t, "grad_is_none", found is None)
-        if found is not None:
-            self.condition(partial(_layout_of_grad, t))
+        self.reads.note(t, "grad", "", f"the gradient of {t.name or 'a Tensor'}", False, True)
         if found is not None and id(found._data) not in self.slots:
             self._know(found, Slot(found._data, "grad", f"found_grad_{t.name or ''}", t))
 
@@ -383,36 +391,28 @@ class Recorder(Tracer):
     def updates(self, optimizer: Any) -> None:
         """Write down an update; the optimiser's state is put back on failure, and decides what the step does."""
         self.section = "update"
-        if optimizer not in self.record.optimizers:
-            self.record.optimizers.append(optimizer)
-            self.condition(optimizer.signature)
+        if (id(optimizer), "signature", "") not in self.reads.found:
+            for group in optimizer.param_groups:
+                self.reads.note(group["params"], "items", "", "the parameters of an optimizer", False, True)
+            label = f"the options or the state of {type(optimizer).__name__}"
+            self.reads.note(optimizer, "signature", "", label, False, True)
             state, version = {p: dict(s) for p, s in optimizer.state.items()}, optimizer._shape_of_state
             self.undo.append(lambda: vars(optimizer).update(state=state, _shape_of_state=version))
-        super().updates(optimizer)
+        self._quietly(type(optimizer), super().updates, optimizer)
         self.section = "forward"
 
     def sets_mode(self, module: Any, training: bool) -> None:
         """Note that the step switches a module to training or evaluation; the program leaves it as the step does."""
-        self.module(module)
+        self.reads.note(module, ".", "training", f"training of {type(module).__name__}", False, True)
         before = module.training
         self.undo.append(lambda: setattr(module, "training", before))
         self.record.modes[module] = training
 
     def calls(self, module: Any, inputs: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
-        """Call a module, whose attributes the record depends on from here on."""
-        self.module(module)
+        """Call a module, whose ``forward`` may be replaced."""
+        known = id(module) in self.reads.outside
+        self.reads.note(module, ".", "forward", f"forward of {type(module).__name__}", False, known)
         return super().calls(module, inputs, keywords)
-
-    def module(self, module: Any) -> None:
-        """Note that a module's mode, its parts and its numbers may decide what the step does."""
-        self.guard(module, ".training", module.training)
-        for name, value in vars(module).items():
-            if value is None or isinstance(value, (float, Tensor, Stateful, np.random.Generator)):
-                self.guard(vars(module), f".get({name!r})", value)
-
-    def condition(self, read: Callable[[], Any]) -> None:
-        """Make the record valid only while ``read()`` returns what it returns now."""
-        self.record.conditions.append((read, read()))
 
     def reads_value(self, what: str) -> None:
         """Raise because a value was asked for that a recorded program would freeze."""
@@ -420,9 +420,23 @@ class Recorder(Tracer):
 
     def refuse(self, what: str, instead: str = "return the Tensor and read it outside of the jitted function") -> None:
         """Raise because a value was asked for that a recorded program would freeze."""
-        raise RecordingError(
+        self.fail(
             f"{what} at {user_line()} needs a value while the step is being recorded, which would be frozen; {instead}"
         )
+
+    def fail(self, message: str) -> None:
+        """Remember that the step cannot be a program, and raise if strict: the step may swallow that."""
+        self.refused = self.refused or RecordingError(message)
+        if self.strict:
+            raise self.refused
+
+    def is_replayed(self, read: Read) -> bool:
+        """Return whether the program changes something as the step does."""
+        switched = read.name == "training" and read.owner in self.record.modes
+        if read.kind == "array":
+            return any(memory_of(read.owner) is memory_of(t._data) for t in self.record.changed)
+        drawn = read.kind == "draws" and read.owner in self.seen_generators
+        return switched or drawn or read.kind in ("grad", "signature")
 
 
 def difference(first: Record, second: Record) -> Call | None:
@@ -448,7 +462,7 @@ def _is_same(a: Any, b: Any) -> bool:
 
 
 def _plain(a: Any) -> Any:
-    return a._data if isinstance(a, Tensor) else float(a) if isinstance(a, Live) else a
+    return a._data if isinstance(a, Tensor) else a.number if type(a) is Given else float(a) if type(a) is Live else a
 
 
 def memory_of(array: Array) -> Array:
@@ -456,11 +470,6 @@ def memory_of(array: Array) -> Array:
     while isinstance(array.base, np.ndarray):
         array = array.base
     return array
-
-
-def _layout_of_grad(t: Any) -> Any:
-    data = t._grad._data
-    return data.shape, data.strides, data.dtype
 
 
 def set_grad(t: Any, value: Any) -> None:

@@ -114,7 +114,8 @@ class Optimizer(Stateful):
     def signature(self) -> tuple[Any, ...]:
         """Return what decides which ops a step consists of: the options that are set, and the buffers that exist."""
         options = [entry for group in self.param_groups for entry in (id(group), *map(bool, group.values()))]
-        buffers = [id(v) for state in self.state.values() if state for v in state.values() if isinstance(v, Tensor)]
+        states = self.state.values() if any(self.state.values()) else ()
+        buffers = [id(v) for state in states for v in state.values() if isinstance(v, Tensor)]
         return (self._shape_of_state, *options, *buffers)
 
     def _update(self, p: Any, names: tuple[str, ...], scalars: Mapping[str, Any]) -> None:

@@ -235,7 +235,7 @@ def constant_operand(a: Any, own: bool = False) -> Any:
         return a if own else as_numbers(a).copy()
     if isinstance(a, np.generic) or (isinstance(a, np.ndarray) and a.ndim == 0):
         return a.item()
-    if isinstance(a, (int, np.ndarray)) or not hasattr(a, "__array__"):
+    if isinstance(a, (int, float, np.ndarray)) or not hasattr(a, "__array__"):
         return a
     return constant_operand(np.asarray(a))
 

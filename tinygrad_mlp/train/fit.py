@@ -42,8 +42,8 @@ from ..checks import Array, as_array, check_integer
 from ..core.autograd import no_grad
 from ..core.tensor import Tensor, wrap
 from ..core.tracer import IDLE, Tracer, mode, tracing
-from ..errors import DataError, NonFiniteError, OptionError, RecordingError, ShapeError, describe, nearest, out_of_range
-from ..jit import jit as compiled
+from ..errors import DataError, NonFiniteError, OptionError, ShapeError, describe, nearest, out_of_range
+from ..jit import Jitted
 from ..nn import functional as F
 from ..nn.layers import BatchNorm1d
 from ..nn.module import Module, unchanged
@@ -113,8 +113,8 @@ def fit(
         seed: of the order of the rows and of ``augment``. The same seed gives the same digits.
         callbacks: a list, such as ``[tg.callbacks.EarlyStopping()]``; see `callbacks`. Their ``on_train_end`` is called
             in reverse order, as ``with`` statements end.
-        jit: run each step as a program, to the same digits. False for a model or loss that cannot be recorded, because
-            it needs the value of a Tensor: a RecordingError says so.
+        jit: run each step as a program, to the same digits. A model or loss that cannot be one, because it needs the
+            value of a Tensor or changes something of its own, is trained eagerly, after a warning that says why.
         progress: print a row an epoch; on a terminal show a bar, if tqdm is installed.
 
     Raises:
@@ -290,7 +290,9 @@ def _make_steps(model: Module, loss_of: Function, optimizer: Optimizer, jit: boo
     def update() -> None:
         optimizer.step()
 
-    return (compiled(forward_backward), compiled(update)) if jit else (forward_backward, update)
+    if not jit:
+        return forward_backward, update
+    return Jitted(forward_backward, strict=False), Jitted(update, strict=False)
 
 
 def _batches(
@@ -311,10 +313,7 @@ def _train_epoch(
     forward_backward, update = steps
     group, kept, losses, count, start = run.optimizer.param_groups[0], [], 0.0, 0, perf_counter()
     for xb, yb in batches:
-        try:
-            loss, outputs = forward_backward(wrap(xb), wrap(yb))
-        except RecordingError as error:
-            raise RecordingError(f"{error}; or pass jit=False to fit") from error
+        loss, outputs = forward_backward(wrap(xb), wrap(yb))
         run.loss, run.lr, run.step = loss.item(), group["lr"], run.step + 1
         if not math.isfinite(run.loss):
             raise _non_finite(run, run.loss, xb)

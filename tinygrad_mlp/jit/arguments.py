@@ -1,0 +1,157 @@
+"""What goes into a jitted function and what comes out of it: arrays and live numbers apart from all that is fixed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..core.tensor import Tensor
+from ..errors import RecordingError, describe
+
+PLAIN = (int, float, complex, str, bytes, type(None), np.generic)
+
+
+class Leaf:
+    """The place of an array or a live number among the arguments, or of anything among the results."""
+
+    __slots__ = ("index", "live")
+
+    def __init__(self, index: Any, live: bool = False) -> None:
+        self.index, self.live = index, live
+
+    def __repr__(self) -> str:
+        return f"<{self.index}>"
+
+
+class Arguments:
+    """The arguments of one call.
+
+    Attributes:
+        arrays: all arrays, Tensors as arrays too, and ``names``, what they are called.
+        floats: Python floats by name; they are live, as the learning rate is.
+        key: all else that a program is made for, in the order of ``words``, which say what each part of it is.
+        structure: the arguments with leaves in place of arrays and floats.
+    """
+
+    __slots__ = ("arrays", "floats", "key", "names", "structure", "words")
+
+    def __init__(self, args: Sequence[Any], kwargs: Mapping[str, Any], parameters: Sequence[str]) -> None:
+        self.arrays: list[Any] = []
+        self.names: list[str] = []
+        self.floats: dict[str, float] = {}
+        self.key: list[Any] = []
+        self.words: list[str] = []
+        names = (*parameters, *(f"array{i}" for i in range(len(parameters), len(args))))
+        positional = [self._flatten(a, name) for a, name in zip(args, names, strict=False)]
+        self.structure = (positional, {name: self._flatten(a, name) for name, a in kwargs.items()})
+        self.key.extend(kwargs)
+
+    def _flatten(self, a: Any, name: str) -> Any:
+        """Return an argument with leaves in it; add to the key what the program is for."""
+        self.words.append(name)
+        kind = type(a)
+        if kind is float:
+            name = name if name not in self.floats else f"{name}{len(self.floats)}"
+            self.floats[name] = a
+            self.key.append(float)
+            return Leaf(name, live=True)
+        if isinstance(a, Tensor):
+            if a._requires_grad:
+                raise RecordingError(
+                    "a jitted function takes Tensors that require grad from around it, not as arguments"
+                )
+            a = a._data
+        elif kind is np.ndarray and not a.ndim:
+            self.key.append((a.dtype, a.tobytes()))  # ops take it as a number, as eager ones do
+            return a.copy()
+        elif kind is not np.ndarray and hasattr(a, "__array__") and not isinstance(a, (np.ndarray, np.generic)):
+            a = np.asarray(a)
+        if isinstance(a, np.ndarray):
+            self.key.append((a.shape, a.strides, a.dtype))
+            self.arrays.append(a)
+            self.names.append(name)
+            return Leaf(len(self.arrays) - 1)
+        if isinstance(a, (list, tuple)):
+            self.key.append((kind, len(a)))
+            return like(a, [self._flatten(x, f"{name}{i}") for i, x in enumerate(a)])
+        if isinstance(a, dict):
+            self.key.append((dict, *a))
+            return {k: self._flatten(v, f"{name}_{k}") for k, v in a.items()}
+        self.key.append((kind, repr(a) if isinstance(a, (float, complex, np.generic)) else a))  # tells -0.0 from 0.0
+        if kind.__hash__ is None:
+            raise TypeError(
+                f"{name}: a jitted function takes arrays, and constants that can be hashed, got {describe(a)}"
+            )
+        return a
+
+    def rebuilt(self, tensors: Sequence[Any], live: Mapping[str, Any]) -> Any:
+        """Return args and kwargs with these in place of the arrays and floats."""
+        return rebuild(self.structure, lambda leaf: live[leaf.index] if leaf.live else tensors[leaf.index])
+
+
+def as_input(a: Any, convert: Callable[[Any], Any]) -> Any:
+    """Return an argument with its arrays as Tensors, as the function gets them when it is recorded."""
+    if isinstance(a, (list, tuple)):
+        return like(a, [as_input(x, convert) for x in a])
+    if isinstance(a, dict):
+        return {k: as_input(v, convert) for k, v in a.items()}
+    is_array = hasattr(a, "__array__") and not isinstance(a, (Tensor, np.generic)) and np.ndim(a)
+    return convert(np.asarray(a)) if is_array else a
+
+
+def flatten_result(r: Any, leaves: list[Any]) -> Any:
+    """Return what a function gives with leaves in place of Tensors, numbers and texts, which are added to the list.
+
+    Raises:
+        RecordingError: there is something else in it, which a program would give again and again.
+    """
+    if type(r) in (list, tuple) or hasattr(r, "_fields"):
+        return like(r, [flatten_result(x, leaves) for x in r])
+    if type(r) is dict:
+        return {k: flatten_result(v, leaves) for k, v in r.items()}
+    if dataclasses.is_dataclass(r) and not isinstance(r, type):
+        fields = {field.name: flatten_result(getattr(r, field.name), leaves) for field in dataclasses.fields(r)}
+        return _Fields(type(r), fields)
+    if not isinstance(r, (Tensor, *PLAIN)):
+        raise RecordingError(
+            "a jitted function returns Tensors, numbers and texts, alone or in lists, tuples, dicts and dataclasses; "
+            f"got {'an array' if isinstance(r, np.ndarray) else describe(r)}, which would be frozen"
+        )
+    leaves.append(r)
+    return Leaf(len(leaves) - 1)
+
+
+class _Fields:
+    """A dataclass taken apart."""
+
+    __slots__ = ("fields", "kind")
+
+    def __init__(self, kind: type, fields: dict[str, Any]) -> None:
+        self.kind, self.fields = kind, fields
+
+    def __repr__(self) -> str:
+        return f"{self.kind}{self.fields}"
+
+
+def like(a: Any, parts: list[Any]) -> Any:
+    """Return a list or tuple, a named one too, of the same type as another one."""
+    return type(a)(*parts) if hasattr(a, "_fields") else type(a)(parts)
+
+
+def rebuild(structure: Any, fill: Callable[[Leaf], Any]) -> Any:
+    """Return a structure with something in place of each leaf."""
+    if structure.__class__ is Leaf:
+        return fill(structure)
+    if isinstance(structure, (list, tuple)):
+        return like(structure, [rebuild(s, fill) for s in structure])
+    if isinstance(structure, dict):
+        return {k: rebuild(v, fill) for k, v in structure.items()}
+    if structure.__class__ is _Fields:
+        made: Any = object.__new__(structure.kind)
+        for name, part in structure.fields.items():
+            object.__setattr__(made, name, rebuild(part, fill))
+        return made
+    return structure

@@ -1,0 +1,64 @@
+"""The audit: a program and the eager step, run side by side and compared."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..core.tensor import Tensor, wrap
+from ..core.versions import changed
+from ..errors import describe
+from .arguments import flatten_result
+from .compiled import Compiled
+from .record import Recorder
+
+
+class Effects:
+    """All that a step changes, so that two ways to run it can be compared."""
+
+    def __init__(self, recorder: Recorder, compiled: Compiled) -> None:
+        self.tensors = list({**compiled.record.changed, **recorder.record.changed})
+        self.grads = list({**dict.fromkeys(t for t, _ in compiled.grads), **recorder.found_grads})
+        self.generators = list(recorder.seen_generators)
+
+    def state(self, result: Any) -> list[tuple[str, Any]]:
+        """Return copies of the results and of all that has changed, with names."""
+        leaves: list[Any] = []
+        flatten_result(result, leaves)
+        return [
+            *((f"result {i}", t._data.copy() if isinstance(t, Tensor) else t) for i, t in enumerate(leaves)),
+            *((t.name or "a Tensor", t._data.copy()) for t in self.tensors),
+            *(
+                (f"grad of {t.name or 'a Tensor'}", None if t._grad is None else t._grad._data.copy())
+                for t in self.grads
+            ),
+            *(("a Generator", rng.bit_generator.state) for rng in self.generators),
+        ]
+
+    def compare(self, expected: list[tuple[str, Any]], actual: list[tuple[str, Any]]) -> str | None:
+        """Return in words what differs first, and by how much."""
+        for (name, a), (_, b) in zip(expected, actual, strict=False):
+            if isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and a.shape == b.shape and a.dtype == b.dtype:
+                if _bits(a) != _bits(b):
+                    gap = np.abs(a.astype(float) - b.astype(float))
+                    return f"{name}, by {np.nanmax(gap, initial=0.0):.3g} at most"
+            elif repr(a) != repr(b):
+                return f"{name}, {describe(b)} instead of {describe(a)}"
+        return None if len(expected) == len(actual) else "the number of results"
+
+    def restore(self, state: list[tuple[str, Any]]) -> None:
+        """Leave everything as it was at that time."""
+        values = [value for _, value in state[-len(self.tensors) - len(self.grads) - len(self.generators) :]]
+        for t in self.tensors:
+            np.copyto(t._data, values.pop(0))
+            changed(t)
+        for t in self.grads:
+            value = values.pop(0)
+            t._grad = None if value is None else wrap(value)
+        for rng in self.generators:
+            rng.bit_generator.state = values.pop(0)
+
+
+def _bits(a: Any) -> bytes:
+    return bytes(np.where(a != a, np.array(np.nan, a.dtype), a).tobytes() if a.dtype.kind in "fc" else a.tobytes())

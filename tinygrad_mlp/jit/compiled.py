@@ -1,0 +1,154 @@
+"""A record that has become a program: what it needs to run, and what it leaves changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..core.tensor import Tensor, wrap
+from ..core.versions import count
+from .arguments import rebuild
+from .emit import Program, execute
+from .guards import fits_function
+from .plan import Plan, Storage, base_of, make_plan
+from .reads import Reads
+from .record import Record, Slot, memory_of
+from .scope import Scope
+
+ALIGNMENT = 64
+
+
+class Arena:
+    """The memory of all programs of a function, of which one runs at a time: temporary, and gradients by Tensor."""
+
+    def __init__(self) -> None:
+        self.memory = np.empty(0, np.uint8)
+        self.gradients: dict[Any, Any] = {}
+
+    def place(self, plan: Plan) -> dict[Storage, Any]:
+        """Return the memory of each storage of a plan."""
+        owners: dict[Any, Any] = {}
+        for t, slot in plan.grads.items():
+            if slot is not None:
+                owners.setdefault(plan.place.get(base_of(plan, slot)), t)
+        shared = [storage for storage in plan.storages if storage not in owners]
+        sizes = [-(-storage.nbytes // ALIGNMENT) * ALIGNMENT for storage in shared]
+        if sum(sizes) > self.memory.nbytes:
+            self.memory = np.empty(max(sum(sizes), 2 * self.memory.nbytes), np.uint8)
+        starts = np.cumsum([0, *sizes])
+        places = {s: self.memory[i : i + s.nbytes] for s, i in zip(shared, starts.tolist(), strict=False)}
+        for storage in plan.storages:
+            if storage in owners:
+                known = self.gradients.get(owners[storage])
+                if known is None or known.nbytes != storage.nbytes:
+                    known = self.gradients[owners[storage]] = np.empty(storage.nbytes, np.uint8)
+                places[storage] = known
+        return places
+
+
+class Shared(Scope):
+    """The names of a program whose temporary memory is given."""
+
+    def __init__(self, places: dict[Storage, Any]) -> None:
+        super().__init__()
+        self.places = places
+
+    def piece(self, storage: Storage, n: int) -> str:
+        name = super().piece(storage, n)
+        self.values[name] = self.places[storage]
+        return name
+
+
+class Compiled:
+    """A record, and the program made of it once a second run has shown that the step does the same again."""
+
+    def __init__(self, record: Record, reads: Reads, results: list[Any], structure: Any, name: str) -> None:
+        self.record, self.reads, self.results, self.structure, self.name = record, reads, results, structure, name
+        self.outline = [(call.function, len(call.inputs)) for call in record.calls]
+        self.constants = (repr(structure), *(repr(r) for r in results if not isinstance(r, Slot)))
+        self.confirmed = False
+        self.runs = 0
+        self.plan: Plan | None = None
+        self.program: Program | None = None
+        self.test: Callable[[], bool] | None = None
+
+    def fits(self) -> bool:
+        """Return whether all that the record depends on is as it was."""
+        return self.differs() is None if self.test is None else self.test()
+
+    def differs(self) -> str | None:
+        """Return what the record depends on that is not as it was."""
+        return next((read.label for read in self.reads.guards() if not read.holds()), None)
+
+    def planned(self) -> Plan:
+        """Return the plan, made the first time."""
+        if self.plan is None:
+            self.plan = make_plan(self.record, [r for r in self.results if isinstance(r, Slot)])
+        return self.plan
+
+    def compile(self, arena: Arena) -> None:
+        """Plan, emit and build the program."""
+        plan = self.planned()
+        program = Program(plan, self.name, Shared(arena.place(plan)))
+        namespace = {"np": np, **program.scope.values}
+        namespace.update((name, self._reader(*of)) for name, of in program.readers.items())
+        self.step = execute(program.source, namespace, program.function)
+        self.grads = [(t, None if s is None else wrap(namespace[program.name(s)], [0])) for t, s in plan.grads.items()]
+        self.versions = [t._version for t in (*self.record.changed, *(g for _, g in self.grads if g is not None))]
+        self.own = {id(memory_of(namespace[name])) for name in program.memory.values()}
+        self.changed = {id(memory_of(t._data)) for t in self.record.changed}
+        self.program = program
+        self.test = fits_function(self.reads.guards())
+
+    def _reader(self, index: int, names: list[tuple[str, Any]]) -> Callable[[], Any]:
+        """Return a function that reads live numbers and gives them, one or several, as the program takes them up."""
+        read = self.record.numbers[index][0]
+        before: Any = None
+        given: Any = ()
+
+        def reader() -> Any:
+            nonlocal before, given
+            values = read()
+            if values != before or 0.0 in values.values():  # which -0.0 equals
+                given = [values[n] if dtype is None else np.array(values[n], dtype) for n, dtype in names]
+                given = given[0] if len(given) == 1 else given
+                before = values
+            return given
+
+        return reader
+
+    def changes(self, arrays: list[Any]) -> bool:
+        """Return whether the step writes into one of its own arguments."""
+        return any(id(memory_of(a)) in self.changed for a in arrays)
+
+    def run(self, arrays: list[Any]) -> Any:
+        """Run the program, and leave changed what the eager step leaves changed."""
+        copies: dict[int, Any] = {}
+        for i, a in enumerate(arrays):
+            if id(memory_of(a)) in self.own:
+                arrays[i] = copies.setdefault(id(a), a.copy(order="K"))
+        self.runs += 1
+        values = iter(self.step(*arrays, *map(self._found, self.plan.found)))  # type: ignore[union-attr]
+        for t, g in self.grads:
+            t._grad = g
+        for module, training in self.record.modes.items():
+            module.training = training
+        for version in self.versions:
+            count(version)
+        return self.result([wrap(next(values)) if isinstance(r, Slot) else r for r in self.results])
+
+    def result(self, leaves: list[Any]) -> Any:
+        """Return what the function gives, with these in their places."""
+        for t in leaves:
+            if isinstance(t, Tensor):
+                t._cut = f"jit({self.name}), whose program has done its backward pass already"
+        return rebuild(self.structure, lambda leaf: leaves[leaf.index])
+
+    def _found(self, slot: Slot) -> Any:
+        """Return a gradient from before, in memory that the program does not write to before it has read it."""
+        array = slot.source._grad._data
+        own = any(t is slot.source and g is t._grad for t, g in self.grads)
+        in_place = own and self.plan.found[slot]  # type: ignore[union-attr]
+        return array if in_place or id(memory_of(array)) not in self.own else array.copy(order="K")

@@ -1,0 +1,307 @@
+"""What a step reads: the access paths of every function that it runs, and what stands at their ends.
+
+A program is valid while all that is as it was. Nothing else is a guard, and what the step itself has changed by the
+end of a recording is no program.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import inspect
+import operator
+import sys
+import types
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import numpy as np
+
+from ..core.tensor import Tensor
+from ..core.tracer import Stateful
+from .guards import (
+    ATTRIBUTES,
+    CONTAINERS,
+    LAYOUT,
+    MISSING,
+    OPAQUE,
+    READERS,
+    SEEN,
+    Items,
+    Read,
+    inside,
+    is_foreign,
+    is_open,
+    look,
+)
+from .paths import ANY, VARS, Scan, scan
+
+
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """Context manager in which the collector neither looks at a record that grows nor calls what is no part of it."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+class Reads:
+    """What one run of a step reads, seen by the functions that it runs."""
+
+    def __init__(self) -> None:
+        self.found: dict[tuple[int, str, str], Read] = {}
+        self.cells: dict[types.CodeType, list[dict[str, Any]]] = {}
+        self.scans: dict[int, Scan | None] = {}
+        self.alive: list[Any] = []
+        self.trouble: str | None = None
+        self.asleep = 1
+        self.generators: dict[int, Any] = {}
+        self.outside: dict[int, Any] = {}
+        self.shallow = False
+
+    @contextmanager
+    def watching(self, function: Any, arguments: Sequence[Any]) -> Iterator[None]:
+        """Context manager that sees what a function calls, and leaves other profilers as they were."""
+        self.learn(function)
+        around = [c.cell_contents for c in getattr(function, "__closure__", None) or () if c != types.CellType()]
+        owner = getattr(function, "__self__", function)
+        keywords = getattr(function, "keywords", None)
+        for value in (owner, *getattr(function, "args", ()), keywords, *around, *arguments):
+            if not isinstance(value, CONTAINERS) or value is keywords:
+                self._reach(value, "an argument", True)
+            self.outside[id(value)] = value
+        before = sys.getprofile()
+        self.asleep = 0
+        sys.setprofile(self._see)
+        try:
+            yield
+        finally:
+            self.asleep = 1
+            self.generators.clear()
+            sys.setprofile(None)
+            if before is not None:
+                getattr(before, "enable", functools.partial(sys.setprofile, before))()
+
+    def sleep(self) -> None:
+        """Stop looking, while this package is at work."""
+        if not self.asleep:
+            sys.setprofile(None)
+        self.asleep += 1
+
+    def wake(self) -> None:
+        """Go on looking."""
+        self.asleep -= 1
+        if not self.asleep:
+            sys.setprofile(self._see)
+
+    def _see(self, frame: Any, event: str, value: Any) -> None:
+        if event != "call" and event != "return":
+            return
+        seen: Any = self.scans.get(id(frame.f_code), MISSING)  # code objects take long to be hashed
+        if seen is MISSING:
+            name = frame.f_globals.get("__name__") or ""
+            seen = self.scans[id(frame.f_code)] = None if is_foreign(name) else scan(frame.f_code)
+            self.alive.append(frame.f_code)
+        if seen is not None:
+            try:
+                self._look(frame, event, value, seen)
+            except Exception as error:  # of code of the user's that looking has run after all
+                self.trouble = f"what {frame.f_code.co_name} reads cannot be followed: {error!r}"
+
+    def _look(self, frame: Any, event: str, value: Any, seen: Scan) -> None:
+        if event == "call":
+            if frame.f_code.co_flags & inspect.CO_GENERATOR:
+                if id(frame) in self.generators:  # which goes on
+                    return
+                self.generators[id(frame)] = frame
+            self._enter(frame, seen)
+        elif frame.f_back and value is not None and not isinstance(value, Tensor):
+            caller = self.scans.get(id(frame.f_back.f_code))
+            for steps in caller.loose if caller else ():
+                for item in inside(value):
+                    label = f"what {frame.f_code.co_name} gives"
+                    self._walk(item, steps, label, False, id(item) in self.outside)
+
+    def _enter(self, frame: Any, seen: Scan) -> None:
+        """Follow the paths of a function that begins."""
+        values, code, ends = frame.f_locals, frame.f_code, {}
+        self.shallow = frame.f_globals.get("__name__") in SEEN  # walks over the modules inside, whatever else there is
+        cells = next((c for c in self.cells.get(code, ()) if _are(c, values)), {})
+        for path, only_written in seen.paths.items():
+            kind, name, *steps = path
+            outside = True
+            if kind == "global" and self.shallow:  # this package does not change its own
+                value = frame.f_globals.get(name, MISSING)
+            elif kind == "global":
+                value = self.note(frame.f_globals, "global", name, name, only_written and not steps, True)
+            elif kind == "free" and name in cells:
+                value = self.note(cells[name], "cell", name, name, only_written and not steps, True)
+            else:
+                value = values.get(name, MISSING)
+                outside = id(value) in self.outside
+                if value is not MISSING and outside:
+                    self._reach(value, name, True)
+            ends[path] = self._walk(value, steps, name, only_written, outside)
+        for paths in seen.joined:
+            self._judge([ends.get(p[:-1] if p[-1] == ANY else p, ()) for p in paths if p[0] != "const"])
+
+    def _walk(self, value: Any, steps: Sequence[Any], label: str, only_written: bool, outside: bool) -> tuple[Any, ...]:
+        """Follow a path from a value, note what is read on the way, and return what stands at its end."""
+        for i, step in enumerate(steps):
+            if value is MISSING or value is OPAQUE:
+                return ()
+            if step == ANY:
+                for item in inside(value) if i + 1 < len(steps) else ():
+                    known = outside or id(item) in self.outside
+                    self._walk(item, steps[i + 1 :], f"{label}[...]", only_written, known)
+                return ()
+            last = only_written and i + 1 == len(steps)
+            if step == VARS:
+                if is_open(value) and hasattr(value, "__dict__"):
+                    self.note(value, "vars", "", f"an attribute of {label}", False, outside)
+                    for part in vars(value).values():
+                        if not (self.shallow and isinstance(part, CONTAINERS)):
+                            self._reach(part, label, outside)
+                return ()
+            if isinstance(step, tuple):
+                value = self._item(value, step[1])
+                label += f"[{step[1]!r}]"
+                continue
+            label += f".{step[1:]}"
+            if step[0] == "." and not only_written and is_open(value) and look(value, step[1:])[0] is MISSING:
+                return ()
+            value = self._attribute(value, step[1:], label, last, outside)
+        return (value,)
+
+    def _item(self, value: Any, key: Any) -> Any:
+        if type(value) in (list, tuple, dict):  # whose items are noted
+            with suppress(LookupError, TypeError):
+                return value[key]
+        return MISSING
+
+    def _attribute(self, owner: Any, name: str, label: str, only_written: bool, outside: bool) -> Any:
+        if isinstance(owner, Tensor):
+            for part in ("_data", "_requires_grad") if name in ATTRIBUTES and outside else ():
+                self.hold(owner, part, label)
+            return OPAQUE
+        if isinstance(owner, np.ndarray):
+            if name not in LAYOUT:
+                self._judge([(owner,)])
+            return OPAQUE
+        return self.note(owner, ".", name, label, only_written, outside) if is_open(owner) else OPAQUE
+
+    def note(self, owner: Any, kind: str, name: str, label: str, only_written: bool, outside: bool) -> Any:
+        """Note that something was read, or written to, and return its value."""
+        key = (id(owner), kind, name)
+        read = self.found.get(key)
+        if read is None:
+            value = MISSING
+            if kind == "." and (found := look(owner, name))[0] is not MISSING:
+                if found[0] is OPAQUE:
+                    self.learn(next((vars(c)[name] for c in type(owner).__mro__ if name in vars(c)), None))
+                    return OPAQUE
+                value, way = found
+            else:
+                read, way = Read(owner, kind, name, None, label, True, True), kind
+                value = read.now()
+            value = Items(value, kind == "items") if kind in ("items", "vars") else value
+            read = self.found[key] = Read(owner, way, name, value, label, not only_written, outside)
+            if kind not in READERS and value is not MISSING:
+                self._reach(value, label, outside)
+        read.used |= not only_written and kind not in ("array", "draws")
+        read.outside |= outside
+        return read.value
+
+    def hold(self, owner: Any, name: str, label: str) -> None:
+        """Note that an attribute of a Tensor was read."""
+        self.found.setdefault((id(owner), "=", name), Read(owner, "=", name, getattr(owner, name), label, True, True))
+
+    def _reach(self, value: Any, label: str, outside: bool) -> None:
+        """Note what a value is made of, where its identity does not say all."""
+        if outside:
+            if id(value) in self.outside and not isinstance(value, CONTAINERS):
+                return
+            self.outside[id(value)] = value
+        if isinstance(value, CONTAINERS):
+            if (id(value), "items", "") not in self.found:
+                self.note(value, "items", "", label, False, outside)
+                for item in inside(value):
+                    self._reach(item, label, outside)
+        elif isinstance(value, np.ndarray):
+            if outside:
+                self.note(value, "array", "", label, value.ndim > 0, True)
+        elif isinstance(value, np.random.Generator):
+            self.note(value, "draws", "", label, True, outside)
+        elif callable(value):
+            self.learn(value)
+
+    def learn(self, function: Any) -> None:
+        """Note the cells of a function, by which its closure is read when it runs."""
+        for name in ("__func__", "func", "function", "fget", "__wrapped__"):
+            inner = getattr(function, name, None) if not isinstance(function, type) else None
+            if inner is not None and inner is not function and not isinstance(function, (Tensor, types.ModuleType)):
+                self.learn(inner)
+        if isinstance(function, types.FunctionType):
+            for name in ("__defaults__", "__kwdefaults__"):
+                if getattr(function, name) and not is_foreign(function.__module__ or ""):
+                    self.note(function, "default", name, f"{function.__name__}.{name}", False, True)
+                    self._reach(getattr(function, name), f"{function.__name__}.{name}", True)
+            cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+            codes = [function.__code__]
+            for code in codes:
+                known = self.cells.setdefault(code, [])
+                own = {name: cells[name] for name in code.co_freevars if name in cells}
+                if not any(all(map(operator.is_, own.values(), other.values())) for other in known):
+                    known.append(own)
+                codes += [c for c in code.co_consts if isinstance(c, types.CodeType)]
+
+    def _judge(self, ends: Iterable[tuple[Any, ...]]) -> None:
+        """Freeze arrays that meet in an operation without a Tensor: what comes out is made of their values."""
+        values = [value for end in ends for value in end]
+        met = [x for value in values for x in (inside(value) if isinstance(value, CONTAINERS) else (value,))]
+        if not any(isinstance(x, Tensor) or (isinstance(x, Stateful) and callable(x)) or x is Tensor for x in met):
+            for x in met:
+                if isinstance(x, np.ndarray) and (read := self.found.get((id(x), "array", ""))):
+                    read.used = True
+
+    def owners(self) -> set[int]:
+        """Return the ids of all whose attributes or items were read."""
+        return {key[0] for key in self.found}
+
+    def forget_all_but(self, known: set[int]) -> None:
+        """Drop what was read of objects that the step itself has made."""
+        self.found = {key: read for key, read in self.found.items() if read.outside or key[0] in known}
+
+    def guards(self) -> list[Read]:
+        """Return what a program depends on."""
+        return [read for read in self.found.values() if read.used]
+
+    def changed(self, but: Callable[[Read], bool], before: Reads | None, lenient: bool) -> str | None:
+        """Return the words for the first thing that is not as it was when it was read, if it was not made here.
+
+        An object of which it is not known whether the step has made it was not if a run before has met it as well.
+        """
+        known = before.owners() if before else set()
+        for read in self.found.values():
+            if (lenient and read.kind == "draws") or but(read) or read.holds():
+                continue
+            if read.outside or id(read.owner) in known:
+                return read.label + (read.value.where() if read.kind == "items" else "")
+            read.used = False  # made by the step, as far as is known
+        return None
+
+    def restore(self, but: Callable[[Read], bool]) -> None:
+        """Put back what was not made by the step and has changed."""
+        for read in self.found.values():
+            if read.outside and not but(read) and not read.holds():
+                read.restore()
+
+
+def _are(cells: dict[str, Any], values: Any) -> bool:
+    empty = types.CellType()
+    return all(cell == empty or cell.cell_contents is values.get(name, MISSING) for name, cell in cells.items())
