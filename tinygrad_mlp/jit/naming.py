@@ -12,24 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from ..rules.table import find
 from .record import Call, Slot
 
 RESERVED = {"np", "math", "arrays", "file", "Path", "SimpleNamespace", *dir(builtins), *keyword.kwlist}
-
-_HOLDS = {
-    **dict.fromkeys(["max", "amax"], "maximum"), **dict.fromkeys(["min", "amin"], "minimum"), "sum": "total",
-    "exp": "exponentials", "sqrt": "root", "square": "squares", "add": "added", "subtract": "difference",
-    "multiply": "product", "matmul": "product", "divide": "quotient", "negative": "negated", "maximum": "larger",
-    "minimum": "smaller", "where": "selected", "select": "selected", "gather": "picked", "scatter": "scattered",
-    "getitem": "part", "put": "placed", "concatenate": "joined", "uniform": "random", "absolute": "size",
-    "astype": "converted", "spread": "repeated", "reciprocal": "inverse", "log": "logarithms", "einsum": "product",
-}  # fmt: skip
-"""What the result of a function is called; of one that is not here, as the function."""
-
-_VIEWS = {
-    **dict.fromkeys(["transpose", "swapaxes", "moveaxis"], "T"), "getitem": "part", "reshape": "reshaped",
-    "broadcast_to": "repeated",
-}  # fmt: skip
 
 _NUMBERS = {0: "zero", 1: "one", 2: "two", 0.5: "half"}
 
@@ -63,12 +49,12 @@ def value_name(call: Call, operands: Sequence[str]) -> str:
         return "mean"
     if name in ("multiply", "divide") and any(is_number(a) for a in call.inputs):
         return "scaled"
-    return _HOLDS.get(name, name)
+    return find(call.function).holds or name
 
 
 def view_name(call: Call, base: str) -> str:
     """Return the name of a view of what is called ``base``."""
-    return f"{base}_{_VIEWS.get(getattr(call.function, '__name__', ''), 'view')}"
+    return f"{base}_{find(call.function).holds or 'view'}"
 
 
 def number_name(a: float) -> str:

@@ -58,6 +58,7 @@ class Rule:
     branch: Function | None = None
     cost: Function | None = None
     hint: str = ""
+    holds: str = ""
     emit: Function | None = None
     express: Function | None = None
 
@@ -180,6 +181,7 @@ def annotate(*functions: Function, **facts: Any) -> None:
     ``branch``           ``(out, *arguments)``: an array that changes where a kink is crossed
     ``cost``             ``(out, *arguments)``: how many multiply-adds a call takes
     ``hint``             what usually is wrong where the result is not finite
+    ``holds``            what the result is called in a program
     ``emit``             ``(out, *arguments)``: the lines of NumPy that compute the op into ``out``
     ``express``          ``(*arguments)``: the expression that it is, where that is no plain call
     ==================== ================================================================================
