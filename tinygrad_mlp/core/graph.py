@@ -7,7 +7,7 @@ those stand in `rules`. The same walk serves first order, where rules get arrays
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from ..errors import GraphError
 from ..rules.shapes import astype, sum_to
 from ..rules.table import Rule, T
 from .tracer import IDLE, mode
-from .versions import check_unchanged, next_age
+from .versions import check_unchanged
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -36,7 +36,7 @@ class Node:
     parents: Sequence[tuple[int, Tensor]]
     keywords: Mapping[str, Any]
     reads: Sequence[tuple[Tensor, int]]
-    age: int = field(default_factory=next_age)
+    age: int
 
     def release(self) -> None:
         """Let go of all that the node refers to."""

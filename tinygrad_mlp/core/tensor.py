@@ -18,7 +18,7 @@ from ..rules.table import RULES, Rule, constant_operand, find
 from .graph import Node, backpropagate
 from .methods import ArrayMethods
 from .tracer import IDLE, mode
-from .versions import changed, rebound, version_of
+from .versions import changed, next_age, rebound, version_of
 
 _STORE = dis.opmap["STORE_SUBSCR"]
 
@@ -97,7 +97,8 @@ def _connect(result: Tensor, rule: Rule, inputs: Any, arrays: Any, parents: Any,
             raise DtypeError(f"{rule.name} gives {dtype}, which carries no gradient; use float32/float64 operands")
         if rule.linear:  # its rules read labels and indices, if anything
             reads = [r for r in reads if not r[0]._requires_grad]
-        result._node, result._requires_grad = Node(rule, inputs, arrays, parents, keywords, reads), True
+        result._node = Node(rule, inputs, arrays, parents, keywords, reads, next_age())
+        result._requires_grad = True
 
 
 def assign(target: Tensor, value: Any) -> Tensor:

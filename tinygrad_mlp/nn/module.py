@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..core.tensor import Tensor, assign
-from ..core.tracer import Stateful
+from ..core.tracer import IDLE, Stateful
 from ..core.tracer import mode as thread_mode
 from ..errors import CheckpointError, describe, out_of_range
 
@@ -77,7 +77,8 @@ class Module(Stateful):
             if type(x) is not Tensor:
                 inputs = tuple(map(_as_input, inputs))
                 break
-        return thread_mode.tracer.calls(self, inputs, keywords)
+        tracer = thread_mode.tracer
+        return self.forward(*inputs, **keywords) if tracer is IDLE else tracer.calls(self, inputs, keywords)
 
     def __setattr__(self, name: str, value: Any) -> None:
         held = vars(self).get(name)

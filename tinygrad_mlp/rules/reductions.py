@@ -332,7 +332,7 @@ composite(np.corrcoef, _corrcoef)
 
 def _top(x: Any, axis: Axis) -> Any:
     """Return the maximum, also of nothing."""
-    return np.max(x, axis=axis, keepdims=True) if x.size else np.zeros(kept_shape(x.shape, axis), x.dtype)
+    return x.max(axis=axis, keepdims=True) if x.size else np.zeros(kept_shape(x.shape, axis), x.dtype)
 
 
 @primitive
