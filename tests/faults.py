@@ -250,7 +250,7 @@ FAULTS: dict[str, list[Fault]] = {
             "if (node := t._node).age > last_change[0] + 10**9:\n            return",
             "the nodes are then looked at one by one, and found unchanged: the same in more time",
         ),
-        Fault("no node is looked at", "    last_change[0] = next_age()\n", ""),
+        Fault("no node is looked at", "    t._version[0] += 1\n    last_change[0] = next_age()\n", "    t._version[0] += 1\n"),
         Fault(
             "a result that was changed is good", "        for a in (*node.inputs, t):", "        for a in node.inputs:"
         ),

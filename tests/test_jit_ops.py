@@ -208,7 +208,7 @@ def test_the_text_of_a_program_goes_with_it() -> None:
 
     before = texts()
     step = sums(2)
-    for _ in range(3):
+    for _ in range(5):
         step(np.ones(2))
     assert texts() > before
     del step

@@ -10,7 +10,8 @@ import numpy as np
 from ..core.tensor import Tensor, wrap
 from ..core.versions import count
 from .arguments import rebuild
-from .emit import Program, execute
+from .emit import Program
+from .execute import execute
 from .guards import fits_function
 from .plan import Plan, Storage, base_of, make_plan
 from .reads import Reads

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import linecache
 import re
-import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -369,16 +367,3 @@ def _stem(call: Call) -> str:
     op = "" if call.op == getattr(call.function, "__name__", "") else f"{call.op}, "
     comment = f"  # {op}{call.line}".replace("\n", " ").replace("\r", " ").replace("\0", " ")
     return comment.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-_numbers = itertools.count()
-
-
-def execute(source: str, namespace: dict[str, Any], name: str) -> Callable[..., Any]:
-    """Run the text of a function and return it: the only dynamic code of the package. Tracebacks show its lines."""
-    filename = f"<jit {name} {next(_numbers)}>"
-    exec(compile(source, filename, "exec"), namespace)
-    function: Callable[..., Any] = namespace.pop(name)  # a namespace that holds its function would die by the collector
-    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
-    weakref.finalize(function, linecache.cache.pop, filename, None)
-    return function

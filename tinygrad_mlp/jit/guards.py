@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..core.versions import rebound
+from .execute import execute
 
 PACKAGE = __name__.partition(".")[0]
 SEEN = tuple(f"{PACKAGE}.nn.{name}" for name in ("layers", "losses", "module", "schedules"))
@@ -203,9 +204,7 @@ def fits_function(guards: Sequence[Read]) -> Callable[[], bool]:
         tests.append(read.test(name, f"value{i}"))
     body = " and ".join(tests)
     lines = f"def fits():\n try:\n  return {body}\n except Exception:\n  return False\n"
-    exec(compile(lines, "<jit guards>", "exec"), namespace)
-    fits: Callable[[], bool] = namespace.pop("fits")
-    return fits
+    return execute(lines, namespace, "fits")
 
 
 def inside(value: Any) -> Iterator[Any]:
