@@ -250,7 +250,11 @@ FAULTS: dict[str, list[Fault]] = {
             "if (node := t._node).age > last_change[0] + 10**9:\n            return",
             "the nodes are then looked at one by one, and found unchanged: the same in more time",
         ),
-        Fault("no node is looked at", "    t._version[0] += 1\n    last_change[0] = next_age()\n", "    t._version[0] += 1\n"),
+        Fault(
+            "no node is looked at",
+            "    t._version[0] += 1\n    last_change[0] = next_age()\n",
+            "    t._version[0] += 1\n",
+        ),
         Fault(
             "a result that was changed is good", "        for a in (*node.inputs, t):", "        for a in node.inputs:"
         ),
@@ -1201,6 +1205,12 @@ FAULTS: dict[str, list[Fault]] = {
         ),
     ],
     "emit": [
+        Fault("exponentials are called something else", '"exponentials": [np.exp]', '"exponents": [np.exp]'),
+        Fault(
+            "the text of a program stays for ever",
+            "    weakref.finalize(function, linecache.cache.pop, filename, None)",
+            "    pass",
+        ),
         Fault("programs warn where eager does not", "        if errors not in (ambient, before):", "        if False:"),
         Fault("constants are finite", 'return "np.nan" if a != a else', 'return "np.inf" if a != a else'),
         Fault("-inf is inf", '"np.inf" if a > 0 else "-np.inf"', '"np.inf"'),
