@@ -266,7 +266,8 @@ class Tensor(ArrayMethods):
         gradients = [g if isinstance(g, Tensor) else wrap(g) for g in results.values()]
         totals = [g if leaf.grad is None else leaf.grad + g for leaf, g in zip(results, gradients, strict=True)]
         for leaf, total in zip(results, totals, strict=True):
-            leaf.grad = total
+            mode.tracer.sets_grad(leaf, total)
+            leaf._grad = total
 
     def register_hook(self, hook: Callable[[Tensor], Any]) -> HookHandle:
         """Call a function with the gradient of this Tensor whenever `backward` or `grad` has completed it.
