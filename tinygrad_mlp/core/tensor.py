@@ -97,8 +97,7 @@ def _connect(result: Tensor, rule: Rule, inputs: Any, arrays: Any, parents: Any,
             raise DtypeError(f"{rule.name} gives {dtype}, which carries no gradient; use float32/float64 operands")
         if rule.linear:  # its rules read labels and indices, if anything
             reads = [r for r in reads if not r[0]._requires_grad]
-        result._node = Node(rule, inputs, arrays, parents, keywords, reads, next_age())
-        result._requires_grad = True
+        result._node, result._requires_grad = Node(rule, inputs, arrays, parents, keywords, reads, next_age()), True
 
 
 def assign(target: Tensor, value: Any) -> Tensor:
