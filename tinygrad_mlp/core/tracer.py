@@ -61,7 +61,7 @@ class Tracer:
         """See that the rules of the op that made ``t`` come next; None: that the walk back is over."""
 
     def gradient_of(self, t: Tensor, g: Tensor) -> None:
-        """See what a rule gives for the gradient of ``t``."""
+        """See what a rule gives for the gradient of ``t``, or what a backward pass starts with there."""
 
     def calls(self, module: Any, inputs: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
         """Call a module: return what its ``forward`` gives."""

@@ -381,10 +381,10 @@ def jit(function: None = None, *, check: int | None = None) -> Callable[[Callabl
 def jit(function: Callable[..., Any] | None = None, *, check: int | None = None) -> Any:
     """Make a function of Tensor ops run as a NumPy program, with the same bits as before, and faster.
 
-    Also a decorator, ``@jit`` or ``@jit(check=100)``. The first two calls with a kind of input run as always and
-    are recorded; from the third on, a straight program of NumPy calls on buffers of its own does the same: forward,
-    ``loss.backward()``, ``optimizer.step()``, ``.grad``, running statistics and random draws. ``print(step.source)``
-    shows it, ``step.export("step.py")`` writes it as a module.
+    Also a decorator, ``@jit`` or ``@jit(check=100)``. The first two calls with a kind of input run as always and are
+    recorded, three where an optimiser makes its state at the first; from then on a straight program of NumPy calls on
+    buffers of its own does the same: forward, ``loss.backward()``, ``optimizer.step()``, ``.grad``, running statistics
+    and random draws. ``print(step.source)`` shows it, ``step.export("step.py")`` writes it as a module.
 
     Arrays, DataFrames and Tensors among the arguments are its inputs, and floats are live numbers; each combination
     of shapes, dtypes and other constants gets its own program. Learning rates, other options of optimisers, and arrays

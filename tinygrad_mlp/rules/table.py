@@ -186,7 +186,7 @@ def annotate(*functions: Function, **facts: Any) -> None:
     ``express``          ``(*arguments)``: the expression that it is, where that is no plain call
     ==================== ================================================================================
 
-    The arguments of ``emit`` and ``express`` are texts that know what they stand for, `jit.emit.Operand`.
+    The arguments of ``emit`` and ``express`` are texts that know what they stand for, `jit.scope.Operand`.
     """
     for function in functions:
         RULES[function] = replace(RULES[function], **facts)
