@@ -26,9 +26,9 @@ PARTS: dict[str, tuple[Callable[[str], bool], int]] = {
 """The parts by name: which files they have, and how many lines these should have at most."""
 FILE_LIMIT, FUNCTION_LIMIT, COMPLEXITY_LIMIT = 350, 50, 20
 AS_IT_STANDS = {
-    "engine: rules, core, functional": 2288,
+    "engine: rules, core, functional": 2289,
     "checker": 796,
-    "package": 8508,
+    "package": 8870,
     "nn and optim": 858,
     "jit/record.py": 354,
 }

@@ -18,9 +18,9 @@ PACKAGE = Path(tinygrad_mlp.__file__).parent
 FILES = sorted(p for p in PACKAGE.rglob("*.py"))
 FLOORS = {
     "_later": 0, "errors": 0, "checks": 1, "rules": 2, "core": 3, "nn": 4, "tools": 5, "jit": 5, "train": 6,
-    "__init__": 9,
+    "__init__": 9, "sklearn": 10,
 }  # fmt: skip
-"""The rooms, and the floor of each; it imports itself and rooms on floors below."""
+"""The rooms, and the floor of each; it imports itself and rooms on floors below. Bridges stand outside, above all."""
 
 
 def room(path: Path) -> str:

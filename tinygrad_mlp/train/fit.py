@@ -89,6 +89,7 @@ def fit(
     transform: Function | None = None,
     augment: Function | None = None,
     seed: int = 0,
+    shuffle: bool = True,
     callbacks: Sequence[Callback] = (),
     jit: bool = True,
     progress: bool = True,
@@ -117,6 +118,7 @@ def fit(
         transform: is applied to each batch of X, in validation too, as in ``transform=tg.scale_pixels``.
         augment: ``augment(xb, rng)`` is applied to each batch that is trained on, after ``transform``.
         seed: of the order of the rows and of ``augment``. The same seed gives the same digits.
+        shuffle: whether rows come in another order in each epoch, or as they stand.
         callbacks: a list, such as ``[tg.callbacks.EarlyStopping()]``; see `callbacks`. Their ``on_train_end`` is called
             in reverse order, as ``with`` statements end.
         jit: run each step as a program, to the same digits. A model or loss that cannot be one, because it needs the
@@ -147,7 +149,7 @@ def fit(
     with in_mode(model, training=True), _interruptible(run), _listening(run, listeners):
         while run.epoch < epochs and run.history.stopped is None:
             run.epoch += 1
-            batches = _batches(samples, batch_size, order, augment, rng)
+            batches = _batches(samples, batch_size, order if shuffle else None, augment, rng)
             row = _train_epoch(run, batches, steps, resolved, listeners)
             row |= {} if held is None else _validate(run, held, loss, resolved)
             run.row = {name: row[name] for name in columns}
@@ -308,7 +310,11 @@ def _make_steps(model: Module, loss_of: Function, optimizer: Optimizer, jit: boo
 
 
 def _batches(
-    samples: Samples, batch_size: int, order: np.random.Generator, augment: Function | None, rng: np.random.Generator
+    samples: Samples,
+    batch_size: int,
+    order: np.random.Generator | None,
+    augment: Function | None,
+    rng: np.random.Generator,
 ) -> Iterator[tuple[Array, tuple[Array, ...]]]:
     """Yield the batches of an epoch as the model and the loss get them."""
     for xb, at in minibatches(samples.X, np.arange(len(samples)), batch_size, rng=order):
@@ -322,6 +328,8 @@ def _train_epoch(
     run: Run, batches: Iterable[Any], steps: Sequence[Function], metrics: dict[str, Function], listeners: list[Any]
 ) -> dict[str, Any]:
     """Train for an epoch, or until somebody stops it; return its row, with loss and metrics measured while learning."""
+    for listener in listeners:
+        listener.on_epoch_begin(run)
     forward_backward, update = steps
     group, kept, losses, count, start = run.optimizer.param_groups[0], [], 0.0, 0, perf_counter()
     for xb, (yb, *weights) in batches:

@@ -110,6 +110,9 @@ class Progress:
         if sys.stdout.isatty():
             self.bar = _bar(run.epochs * run.steps_per_epoch)
 
+    def on_epoch_begin(self, run: Any) -> None:
+        """Nothing to show yet."""
+
     def on_batch_end(self, run: Any) -> None:
         """Move the bar on; its loss is renewed when it is drawn."""
         if self.bar is not None and self.bar.update():
