@@ -32,10 +32,10 @@ from typing import Any
 import numpy as np
 
 from ...checks import check_integer, check_number
-from ...core.tracer import IDLE
+from ...core.tracer import IDLE, settings
 from ...errors import describe, out_of_range
 from .diagnosis import diagnose
-from .differences import COMPLEX_STEP, Subject, name_of, settings
+from .differences import COMPLEX_STEP, Subject, name_of
 from .judging import SAMPLE, check_input, check_nearby, check_ties
 from .laws import try_laws
 from .report import Element, GradcheckError, Report, notes_on

@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.exceptions import ComplexWarning
 from ...checks import Array, as_numbers
 from ...core.autograd import grad
 from ...core.tensor import Tensor
-from ...core.tracer import IDLE, Tracer, mode
+from ...core.tracer import IDLE, Tracer, settings
 from ...errors import DtypeError, describe
 from ...rules.table import Rule
 
@@ -43,17 +43,6 @@ class Branches(Tracer):
         if rule.branch is not None or (rule.kind == "constant" and not rule.effect):
             branch = rule.branch(result._data, *arrays, **keywords) if rule.branch else result._data
             self.taken = hash((self.taken, np.asarray(branch).tobytes()))
-
-
-@contextmanager
-def settings(**values: Any) -> Iterator[None]:
-    """Set what `tracer.mode` says, for a while."""
-    before = {name: getattr(mode, name) for name in values}
-    vars(mode).update(values)
-    try:
-        yield
-    finally:
-        vars(mode).update(before)
 
 
 class Subject:
