@@ -109,7 +109,7 @@ def settings(**values: Any) -> Iterator[None]:
 
 
 def out_of_place() -> AbstractContextManager[None]:
-    """Return a context in which a formula written for arrays runs on Tensors: no nodes, and ``+=`` gives new Tensors."""
+    """Return a context in which formulas written for arrays take Tensors: no nodes, and ``+=`` gives new Tensors."""
     return settings(grad_enabled=False, rebinds=True)
 
 
