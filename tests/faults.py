@@ -127,8 +127,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "correlate rounds its middle as convolve does",
-            "(short - 1) // 2 if len(a) >= len(v) else short // 2",
-            "(short - 1) // 2",
+            "(m - 1) // 2 if len(a) >= len(v) or not reverse else m // 2",
+            "(m - 1) // 2",
         ),
         Fault(
             "cholesky reads one triangle",
@@ -1205,7 +1205,7 @@ FAULTS: dict[str, list[Fault]] = {
         ),
     ],
     "emit": [
-        Fault("exponentials are called something else", '"exponentials": [np.exp]', '"exponents": [np.exp]'),
+        Fault("exponentials are called something else", '"exponentials": "exp"', '"exponents": "exp"'),
         Fault(
             "the text of a program stays for ever",
             "    weakref.finalize(function, linecache.cache.pop, filename, None)",

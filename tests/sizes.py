@@ -26,7 +26,7 @@ PARTS: dict[str, tuple[Callable[[str], bool], int]] = {
 """The parts by name: which files they have, and how many lines these should have at most."""
 FILE_LIMIT, FUNCTION_LIMIT, COMPLEXITY_LIMIT = 350, 50, 20
 AS_IT_STANDS = {
-    "engine: rules, core, functional": 2254,
+    "engine: rules, core, functional": 2187,
     "checker": 796,
     "package": 8370,
     "jit/record.py": 354,

@@ -30,6 +30,11 @@ def _unary(function: Any, doc: str | None = None) -> Callable[[Any], Tensor]:
     return method
 
 
+def _of_array(name: str, doc: str) -> Any:
+    """Return a property that is the array's own."""
+    return property(operator.attrgetter(f"_data.{name}"), doc=doc)
+
+
 def _binary(function: Any) -> Callable[[Any, Any], Tensor]:
     return lambda self, other: self._apply(function, (self, other), _NONE)
 
@@ -56,6 +61,12 @@ class ArrayMethods:
     _apply: ClassVar[Callable[..., Any]]
     _call: ClassVar[Callable[..., Any]]
     _assign: ClassVar[Callable[..., Any]]
+
+    shape: tuple[int, ...] = _of_array("shape", "The length of each axis.")
+    dtype: np.dtype[Any] = _of_array("dtype", "The type of the elements.")
+    ndim: int = _of_array("ndim", "The number of axes.")
+    size: int = _of_array("size", "The number of elements, as in NumPy.")
+    nbytes: int = _of_array("nbytes", "The size of the elements, in bytes.")
 
     __hash__ = object.__hash__
 

@@ -215,31 +215,6 @@ class Tensor(ArrayMethods):
         return self._node is None
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """The length of each axis."""
-        return self._data.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The type of the elements."""
-        return self._data.dtype
-
-    @property
-    def ndim(self) -> int:
-        """The number of axes."""
-        return self._data.ndim
-
-    @property
-    def size(self) -> int:
-        """The number of elements, as in NumPy."""
-        return self._data.size
-
-    @property
-    def nbytes(self) -> int:
-        """The size of the elements, in bytes."""
-        return self._data.nbytes
-
-    @property
     def real(self) -> Tensor:
         """The real part: the Tensor itself unless it is complex, as under the complex step."""
         return wrap(self._data.real) if self._data.dtype.kind == "c" else self

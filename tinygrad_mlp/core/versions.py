@@ -31,10 +31,7 @@ def version_of(t: Tensor) -> list[int]:
 
 def changed(t: Tensor) -> None:
     """Count a change of a Tensor's data, so that a graph that has read it is not used any more."""
-    if t._version is None:
-        t._version = [0]
-    t._version[0] += 1
-    last_change[0] = next_age()
+    count(version_of(t))
 
 
 def count(counter: list[int]) -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -30,7 +30,9 @@ Function = Callable[..., Any]
 F = TypeVar("F", bound=Function)
 T = TypeVar("T", bound=Any)
 """An array or a Tensor: what goes in decides what comes out."""
-Binder = Callable[..., tuple[Sequence[Any], dict[str, Any]]]
+Arguments = tuple[Sequence[Any], dict[str, Any]]
+"""Of a call: those that can carry a gradient, by position, and all others by keyword."""
+Binder = Callable[..., Arguments]
 
 
 @dataclass(eq=False, slots=True)
@@ -122,11 +124,17 @@ def vjp(
     RULES[function] = Rule(function, "vjp", plain, vjps, _binder(function, len(rules), known, bind), linear, view)
 
 
-def composite(function: Function, implementation: Function) -> None:
-    """Enter a function that is computed by others of the table, so that it needs no rule of its own.
+def composite(table: Mapping[Function, Function]) -> None:
+    """Enter functions that are computed by others of the table, so that they need no rule of their own: each by what.
 
     The implementation names its options as NumPy does and gives them NumPy's defaults. Others are refused.
     """
+    for function, implementation in table.items():
+        RULES[function] = Rule(function, "composite", _as_numpy_takes_it(function, implementation))
+
+
+def _as_numpy_takes_it(function: Function, implementation: Function) -> Function:
+    """Return an implementation that is called as NumPy's function is, and raises what that does."""
     code = implementation.__code__
     count = code.co_argcount - len(implementation.__defaults__ or ())
     known = code.co_varnames[count : code.co_argcount + code.co_kwonlyargcount]
@@ -142,7 +150,7 @@ def composite(function: Function, implementation: Function) -> None:
                 raise
             raise other from None
 
-    RULES[function] = Rule(function, "composite", forward)
+    return forward
 
 
 def _in_words_of_numpy(function: Function, args: Any, kwargs: Any, error: Exception) -> Exception:
@@ -261,7 +269,7 @@ def _binder(
     an ufunc go by position and of a primitive, too, unless they are keyword-only.
     """
 
-    def bind(*args: Any, **kwargs: Any) -> tuple[Sequence[Any], dict[str, Any]]:
+    def bind(*args: Any, **kwargs: Any) -> Arguments:
         if hasattr(function, "plain"):
             bound = inspect.signature(function).bind(*args, **kwargs)
             bound.apply_defaults()
