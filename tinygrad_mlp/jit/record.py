@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import itertools
 import math
 import operator
@@ -19,7 +18,7 @@ from ..errors import RecordingError, user_line
 from ..rules.table import Rule
 from .guards import Read, is_foreign
 from .live import Given, Live
-from .reads import Reads
+from .reads import Reads, without_collector
 
 Array = np.ndarray[Any, Any]
 
@@ -161,17 +160,14 @@ class Recorder(Tracer):
     def running(self) -> Any:
         """Watch the ops of this thread; if the step raises, put everything that it has changed back."""
         before, mode.tracer = mode.tracer, self
-        collecting = gc.isenabled()
-        gc.disable()  # or the collector looks, again and again, at a record that grows and stays
         try:
-            yield self
+            with without_collector():
+                yield self
         except BaseException:
             self.roll_back()
             raise
         finally:
             mode.tracer = before
-            if collecting:
-                gc.enable()
 
     def roll_back(self) -> None:
         """Put back everything that the step has changed."""
