@@ -17,10 +17,11 @@ from ..core.tracer import Tracer, mode, out_of_place
 from ..errors import RecordingError, user_line
 from ..rules.table import Rule
 from .guards import Read, is_foreign
-from .live import Given, Live
+from .live import Live
 from .reads import Reads, without_collector
 
 Array = np.ndarray[Any, Any]
+_COMPARISONS = {f"__{name}__" for name in ("bool", "eq", "ne", "lt", "le", "gt", "ge", "repr", "format", "hash")}
 
 
 class Slot:
@@ -133,6 +134,7 @@ class Recorder(Tracer):
         self.seen_generators: set[Any] = set()
         self.written: set[Any] = set()
         self.alive: list[Any] = []
+        self.held: dict[int, Any] = {}
         self.root: Slot | None = None
 
     @property
@@ -185,7 +187,7 @@ class Recorder(Tracer):
         """Return what stands for a float among the arguments, which is read from ``floats``."""
         slot = Slot(np.asarray(floats[name]), "number", name, len(self.record.numbers))
         self.record.numbers.append((lambda: {name: floats[name]}, {name: slot}, 0))
-        return Given(self.reads.note, name, floats, slot)
+        return Live(floats[name], slot, lambda _: self.reads.note(floats, "global", name, name, False, True))
 
     def _know(self, t: Any, slot: Slot) -> Slot:
         """Note the slot of all Tensors over the array that this Tensor is over."""
@@ -215,7 +217,8 @@ class Recorder(Tracer):
             self.refuse(f"the shape of what {rule.name} gives", "use np.where(mask, x, 0)")
         if rule.inline:
             return self._open(rule, inputs, keywords)
-        return super().compute(rule, [_plain(a) for a in arrays], inputs, {k: _plain(v) for k, v in keywords.items()})
+        plain = {k: _plain(v) for k, v in keywords.items()} if keywords else keywords
+        return super().compute(rule, [a.number if type(a) is Live else a for a in arrays], inputs, plain)
 
     def _is_drawn(self, a: Any) -> bool:
         """Return whether an argument may have other values at the next call."""
@@ -251,16 +254,13 @@ class Recorder(Tracer):
             self.opened = None
             return
         operands = [self._operand(a) for a in inputs]
-        keywords = {k: float(v) if type(v) is Given else v for k, v in keywords.items()}
-        slots = [a for a in operands if isinstance(a, Slot)]
-        if slots and all(a.kind == "frozen" for a in slots):
+        if {a.kind for a in operands if type(a) is Slot} == {"frozen"}:
             self.constant(result)
             return
         same = id(result._data) in self.slots  # a check gives what it got
         output = None if same else self._know(result, Slot(result._data, "result"))
         is_view = rule.view and np.may_share_memory(result._data, _plain(inputs[0]))
-        keywords = {k: self._keyword(v, is_view) for k, v in keywords.items()}
-        self._add(rule.function, operands, keywords, output, is_view)
+        self._add(rule.function, operands, {k: self._keyword(v, is_view) for k, v in keywords.items()}, output, is_view)
 
     def _add(
         self, function: Any, inputs: list[Any], keywords: dict[str, Any], output: Slot | None, is_view: bool = False
@@ -275,7 +275,7 @@ class Recorder(Tracer):
     def _operand(self, a: Any) -> Any:
         if isinstance(a, Tensor):
             return self.slot(a)
-        if type(a) in (Live, Given):
+        if type(a) is Live:
             return a.slot
         if isinstance(a, np.ndarray):
             return self._constant(a)
@@ -285,6 +285,8 @@ class Recorder(Tracer):
         """Return a keyword with the arrays in it as slots; those that say how a view lies are constant."""
         if isinstance(a, (list, tuple)) and any(isinstance(x, np.ndarray) for x in a):
             return type(a)(self._keyword(x, is_view) for x in a)
+        if type(a) is Live:
+            return float(a)
         return a if not isinstance(a, np.ndarray) else a.tolist() if is_view else self._constant(a)
 
     def _constant(self, array: Array) -> Slot:
@@ -295,10 +297,12 @@ class Recorder(Tracer):
         known = self.slots.get(id(t._data))
         if known is not None and known.kind != "state":
             return known
-        for part in ("_data", "_requires_grad", "_hooks"):
-            self.reads.hold(t, part, f"{part.replace('_', ' ').strip()} of {t.name or 'a Tensor'}")
-        for hook in t._hooks:
-            self.reads.learn(hook._function)
+        if id(t) not in self.held:
+            self.held[id(t)] = t
+            for part in ("_data", "_requires_grad", "_hooks"):
+                self.reads.hold(t, part, f"{part.replace('_', ' ').strip()} of {t.name or 'a Tensor'}")
+            for hook in t._hooks:
+                self.reads.learn(hook._function)
         return known or self._know(t, Slot(t._data, "state", t.name or "", t._data))
 
     def constant(self, t: Any) -> None:
@@ -367,16 +371,16 @@ class Recorder(Tracer):
 
     def numbers(self, read: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
         """Return numbers as the program will read them at each call, by ``read``; what is no number is frozen."""
-        slots: dict[str, Slot] = {}
         values = read()
-        result = dict(values)
-        index = len(self.record.numbers)
-        for name, value in values.items():
-            if isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
-                number = result[name] = Live(value)
-                number.slot = slots[name] = Slot(np.asarray(value), "number", name, index)
+        numbers = {k: v for k, v in values.items() if isinstance(v, (int, float, np.number)) and type(v) is not bool}
+        slots = {k: Slot(np.asarray(v), "number", k, len(self.record.numbers)) for k, v in numbers.items()}
         self.record.numbers.append((read, slots, len(self.record.calls)))
-        return result
+        return {**values, **{k: Live(float(v), slots[k], self._refuse_use) for k, v in numbers.items()}}
+
+    def _refuse_use(self, method: str) -> None:
+        """Raise where the value of an optimiser's number is used; what it is compared with is in its signature."""
+        if method not in _COMPARISONS:
+            self.fail("a live number takes part in array ops only; compute it in Optimizer.scalars")
 
     def gradient_of(self, t: Any, g: Any) -> None:
         """Note of what a recorded value is the gradient, for its name."""
@@ -458,7 +462,7 @@ def _is_same(a: Any, b: Any) -> bool:
 
 
 def _plain(a: Any) -> Any:
-    return a._data if isinstance(a, Tensor) else a.number if type(a) is Given else float(a) if type(a) is Live else a
+    return a.number if type(a) is Live else a._data if isinstance(a, Tensor) else a
 
 
 def memory_of(array: Array) -> Array:
