@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import operator
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..core.tensor import Tensor, assign, wrap
-from ..core.tracer import Tracer, mode, out_of_place
+from ..core.tracer import IDLE, Tracer, mode, out_of_place
 from ..errors import RecordingError, user_line
 from ..rules.table import Rule
 from .guards import Read, is_foreign
@@ -21,6 +22,7 @@ from .live import Live
 from .reads import Reads, without_collector
 
 Array = np.ndarray[Any, Any]
+NOTHING: dict[str, Any] = {}
 _COMPARISONS = {f"__{name}__" for name in ("bool", "eq", "ne", "lt", "le", "gt", "ge", "repr", "format", "hash")}
 
 
@@ -225,14 +227,15 @@ class Recorder(Tracer):
         return isinstance(a, Tensor) and self.slot(a).kind not in ("state", "frozen")
 
     def _open(self, rule: Rule, inputs: Sequence[Any], keywords: Any) -> Any:
-        outer, self.op_name = self.op_name, self.op_name or rule.name
+        outer = self.op_name, self.line
+        self.op_name, self.line = self.op_name or rule.name, self.line or user_line()
         tensors = [a if isinstance(a, Tensor) or not isinstance(a, np.ndarray) else self._lift(a) for a in inputs]
         try:
             with out_of_place():
                 result = rule.forward(*tensors, **keywords)
         finally:
-            self.op_name = outer
-        if not outer:
+            self.op_name, self.line = outer
+        if not self.op_name:
             self._call_it(self.slots.get(id(result._data)), rule.name)
         self.opened = result
         return result._data
@@ -260,16 +263,18 @@ class Recorder(Tracer):
         same = id(result._data) in self.slots  # a check gives what it got
         output = None if same else self._know(result, Slot(result._data, "result"))
         is_view = rule.view and np.may_share_memory(result._data, _plain(inputs[0]))
-        self._add(rule.function, operands, {k: self._keyword(v, is_view) for k, v in keywords.items()}, output, is_view)
+        named = {k: self._keyword(v, is_view) for k, v in keywords.items()} if keywords else NOTHING
+        self._add(rule.function, operands, named, output, is_view)
 
     def _add(
         self, function: Any, inputs: list[Any], keywords: dict[str, Any], output: Slot | None, is_view: bool = False
     ) -> None:
-        op, line = self.op_name or getattr(function, "__name__", ""), self.line or user_line()
+        op, line, errors = self.op_name or getattr(function, "__name__", ""), self.line or user_line(), np.geterr()
+        if errors == self.record.errors:
+            errors = self.record.errors  # one for all, as far as can be
         if output is not None:
             self.lines[output] = line
-        errors: Any = np.geterr()
-        call = Call(function, inputs, keywords, output, is_view, self.section, line, op, errors)
+        call = Call(function, inputs, keywords, output, is_view, self.section, line, op, errors)  # type: ignore[arg-type]
         self.record.calls.append(call)
 
     def _operand(self, a: Any) -> Any:
@@ -391,6 +396,8 @@ class Recorder(Tracer):
     def updates(self, optimizer: Any) -> None:
         """Write down an update; the optimiser's state is put back on failure, and decides what the step does."""
         self.section = "update"
+        if is_foreign(type(optimizer).__module__):
+            self.line = user_line()  # the same for all ops
         if (id(optimizer), "signature", "") not in self.reads.found:
             for group in optimizer.param_groups:
                 self.reads.note(group["params"], "items", "", "the parameters of an optimizer", False, True)
@@ -398,7 +405,12 @@ class Recorder(Tracer):
             self.reads.note(optimizer, "signature", "", label, False, True)
             state, version = {p: dict(s) for p, s in optimizer.state.items()}, optimizer._shape_of_state
             self.undo.append(lambda: vars(optimizer).update(state=state, _shape_of_state=version))
+        if not _is_complete(optimizer):  # the first step is another one, which no program does
+            mode.tracer = IDLE
+            params = [p for group in optimizer.param_groups for p in group["params"]]
+            self.undo += [functools.partial(np.copyto, p._data, p._data.copy(order="K")) for p in params]
         self._quietly(type(optimizer), super().updates, optimizer)
+        mode.tracer = self
         self.section = "forward"
 
     def sets_mode(self, module: Any, training: bool) -> None:
@@ -459,6 +471,17 @@ def _is_same(a: Any, b: Any) -> bool:
     if a.kind in ("grad", "number") or a.array is b.array:
         return True
     return a.array.dtype == b.array.dtype and a.array.tobytes() == b.array.tobytes()
+
+
+def _is_complete(optimizer: Any) -> bool:
+    """Return whether an optimiser has the state that its next step goes on from."""
+    return all(
+        name in optimizer.state.get(p, ())
+        for group in optimizer.param_groups
+        for name in optimizer.used_buffers(optimizer.scalars(group, 1))
+        for p in group["params"]
+        if p._grad is not None
+    )
 
 
 def _plain(a: Any) -> Any:
