@@ -8,6 +8,7 @@ import math
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -131,6 +132,8 @@ class Recorder(Tracer):
         self.op_name = self.line = ""
         self.differentiating = False
         self.lines: dict[Slot, str] = {}
+        self.context: Any = None
+        self.errors: Any = None
         self._section = "forward"
         self.opened: Any = None
         self.seen_generators: set[Any] = set()
@@ -203,7 +206,7 @@ class Recorder(Tracer):
 
     def _quietly(self, whose: Any, function: Callable[..., Any], *args: Any) -> Any:
         """Call a function without looking what it reads, unless it is the user's."""
-        if not is_foreign(getattr(whose, "__module__", None) or "numpy"):
+        if self.reads.asleep or not is_foreign(getattr(whose, "__module__", None) or "numpy"):
             return function(*args)
         self.reads.sleep()
         try:
@@ -269,13 +272,12 @@ class Recorder(Tracer):
     def _add(
         self, function: Any, inputs: list[Any], keywords: dict[str, Any], output: Slot | None, is_view: bool = False
     ) -> None:
-        op, line, errors = self.op_name or getattr(function, "__name__", ""), self.line or user_line(), np.geterr()
-        if errors == self.record.errors:
-            errors = self.record.errors  # one for all, as far as can be
+        op, line, context = self.op_name or getattr(function, "__name__", ""), self.line or user_line(), copy_context()
+        if context != self.context:  # which is faster than to ask anew
+            self.context, self.errors = context, np.geterr()
         if output is not None:
             self.lines[output] = line
-        call = Call(function, inputs, keywords, output, is_view, self.section, line, op, errors)  # type: ignore[arg-type]
-        self.record.calls.append(call)
+        self.record.calls.append(Call(function, inputs, keywords, output, is_view, self.section, line, op, self.errors))
 
     def _operand(self, a: Any) -> Any:
         if isinstance(a, Tensor):
