@@ -304,7 +304,7 @@ class Recorder(Tracer):
         known = self.slots.get(id(t._data))
         if known is not None and known.kind != "state":
             return known
-        if id(t) not in self.held:
+        if id(t) not in self.held and (known is None or self.section != "update"):  # which makes its own of parameters
             self.held[id(t)] = t
             for part in ("_data", "_requires_grad", "_hooks"):
                 self.reads.hold(t, part, f"{part.replace('_', ' ').strip()} of {t.name or 'a Tensor'}")
