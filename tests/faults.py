@@ -1401,8 +1401,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a float is frozen where its value is used",
-            'lambda _: self.reads.note(floats, "global", name, name, False, True)',
-            "lambda _: None",
+            "        self._use(name)\n",
+            "",
         ),
         Fault(
             "modes stay after a recording that failed",

@@ -126,9 +126,9 @@ class Jitted(Generic[P, R]):
             self._warn(self._why())
             return self(*given.given[0], **given.given[1])
         recorder = Recorder(self.strict)
-        watched = first is None or not first.reads.settled()
-        if not watched:  # what decides what the step does is as it was, so that the same is read again
-            recorder.reads = first.reads
+        watched = True
+        if first is not None and first.reads.settled():  # all that decides is as it was: the same is read again
+            recorder.reads, watched = first.reads, False
             first.reads.begin_again()
         compiled, result = self._traced(recorder, given, self._compare, first, watched)
         self.before = recorder.reads
