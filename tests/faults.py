@@ -1395,6 +1395,11 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "record": [
         Fault(
+            "memory of two layouts is alike",
+            "return (self.shape, self.dtype, self.strides) == (other.shape, other.dtype, other.strides)",
+            "return (self.shape, self.dtype) == (other.shape, other.dtype)",
+        ),
+        Fault(
             "lr ** 2 of a live number is frozen",
             "        if method not in _COMPARISONS:\n",
             "        if False:\n",

@@ -24,7 +24,8 @@ from .audit import Effects
 from .compiled import Arena, Compiled
 from .plan import Plan
 from .reads import Reads
-from .record import Recorder, difference
+from .record import difference
+from .recorder import Recorder
 
 PROGRAMS, PROGRAM_BYTES = 128, 1 << 28
 """How many programs of one function are kept, and of what size together; the one that has not run for longest goes."""
