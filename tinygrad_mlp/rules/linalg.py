@@ -51,7 +51,7 @@ def _matmul_x(g: Any, x: Any, y: Any) -> Any:
     if y.ndim == 1:
         return g * y if x.ndim == 1 else g.reshape(*g.shape, 1) * y
     if x.ndim == 1:
-        return (y * g.reshape(*g.shape[:-1], 1, g.shape[-1])).sum(axis=-1)
+        return matmul(y, g) if y.ndim == 2 else matmul(y, g.reshape(*g.shape, 1))[..., 0]
     return matmul(g, y.swapaxes(-1, -2))
 
 
@@ -59,7 +59,7 @@ def _matmul_y(g: Any, x: Any, y: Any) -> Any:
     if x.ndim == 1:
         return g * x if y.ndim == 1 else x.reshape(-1, 1) * g.reshape(*g.shape[:-1], 1, g.shape[-1])
     if y.ndim == 1:
-        return x * g.reshape(*g.shape, 1)
+        return matmul(g.reshape(-1), _rows(x))
     if y.ndim == 2:
         return matmul(_rows(x).T, _rows(g))
     return matmul(x.swapaxes(-1, -2), g)

@@ -112,14 +112,15 @@ def vjp(
     Raises:
         TypeError: the function is neither NumPy's nor a `primitive`, so that no Tensor would find the rules.
     """
-    if not any(hasattr(function, mark) for mark in ("nin", "_implementation", "plain")):
-        raise TypeError(
-            f"{describe(function)} is neither a function of NumPy nor a primitive; decorate it with @primitive"
-        )
+    known = any(hasattr(function, mark) for mark in ("nin", "_implementation", "plain"))
+    if not known or any(rule is not None and not callable(rule) for rule in rules):
+        name = f"{describe(function)} is neither a function of NumPy nor a primitive; decorate it with @primitive"
+        hint = "its derivative at a point is tg.func.vjp(f, x)"
+        raise TypeError(f"vjp takes a function and its rules: {hint if known else f'{name}; {hint}'}")
     code = next(rule for rule in (each, *rules) if rule is not None).__code__
-    known = code.co_varnames[code.co_argcount :][: code.co_kwonlyargcount]
+    options = code.co_varnames[code.co_argcount :][: code.co_kwonlyargcount]
     plain, vjps = forward or _plain(function), rules if each is None else _Each(each)
-    RULES[function] = Rule(function, "vjp", plain, vjps, _binder(function, len(rules), known, bind), linear, view)
+    RULES[function] = Rule(function, "vjp", plain, vjps, _binder(function, len(rules), options, bind), linear, view)
 
 
 def composite(function: Function, implementation: Function) -> None:
