@@ -33,6 +33,7 @@ from .tools.anomaly import detect_anomaly as detect_anomaly
 if TYPE_CHECKING:  # the names of _LATER
     from . import func as func
     from .func.at_a_point import hessian as hessian, hvp as hvp, jacobian as jacobian
+    from .func.custom import custom_vjp as custom_vjp
     from .tools.drawing import draw as draw
     from .tools.gradcheck import GradcheckError as GradcheckError
     from .tools.gradcheck import assert_gradcheck as assert_gradcheck, gradcheck as gradcheck
@@ -61,6 +62,7 @@ _ROOMS = {
 
 _LATER = {
     "func.at_a_point": "hessian hvp jacobian",
+    "func.custom": "custom_vjp",
     "tools.drawing": "draw",
     "tools.gradcheck": "GradcheckError assert_gradcheck gradcheck",
     "tools.summary": "summary",
