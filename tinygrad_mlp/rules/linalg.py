@@ -18,6 +18,11 @@ from .table import T, annotate, composite, constant, primitive, vjp
 SlogdetResult: Any = type(np.linalg.slogdet(np.ones((1, 1))))
 
 
+def is_sparse(x: Any) -> bool:
+    """Return whether a factor is a sparse matrix of SciPy, which is constant."""
+    return hasattr(x, "tocsr")
+
+
 @primitive
 def matmul(x: T, y: Any) -> T:
     """Return ``x @ y``; a product of two matrices in the memory layout that BLAS computes fastest.
@@ -27,7 +32,7 @@ def matmul(x: T, y: Any) -> T:
     For a narrow one, ``dot`` calls the same BLAS as ``np.matmul`` does, in less time for small matrices.
     """
     if not (type(x) is type(y) is np.ndarray and x.dtype == y.dtype and x.ndim == y.ndim == 2):
-        return np.matmul(x, y)
+        return x @ y if is_sparse(x) or is_sparse(y) else np.matmul(x, y)
     if is_wide((x.shape[0], y.shape[1])):
         return np.matmul(x, y, out=np.empty((x.shape[0], y.shape[1]), x.dtype, order="F"))
     return x.dot(y)
@@ -333,6 +338,8 @@ if hasattr(np, "matvec"):
 
 
 def _emit_matmul(out: Any, x: Any, y: Any) -> str:
+    if is_sparse(x.value) or is_sparse(y.value):
+        return f"{out}[...] = {x} @ {y}"
     plain = x.ndim == y.ndim == 2 and x.dtype == y.dtype and not is_wide(out.shape)
     return f"np.{'dot' if plain else 'matmul'}({x}, {y}, out={out})"
 

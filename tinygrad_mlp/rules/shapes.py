@@ -140,6 +140,10 @@ def _stack(arrays: Sequence[Any], axis: int = 0) -> Any:
     return np.concatenate([np.expand_dims(a, axis) for a in arrays], axis)
 
 
+def _type_of(a: Any) -> Any:
+    return a.dtype if isinstance(getattr(a, "dtype", None), np.dtype) else a
+
+
 def _pad(
     x: Any, pad_width: Any, mode: str = "constant", *, constant_values: Any = None, reflect_type: str | None = None
 ) -> Any:
@@ -257,6 +261,8 @@ def _linspace(start: Any, stop: Any, num: int = 50) -> Any:
 
 
 composite(np.stack, _stack)
+composite(np.result_type, lambda *arrays: np.result_type(*map(_type_of, arrays)))
+composite(np.can_cast, lambda from_, to, casting="safe": np.can_cast(_type_of(from_), _type_of(to), casting))
 composite(np.vstack, lambda arrays: np.concatenate([np.atleast_2d(a) for a in arrays], 0))
 composite(
     np.hstack, lambda arrays: np.concatenate([np.atleast_1d(a) for a in arrays], 0 if np.ndim(arrays[0]) <= 1 else 1)

@@ -279,8 +279,9 @@ def _binder(
         for key in unknown:
             if not is_default(function, key, kwargs.pop(key)):
                 takes = "all but out and where" if known is None else ", ".join(sorted(known)) or "no keywords"
+                hint = "; write x = x + t for x += t, and y = f(t) for f(t, out=y)" if key == "out" else ""
                 raise NoRuleError(
-                    f"{function.__name__}: keyword {key!r} is not supported on a Tensor; it takes {takes}"
+                    f"{function.__name__}: keyword {key!r} is not supported on a Tensor; it takes {takes}{hint}"
                 )
         return args, kwargs
 
