@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from . import nn as nn
 from ._later import later as _later
-from .core.autograd import grad as grad, hessian as hessian, hvp as hvp, jacobian as jacobian, no_grad as no_grad
+from .core.autograd import grad as grad, no_grad as no_grad
 from .core.tensor import Tensor as Tensor
 from .core.tracer import Tracer as Tracer, tracing as tracing
 from .errors import (
@@ -31,6 +31,9 @@ from .rules.table import annotate as annotate, primitive as primitive, vjp as vj
 from .tools.anomaly import detect_anomaly as detect_anomaly
 
 if TYPE_CHECKING:  # the names of _LATER
+    from . import func as func
+    from .func.at_a_point import hessian as hessian, hvp as hvp, jacobian as jacobian
+    from .func.custom import custom_vjp as custom_vjp
     from .tools.drawing import draw as draw
     from .tools.gradcheck import GradcheckError as GradcheckError
     from .tools.gradcheck import assert_gradcheck as assert_gradcheck, gradcheck as gradcheck
@@ -45,6 +48,7 @@ if TYPE_CHECKING:  # the names of _LATER
     from .train.predict import evaluate as evaluate, predict as predict, predict_proba as predict_proba
 
 _ROOMS = {
+    "func": "func",
     "functional": "nn.functional",
     "optim": "nn.optim",
     "data": "train.data",
@@ -57,6 +61,8 @@ _ROOMS = {
 """Rooms that users know by a short name: ``tinygrad_mlp.optim`` is ``tinygrad_mlp.nn.optim``."""
 
 _LATER = {
+    "func.at_a_point": "hessian hvp jacobian",
+    "func.custom": "custom_vjp",
     "tools.drawing": "draw",
     "tools.gradcheck": "GradcheckError assert_gradcheck gradcheck",
     "tools.summary": "summary",
@@ -71,10 +77,17 @@ _LATER = {
 
 _NAMES = {name: room for room, names in _LATER.items() for name in names.split()}
 
+_ELSEWHERE = {
+    **{name: f"tg.func.{name}" for name in ("value_and_grad", "jvp", "jacrev", "jacfwd", "linearize")},
+    **{"grad_and_value": "tg.func.value_and_grad", "elementwise_grad": "tg.func.grad of a sum, or tg.func.vjp"},
+    **{"hessian_vector_product": "tg.func.hvp", "make_jvp": "tg.func.jvp", "make_vjp": "tg.func.vjp"},
+}
+"""What functions of JAX, PyTorch and HIPS/autograd are called here."""
+
 __all__ = sorted({"nn", *_ROOMS, *_NAMES, *(name for name, value in globals().items() if callable(value))} - {"_later"})
 
 if not TYPE_CHECKING:  # for a type checker, a name that is not above is an error
-    __getattr__ = _later(__name__, _ROOMS, _NAMES)
+    __getattr__ = _later(__name__, _ROOMS, _NAMES, _ELSEWHERE)
 
 
 def __dir__() -> list[str]:

@@ -33,10 +33,13 @@ class _Rooms:
         module.__spec__ = self.own_spec
 
 
-def later(package: str, rooms: Mapping[str, str], names: Mapping[str, str]) -> Callable[[str], Any]:
+def later(
+    package: str, rooms: Mapping[str, str], names: Mapping[str, str], elsewhere: Mapping[str, str]
+) -> Callable[[str], Any]:
     """Return a package's ``__getattr__``, which loads the room that a name stands for, or is in.
 
-    ``rooms`` says which room a short name stands for, also in an import; ``names`` which room a name is in.
+    ``rooms`` says which room a short name stands for, also in an import; ``names`` which room a name is in;
+    ``elsewhere`` what a name that others use is called here.
     """
     sys.meta_path.append(_Rooms(package, rooms))
 
@@ -45,6 +48,8 @@ def later(package: str, rooms: Mapping[str, str], names: Mapping[str, str]) -> C
             return import_module(f"{package}.{name}")
         if name in names:
             return getattr(import_module(f"{package}.{names[name]}"), name)
-        raise AttributeError(f"module {package!r} has no attribute {name!r}", name=name, obj=sys.modules[package])
+        hint = f"; use {elsewhere[name]}" if name in elsewhere else ""
+        text = f"module {package!r} has no attribute {name!r}{hint}"
+        raise AttributeError(text, name=name, obj=sys.modules[package])
 
     return load

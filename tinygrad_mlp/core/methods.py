@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ..errors import GraphError, ShapeError
+from ..errors import GraphError, OptionError, ShapeError, nearest
 from ..rules.elementwise import POWERS
-from ..rules.indexing import getitem
+from ..rules.indexing import getitem, picked_once, put, replaced
+from ..rules.linalg import is_sparse
 from ..rules.shapes import Axis, astype
 from ..rules.table import constant_operand
 from .tracer import mode
@@ -53,6 +54,31 @@ def _in_place(function: Any) -> Callable[[Any, Any], Tensor]:
     return lambda self, other: self._updated(function(self, other))
 
 
+class At:
+    """An index of a Tensor, at which `set`, `add` and `multiply` give a changed copy: ``x.at[i].set(v)``, as in JAX."""
+
+    def __init__(self, t: Any, items: Any = ()) -> None:
+        self._t, self._items = t, items
+
+    def __getitem__(self, index: Any) -> At:
+        return At(self._t, _as_items(index))
+
+    def set(self, value: Any) -> Tensor:
+        """Return a copy with the value at the index."""
+        return self._t._apply(replaced, (self._t, value, *self._items), _NONE)
+
+    def add(self, value: Any) -> Tensor:
+        """Return a copy with the value added at the index, several times where it picks an element several times."""
+        t: Any = self._t
+        value = np.asarray(value, t.dtype) if not isinstance(value, ArrayMethods) else value
+        return t + put(value, *self._items, shape=t.shape)
+
+    def multiply(self, value: Any) -> Tensor:
+        """Return a copy with what is at the index multiplied by the value."""
+        once = self._t._apply(picked_once, (self._t, *self._items), _NONE)
+        return self.set(once[tuple(self._items)] * value)
+
+
 class ArrayMethods:
     """What a Tensor can do because an ndarray can: `Tensor` adds what makes it differentiable."""
 
@@ -74,7 +100,7 @@ class ArrayMethods:
     __abs__, __invert__ = _unary(np.absolute), _unary(np.invert)
     __add__, __radd__ = _binary(np.add), _reflected(np.add)
     __sub__, __rsub__ = _binary(np.subtract), _reflected(np.subtract)
-    __mul__, __rmul__ = _binary(np.multiply), _reflected(np.multiply)
+    __mul__ = _binary(np.multiply)
     __truediv__, __rtruediv__ = _binary(np.divide), _reflected(np.divide)
     __floordiv__, __rfloordiv__ = _binary(np.floor_divide), _reflected(np.floor_divide)
     __mod__, __rmod__ = _binary(np.remainder), _reflected(np.remainder)
@@ -88,6 +114,10 @@ class ArrayMethods:
     __eq__, __ne__ = _compared(np.equal), _compared(np.not_equal)
     __rpow__ = _reflected(np.power)
 
+    def __rmul__(self, other: Any) -> Tensor:
+        product = np.matmul if is_sparse(other) else np.multiply  # what * means for a matrix of SciPy
+        return self._apply(product, (other, self), _NONE)
+
     def __pow__(self: Any, other: Any) -> Tensor:
         exponent = other if isinstance(other, ArrayMethods) else constant_operand(other)
         if isinstance(exponent, (int, float)) and exponent in POWERS and self.dtype.kind in "fc":
@@ -95,11 +125,15 @@ class ArrayMethods:
         return self._apply(np.power, (self, exponent), _NONE)
 
     def __getitem__(self, index: Any) -> Tensor:
-        items = index if isinstance(index, tuple) else (index,)
-        return self._apply(getitem, (self, *[_as_index(i) if isinstance(i, list) else i for i in items]), _NONE)
+        return self._apply(getitem, (self, *_as_items(index)), _NONE)
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        raise TypeError("item assignment is not differentiable; use np.where(mask, new, old) or np.concatenate")
+        raise TypeError("item assignment is not differentiable; use t = t.at[i].set(v), or np.where(mask, new, old)")
+
+    @property
+    def at(self) -> At:
+        """What ``t.at[i].set(v)``, ``.add(v)`` and ``.multiply(v)`` start with: each gives a new Tensor."""
+        return At(self)
 
     def _updated(self: Any, value: Tensor) -> Tensor:
         """Return what ``+=`` and its kind give: under `no_grad` the same memory, as in NumPy, else a new Tensor."""
@@ -126,7 +160,6 @@ class ArrayMethods:
     cos = _unary(np.cos, "Return the cosines, of radians.")
     tanh = _unary(np.tanh, "Return the hyperbolic tangents.")
     ravel = _unary(np.ravel, "Return the elements along one axis.")
-    flatten = _unary(np.ravel, "Return the elements along one axis, as `ravel` does.")
     copy = _unary(np.copy, "Return a copy, through which gradients flow.")
 
     @property
@@ -203,6 +236,12 @@ class ArrayMethods:
         """Return whether any element is true."""
         return self._apply(np.any, (self,), {"axis": axis})
 
+    def flatten(self, order: str = "C") -> Tensor:
+        """Return the elements along one axis: row by row, or column by column for ``order="F"``."""
+        if order not in ("C", "F"):
+            raise OptionError(f"unknown order {order!r}; {nearest(order, 'CF')}")
+        return self._apply(np.ravel, (self.T if order == "F" else self,), _NONE)
+
     def reshape(self, *shape: Any) -> Tensor:
         """Return the elements in another shape: ``reshape(2, 3)`` or ``reshape((2, 3))``, -1 for what is left."""
         return self._apply(np.reshape, (self,), {"shape": shape[0] if len(shape) == 1 else shape})
@@ -245,5 +284,7 @@ class ArrayMethods:
         return self._apply(astype, (self, np.dtype(dtype)), _NONE)
 
 
-def _as_index(items: list[Any]) -> np.ndarray[Any, Any]:
-    return np.array(items) if items else np.array(items, np.intp)
+def _as_items(index: Any) -> list[Any]:
+    """Return what stands between brackets, with lists as arrays."""
+    items = index if isinstance(index, tuple) else (index,)
+    return [np.array(i, None if i else np.intp) if isinstance(i, list) else i for i in items]

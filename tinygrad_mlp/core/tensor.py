@@ -21,6 +21,7 @@ from .tracer import IDLE, mode
 from .versions import changed, next_age, rebound, version_of
 
 _STORE = dis.opmap["STORE_SUBSCR"]
+_DETACH = "use t.detach().numpy()"
 
 
 def wrap(data: np.ndarray[Any, Any], version: list[int] | None = None) -> Tensor:
@@ -291,7 +292,7 @@ class Tensor(ArrayMethods):
         """
         mode.tracer.reads_value("numpy")
         if self._requires_grad:
-            raise GraphError("this Tensor requires grad, and an array would lose it silently; use t.detach().numpy()")
+            raise GraphError(f"this Tensor requires grad, and an array would lose it silently; {_DETACH}")
         return self._data
 
     def item(self) -> Any:
@@ -307,6 +308,13 @@ class Tensor(ArrayMethods):
         return self._data.tolist()
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        if sys._getframe(1).f_code.co_name == "_matmul_dispatch":  # of a sparse matrix, which then asks `__rmatmul__`
+            unknown = np.empty((), object)
+            unknown[()] = self
+            return unknown
+        if self._requires_grad:
+            keep = "np.stack or np.concatenate of Tensors, A @ t, and np.ones(n) * t keep it"
+            raise GraphError(f"this Tensor requires grad, and an array would lose it silently; {keep}; {_DETACH}")
         array = self.numpy()
         return array.astype(array.dtype if dtype is None else dtype, copy=bool(copy))
 
@@ -348,7 +356,7 @@ class Tensor(ArrayMethods):
         """Return the only element, but not to ``array[i] = t``: unlike ``float(t)``, it does not say what is lost."""
         frame = sys._getframe(2)
         if self._requires_grad and frame.f_code.co_code[frame.f_lasti] == _STORE:
-            self.numpy()
+            self.__array__()
         return self.item()
 
     def __index__(self) -> int:

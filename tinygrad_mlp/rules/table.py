@@ -114,14 +114,15 @@ def vjp(
     Raises:
         TypeError: the function is neither NumPy's nor a `primitive`, so that no Tensor would find the rules.
     """
-    if not any(hasattr(function, mark) for mark in ("nin", "_implementation", "plain")):
-        raise TypeError(
-            f"{describe(function)} is neither a function of NumPy nor a primitive; decorate it with @primitive"
-        )
+    known = any(hasattr(function, mark) for mark in ("nin", "_implementation", "plain"))
+    if not known or any(rule is not None and not callable(rule) for rule in rules):
+        name = f"{describe(function)} is neither a function of NumPy nor a primitive; decorate it with @primitive"
+        hint = "its derivative at a point is tg.func.vjp(f, x)"
+        raise TypeError(f"vjp takes a function and its rules: {hint if known else f'{name}; {hint}'}")
     code = next(rule for rule in (each, *rules) if rule is not None).__code__
-    known = code.co_varnames[code.co_argcount :][: code.co_kwonlyargcount]
+    options = code.co_varnames[code.co_argcount :][: code.co_kwonlyargcount]
     plain, vjps = forward or _plain(function), rules if each is None else _Each(each)
-    RULES[function] = Rule(function, "vjp", plain, vjps, _binder(function, len(rules), known, bind), linear, view)
+    RULES[function] = Rule(function, "vjp", plain, vjps, _binder(function, len(rules), options, bind), linear, view)
 
 
 def composite(table: Mapping[Function, Function]) -> None:
@@ -286,8 +287,9 @@ def _binder(
         for key in unknown:
             if not is_default(function, key, kwargs.pop(key)):
                 takes = "all but out and where" if known is None else ", ".join(sorted(known)) or "no keywords"
+                hint = "; write x = x + t for x += t, and y = f(t) for f(t, out=y)" if key == "out" else ""
                 raise NoRuleError(
-                    f"{function.__name__}: keyword {key!r} is not supported on a Tensor; it takes {takes}"
+                    f"{function.__name__}: keyword {key!r} is not supported on a Tensor; it takes {takes}{hint}"
                 )
         return args, kwargs
 
