@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -36,11 +37,18 @@ class Effects:
             *(("a Generator", rng.bit_generator.state) for rng in self.generators),
         ]
 
-    def compare(self, expected: list[tuple[str, Any]], actual: list[tuple[str, Any]]) -> str | None:
-        """Return in words what differs first, and by how much."""
+    def compare(
+        self, expected: list[tuple[str, Any]], actual: list[tuple[str, Any]], tolerances: Mapping[str, float]
+    ) -> str | None:
+        """Return in words what differs first, and by how much.
+
+        What is within the tolerance of its dtype does not differ; that is relative to the largest number there is.
+        """
+        scales = _scales(expected)
         for (name, a), (_, b) in zip(expected, actual, strict=False):
             if isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and a.shape == b.shape and a.dtype == b.dtype:
-                if _bits(a) != _bits(b):
+                allowed = tolerances.get(a.dtype.char, 0.0) * scales.get(a.dtype.char, 0.0)
+                if _bits(a) != _bits(b) and not (allowed and np.allclose(a, b, 0.0, allowed, equal_nan=True)):
                     gap = np.abs(a.astype(float) - b.astype(float))
                     return f"{name}, by {np.nanmax(gap, initial=0.0):.3g} at most"
             elif repr(a) != repr(b):
@@ -58,6 +66,16 @@ class Effects:
             t._grad = None if value is None else wrap(value)
         for rng in self.generators:
             rng.bit_generator.state = values.pop(0)
+
+
+def _scales(state: list[tuple[str, Any]]) -> dict[str, float]:
+    """Return the largest finite absolute value of the arrays of each dtype."""
+    scales: dict[str, float] = {}
+    for _, a in state:
+        if isinstance(a, np.ndarray) and a.dtype.kind == "f":
+            largest = np.max(np.abs(a), where=np.isfinite(a), initial=0.0)
+            scales[a.dtype.char] = max(scales.get(a.dtype.char, 0.0), float(largest))
+    return scales
 
 
 def _bits(a: Any) -> bytes:

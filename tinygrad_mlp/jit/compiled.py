@@ -65,8 +65,11 @@ class Shared(Scope):
 class Compiled:
     """A record, and the program made of it once a second run has shown that the step does the same again."""
 
-    def __init__(self, record: Record, reads: Reads, results: list[Any], structure: Any, name: str) -> None:
+    def __init__(
+        self, record: Record, reads: Reads, results: list[Any], structure: Any, name: str, backend: str = "numpy"
+    ) -> None:
         self.record, self.reads, self.results, self.structure, self.name = record, reads, results, structure, name
+        self.backend = backend
         self.outline = [(call.function, len(call.inputs)) for call in record.calls]
         self.constants = (repr(structure), *(repr(r) for r in results if not isinstance(r, Slot)))
         self.confirmed = False
@@ -84,15 +87,23 @@ class Compiled:
         return next((read.label for read in self.reads.guards() if not read.holds()), None)
 
     def planned(self) -> Plan:
-        """Return the plan, made the first time."""
-        if self.plan is None:
-            self.plan = make_plan(self.record, [r for r in self.results if isinstance(r, Slot)])
-        return self.plan
+        """Return the plan of the NumPy program."""
+        return make_plan(self.record, [r for r in self.results if isinstance(r, Slot)])
+
+    def _emitted(self, arena: Arena) -> Program:
+        """Return the program of the backend."""
+        if self.backend == "numpy":
+            plan = self.planned()
+            return Program(plan, self.name, Shared(arena.place(plan)))
+        from .native.program import native_program
+
+        outputs = [r for r in self.results if isinstance(r, Slot)]
+        return native_program(self.record, outputs, self.name, lambda plan: Shared(arena.place(plan)))
 
     def compile(self, arena: Arena) -> None:
         """Plan, emit and build the program."""
-        plan = self.planned()
-        program = Program(plan, self.name, Shared(arena.place(plan)))
+        program = self._emitted(arena)
+        self.plan = plan = program.plan
         namespace = {"np": np, **program.scope.values}
         namespace.update((name, self._reader(*of)) for name, of in program.readers.items())
         self.step = execute(program.source, namespace, program.function)

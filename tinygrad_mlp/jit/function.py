@@ -11,13 +11,14 @@ import warnings
 import weakref
 from collections import Counter
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 import numpy as np
 
 from ..core.tensor import Tensor, wrap
 from ..core.tracer import IDLE, mode
-from ..errors import GraphError, RecordingError, describe, out_of_range
+from ..errors import GraphError, OptionError, RecordingError, describe, nearest, out_of_range
 from .arguments import Arguments, as_input, flatten_result
 from .audit import Effects
 from .compiled import Arena, Compiled
@@ -47,11 +48,15 @@ class Jitted(Generic[P, R]):
 
     __name__: str
 
-    def __init__(self, function: Callable[P, R], check: int | None = None, strict: bool = True) -> None:
+    def __init__(
+        self, function: Callable[P, R], check: int | None = None, strict: bool = True, backend: str = "numpy"
+    ) -> None:
         _check(function, check)
+        check_backend(backend)
         functools.update_wrapper(self, function, updated=())
         self.__name__ = getattr(function, "__name__", type(function).__name__)
         self.function, self.check, self.strict, self.calls = function, check, strict, 0
+        self.backend = backend
         self.parameters = _parameters(function)
         self.cache: dict[Any, list[Compiled]] = {}
         self.used: dict[Compiled, Any] = {}
@@ -101,7 +106,7 @@ class Jitted(Generic[P, R]):
     def __reduce__(self) -> Any:
         module = inspect.getmodule(self.function)
         name = getattr(self.function, "__qualname__", "")
-        return name if getattr(module, name, None) is self else (Jitted, (self.function, self.check, self.strict))
+        return name if getattr(module, name, None) is self else (Jitted, (self.function, self.check, self.strict, self.backend))
 
     def _run(self, compiled: Compiled, key: Any, given: Arguments) -> Any:
         if not compiled.confirmed:
@@ -167,7 +172,7 @@ class Jitted(Generic[P, R]):
                 return None, result  # type: ignore[return-value]
             leaves = [float(a) if type(a) is not float and isinstance(a, float) else a for a in leaves]
             slots = [recorder.slot(t) if isinstance(t, Tensor) else t for t in leaves]
-            compiled = Compiled(recorder.record, reads, slots, shape, self.__name__)
+            compiled = Compiled(recorder.record, reads, slots, shape, self.__name__, self.backend)
             if watched:
                 self._compare(recorder, compiled, first)
             if recorder.refused is not None and self.strict:
@@ -249,7 +254,7 @@ class Jitted(Generic[P, R]):
         before = changes.state(expected)
         recorder.roll_back()
         result = compiled.run(list(given.arrays))
-        difference = changes.compare(before, changes.state(result))
+        difference = changes.compare(before, changes.state(result), TOLERANCES[self.backend])
         if difference is None:
             return result
         changes.restore(before)
@@ -276,7 +281,7 @@ class Jitted(Generic[P, R]):
     @property
     def source(self) -> str:
         """The text of the program that has run most often."""
-        return self._main().program.source  # type: ignore[union-attr]
+        return self._main().program.listing  # type: ignore[union-attr]
 
     @property
     def plan(self) -> Plan:
@@ -337,6 +342,19 @@ class Jitted(Generic[P, R]):
         return f"<p>{html.escape(repr(self))}</p><pre>{html.escape(self.source)}</pre>"
 
 
+TOLERANCES: dict[str, dict[Any, float]] = {"numpy": {}, "numba": {"f": 1e-5, "d": 1e-12}}
+"""How far a program may be from the eager step, relative to the largest number of its kind, by backend and dtype."""
+
+
+def check_backend(backend: Any) -> None:
+    """Raise unless a backend is known and installed."""
+    if backend not in TOLERANCES:
+        raise OptionError(f"unknown backend {backend!r}; {nearest(backend, TOLERANCES)}")
+    missing = [name for name in ("numba", "scipy") if backend == "numba" and find_spec(name) is None]
+    if missing:
+        raise ImportError(f"backend='numba' needs {' and '.join(missing)}: pip install 'tinygrad_mlp[native]'")
+
+
 def _check(function: Any, check: Any) -> None:
     if not callable(function):
         raise TypeError(f"jit takes a function, got {describe(function)}; write @jit above a def, or jit(model)")
@@ -375,10 +393,12 @@ if hasattr(os, "register_at_fork"):
 
 
 @overload
-def jit(function: Callable[P, R], *, check: int | None = None) -> Jitted[P, R]: ...
+def jit(function: Callable[P, R], *, check: int | None = None, backend: str = "numpy") -> Jitted[P, R]: ...
 @overload
-def jit(function: None = None, *, check: int | None = None) -> Callable[[Callable[P, R]], Jitted[P, R]]: ...
-def jit(function: Callable[..., Any] | None = None, *, check: int | None = None) -> Any:
+def jit(
+    function: None = None, *, check: int | None = None, backend: str = "numpy"
+) -> Callable[[Callable[P, R]], Jitted[P, R]]: ...
+def jit(function: Callable[..., Any] | None = None, *, check: int | None = None, backend: str = "numpy") -> Any:
     """Make a function of Tensor ops run as a NumPy program, with the same bits as before, and faster.
 
     Also a decorator, ``@jit`` or ``@jit(check=100)``. The first two calls with a kind of input run as always and are
@@ -399,9 +419,12 @@ def jit(function: Callable[..., Any] | None = None, *, check: int | None = None)
         function: what to compile. It returns Tensors, numbers, texts and None, alone or in tuples, lists, dicts and
             dataclasses.
         check: run each ``check``-th call eagerly as well, and raise if a bit differs.
+        backend: "numpy", or "numba" for loops in machine code, which are compiled once for each machine: several
+            times as fast for small networks, and equal to eager but for rounding (needs the extra ``native``).
 
     Raises:
         TypeError: ``function`` is none, or ``check`` no number of calls.
+        ImportError: the backend is not installed.
         RecordingError: the function pauses (a generator, async). When called: it needs a value (``.item()``,
             ``if tensor:``), changes something of its own (a counter, a list), or returns something else; everything
             is then as it was.
@@ -422,5 +445,5 @@ def jit(function: Callable[..., Any] | None = None, *, check: int | None = None)
     True
     """
     if function is None:
-        return functools.partial(jit, check=check)
-    return Jitted(function, check)
+        return functools.partial(jit, check=check, backend=backend)
+    return Jitted(function, check, backend=backend)
