@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -38,17 +37,13 @@ class Effects:
         ]
 
     def compare(
-        self, expected: list[tuple[str, Any]], actual: list[tuple[str, Any]], tolerances: Mapping[str, float]
+        self, expected: list[tuple[str, Any]], actual: list[tuple[str, Any]], tolerance: float = 0.0
     ) -> str | None:
-        """Return in words what differs first, and by how much.
-
-        What is within the tolerance of its dtype does not differ; that is relative to the largest number there is.
-        """
-        scales = _scales(expected)
+        """Return in words what differs first by more than a tolerance, relative to the largest number; and by how much."""
+        allowed = tolerance * max((_size(a) for _, a in expected), default=0.0)
         for (name, a), (_, b) in zip(expected, actual, strict=False):
             if isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and a.shape == b.shape and a.dtype == b.dtype:
-                allowed = tolerances.get(a.dtype.char, 0.0) * scales.get(a.dtype.char, 0.0)
-                if _bits(a) != _bits(b) and not (allowed and np.allclose(a, b, 0.0, allowed, equal_nan=True)):
+                if _bits(a) != _bits(b) and not (_size(a) and np.allclose(a, b, 0.0, allowed, equal_nan=True)):
                     gap = np.abs(a.astype(float) - b.astype(float))
                     return f"{name}, by {np.nanmax(gap, initial=0.0):.3g} at most"
             elif repr(a) != repr(b):
@@ -68,14 +63,10 @@ class Effects:
             rng.bit_generator.state = values.pop(0)
 
 
-def _scales(state: list[tuple[str, Any]]) -> dict[str, float]:
-    """Return the largest finite absolute value of the arrays of each dtype."""
-    scales: dict[str, float] = {}
-    for _, a in state:
-        if isinstance(a, np.ndarray) and a.dtype.kind == "f":
-            largest = np.max(np.abs(a), where=np.isfinite(a), initial=0.0)
-            scales[a.dtype.char] = max(scales.get(a.dtype.char, 0.0), float(largest))
-    return scales
+def _size(a: Any) -> float:
+    """Return the largest finite absolute value of an array of floats; 0 for anything else."""
+    floats = isinstance(a, np.ndarray) and a.dtype.kind == "f"
+    return float(np.max(np.abs(a), where=np.isfinite(a), initial=0.0)) if floats else 0.0
 
 
 def _bits(a: Any) -> bytes:

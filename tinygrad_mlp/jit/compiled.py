@@ -86,6 +86,12 @@ class Compiled:
         """Return what the record depends on that is not as it was."""
         return next((read.label for read in self.reads.guards() if not read.holds()), None)
 
+    @property
+    def tolerance(self) -> float:
+        """How far the program may be from the eager step, relative to the largest number: as far as rounding goes."""
+        single = any(s.dtype == np.float32 for call in self.record.calls for s in call.slots)
+        return 0.0 if self.backend == "numpy" else 1e-5 if single else 1e-12
+
     def planned(self) -> Plan:
         """Return the plan of the NumPy program."""
         return make_plan(self.record, [r for r in self.results if isinstance(r, Slot)])

@@ -79,12 +79,12 @@ def form_of(call: Call, views: Views, checked: set[Any]) -> Form | None:
 
 def seen(slot: Slot, views: Views) -> tuple[Slot, Shape]:
     """Return a slot without views that leave its elements in order, and the shape in which it broadcasts."""
-    shape, whole = slot.shape, True
+    shape = slot.shape
     while slot in views:
         call = views[slot]
         base = call.inputs[0]
-        if call.function is np.broadcast_to and whole:
-            shape, whole = (1,) * (len(shape) - len(base.shape)) + base.shape, False
+        if call.function is np.broadcast_to and shape == slot.shape:
+            shape = (1,) * (len(shape) - len(base.shape)) + base.shape
         elif _steps(base.shape, base.strides) != _steps(slot.shape, slot.strides):
             break
         slot = base
@@ -154,7 +154,7 @@ def _map(call: Call, views: Views, checked: set[Any]) -> Form | None:
             return None
         values.append(Value(a, role, dtype))
     role = role_of(out.shape, out.shape, by_columns)
-    if call.function is not assign and not _reachable(out, role):
+    if not _reachable(out, role):
         return None
     return Form("map", *sizes(out.shape, by_columns), by_columns, values, role)
 
@@ -234,7 +234,10 @@ def _reduction(call: Call, views: Views) -> Form | None:
     reduced = reduced_axes(len(x.shape), keywords.get("axis"))
     by_columns = _by_columns([a]) and sum(n != 1 for n in x.shape) == 2
     flags = [i in reduced for i, n in enumerate(x.shape) if n != 1][:: -1 if by_columns else 1]
-    count = sum(flags)
+    count, whole = sum(flags), role_of(x.shape, x.shape, by_columns)
+    if not count and _reachable(a, role_of(shape, x.shape, by_columns)) and _reachable(out, whole):  # of one each
+        values = [Value(a, role_of(shape, x.shape, by_columns), out.dtype)]
+        return Form("map", *sizes(x.shape, by_columns), by_columns, values, whole)
     if not count or flags not in ([False] * (len(flags) - count) + [True] * count, sorted(flags, reverse=True)):
         return None
     result = "one" if all(flags) else "row" if flags[-1] else "column"

@@ -21,7 +21,7 @@ annotate(np.positive, np.copy, astype, spread, np.conjugate, loop="{0}")
 annotate(np.reciprocal, loop="{t}(1) / {0}")
 annotate(np.square, loop="{0} * {0}")
 annotate(np.absolute, np.fabs, loop="abs({0})")
-annotate(np.sign, loop="({t}(({0} > 0) - ({0} < 0)) if {0} == {0} else {0})")
+annotate(np.sign, loop="({t}(int({0} > 0) - int({0} < 0)) if {0} == {0} else {0})")
 annotate(np.degrees, np.rad2deg, loop="{0} * {t}(180 / np.pi)")
 annotate(np.radians, np.deg2rad, loop="{0} * {t}(np.pi / 180)")
 

@@ -205,9 +205,14 @@ class NativeProgram(Program):
 def _address(array: Any, name: str) -> int:
     if array is not None:
         return int(array.__array_interface__["data"][0])
+    return _blas(name[:5])
+
+
+def _blas(name: str) -> int:
+    """Return the address of a function of BLAS."""
     from .library import blas
 
-    return blas(name[:5])
+    return blas(name)
 
 
 

@@ -153,8 +153,9 @@ class Loop:
         """Return how often each stage reads each value."""
         uses: Counter[Any] = Counter()
         for call in self.group.calls:
-            for i, value in enumerate(self.program.schedule.forms[call].values):
-                uses[self.group.stage[call], value.slot] += _formula(call).count(f"{{{i}}}")
+            form = self.program.schedule.forms[call]
+            for i, value in enumerate(form.values):
+                uses[self.group.stage[call], value.slot] += _formula(call, form).count(f"{{{i}}}")
         return uses
 
     def _array_of(self, call: Call) -> bool:
@@ -215,8 +216,8 @@ class Loop:
             self._reduce(call, form, stage, texts[0])
             return
         out, dtype = call.result, _dtype(call.result)
-        text = _formula(call).format(*texts, t=dtype, c=out.dtype.char)
-        if "np." in _formula(call) or out.dtype.kind == "i":
+        text = _formula(call, form).format(*texts, t=dtype, c=out.dtype.char)
+        if "np." in _formula(call, form) or out.dtype.kind == "i":
             text = f"{dtype}({text})"
         lines = self.inner[stage] if form.role == "full" else self.row[stage]
         if call.function is assign:
@@ -250,7 +251,7 @@ class Loop:
     def _reduce(self, call: Call, form: Form, stage: int, text: str) -> None:
         """Write a sum or an extreme: along a row, over all rows for each column, or over everything."""
         out, count = call.result, form.inner if form.role == "row" else form.outer * (form.inner if form.role == "one" else 1)
-        wide = out.dtype.char == "f" and count >= MANY and _formula(call).startswith("plus")
+        wide = out.dtype.char == "f" and count >= MANY and _formula(call, form).startswith("plus")
         dtype = "np.float64" if wide else _dtype(out)
         name = self._local(call, [text])
         start = f"{dtype}({STARTS[call.function.__name__]})"
@@ -259,14 +260,14 @@ class Loop:
         if form.role == "column":
             place = f"{name}[j]" if wide else self._element(out, "column")
             self.before.append(f"{name} = np.zeros({form.inner})" if wide else f"{place[:-3]}[:] = {start}")
-            lines.append(self._commented(f"{place} = {_formula(call).format(place, operand)}", call))
+            lines.append(self._commented(f"{place} = {_formula(call, form).format(place, operand)}", call))
             if wide:
                 stored = self._element(out, "column")
                 self.after += [f"for j in range({form.inner}):", f"    {stored} = {_dtype(out)}({place})"]
             return
         inside = form.role == "row"
         (self.row[stage] if inside else self.before).append(f"{name} = {start}")
-        lines.append(self._commented(f"{name} = {_formula(call).format(name, operand)}", call))
+        lines.append(self._commented(f"{name} = {_formula(call, form).format(name, operand)}", call))
         end = self.row[stage + 1] if inside else self.after
         value = f"{_dtype(out)}({name})" if wide else name
         if inside:
@@ -275,8 +276,9 @@ class Loop:
             end.append(f"{self._element(out, form.role)} = {value}")
 
 
-def _formula(call: Call) -> str:
-    return "{0}" if call.function is assign else find(call.function).loop or "{0}"
+def _formula(call: Call, form: Form) -> str:
+    plain = call.function is assign or (form.kind == "map" and call.function.__name__ in STARTS)
+    return "{0}" if plain else find(call.function).loop or "{0}"
 
 
 def _dtype(slot: Slot) -> str:
