@@ -44,13 +44,15 @@ def load(source: str, name: str) -> dict[str, Any]:
     library = Path(__file__).with_name("library.py").read_text(encoding="utf-8")
     versions = [np.__version__, numba.__version__, llvmlite.__version__, sys.version, numba.config.BOUNDSCHECK]
     key = hashlib.sha256("\0".join([text, library, *map(str, versions)]).encode()).hexdigest()[:24]
-    path = folder() / f"p{key}.py"
+    path = folder() / f"tinygrad_mlp_native_{key}.py"
+    if path.stem in sys.modules:
+        return vars(sys.modules[path.stem])
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False, encoding="utf-8") as file:
             file.write(text)
         os.replace(file.name, path)
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
+    module = sys.modules[path.stem] = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
     spec.loader.exec_module(module)  # type: ignore[union-attr]
     return vars(module)

@@ -251,7 +251,7 @@ def _reduction(call: Call, views: Views) -> Form | None:
 def _product(call: Call) -> Form | None:
     x, y = call.inputs
     out = call.result
-    fits = all(isinstance(a, Slot) and len(a.shape) == 2 and a.dtype == out.dtype and leading(a) for a in (x, y, out))
+    fits = all(isinstance(a, Slot) and a.dtype == out.dtype and leading(a) for a in (x, y, out))
     if not fits or out.dtype.kind != "f":
         return None
     values = [Value(x, "full", x.dtype), Value(y, "full", y.dtype)]
@@ -260,6 +260,8 @@ def _product(call: Call) -> Form | None:
 
 def leading(a: Slot) -> tuple[int, bool] | None:
     """Return the length of a matrix's rows in memory and whether these are its columns, or None if it has none."""
+    if len(a.shape) != 2 or a.nbytes >= 1 << 33:  # BLAS counts in 32 bits
+        return None
     (n, m), size = a.shape, a.dtype.itemsize
     by_row, by_column = a.strides
     if (by_column == size or m == 1) and (by_row % size == 0) and (by_row >= m * size or n == 1):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from ..scope import Scope
 from .cache import load
 from .forms import order
 from .groups import Group, Schedule, turns
+from .products import rewritten
 from .write import Piece
 
 
@@ -51,10 +52,13 @@ def make_native_plan(record: Record, outputs: list[Slot]) -> NativePlan:
     """Return the plan of a record whose loops are to be fused."""
     plan = NativePlan(record, outputs)
     needed_calls(plan)
+    copies = {c: replace(c, inputs=list(c.inputs)) for c in plan.calls}
+    plan.calls, plan.recorded = list(copies.values()), [copies.get(c, c) for c in plan.recorded]
     _relay(plan)
+    factors = rewritten(plan)
     plan.found = dict.fromkeys(plan.found, False)
     checked = {c.inputs[0] for c in plan.recorded if c.function is check_labels}
-    plan.schedule = schedule = Schedule(plan, checked)
+    plan.schedule = schedule = Schedule(plan, checked, factors)
     results = [c.output for g in schedule.groups if g.is_loop for c in g.calls if c.output and c.output.kind == "result"]
     plan.loops = sum(group.is_loop for group in schedule.groups)
     plan.fused = sum(len(group.calls) for group in schedule.groups if group.is_loop)
@@ -142,7 +146,7 @@ class NativeProgram(Program):
     plan: NativePlan
 
     def __init__(self, plan: NativePlan, wish: str, scope: Scope) -> None:
-        self.schedule, self.factors = plan.schedule, {}  # type: tuple[Schedule, dict[Call, Any]]
+        self.schedule: Schedule = plan.schedule
         self.pieces: list[Piece] = []
         self.buffers: dict[Slot, str] = {}
         super().__init__(plan, wish, scope)

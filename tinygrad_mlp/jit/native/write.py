@@ -86,12 +86,18 @@ class Piece:
         (a, lda, ta), (b, ldb, tb), (c, ldc, by_columns) = texts
         if by_columns:
             (a, lda, ta), (b, ldb, tb), (m, n) = (b, ldb, not tb), (a, lda, not ta), (n, m)
-        dtype = _dtype(out)
         blas = self.addresses.setdefault(f"{'s' if out.dtype.char == 'f' else 'd'}gemm()", len(self.addresses))
-        factors = [f"{dtype}({factor})" for factor in self.program.factors.get(call, (1, 0))]
-        line = f"gemm(addresses[{blas}], {factors[0]}, {a}, {ta}, {b}, {tb}, {factors[1]}, {c}, {(m, n, k, lda, ldb, ldc)})"
-        what = f"  # {self.program.name(out)} = {self.program.name(x)} @ {self.program.name(y)}"
-        return [line + what + _stem(call).replace("  # ", ", ")]
+        alpha, beta = self._factors(call)
+        line = f"gemm(addresses[{blas}], {alpha}, {a}, {ta}, {b}, {tb}, {beta}, {c}, {(m, n, k, lda, ldb, ldc)})"
+        what = f"{self.program.name(x)} @ {self.program.name(y)}{_stem(call).replace('  # ', ', ')}"
+        return [f"{line}  # {self.program.name(out)} {'+' * (call in self.program.schedule.factors)}= {what}"]
+
+    def _factors(self, call: Call) -> list[str]:
+        """Return by what a product and what is in its place are multiplied."""
+        dtype = _dtype(call.result)
+        (number, sign), beta = self.program.schedule.factors.get(call, ((1, 1), 0))
+        texts = [self.number(a) if isinstance(a, Slot) else literal(a) for a in (number, beta)]
+        return [f"{dtype}({'-' * (sign < 0)}{texts[0]})", f"{dtype}({texts[1]})"]
 
     def _matrix(self, slot: Slot) -> tuple[str, int, bool]:
         """Return a matrix for BLAS: its name, the length of its rows, and whether these are its columns."""
