@@ -117,8 +117,22 @@ class Compiled:
         self.versions = [t._version for t in (*self.record.changed, *(g for _, g in self.grads if g is not None))]
         self.own = {id(memory_of(namespace[name])) for name in program.memory.values()}
         self.changed = {id(memory_of(t._data)) for t in self.record.changed}
+        if self.backend != "numpy":
+            self.step = self._reporting(self.step)
         self.program = program
         self.test = fits_function(self.reads.guards())
+
+    def _reporting(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a step whose first call says that it compiles, if that takes long."""
+        from .native.cache import reporting
+
+        def first(*arrays: Any) -> Any:
+            with reporting(self.name):
+                result = step(*arrays)
+            self.step = step
+            return result
+
+        return first
 
     def _reader(self, index: int, names: list[tuple[str, Any]]) -> Callable[[], Any]:
         """Return a function that reads live numbers and gives them, one or several, as the program takes them up."""

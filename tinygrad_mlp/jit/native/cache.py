@@ -7,6 +7,10 @@ import importlib.util
 import os
 import sys
 import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +24,26 @@ from tinygrad_mlp.jit.native.library import *
 
 
 """
+
+
+@contextmanager
+def reporting(name: str, after: float = 1.0) -> Iterator[None]:
+    """Context manager that says so, on the error stream, if what is inside compiles for more than a second."""
+    start, told = time.perf_counter(), threading.Event()
+
+    def tell() -> None:
+        told.set()
+        print(f"jit({name}): compiling to machine code, once for this machine ...", file=sys.stderr, flush=True)
+
+    timer = threading.Timer(after, tell)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        if told.is_set():
+            print(f"jit({name}): compiled in {time.perf_counter() - start:.1f} s", file=sys.stderr, flush=True)
 
 
 def folder() -> Path:
