@@ -63,6 +63,7 @@ class Rule:
     holds: str = ""
     emit: Function | None = None
     express: Function | None = None
+    loop: str = ""
 
     name: str = field(init=False)
     own: bool = field(init=False)
@@ -193,6 +194,7 @@ def annotate(*functions: Function, **facts: Any) -> None:
     ``holds``            what the result is called in a program
     ``emit``             ``(out, *arguments)``: the lines of NumPy that compute the op into ``out``
     ``express``          ``(*arguments)``: the expression that it is, where that is no plain call
+    ``loop``             the formula of an element in a native loop, of the arguments' ``{0}``, ``{1}`` and dtype ``{t}``
     ==================== ================================================================================
 
     The arguments of ``emit`` and ``express`` are texts that know what they stand for, `jit.scope.Operand`.

@@ -88,7 +88,7 @@ def fit(
     augment: Function | None = None,
     seed: int = 0,
     callbacks: Sequence[Callback] = (),
-    jit: bool = True,
+    jit: bool | str = True,
     progress: bool = True,
 ) -> History:
     """Train a model on the rows of X and y, and return the `History`.
@@ -115,10 +115,12 @@ def fit(
             in reverse order, as ``with`` statements end.
         jit: run each step as a program, to the same digits. A model or loss that cannot be one, because it needs the
             value of a Tensor or changes something of its own, is trained eagerly, after a warning that says why.
+            "numba" runs it as loops in machine code, to the same digits but for rounding (needs the extra ``native``).
         progress: print a row an epoch; on a terminal show a bar, if tqdm is installed.
 
     Raises:
         TypeError, ValueError: something does not fit; the message has what was expected, or the nearest name.
+        ImportError: ``jit="numba"``, and Numba or SciPy is not installed.
         NonFiniteError: a FloatingPointError, the loss is NaN or infinite: with epoch, step, learning rate and the
             first layer that is not finite. That step has changed no weight; ``error.history`` has the epochs before.
     """
@@ -274,7 +276,7 @@ def _columns(metrics: Iterable[str], held: Samples | None) -> list[str]:
     return ["epoch", "step", *scores, *validation, "lr", "seconds", "samples_per_second"]
 
 
-def _make_steps(model: Module, loss_of: Function, optimizer: Optimizer, jit: bool) -> tuple[Function, Function]:
+def _make_steps(model: Module, loss_of: Function, optimizer: Optimizer, jit: bool | str) -> tuple[Function, Function]:
     """Return the two halves of a training step; between them, its loss is read.
 
     So a step whose loss is not finite changes no weight, and the layer that made it can still be found.
@@ -292,7 +294,8 @@ def _make_steps(model: Module, loss_of: Function, optimizer: Optimizer, jit: boo
 
     if not jit:
         return forward_backward, update
-    return Jitted(forward_backward, strict=False), Jitted(update, strict=False)
+    backend = jit if isinstance(jit, str) else "numpy"
+    return Jitted(forward_backward, strict=False, backend=backend), Jitted(update, strict=False, backend=backend)
 
 
 def _batches(
