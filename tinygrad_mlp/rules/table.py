@@ -23,7 +23,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..checks import as_numbers
-from ..errors import NoRuleError, describe
+from ..errors import NoRuleError, attempt_first, describe
+from ..foreign import our_word
 from .refused import BUILD_IT, advice
 
 Function = Callable[..., Any]
@@ -165,7 +166,8 @@ def _arrays(tree: Any) -> Any:
 def constant(*functions: Function) -> None:
     """Enter functions whose derivative is zero wherever it exists: their results do not require grad."""
     for function in functions:
-        count = sum(default is inspect.Parameter.empty for default in _defaults(function).values())
+        names = _defaults(function)
+        count = sum(default is inspect.Parameter.empty for default in names.values()) if names else None
         RULES[function] = Rule(function, "constant", _plain(function), (), _binder(function, count, None))
 
 
@@ -206,7 +208,7 @@ def primitive(function: F) -> F:
         for a in args:
             if type(a) is not np.ndarray and hasattr(a, "__array_function__"):
                 return a.__array_function__(door, (type(a),), args, kwargs)
-        return function(*args, **kwargs)
+        return attempt_first(function.__name__, function, args, kwargs)
 
     door.plain = function  # type: ignore[attr-defined]
     return door  # type: ignore[return-value]
@@ -279,7 +281,8 @@ def _binder(
             if not is_default(function, key, kwargs.pop(key)):
                 takes = "all but out and where" if known is None else ", ".join(sorted(known)) or "no keywords"
                 raise NoRuleError(
-                    f"{function.__name__}: keyword {key!r} is not supported on a Tensor; it takes {takes}"
+                    f"{function.__name__}: keyword {key!r} is not supported on a Tensor; "
+                    f"it takes {takes}{our_word(key, known)}"
                 )
         return args, kwargs
 
