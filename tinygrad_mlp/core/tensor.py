@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from ..checks import as_numbers
-from ..errors import DtypeError, GraphError, NoRuleError, ShapeError, attempt, describe
+from ..checks import as_numbers, check_flag, check_function
+from ..errors import DtypeError, GraphError, NoRuleError, ShapeError, attempt, describe, warn
+from ..foreign import knows_foreign
 from ..rules.shapes import astype
 from ..rules.table import RULES, Rule, constant_operand, find
 from .graph import Node, backpropagate
@@ -38,7 +39,7 @@ def call(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str,
     if rule.kind == "composite":
         return attempt(rule.name, rule.forward, args, kwargs)
     if rule.binds or (kwargs and rule.bind is not None):
-        args, kwargs = rule.bind(*args, **kwargs)  # type: ignore[misc]
+        args, kwargs = attempt(rule.name, rule.bind, args, kwargs)  # type: ignore[arg-type]
     return apply(function, args, kwargs)
 
 
@@ -116,6 +117,7 @@ def assign(target: Tensor, value: Any) -> Tensor:
     return target
 
 
+@knows_foreign
 class Tensor(ArrayMethods):
     """An array whose operations are recorded, so that they can be differentiated.
 
@@ -159,7 +161,7 @@ class Tensor(ArrayMethods):
         self._requires_grad, self.name = False, name
         self._version = version_of(data) if isinstance(data, Tensor) else [0]
         if requires_grad:
-            self.requires_grad = True
+            self.requires_grad = requires_grad
 
     @property
     def data(self) -> np.ndarray[Any, Any]:
@@ -200,6 +202,7 @@ class Tensor(ArrayMethods):
     def requires_grad(self, value: bool) -> None:
         if (node := self._node) is not None:
             raise GraphError(f"only a leaf can change requires_grad, {node.rule.name} made this; use detach()")
+        check_flag("requires_grad", value)
         if value and self._data.dtype.kind != "f":
             raise DtypeError(f"a Tensor of {self._data.dtype} cannot require grad; use float32/float64")
         self._requires_grad = bool(value)
@@ -264,6 +267,7 @@ class Tensor(ArrayMethods):
         Tensor([1. , 0.5], dtype=float64)
         >>> handle.remove()
         """
+        check_function("hook", hook, "hook(gradient)", 1)
         if self._node is None:
             mode.tracer.reads_value("the hook of a leaf")
         return HookHandle(self, hook)
@@ -296,7 +300,7 @@ class Tensor(ArrayMethods):
         return self._data
 
     def item(self) -> Any:
-        """Return the only element as a Python number."""
+        """Return the only element as a Python number. `float` does too, but warns of a gradient that is lost."""
         mode.tracer.reads_value("item")
         if self._data.size != 1:
             raise ValueError(f"a Tensor of shape {self.shape} has {self.size} elements; item() needs exactly one")
@@ -347,7 +351,13 @@ class Tensor(ArrayMethods):
         return bool(self._data)
 
     def __float__(self) -> float:
-        return float(self._number())
+        number = float(self._number())
+        if self._requires_grad:
+            warn(
+                "a Tensor that requires grad becomes a float and its gradient is lost; "
+                "use np.sin(t), say, instead of math.sin(t), and t.item() where a plain number is wanted"
+            )
+        return number
 
     def __int__(self) -> int:
         return int(self._number())

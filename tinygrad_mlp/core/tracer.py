@@ -8,13 +8,14 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ..errors import GraphError, attempt
+from ..foreign import Answers
 
 if TYPE_CHECKING:
     from ..rules.table import Rule
     from .tensor import Tensor
 
 
-class Stateful:
+class Stateful(Answers):
     """What holds Tensors and announces to the tracer what it does with them: a module, an optimiser."""
 
 

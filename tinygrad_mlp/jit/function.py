@@ -106,7 +106,11 @@ class Jitted(Generic[P, R]):
     def __reduce__(self) -> Any:
         module = inspect.getmodule(self.function)
         name = getattr(self.function, "__qualname__", "")
-        return name if getattr(module, name, None) is self else (Jitted, (self.function, self.check, self.strict, self.backend))
+        return (
+            name
+            if getattr(module, name, None) is self
+            else (Jitted, (self.function, self.check, self.strict, self.backend))
+        )
 
     def _run(self, compiled: Compiled, key: Any, given: Arguments) -> Any:
         if not compiled.confirmed:

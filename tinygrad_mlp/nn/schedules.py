@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..checks import check_integer, check_number
-from ..errors import out_of_range
+from ..foreign import Answers
 
 if TYPE_CHECKING:
     from .optim import Optimizer
 
 
-class LRScheduler:
+class LRScheduler(Answers):
     """What schedules share: ``step()`` after each ``optimizer.step()`` sets every group's learning rate.
 
     A subclass gives ``factor(step)``, which multiplies the learning rate that the group had at the start; this base
@@ -21,6 +21,10 @@ class LRScheduler:
     """
 
     def __init__(self, optimizer: Optimizer) -> None:
+        if not hasattr(optimizer, "param_groups"):
+            raise TypeError(
+                f"optimizer must be one, such as optim.SGD(model.parameters(), lr=0.1), got {type(optimizer).__name__}"
+            )
         self.optimizer = optimizer
         self.base_lrs = [group["lr"] for group in optimizer.param_groups]
         self.last_step = 0
@@ -79,6 +83,7 @@ class CosineAnnealingLR(LRScheduler):
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, warmup: int = 0) -> None:
         check_integer("T_max", T_max)
         check_integer("warmup", warmup, 0, T_max - 1, "T_max - 1")
+        check_number("eta_min", eta_min, 0, math.inf, "a finite number >= 0")
         self.T_max, self.eta_min, self.warmup = T_max, eta_min, warmup
         super().__init__(optimizer)
 
@@ -115,12 +120,11 @@ class OneCycleLR(LRScheduler):
         final_div_factor: float = 1e4,
     ) -> None:
         check_integer("total_steps", total_steps, 2)
-        if not 0 < pct_start < 1:
-            raise out_of_range("pct_start", pct_start, "between 0 and 1")
+        check_number("pct_start", pct_start, math.ulp(0.0), 1, "between 0 and 1")
         check_number("max_lr", max_lr, 0, math.inf, "a finite number >= 0")
         self.top, self.total_steps = pct_start * total_steps - 1, total_steps
         self.first, self.last = 1 / div_factor, 1 / (div_factor * final_div_factor)
-        for group in optimizer.param_groups:
+        for group in getattr(optimizer, "param_groups", ()):
             group["lr"] = max_lr
         super().__init__(optimizer)
 

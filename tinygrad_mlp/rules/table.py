@@ -23,7 +23,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..checks import as_numbers
-from ..errors import NoRuleError, describe
+from ..errors import NoRuleError, attempt_first, describe
+from ..foreign import our_word
 from .refused import BUILD_IT, advice
 
 Function = Callable[..., Any]
@@ -175,7 +176,8 @@ def _arrays(tree: Any) -> Any:
 def constant(*functions: Function) -> None:
     """Enter functions whose derivative is zero wherever it exists: their results do not require grad."""
     for function in functions:
-        count = sum(default is inspect.Parameter.empty for default in _defaults(function).values())
+        names = _defaults(function)
+        count = sum(default is inspect.Parameter.empty for default in names.values()) if names else None
         RULES[function] = Rule(function, "constant", _plain(function), (), _binder(function, count, None))
 
 
@@ -194,7 +196,7 @@ def annotate(*functions: Function, **facts: Any) -> None:
     ``holds``            what the result is called in a program
     ``emit``             ``(out, *arguments)``: the lines of NumPy that compute the op into ``out``
     ``express``          ``(*arguments)``: the expression that it is, where that is no plain call
-    ``loop``             the formula of an element in a native loop, of the arguments' ``{0}``, ``{1}`` and dtype ``{t}``
+    ``loop``             an element's formula in a native loop, of arguments ``{0}``, ``{1}`` and dtype ``{t}``
     ==================== ================================================================================
 
     The arguments of ``emit`` and ``express`` are texts that know what they stand for, `jit.scope.Operand`.
@@ -217,7 +219,7 @@ def primitive(function: F) -> F:
         for a in args:
             if type(a) is not np.ndarray and hasattr(a, "__array_function__"):
                 return a.__array_function__(door, (type(a),), args, kwargs)
-        return function(*args, **kwargs)
+        return attempt_first(function.__name__, function, args, kwargs)
 
     door.plain = function  # type: ignore[attr-defined]
     return door  # type: ignore[return-value]
@@ -291,7 +293,8 @@ def _binder(
                 takes = "all but out and where" if known is None else ", ".join(sorted(known)) or "no keywords"
                 hint = "; write x = x + t for x += t, and y = f(t) for f(t, out=y)" if key == "out" else ""
                 raise NoRuleError(
-                    f"{function.__name__}: keyword {key!r} is not supported on a Tensor; it takes {takes}{hint}"
+                    f"{function.__name__}: keyword {key!r} is not supported on a Tensor; "
+                    f"it takes {takes}{hint or our_word(key, known)}"
                 )
         return args, kwargs
 

@@ -63,7 +63,9 @@ class Piece:
             else:
                 address = f"addresses[{self.addresses.setdefault(name, len(self.addresses))}]"
             known = any(key[0] == name for key in self.declared)
-            local = program.scope.unique(f"{name}_flat" if known and len(shape) == 1 else f"{name}_2") if known else name
+            local = (
+                program.scope.unique(f"{name}_flat" if known and len(shape) == 1 else f"{name}_2") if known else name
+            )
             self.declared[name, shape] = local
             text = f"carray(pointer({address}, {dtype}), {shape if packed else (1,)})"
             steps = [(n, step) for n, step in zip(slot.shape, slot.strides, strict=True) if n != 1]
@@ -211,7 +213,9 @@ class Loop:
             name = self.elements[stage, slot] = self.program.scope.unique(f"{self.program.name(slot)}_ij")
             self.inner[stage].append(f"{name} = {text}")
             return name
-        name = self.local[slot] = self.program.scope.unique(f"{self.program.name(slot)}_{'0' if role == 'one' else 'i'}")
+        name = self.local[slot] = self.program.scope.unique(
+            f"{self.program.name(slot)}_{'0' if role == 'one' else 'i'}"
+        )
         (self.before if role == "one" else self.loads).append(f"{name} = {text}")
         return name
 
@@ -256,7 +260,10 @@ class Loop:
 
     def _reduce(self, call: Call, form: Form, stage: int, text: str) -> None:
         """Write a sum or an extreme: along a row, over all rows for each column, or over everything."""
-        out, count = call.result, form.inner if form.role == "row" else form.outer * (form.inner if form.role == "one" else 1)
+        out, count = (
+            call.result,
+            form.inner if form.role == "row" else form.outer * (form.inner if form.role == "one" else 1),
+        )
         wide = out.dtype.char == "f" and count >= MANY and _formula(call, form).startswith("plus")
         dtype = "np.float64" if wide else _dtype(out)
         name = self._local(call, [text])
