@@ -19,13 +19,13 @@ from ..rules.table import RULES, Rule, constant_operand, find
 from .graph import Node, backpropagate
 from .methods import ArrayMethods
 from .tracer import IDLE, mode
-from .versions import changed, next_age, rebound, version_of
+from .versions import PUBLIC, changed, hand_out, next_age, note, rebound, version_of
 
 _STORE = dis.opmap["STORE_SUBSCR"]
 _DETACH = "use t.detach().numpy()"
 
 
-def wrap(data: np.ndarray[Any, Any], version: list[int] | None = None) -> Tensor:
+def wrap(data: np.ndarray[Any, Any], version: list[Any] | None = None) -> Tensor:
     """Return a Tensor around an array as it is, one that does not require grad."""
     t = Tensor.__new__(Tensor)
     t._data, t._requires_grad, t._version, t._hooks = data, False, version, ()
@@ -56,10 +56,12 @@ def apply(function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[s
             if a._requires_grad:
                 parents.append((i, a))
             if a._version is not None:
-                reads.append((a, a._version[0]))
+                reads.append((a, a._data, a._version))
         else:
             if type(a) is not float:
                 a = constant_operand(a, rule.own)
+                if isinstance(a, np.ndarray):
+                    reads.append((a, a, PUBLIC))
             arrays.append(a)
         inputs.append(a)
     if keywords:
@@ -97,8 +99,9 @@ def _connect(result: Tensor, rule: Rule, inputs: Any, arrays: Any, parents: Any,
     elif mode.grad_enabled:
         if dtype.kind != "f":
             raise DtypeError(f"{rule.name} gives {dtype}, which carries no gradient; use float32/float64 operands")
-        if rule.linear:  # its rules read labels and indices, if anything
-            reads = [r for r in reads if not r[0]._requires_grad]
+        if rule.linear:  # its rules read labels, masks and indices, if anything
+            reads = [r for r in reads if not (r[1].dtype.kind == "f" if r[2] is PUBLIC else r[0]._requires_grad)]
+        reads = note(reads) if reads else ()
         result._node, result._requires_grad = Node(rule, inputs, arrays, parents, keywords, reads, next_age()), True
 
 
@@ -144,7 +147,7 @@ class Tensor(ArrayMethods):
     _data: np.ndarray[Any, Any]
     _node: Node | None
     _requires_grad: bool
-    _version: list[int] | None
+    _version: list[Any] | None
     """Counts changes of the memory, see `versions`."""
     _cut: str | None
     """Names the constant function that ended the graph, for the error message."""
@@ -165,9 +168,9 @@ class Tensor(ArrayMethods):
 
     @property
     def data(self) -> np.ndarray[Any, Any]:
-        """The array itself, not a copy. Writing into it is not seen by the graph: prefer ``with no_grad():``."""
+        """The array itself, not a copy. Write into it before a graph reads it, or after: else `backward` raises."""
         mode.tracer.reads_value("data")
-        return self._data
+        return hand_out(self)  # type: ignore[no-any-return]
 
     @data.setter
     def data(self, value: ArrayLike) -> None:
@@ -178,6 +181,7 @@ class Tensor(ArrayMethods):
             raise DtypeError(f"a Tensor of {array.dtype} cannot require grad; use float32/float64")
         rebound[0] += 1
         self._data = array
+        del self._version[1:]
         changed(self)
 
     @property
@@ -297,7 +301,7 @@ class Tensor(ArrayMethods):
         mode.tracer.reads_value("numpy")
         if self._requires_grad:
             raise GraphError(f"this Tensor requires grad, and an array would lose it silently; {_DETACH}")
-        return self._data
+        return hand_out(self)  # type: ignore[no-any-return]
 
     def item(self) -> Any:
         """Return the only element as a Python number. `float` does too, but warns of a gradient that is lost."""

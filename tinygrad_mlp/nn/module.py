@@ -22,6 +22,8 @@ M = TypeVar("M", bound="Module")
 class Parameter(Tensor):
     """A Tensor that a `Module` counts among its parameters. It requires grad by default; ops make plain Tensors of it.
 
+    Its data is a copy, which is nobody else's.
+
     Raises:
         DtypeError: data that is not float32 or float64, with ``requires_grad=True``.
 
@@ -34,6 +36,8 @@ class Parameter(Tensor):
 
     def __init__(self, data: ArrayLike, requires_grad: bool = True, name: str | None = None) -> None:
         super().__init__(data, requires_grad, name)
+        self._data = self._data.copy(order="K")
+        self._version = [0, self._data, None]
 
 
 class IncompatibleKeys(NamedTuple):
