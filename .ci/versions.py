@@ -1,7 +1,7 @@
 """Run the tests at both ends of every bound, and in other modes of the interpreter: ``python .ci/versions.py``.
 
-``lowest`` installs the oldest Python and the oldest versions that ``pyproject.toml`` allows, ``newest`` the newest of all
-that there are, on each newer Python that this machine has. ``modes`` runs the newest with ``-W error``, ``-X dev``,
+``lowest`` installs the oldest Python and the oldest versions that ``pyproject.toml`` allows, ``newest`` the newest that
+there are, on each newer Python that this machine has. ``modes`` runs the newest with ``-W error``, ``-X dev``,
 ``PYTHONOPTIMIZE`` and NumPy's ``errstate(all="raise")``. Names of runs choose some: ``python .ci/versions.py lowest``.
 """
 

@@ -11,7 +11,6 @@ import pytest
 
 from tinygrad_mlp.rules.table import find
 
-
 np.seterr(all=os.environ.get("NUMPY_ERRSTATE"))  # type: ignore[arg-type] # None leaves it as it is
 
 
