@@ -249,7 +249,7 @@ def test_a_batch_size_larger_than_the_data_is_the_data():
             r"with weights, loss must take reduction='none', which .*<lambda> does not",
         ),
         (
-            {"sample_weight": WEIGHTS, "loss": lambda outputs, y, reduction: F.cross_entropy(outputs, y)},
+            {"sample_weight": WEIGHTS, "loss": lambda outputs, y, reduction="mean": F.cross_entropy(outputs, y)},
             ShapeError,
             r"the loss returned float64\(\) for reduction='none'; expected one for each row",
         ),

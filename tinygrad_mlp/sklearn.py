@@ -38,7 +38,6 @@ import tinygrad_mlp as tg
 
 from . import nn
 from .nn import functional as F
-from .nn import optim
 
 __all__ = ["MLPClassifier", "MLPRegressor"]
 
@@ -263,16 +262,16 @@ class _MLP(CallbackSupportMixin, BaseEstimator):
         part = (X[held], y[held], None if weights is None else weights[held])
         return X[train], y[train], None if weights is None else weights[train], part
 
-    def _make_optimizer(self, rows: float) -> optim.Optimizer:
+    def _make_optimizer(self, rows: float) -> tg.optim.Optimizer:
         """Return the optimizer, whose weight decay is that of weights alone and of the mean over so many rows."""
         weights = [layer.weight for layer in self._linear_layers()]
         others = [p for p in self.model_.parameters() if all(p is not w for w in weights)]
         groups = [{"params": weights, "weight_decay": self.alpha / rows}, {"params": others, "weight_decay": 0.0}]
         if self.solver == "adam":
-            return optim.Adam(groups, self.learning_rate_init, (self.beta_1, self.beta_2), self.epsilon)
+            return tg.optim.Adam(groups, self.learning_rate_init, (self.beta_1, self.beta_2), self.epsilon)
         if self.solver == "sgd":
             nesterov = self.nesterovs_momentum and self.momentum > 0
-            return optim.SGD(groups, self.learning_rate_init, self.momentum, nesterov=nesterov)
+            return tg.optim.SGD(groups, self.learning_rate_init, self.momentum, nesterov=nesterov)
         raise ValueError(f"unknown solver {self.solver!r}; {tg.errors.nearest(self.solver, ('adam', 'lbfgs', 'sgd'))}")
 
     def _minimize(self, X: Any, y: Any, weights: Any) -> None:
