@@ -81,10 +81,11 @@ _OPTIMIZER = {
 }
 _ROOMS = {
     "Tensor(np.zeros(shape)), or np.ones, ...": "zeros ones arange randn rand tensor eye full empty from_numpy",
-    "rng=0, which what draws numbers takes": "manual_seed seed set_seed", "MLP or Sequential of Linear layers": "Model",
+    "tg.seed(0), or rng=0, which what draws numbers takes": "manual_seed set_seed",
+    "MLP or Sequential of Linear layers": "Model",
     "Linear": "Dense", "Sequential": "ModuleList ModuleDict", "tg.functional": "function",
-    "the schedules of optim itself: optim.CosineAnnealingLR, optim.OneCycleLR": "lr_scheduler StepLR ExponentialLR",
-    "optim.Adam or optim.AdamW": "RMSprop Adagrad Adadelta", "tg.grad, or loss.backward()": "backward",
+    "the schedules of optim itself: optim.CosineAnnealingLR, optim.OneCycleLR": "lr_scheduler",
+    "optim.Adam or optim.AdamW": "Adagrad Adadelta", "tg.grad, or loss.backward()": "backward",
     **{f"tg.func.{name}": name for name in ("jacrev", "jacfwd", "linearize")},
     "tg.func.value_and_grad": "value_and_grad grad_and_value",
     "tg.func.grad of a sum, or tg.func.vjp": "elementwise_grad",

@@ -112,7 +112,8 @@ def fit(
             labels, an array (C,) or "balanced", by which each class counts the same; an array (N,). Their product is
             given a mean of 1 over the rows, so that the learning rate keeps its meaning, and a step's loss is the mean
             of weight times loss. The loss is called with ``reduction="none"``.
-        schedule: sets the learning rate after each step.
+        schedule: sets the learning rate after each step, or epoch, and is told how many steps there will be, so that
+            ``optim.OneCycleLR(optimizer, 0.1)`` needs no ``total_steps``.
         metrics: names, such as "accuracy", or functions of (outputs, targets) by their names; each is called once an
             epoch, with the arrays of all rows. None: accuracy where the targets are integer classes.
         transform: is applied to each batch of X, in validation too, as in ``transform=tg.scale_pixels``.
@@ -144,7 +145,8 @@ def fit(
     optimizer = _check_optimizer(model, optimizer, schedule)
     steps_per_epoch = -(-len(samples) // batch_size)
     _check_schedule(schedule, epochs, steps_per_epoch)
-    augment is None or check_function("augment", augment, "augment(xb, rng)", 2)
+    if augment is not None:
+        check_function("augment", augment, "augment(xb, rng)", 2)
     listeners = _check_callbacks(callbacks) + [Progress()] * bool(progress)
     run = Run(model, optimizer, schedule, History(), _columns(resolved, held), epochs, steps_per_epoch)
     (rng,) = (order := as_generator(seed, "seed")).spawn(1)  # the order is what it is without augmentation
@@ -153,12 +155,11 @@ def fit(
         while run.epoch < epochs and run.history.stopped is None:
             run.epoch += 1
             batches = _batches(samples, batch_size, order if shuffle else None, augment, rng)
+            for listener in listeners:
+                listener.on_epoch_begin(run)
             row = _train_epoch(run, batches, steps, resolved, listeners)
             row |= {} if held is None else _validate(run, held, loss, resolved)
-            run.row = {name: row[name] for name in run.columns}
-            run.history.rows.append(run.row)
-            for listener in listeners:
-                listener.on_epoch_end(run)
+            _end_epoch(run, row, listeners)
     return run.history
 
 
@@ -271,9 +272,11 @@ def _check_optimizer(model: Module, optimizer: Any, schedule: Any) -> Optimizer:
 
 
 def _check_schedule(schedule: Any, epochs: int, steps_per_epoch: int) -> None:
-    """Raise OptionError if a schedule would come to its end before the training does."""
+    """Tell a schedule how many steps there will be; raise OptionError if it would come to its end before them."""
     steps = epochs * steps_per_epoch
-    if isinstance(schedule, OneCycleLR) and schedule.last_step + steps > schedule.total_steps:
+    if schedule is not None:
+        schedule.size(steps)
+    if isinstance(schedule, OneCycleLR) and schedule.last_step + steps > (schedule.total_steps or 0):
         raise OptionError(
             f"the schedule ends after total_steps={schedule.total_steps}, of which {schedule.last_step} are over, and "
             f"{epochs} epochs of {steps_per_epoch} steps are {steps}; build it with total_steps={steps}"
@@ -342,13 +345,12 @@ def _train_epoch(
     run: Run, batches: Iterable[Any], steps: Sequence[Function], metrics: dict[str, Function], listeners: list[Any]
 ) -> dict[str, Any]:
     """Train for an epoch, or until somebody stops it; return its row, with loss and metrics measured while learning."""
-    for listener in listeners:
-        listener.on_epoch_begin(run)
     forward_backward, update = steps
     group, kept, losses, count, start = run.optimizer.param_groups[0], [], 0.0, 0, perf_counter()
     for xb, (yb, *weights) in batches:
         loss, outputs = forward_backward(wrap(xb), wrap(yb), *map(wrap, weights))
         run.loss, run.lr, run.step = loss.item(), group["lr"], run.step + 1
+        run.history.lr.append(run.lr)
         if not math.isfinite(run.loss):
             raise _non_finite(run, run.loss, xb)
         update()
@@ -357,7 +359,7 @@ def _train_epoch(
             kept.append((outputs.detach().numpy(), yb))
         for listener in listeners:
             listener.on_batch_end(run)
-        if run.schedule is not None:
+        if run.schedule is not None and not run.schedule.by_epoch:
             run.schedule.step()
         if run.history.stopped is not None:
             break
@@ -365,6 +367,16 @@ def _train_epoch(
     scores = metrics_of(metrics, *map(np.concatenate, zip(*kept, strict=True))) if kept else {}
     pace = {"lr": run.lr, "seconds": seconds, "samples_per_second": count / seconds}
     return {"epoch": run.epoch, "step": run.step, "loss": losses / count, **scores, **pace}
+
+
+def _end_epoch(run: Run, row: dict[str, Any], listeners: list[Any]) -> None:
+    """Enter the row of an epoch, and tell all who want to know of it."""
+    run.row = {name: row[name] for name in run.columns}
+    run.history.rows.append(run.row)
+    if run.schedule is not None:
+        run.schedule.end_epoch(run.row)
+    for listener in listeners:
+        listener.on_epoch_end(run)
 
 
 def _validate(run: Run, held: Samples, loss: Function, metrics: dict[str, Function]) -> dict[str, float]:
