@@ -35,8 +35,9 @@ if not TYPE_CHECKING:
 class Optimizer(Stateful):
     """What all optimisers share: parameter groups, the state of each parameter, and the walk over them.
 
-    A subclass gives ``buffers``, the names of its state arrays, ``optional``, those that not all options need, and ``formula(p, g, *buffers, **scalars)``, which
-    returns the new values of the parameter and its buffers, and may write into the old ones, but not into ``g``.
+    A subclass gives ``buffers``, the names of its state arrays, of which not all options need the ``optional`` ones,
+    and ``formula(p, g, *buffers, **scalars)``, which returns the new values of the parameter and its buffers, and may
+    write into the old ones, but not into ``g``.
     """
 
     buffers: tuple[str, ...] = ()
