@@ -29,7 +29,7 @@ FILE_LIMIT, FUNCTION_LIMIT, COMPLEXITY_LIMIT = 350, 50, 20
 AS_IT_STANDS = {
     "engine: rules, core, functional": 2343,
     "checker": 778,
-    "package": 10760,
+    "package": 10970,
     "nn and optim": 1096,
     "nn/optim.py": 360,
 }
