@@ -154,7 +154,7 @@ def fit(
     with in_mode(model, training=True), _interruptible(run), _listening(run, listeners):
         while run.epoch < epochs and run.history.stopped is None:
             run.epoch += 1
-            batches = _batches(samples, batch_size, order if shuffle else None, augment, rng)
+            batches = _batches(samples, optimizer, batch_size, order if shuffle else None, augment, rng)
             for listener in listeners:
                 listener.on_epoch_begin(run)
             row = _train_epoch(run, batches, steps, resolved, listeners)
@@ -328,14 +328,17 @@ def _make_steps(model: Module, loss_of: Function, optimizer: Optimizer, jit: boo
 
 def _batches(
     samples: Samples,
+    optimizer: Optimizer,
     batch_size: int,
     order: np.random.Generator | None,
     augment: Function | None,
     rng: np.random.Generator,
 ) -> Iterator[tuple[Array, tuple[Array, ...]]]:
     """Yield the batches of an epoch as the model and the loss get them."""
-    for xb, at in minibatches(samples.X, np.arange(len(samples)), batch_size, rng=order):
-        xb = samples.inputs(xb)
+    numbers = np.arange(len(samples))
+    for batch, _ in minibatches(numbers, numbers, batch_size, rng=order):
+        at = optimizer.part(batch)
+        xb = samples.inputs(rows(samples.X, at))
         if augment is not None:
             xb = as_batch("augment", augment(xb, rng), len(at)).astype(samples.dtype, copy=False)
         yield xb, samples.targets(at)
