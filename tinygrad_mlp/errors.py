@@ -12,6 +12,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -96,7 +97,7 @@ def out_of_range(name: str, value: object, expected: str) -> OptionError:
     return OptionError(f"{name} must be {expected}, got {value!r}")
 
 
-def need(module: str, extra: str) -> Any:
+def need(module: str, extra: str) -> ModuleType:
     """Return a module of an optional extra, imported when it is used.
 
     Raises:

@@ -50,8 +50,7 @@ def check_unchanged(order: Sequence[Any]) -> None:
             if getattr(a, "_version", None) and not (node.rule.linear and a._requires_grad):
                 version, now = reads.get(a, 0), a._version[0]
                 if version != now:
-                    raise GraphError(
-                        f"{node.rule.name} {'gave' if a is t else 'read'} {a.name or 'a Tensor'} of shape "
-                        f"{a._data.shape} at version {version}, and its data has changed since (version {version} -> "
-                        f"{now}); call backward() before changing it, or compute the result again"
-                    )
+                    what = f"{'gave' if a is t else 'read'} {a.name or 'a Tensor'} of shape {a._data.shape}"
+                    since = f"at version {version}, and its data has changed since (version {version} -> {now})"
+                    hint = "call backward() before changing it, or compute the result again"
+                    raise GraphError(f"{node.rule.name} {what} {since}; {hint}")

@@ -49,8 +49,7 @@ def dropout(x: T, p: float, rng: np.random.Generator, training: bool = True) -> 
         raise out_of_range("dropout probability p", p, "between 0 and 1")
     if not training or p == 0:
         return x
-    scale = 1 / (1 - p) if p < 1 else 1.0
-    return select(uniform(rng, x) >= p, x * scale)
+    return select(uniform(rng, x) >= p, x * (1 / (1 - p) if p < 1 else 1.0))
 
 
 def batch_norm(
@@ -135,15 +134,11 @@ def cross_entropy(logits: T, target: Any, *, label_smoothing: float = 0.0, reduc
     >>> print(f"{loss:.6f}", logits.grad.numpy().round(6))
     0.417030 [[-0.340999  0.242433  0.098566]]
     """
-    _check_matrix("cross_entropy", logits)
     if not 0 <= label_smoothing <= 1:
         raise out_of_range("label_smoothing", label_smoothing, "between 0 and 1")
-    target = _as_labels_or_distribution(logits, target)
+    target = _as_labels_or_distribution("cross_entropy", logits, target)
     log_probs = log_softmax(logits, 1)
-    if target.ndim == 2:
-        losses = -(target * log_probs).sum(axis=1)
-    else:
-        losses = -gather(log_probs, target)
+    losses = -gather(log_probs, target) if target.ndim == 1 else -(target * log_probs).sum(axis=1)
     if label_smoothing:
         losses = (1 - label_smoothing) * losses - label_smoothing * log_probs.mean(axis=1)
     return _reduce(losses, reduction)
@@ -160,12 +155,9 @@ def nll_loss(log_probs: T, target: Any, *, reduction: str = "mean") -> T:
     Raises:
         ShapeError, ValueError: as `cross_entropy`.
     """
-    _check_matrix("nll_loss", log_probs)
-    target = _as_labels_or_distribution(log_probs, target)
+    target = _as_labels_or_distribution("nll_loss", log_probs, target)
     if target.ndim != 1:
-        raise ShapeError(
-            f"nll_loss takes labels of shape ({log_probs.shape[0]},), got {target.shape}; use argmax(axis=1)"
-        )
+        raise ShapeError(f"nll_loss takes labels of shape ({len(log_probs)},), got {target.shape}; use argmax(axis=1)")
     return _reduce(-gather(log_probs, target), reduction)
 
 
@@ -239,11 +231,6 @@ def _reduce(losses: Any, reduction: str) -> Any:
     return losses if reduction == "none" else getattr(losses, reduction)()
 
 
-def _check_matrix(name: str, logits: Any) -> None:
-    if logits.ndim != 2:
-        raise ShapeError(f"{name} expects scores of shape (N, C), got {logits.shape}")
-
-
 def _as_operand(target: Any) -> Any:
     return target if isinstance(target, Tensor) else np.asarray(target)
 
@@ -256,16 +243,16 @@ def _same_shape(name: str, prediction: Any, target: Any) -> Any:
             would = f"; they would broadcast to {np.broadcast_shapes(prediction.shape, target.shape)}"
         except ValueError:
             would = ""
-        raise ShapeError(
-            f"{name}: prediction has shape {prediction.shape} and target {target.shape}{would}; reshape one"
-        )
+        shapes = f"prediction has shape {prediction.shape} and target {target.shape}"
+        raise ShapeError(f"{name}: {shapes}{would}; reshape one")
     return target if target.dtype.kind == "f" and target.dtype == prediction.dtype else target.astype(prediction.dtype)
 
 
-def _as_labels_or_distribution(scores: Any, target: Any) -> Any:
+def _as_labels_or_distribution(name: str, scores: Any, target: Any) -> Any:
     """Return N checked integer labels, or an (N, C) distribution in the dtype of the scores."""
-    target = _as_operand(target)
-    n, classes = scores.shape
+    if scores.ndim != 2:
+        raise ShapeError(f"{name} expects scores of shape (N, C), got {scores.shape}")
+    target, (n, classes) = _as_operand(target), scores.shape
     if classes < 2:
         hint = "use mse_loss for regression, binary_cross_entropy_with_logits for one logit of two classes"
         raise ShapeError(f"scores of shape {scores.shape} leave no choice of a class; {hint}")
@@ -274,9 +261,8 @@ def _as_labels_or_distribution(scores: Any, target: Any) -> Any:
     if target.ndim != 1:
         raise ShapeError(f"target has shape {target.shape}; expected labels ({n},) or probabilities ({n}, {classes})")
     if len(target) != n:
-        raise ShapeError(
-            f"scores of shape {scores.shape} are for {n} samples, the target for {len(target)}; pass one label for each"
-        )
+        samples = f"scores of shape {scores.shape} are for {n} samples, the target for {len(target)}"
+        raise ShapeError(f"{samples}; pass one label for each")
     if target.dtype.kind not in "biuf":
         raise DtypeError(f"labels have dtype {target.dtype}; convert them to integers 0..{classes - 1}")
     check_labels(target, classes)
@@ -291,11 +277,9 @@ def check_probabilities(p: T) -> T:
     """Raise ValueError, naming the first one, if a probability is outside [0, 1]."""
     bad = ~((p >= 0) & (p <= 1))
     if bad.any():
-        i = tuple(int(k) for k in np.argwhere(bad)[0])
-        raise ValueError(
-            f"probability {p[i]} at position {i} is outside [0, 1]; "
-            "apply a sigmoid first, or use binary_cross_entropy_with_logits on the logits"
-        )
+        i = tuple(np.argwhere(bad)[0].tolist())
+        hint = "apply a sigmoid first, or use binary_cross_entropy_with_logits on the logits"
+        raise ValueError(f"probability {p[i]} at position {i} is outside [0, 1]; {hint}")
     return p
 
 

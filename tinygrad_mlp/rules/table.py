@@ -16,20 +16,19 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
 
+from ..checks import T as T
 from ..checks import as_numbers
 from ..errors import NoRuleError, describe
 from .refused import BUILD_IT, advice
 
 Function = Callable[..., Any]
 F = TypeVar("F", bound=Function)
-T = TypeVar("T", bound=Any)
-"""An array or a Tensor: what goes in decides what comes out."""
 Arguments = tuple[Sequence[Any], dict[str, Any]]
 """Of a call: those that can carry a gradient, by position, and all others by keyword."""
 Binder = Callable[..., Arguments]
@@ -115,9 +114,7 @@ def vjp(
         TypeError: the function is neither NumPy's nor a `primitive`, so that no Tensor would find the rules.
     """
     if not any(hasattr(function, mark) for mark in ("nin", "_implementation", "plain")):
-        raise TypeError(
-            f"{describe(function)} is neither a function of NumPy nor a primitive; decorate it with @primitive"
-        )
+        raise TypeError(f"{describe(function)} is neither a function of NumPy nor a primitive; make it a @primitive")
     code = next(rule for rule in (each, *rules) if rule is not None).__code__
     known = code.co_varnames[code.co_argcount :][: code.co_kwonlyargcount]
     plain, vjps = forward or _plain(function), rules if each is None else _Each(each)
@@ -227,10 +224,8 @@ def _plain(function: Function) -> Function:
 
 def find(function: Function) -> Rule:
     """Return a function's entry; raise `NoRuleError`, naming it and saying what to use, where there is none."""
-    rule = RULES.get(function)
-    if rule is None:
-        name = getattr(function, "__name__", repr(function))
-        instead = advice(function) or BUILD_IT
+    if (rule := RULES.get(function)) is None:
+        name, instead = getattr(function, "__name__", repr(function)), advice(function) or BUILD_IT
         raise NoRuleError(f"{name} has no derivative rule, so a Tensor cannot pass through it: {instead}")
     return rule
 
@@ -259,9 +254,7 @@ def _defaults(function: Function) -> dict[str, Any]:
         return {}
 
 
-def _binder(
-    function: Function, count: int | None, known: Collection[str] | None, split: Binder | None = None
-) -> Binder:
+def _binder(function: Function, count: int | None, known: Any, split: Binder | None = None) -> Binder:
     """Return what turns a call into ``count`` positional arguments (None: as many as there are) and the rest by name.
 
     The names are those of the function's signature; ``split`` does it for a call that has another form. Keywords that
@@ -286,9 +279,7 @@ def _binder(
         for key in unknown:
             if not is_default(function, key, kwargs.pop(key)):
                 takes = "all but out and where" if known is None else ", ".join(sorted(known)) or "no keywords"
-                raise NoRuleError(
-                    f"{function.__name__}: keyword {key!r} is not supported on a Tensor; it takes {takes}"
-                )
+                raise NoRuleError(f"{function.__name__} of a Tensor does not take {key!r}; it takes {takes}")
         return args, kwargs
 
     return bind

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ..checks import Array, as_array, as_classes, check_generator, check_integer
+from ..checks import Array, T, as_array, as_classes, check_generator, check_integer
 from ..errors import DataError, DtypeError, ShapeError, describe
 
 if TYPE_CHECKING:  # loaded where they are used: importing them takes longer than all the rest
@@ -230,7 +230,7 @@ def check_rows(value: Any, name: str = "X") -> Any:
     return value
 
 
-def select(value: Any, where: Any) -> Any:
+def select(value: T, where: Any) -> T:
     """Return the rows of an array or DataFrame that a slice or an array of numbers says."""
     return value.iloc[where] if hasattr(value, "iloc") else value[where]
 
