@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinygrad_mlp.rules.indexing import gather, getitem, minus_one_hot, put, scatter
+from tinygrad_mlp.rules.indexing import counts, gather, getitem, minus_one_hot, picked_once, put, replaced, scatter
 
 from .registry import raises, samples
 
@@ -55,6 +55,25 @@ samples(
         f(x(), 2, shape=(3,)),
     ],
 )
+samples(
+    replaced,
+    calls=lambda f, x: [
+        f(x(4, 3), x(3), 1),
+        f(x(4, 3), x(), slice(1, 3)),
+        f(x(4, 3), x(2, 1), slice(1, 3), slice(None)),
+        f(x(3), x(3), np.array([0, 0, 1])),
+        f(x(4, 3), x(2), np.array([1, 1]), np.array([2, 2])),
+        f(x(4, 3), x(), x.booleans(4, 3)),
+        f(x(), x()),
+        f(x(3), 2.0, 1),
+    ],
+)
+samples(counts, calls=lambda f, x: [f((3,), np.array([0, 0, 1])), f((2, 3), slice(None), 1)])
+samples(
+    picked_once,
+    calls=lambda f, x: [f(x(3), np.array([2, 0])), f(x(4, 3), slice(1, 3)), f(x(3), x.booleans(3)), f(x())],
+)
+raises(ValueError, "twice", picked_once, calls=lambda f, x: [f(x(3), np.array([0, -3]))])
 samples(gather, calls=lambda f, x: [f(x(4, 3), x.integers(0, 3, 4)), f(x(1, 3), np.array([2]))])
 samples(scatter, calls=lambda f, x: [f(x(4), x.integers(0, 3, 4), 3), f(x(1), np.array([2]), 3)])
 samples(minus_one_hot, calls=lambda f, x: [f(x(4, 3), x.integers(0, 3, 4), 0.5), f(x(1, 3), np.array([2]), -2.0)])
@@ -72,7 +91,7 @@ samples(
         f(x(3, 2), [], axis=0),
     ],
 )
-raises(ValueError, "unknown mode 'warp'; did you mean 'wrap'", np.take, calls=lambda f, x: [f(x(3), 5, mode="warp")])
+raises(ValueError, "unknown mode 'swap'; did you mean 'wrap'", np.take, calls=lambda f, x: [f(x(3), 5, mode="swap")])
 raises(IndexError, "out of bounds", np.take, calls=lambda f, x: [f(x(3), 3), f(x(2, 3), [0, 5], axis=1)])
 samples(
     np.take_along_axis,

@@ -9,6 +9,8 @@ from tinygrad_mlp.rules.shapes import astype, spread, sum_to
 
 from .registry import raises, samples
 
+samples(np.result_type, calls=lambda f, x: [f(x(2), np.float32), f(x(2), x.integers(0, 3, 2)), f(x(), 1)])
+samples(np.can_cast, calls=lambda f, x: [f(x(2), np.float32), f(x(2), float), f(x(2), "f4", casting="same_kind")])
 samples(
     np.reshape,
     calls=lambda f, x: [

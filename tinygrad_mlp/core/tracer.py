@@ -8,13 +8,14 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ..errors import GraphError, attempt
+from ..foreign import Answers
 
 if TYPE_CHECKING:
     from ..rules.table import Rule
     from .tensor import Tensor
 
 
-class Stateful:
+class Stateful(Answers):
     """What holds Tensors and announces to the tracer what it does with them: a module, an optimiser."""
 
 
@@ -59,6 +60,10 @@ class Tracer:
 
     def differentiates(self, t: Tensor | None) -> None:
         """See that the rules of the op that made ``t`` come next; None: that the walk back is over."""
+
+    def called_at(self, t: Tensor) -> str:
+        """Return what an error should say of where the op that made ``t`` was called, if that is known."""
+        return ""
 
     def gradient_of(self, t: Tensor, g: Tensor) -> None:
         """See what a rule gives for the gradient of ``t``, or what a backward pass starts with there."""

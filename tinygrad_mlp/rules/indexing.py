@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import OptionError, ShapeError, nearest
+from .elementwise import select
 from .shapes import _with_shape, flat, kept_shape, reduced_axes
-from .table import T, annotate, composite, primitive, vjp
+from .table import T, annotate, composite, constant, primitive, vjp
 
 Shape = tuple[int, ...]
 BASIC = (int, slice, type(None), type(Ellipsis))
@@ -38,6 +39,31 @@ def _picks_once(item: Any) -> bool:
 
 
 @primitive
+def replaced(x: T, value: Any, *items: Any) -> T:
+    """Return a copy of ``x`` with ``value`` at ``items``; of two that meet, the last one counts."""
+    result: Any = np.array(x)
+    result[items] = value
+    return result
+
+
+@primitive
+def counts(shape: Shape, *items: Any) -> Any:
+    """Return which elements of a value that is put at ``items`` stay: of those that meet, the last one."""
+    places: Any = np.empty(shape, int)
+    picked = places[items].shape
+    places[items] = np.arange(math.prod(picked)).reshape(picked)
+    return places[items] == np.arange(math.prod(picked)).reshape(picked)
+
+
+@primitive
+def picked_once(x: T, *items: Any) -> T:
+    """Return x; raise ValueError where an index picks an element twice."""
+    if not (all(map(_picks_once, items)) or counts.plain(x.shape, *items).all()):  # type: ignore[attr-defined]
+        raise ValueError("an index picks an element twice, which multiplies it twice; multiply one after the other")
+    return x
+
+
+@primitive
 def gather(x: T, labels: Any) -> T:
     """Return ``x[i, labels[i]]`` for every row i of an (N, C) array."""
     return x[np.arange(len(labels)), labels]
@@ -61,6 +87,14 @@ def minus_one_hot(x: T, labels: Any, factor: float) -> T:
 
 vjp(getitem, lambda g, out, x, *items: put(g, *items, shape=x.shape), linear=True, view=True)
 vjp(put, lambda g, out, x, *items, shape: getitem(g, *items), linear=True)
+vjp(
+    replaced,
+    lambda g, out, x, value, *items: replaced(g, 0.0, *items),
+    lambda g, out, x, value, *items: select(counts(g.shape, *items), getitem(g, *items)),
+    linear=True,
+)
+vjp(picked_once, lambda g, out, x, *items: g, linear=True, view=True)
+constant(counts)
 vjp(gather, lambda g, out, x, labels: scatter(g, labels, x.shape[1]), None, linear=True)
 vjp(scatter, lambda g, out, x, labels, classes: gather(g, labels), None, linear=True)
 vjp(minus_one_hot, lambda g, out, x, labels, factor: g * factor, None, None, linear=True)
@@ -180,6 +214,11 @@ def _emit_put(out: Any, x: Any, *items: Any, shape: Any) -> list[str]:
 
 annotate(getitem, shaped_by_values=_masks, emit=_emit_getitem, express=_express_getitem)
 annotate(put, emit=_emit_put)
+annotate(
+    replaced,
+    emit=lambda out, x, value, *items: [f"np.copyto({out}, {x})", f"{_express_getitem(out, *items)} = {value}"],
+)
+annotate(picked_once, effect=True)
 annotate(gather, emit=lambda out, x, labels: f"{out}[...] = {x}[{out.rows}, {labels}]")
 annotate(scatter, emit=lambda out, x, labels, classes: [f"{out}.fill(0)", f"{out}[{out.rows}, {labels}] = {x.scalar}"])
 

@@ -19,6 +19,11 @@ from .table import Arguments, T, annotate, composite, constant, primitive, vjp
 SlogdetResult: Any = type(np.linalg.slogdet(np.ones((1, 1))))
 
 
+def is_sparse(x: Any) -> bool:
+    """Return whether a factor is a sparse matrix of SciPy, which is constant."""
+    return hasattr(x, "tocsr")
+
+
 @primitive
 def matmul(x: T, y: Any) -> T:
     """Return ``x @ y``; a product of two matrices in the memory layout that BLAS computes fastest.
@@ -28,7 +33,7 @@ def matmul(x: T, y: Any) -> T:
     For a narrow one, ``dot`` calls the same BLAS as ``np.matmul`` does, in less time for small matrices.
     """
     if not (type(x) is type(y) is np.ndarray and x.dtype == y.dtype and x.ndim == y.ndim == 2):
-        return np.matmul(x, y)
+        return x @ y if is_sparse(x) or is_sparse(y) else np.matmul(x, y)
     if is_wide((x.shape[0], y.shape[1])):
         return np.matmul(x, y, out=np.empty((x.shape[0], y.shape[1]), x.dtype, order="F"))
     return x.dot(y)
@@ -52,7 +57,7 @@ def _matmul_x(g: Any, x: Any, y: Any) -> Any:
     if y.ndim == 1:
         return g.reshape(*g.shape, 1) * y
     if x.ndim == 1:
-        return (y * g.reshape(*g.shape[:-1], 1, g.shape[-1])).sum(axis=-1)
+        return matmul(y, g) if y.ndim == 2 else matmul(y, g.reshape(*g.shape, 1))[..., 0]
     return matmul(g, y.swapaxes(-1, -2))
 
 
@@ -60,7 +65,7 @@ def _matmul_y(g: Any, x: Any, y: Any) -> Any:
     if x.ndim == 1:
         return g * x if y.ndim == 1 else x.reshape(-1, 1) * g.reshape(*g.shape[:-1], 1, g.shape[-1])
     if y.ndim == 1:
-        return x * g.reshape(*g.shape, 1)
+        return matmul(g.reshape(-1), _rows(x))
     if y.ndim == 2:
         return matmul(_rows(x).T, _rows(g))
     return matmul(x.swapaxes(-1, -2), g)
@@ -303,6 +308,8 @@ if hasattr(np, "matvec"):
 
 
 def _emit_matmul(out: Any, x: Any, y: Any) -> str:
+    if is_sparse(x.value) or is_sparse(y.value):
+        return f"{out}[...] = {x} @ {y}"
     plain = x.ndim == y.ndim == 2 and x.dtype == y.dtype and not is_wide(out.shape)
     return f"np.{'dot' if plain else 'matmul'}({x}, {y}, out={out})"
 

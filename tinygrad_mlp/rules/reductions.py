@@ -248,9 +248,12 @@ def _diff(x: Any, n: int = 1, axis: int = -1) -> Any:
 
 
 def _trapezoid(y: Any, x: Any = None, dx: float = 1.0, axis: int = -1) -> Any:
-    y = np.moveaxis(y, axis, -1)
-    steps = dx if x is None else np.diff(x if np.ndim(x) == 1 else np.moveaxis(x, axis, -1))
-    return (steps * (y[..., :-1] + y[..., 1:]) / 2).sum(axis=-1)
+    before = (slice(None),) * reduced_axes(np.ndim(y), operator.index(axis))[0]
+    steps = dx if x is None else np.diff(x, axis=axis if np.ndim(x) > 1 else 0)
+    if np.ndim(x) == 1:
+        steps = np.reshape(steps, (-1,) + (1,) * (np.ndim(y) - len(before) - 1))
+    left, right = (*before, slice(-1)), (*before, slice(1, None))
+    return (steps * (y[left] + y[right]) / 2).sum(axis=axis)
 
 
 def _cov(m: Any, rowvar: bool = True, bias: bool = False, ddof: int | None = None) -> Any:

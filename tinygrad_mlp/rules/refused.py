@@ -11,8 +11,10 @@ _ADVICE = {
         "copyto fill_diagonal place put put_along_axis putmask",
     "it reads or writes files or text; pass t.detach().numpy()":
         "save savetxt savez savez_compressed loadtxt genfromtxt fromfile fromstring array2string array_repr array_str",
+    "it makes plain arrays; join Tensors with np.stack or np.concatenate":
+        "array asarray asanyarray",
     "it makes plain arrays; build them from numbers, and Tensors with Tensor(array)":
-        "arange array asarray asanyarray ascontiguousarray asfortranarray empty zeros ones full eye identity tri "
+        "arange ascontiguousarray asfortranarray empty zeros ones full eye identity tri "
         "frombuffer fromfunction fromiter require ix_ geomspace logspace",
     "its result is a choice of elements that has no gradient; use t.detach().numpy(), or np.sort":
         "unique unique_all unique_counts unique_inverse unique_values intersect1d setdiff1d setxor1d union1d partition "
@@ -31,7 +33,7 @@ _ADVICE = {
     "a Tensor has real values; for complex ones use t.detach().numpy()": "angle imag real_if_close",
     "it needs a Bessel function that NumPy does not have; use scipy on t.detach().numpy() as a constant": "i0",
     "it tells about arrays; pass t.dtype, t.shape or t.detach().numpy()":
-        "can_cast common_type min_scalar_type result_type shares_memory may_share_memory einsum_path diag_indices_from "
+        "common_type min_scalar_type shares_memory may_share_memory einsum_path diag_indices_from "
         "tril_indices_from triu_indices_from ravel_multi_index unravel_index",
     "it works on bits or floating-point representations; use t.detach().numpy() as a constant":
         "packbits unpackbits frexp nextafter spacing",

@@ -131,6 +131,10 @@ def _stack(arrays: Sequence[Any], axis: int = 0) -> Any:
     return np.concatenate([np.expand_dims(a, axis) for a in arrays], axis)
 
 
+def _type_of(a: Any) -> Any:
+    return a.dtype if isinstance(getattr(a, "dtype", None), np.dtype) else a
+
+
 def _tile(x: Any, reps: Any) -> Any:
     reps = np.atleast_1d(reps).tolist()
     shape, reps = [1] * (len(reps) - x.ndim) + list(x.shape), [1] * (x.ndim - len(reps)) + reps
@@ -225,6 +229,8 @@ composite({
     np.vsplit: lambda x, parts: np.split(x[:, :], parts, 0),
     np.hsplit: lambda x, parts: np.split(x, parts, 0 if x.ndim == 1 else 1),
     np.dsplit: lambda x, parts: np.split(x, parts, 2),
+    np.result_type: lambda *arrays: np.result_type(*map(_type_of, arrays)),
+    np.can_cast: lambda from_, to, casting="safe": np.can_cast(_type_of(from_), _type_of(to), casting),
     np.full_like: lambda x, fill: np.zeros_like(x) + astype(np.broadcast_to(fill, np.shape(x)), x.dtype),
 })  # fmt: skip
 if hasattr(np, "unstack"):

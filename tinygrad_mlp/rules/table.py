@@ -24,7 +24,8 @@ import numpy as np
 
 from ..checks import T as T
 from ..checks import as_numbers
-from ..errors import NoRuleError, describe
+from ..errors import NoRuleError, attempt_first, describe
+from ..foreign import our_word
 from .refused import BUILD_IT, advice
 
 Function = Callable[..., Any]
@@ -62,6 +63,7 @@ class Rule:
     holds: str = ""
     emit: Function | None = None
     express: Function | None = None
+    loop: str = ""
 
     name: str = field(init=False)
     own: bool = field(init=False)
@@ -113,12 +115,15 @@ def vjp(
     Raises:
         TypeError: the function is neither NumPy's nor a `primitive`, so that no Tensor would find the rules.
     """
-    if not any(hasattr(function, mark) for mark in ("nin", "_implementation", "plain")):
-        raise TypeError(f"{describe(function)} is neither a function of NumPy nor a primitive; make it a @primitive")
+    known = any(hasattr(function, mark) for mark in ("nin", "_implementation", "plain"))
+    if not known or any(rule is not None and not callable(rule) for rule in rules):
+        name = f"{describe(function)} is neither a function of NumPy nor a primitive; decorate it with @primitive"
+        hint = "its derivative at a point is tg.func.vjp(f, x)"
+        raise TypeError(f"vjp takes a function and its rules: {hint if known else f'{name}; {hint}'}")
     code = next(rule for rule in (each, *rules) if rule is not None).__code__
-    known = code.co_varnames[code.co_argcount :][: code.co_kwonlyargcount]
+    options = code.co_varnames[code.co_argcount :][: code.co_kwonlyargcount]
     plain, vjps = forward or _plain(function), rules if each is None else _Each(each)
-    RULES[function] = Rule(function, "vjp", plain, vjps, _binder(function, len(rules), known, bind), linear, view)
+    RULES[function] = Rule(function, "vjp", plain, vjps, _binder(function, len(rules), options, bind), linear, view)
 
 
 def composite(table: Mapping[Function, Function]) -> None:
@@ -170,7 +175,8 @@ def _arrays(tree: Any) -> Any:
 def constant(*functions: Function) -> None:
     """Enter functions whose derivative is zero wherever it exists: their results do not require grad."""
     for function in functions:
-        count = sum(default is inspect.Parameter.empty for default in _defaults(function).values())
+        names = _defaults(function)
+        count = sum(default is inspect.Parameter.empty for default in names.values()) if names else None
         RULES[function] = Rule(function, "constant", _plain(function), (), _binder(function, count, None))
 
 
@@ -189,6 +195,7 @@ def annotate(*functions: Function, **facts: Any) -> None:
     ``holds``            what the result is called in a program
     ``emit``             ``(out, *arguments)``: the lines of NumPy that compute the op into ``out``
     ``express``          ``(*arguments)``: the expression that it is, where that is no plain call
+    ``loop``             an element's formula in a native loop, of arguments ``{0}``, ``{1}`` and dtype ``{t}``
     ==================== ================================================================================
 
     The arguments of ``emit`` and ``express`` are texts that know what they stand for, `jit.scope.Operand`.
@@ -211,7 +218,7 @@ def primitive(function: F) -> F:
         for a in args:
             if type(a) is not np.ndarray and hasattr(a, "__array_function__"):
                 return a.__array_function__(door, (type(a),), args, kwargs)
-        return function(*args, **kwargs)
+        return attempt_first(function.__name__, function, args, kwargs)
 
     door.plain = function  # type: ignore[attr-defined]
     return door  # type: ignore[return-value]
@@ -279,7 +286,11 @@ def _binder(function: Function, count: int | None, known: Any, split: Binder | N
         for key in unknown:
             if not is_default(function, key, kwargs.pop(key)):
                 takes = "all but out and where" if known is None else ", ".join(sorted(known)) or "no keywords"
-                raise NoRuleError(f"{function.__name__} of a Tensor does not take {key!r}; it takes {takes}")
+                hint = "; write x = x + t for x += t, and y = f(t) for f(t, out=y)" if key == "out" else ""
+                raise NoRuleError(
+                    f"{function.__name__}: keyword {key!r} is not supported on a Tensor; "
+                    f"it takes {takes}{hint or our_word(key, known)}"
+                )
         return args, kwargs
 
     return bind
