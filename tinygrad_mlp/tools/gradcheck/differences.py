@@ -408,7 +408,7 @@ def _argument_names(f: Callable[..., Any], inputs: Sequence[Any]) -> list[str]:
     if not callable(f):
         raise TypeError(f"gradcheck takes a function and its inputs: gradcheck(f, inputs), not {describe(f)} for f")
     names = ["x"] * isinstance(f, np.ufunc)  # which do not tell in every version
-    with suppress(ValueError):
+    with suppress(TypeError, ValueError):
         names = list(inspect.signature(f).parameters)
     if not _takes(f, inputs):
         what = "a list is a list of inputs: pass np.array([...]) for one" if len(inputs) > 1 else "pass a list of all"
