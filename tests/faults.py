@@ -475,8 +475,8 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("the cycle ends too high", "1 / (div_factor * final_div_factor)", "1 / final_div_factor"),
         Fault(
             "one group has a cycle",
-            'for group in getattr(optimizer, "param_groups", ()):',
-            'for group in getattr(optimizer, "param_groups", ())[:1]:',
+            'for group in optimizer.param_groups:\n            group["lr"] = max_lr',
+            'for group in optimizer.param_groups[:1]:\n            group["lr"] = max_lr',
         ),
         Fault(
             "a loaded schedule sets no rate",
