@@ -57,7 +57,7 @@ FAULTS: dict[str, list[Fault]] = {
             'text.startswith(("divide by zero", "overflow", "underflow", "invalid value"))',
             "text",
         ),
-        Fault("an op within an op explains", "        if within or (told :=", "        if (told :="),
+        Fault("an op within an op explains", "        if frame.f_back is None:", "        if True:"),
         Fault("a number that is several is one", 'or bool(getattr(value, "shape", ()))', ""),
         Fault(
             "a class is an instance",
