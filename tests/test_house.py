@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import configparser
 import re
 import subprocess
 import sys
@@ -166,5 +167,6 @@ def test_names_that_come_later_are_known_to_type_checkers():
 def test_the_version_is_said_once():
     """The package says it, and its metadata take it from there."""
     assert re.fullmatch(r"\d+\.\d+\.\d+", tinygrad_mlp.__version__)
-    project = (PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8")
-    assert not re.search(r'^version = "', project, flags=re.MULTILINE)
+    options = configparser.ConfigParser()
+    options.read(PACKAGE.parent / "setup.cfg", encoding="utf-8")
+    assert options["metadata"]["version"] == "attr: tinygrad_mlp.__version__"
