@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from . import nn as nn
 from ._later import later as _later
+from .checks import seed as seed
 from .core.autograd import grad as grad, no_grad as no_grad
 from .core.tensor import Tensor as Tensor
 from .core.tracer import Tracer as Tracer, tracing as tracing
@@ -45,6 +46,7 @@ if TYPE_CHECKING:  # the names of _LATER
     from .train.fit import fit as fit
     from .train.history import History as History
     from .train.metrics import accuracy as accuracy
+    from .train.search import find_lr as find_lr
     from .train.predict import evaluate as evaluate, predict as predict, predict_proba as predict_proba
 
 __version__ = "0.1.0"
@@ -74,6 +76,7 @@ _LATER = {
     "train.history": "History",
     "train.metrics": "accuracy",
     "train.predict": "evaluate predict predict_proba",
+    "train.search": "find_lr",
 }
 """Names by their rooms, which are loaded when one is first used: most programs need few of them."""
 

@@ -19,9 +19,12 @@ from ..core.tracer import IDLE, Stateful, mode, out_of_place
 from ..core.versions import changed
 from ..errors import CheckpointError, GraphError, OptionError, describe, nearest, out_of_range
 from ..foreign import answers, knows_foreign, missing
-from .schedules import CosineAnnealingLR, LRScheduler, OneCycleLR
+from .schedules import CosineAnnealingLR, ExponentialLR, LRScheduler, OneCycleLR, ReduceLROnPlateau, StepLR
 
-__all__ = ["SGD", "Adam", "AdamW", "CosineAnnealingLR", "LRScheduler", "OneCycleLR", "Optimizer"]
+__all__ = [
+    "SGD", "Adam", "AdamW", "CosineAnnealingLR", "ExponentialLR", "LRScheduler", "OneCycleLR", "Optimizer", "RMSprop",
+    "ReduceLROnPlateau", "StepLR",
+]  # fmt: skip
 
 Group = dict[str, Any]
 if not TYPE_CHECKING:
@@ -32,11 +35,13 @@ if not TYPE_CHECKING:
 class Optimizer(Stateful):
     """What all optimisers share: parameter groups, the state of each parameter, and the walk over them.
 
-    A subclass gives ``buffers``, the names of its state arrays, and ``formula(p, g, *buffers, **scalars)``, which
-    returns the new values of the parameter and its buffers, and may write into the old ones, but not into ``g``.
+    A subclass gives ``buffers``, the names of its state arrays, of which not all options need the ``optional`` ones,
+    and ``formula(p, g, *buffers, **scalars)``, which returns the new values of the parameter and its buffers, and may
+    write into the old ones, but not into ``g``.
     """
 
     buffers: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
     formula: Callable[..., tuple[Any, ...]]
     counts_steps: bool = False
 
@@ -148,8 +153,8 @@ class Optimizer(Stateful):
             return (), ()
         state = self.state[p]
         old = [state.get(name) for name in names]
-        if old[0] is None:
-            state.update((name, _like(0.0, p, name)) for name in names)
+        if any(buffer is None for buffer in old):
+            state.update((name, _like(0.0, p, name)) for name in names if name not in state)
             self._shape_of_state += 1
         return old, [state[name] for name in names]
 
@@ -372,6 +377,71 @@ class AdamW(Adam):
         super().__init__(params, lr, betas, eps, weight_decay)
 
 
+def _rmsprop(
+    p: Any, g: Any, v: Any, *more: Any, lr: float, alpha: float, share: float, eps: float, weight_decay: float,
+    momentum: float, centered: bool,
+) -> tuple[Any, ...]:  # fmt: skip
+    if weight_decay:
+        g = g + weight_decay * p
+    before = [v, *more]
+    averages = [g * g, g] if centered else [g * g]
+    after = [share * a if old is None else old * alpha + share * a for old, a in zip(before, averages, strict=False)]
+    scale = np.sqrt(after[0] - after[1] * after[1] if centered else after[0]) + eps
+    change = g / scale
+    if momentum:
+        change = change if before[-1] is None else before[-1] * momentum + change
+        after.append(change)
+    p -= lr * change
+    return p, *after
+
+
+class RMSprop(Optimizer):
+    """RMSprop (Hinton, "Neural networks for machine learning", lecture 6), in PyTorch's form.
+
+    ``v = alpha v + (1 - alpha) g**2``; with ``centered``, ``m = alpha m + (1 - alpha) g`` and v less ``m**2`` in its
+    place; ``p -= lr * g / (sqrt(v) + eps)``, or with momentum ``buf = momentum * buf + g / (sqrt(v) + eps)`` and
+    ``p -= lr * buf``.
+
+    Args:
+        params: the parameters, or dicts of them with options of their own.
+        lr: the learning rate, finite, >= 0.
+        alpha: the decay of the averages, in [0, 1).
+        eps: > 0.
+        weight_decay: >= 0, added to the gradient.
+        momentum: in [0, 1).
+        centered: divide by an estimate of the variance.
+
+    Raises:
+        ValueError, TypeError: an option out of range, or parameters that cannot be optimised.
+    """
+
+    buffers = ("square_avg", "grad_avg", "momentum_buffer")
+    optional = ("grad_avg", "momentum_buffer")
+    formula = staticmethod(_rmsprop)
+
+    def __init__(
+        self, params: Iterable[Any], lr: float = 1e-2, alpha: float = 0.99, eps: float = 1e-8,
+        weight_decay: float = 0.0, momentum: float = 0.0, centered: bool = False,
+    ) -> None:  # fmt: skip
+        options = dict(lr=lr, alpha=alpha, eps=eps, weight_decay=weight_decay, momentum=momentum, centered=centered)
+        super().__init__(params, options)
+
+    def check(self, group: Group) -> None:
+        super().check(group)
+        for name in ("alpha", "momentum"):
+            check_number(name, group[name], 0, 1, "in [0, 1)")
+        check_number("eps", group["eps"], 1e-300, math.inf, "a finite number > 0")
+        check_flag("centered", group["centered"])
+
+    def scalars(self, group: Group, step: int) -> dict[str, Any]:
+        numbers = {name: float(group[name]) for name in ("lr", "alpha", "eps", "weight_decay", "momentum")}
+        return {**numbers, "share": 1 - numbers["alpha"], "centered": group["centered"]}
+
+    def used_buffers(self, scalars: Mapping[str, Any]) -> tuple[str, ...]:
+        used = {"square_avg": True, "grad_avg": scalars["centered"], "momentum_buffer": scalars["momentum"]}
+        return tuple(name for name, is_used in used.items() if is_used)
+
+
 def _as_groups(params: Iterable[Any]) -> list[Mapping[str, Any]]:
     if isinstance(params, Tensor):
         raise TypeError("the optimizer takes a list of parameters, got a single Tensor; pass [parameter]")
@@ -432,13 +502,14 @@ def _different_state(optimizer: Optimizer, params: list[Any], state: Any) -> lis
     if not isinstance(state, Mapping):
         return [f"state is {describe(state)}, expected a dict"]
     wrong, numbers = [], {str(i): p for i, p in enumerate(params)}
-    counts = {"step"} if optimizer.counts_steps else set()
+    most = set(optimizer.buffers) | ({"step"} if optimizer.counts_steps else set())
+    least = most - set(optimizer.optional)
     for i, entries in state.items():
         if str(i) not in numbers:
             wrong.append(f"state for parameter {describe(i)} of {len(params)}")
-        elif not isinstance(entries, Mapping) or set(entries) not in (counts | set(optimizer.buffers), set()):
+        elif not isinstance(entries, Mapping) or (entries and not least <= set(entries) <= most):
             found = sorted(map(str, entries)) if isinstance(entries, Mapping) else describe(entries)
-            wrong.append(f"parameter {i} has {found}, expected {sorted(counts | set(optimizer.buffers))}")
+            wrong.append(f"parameter {i} has {found}, expected {sorted(most)}")
         else:
             wrong += [
                 f"{name} of parameter {i} {f}" for name, v in entries.items() if (f := _fault(name, v, numbers[str(i)]))

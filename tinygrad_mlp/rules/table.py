@@ -204,10 +204,13 @@ def annotate(*functions: Function, **facts: Any) -> None:
         RULES[function] = replace(RULES[function], **facts)
 
 
+PLAIN = np.ndarray.__array_function__
+
+
 def primitive(function: F) -> F:
     """Make a function of our own an op like NumPy's: plain on arrays, and on Tensors through the same door.
 
-    The door is NumPy's own protocol: an argument that has ``__array_function__`` and is no plain array decides.
+    The door is NumPy's own protocol: an argument that has an ``__array_function__`` of its own decides.
     ``dim``, PyTorch's word, is taken for ``axis``.
     """
 
@@ -216,7 +219,7 @@ def primitive(function: F) -> F:
         if "dim" in kwargs and "axis" not in kwargs:
             kwargs["axis"] = kwargs.pop("dim")
         for a in args:
-            if type(a) is not np.ndarray and hasattr(a, "__array_function__"):
+            if type(a) is not np.ndarray and getattr(type(a), "__array_function__", PLAIN) is not PLAIN:
                 return a.__array_function__(door, (type(a),), args, kwargs)
         return attempt_first(function.__name__, function, args, kwargs)
 
