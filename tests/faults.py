@@ -1423,7 +1423,7 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("a gradient stays after a failure", 'self.undo.append(lambda: setattr(t, "_grad", found))', "pass"),
         Fault(
             "an optimizer stays after a failure",
-            "self.undo.append(lambda: vars(optimizer).update(state=state, _shape_of_state=version))",
+            "self.undo.append(functools.partial(_put_back, optimizer, state, kept))",
             "pass",
         ),
         Fault(

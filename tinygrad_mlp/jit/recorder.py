@@ -311,9 +311,10 @@ class Recorder(Tracer):
             for group in optimizer.param_groups:
                 self.reads.note(group["params"], "items", "", "the parameters of an optimizer", False, True)
             label = f"the options or the state of {type(optimizer).__name__}"
-            self.reads.note(optimizer, "signature", "", label, False, True)
-            state, version = {p: dict(s) for p, s in optimizer.state.items()}, optimizer._shape_of_state
-            self.undo.append(lambda: vars(optimizer).update(state=state, _shape_of_state=version))
+            for kind in ("signature", "held"):
+                self.reads.note(optimizer, kind, "", label, False, True)
+            state, kept = optimizer.state, {p: type(s)(s) for p, s in optimizer.state.items()}
+            self.undo.append(functools.partial(_put_back, optimizer, state, kept))
         if not _is_complete(optimizer):  # the first step is another one, which no program does
             mode.tracer = IDLE
             params = [p for group in optimizer.param_groups for p in group["params"]]
@@ -357,7 +358,7 @@ class Recorder(Tracer):
         if read.kind == "array":
             return any(memory_of(read.owner) is memory_of(t._data) for t in self.record.changed)
         drawn = read.kind == "draws" and read.owner in self.seen_generators
-        return switched or drawn or read.kind in ("grad", "signature")
+        return switched or drawn or read.kind in ("grad", "signature", "held")
 
 
 def _is_complete(optimizer: Any) -> bool:
@@ -369,6 +370,12 @@ def _is_complete(optimizer: Any) -> bool:
         for p in group["params"]
         if p._grad is not None
     )
+
+
+def _put_back(optimizer: Any, state: Any, kept: Any) -> None:
+    optimizer.state = state
+    state.clear()
+    state.update(kept)
 
 
 def _plain(a: Any) -> Any:
