@@ -433,7 +433,7 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "parameters of unequal age are corrected alike",
-            "together.setdefault(steps, [])",
+            'together.setdefault(self.state[p].get("step", 0), [])',
             "together.setdefault(0, [])",
         ),
         Fault(
