@@ -65,6 +65,11 @@ class Program:
         lines = _laid_out(self.lines, plan.record.errors)
         self.source = "\n".join([head, *(f"    {line}" if line else "" for line in lines)])
 
+    @property
+    def listing(self) -> str:
+        """All of the program that a person may want to read."""
+        return self.source
+
     def _name(self, slot: Slot, wish: str) -> str:
         self.names[slot] = self.scope.unique(wish)
         return self.names[slot]
