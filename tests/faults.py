@@ -1452,8 +1452,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a gradient that is a view is not copied",
-            'slot.kind in ("input", "grad") or value._data.base is not None',
-            'slot.kind in ("input", "grad")',
+            "and id(memory_of(value._data)) in self.lent",
+            'and slot.kind in ("input", "grad")',
         ),
     ],
 }

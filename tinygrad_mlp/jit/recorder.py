@@ -47,6 +47,7 @@ class Recorder(Tracer):
         self.written: set[Any] = set()
         self.alive: list[Any] = []
         self.held: dict[int, Any] = {}
+        self.lent: set[int] = set()
         self.root: Slot | None = None
 
     @property
@@ -105,6 +106,8 @@ class Recorder(Tracer):
         """Note the slot of all Tensors over the array that this Tensor is over."""
         self.alive.append(t._data)
         self.slots[id(t._data)] = slot
+        if slot.kind in ("input", "grad"):
+            self.lent.add(id(memory_of(t._data)))
         return slot
 
     def compute(self, rule: Rule, arrays: Sequence[Any], inputs: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
@@ -260,7 +263,7 @@ class Recorder(Tracer):
         if self.root is not None and not self.root.shape:
             self._call_it(self.root, "loss")
         slot = None if value is None else self.slot(value)
-        if slot is not None and (slot.kind in ("input", "grad") or value._data.base is not None):
+        if slot is not None and id(memory_of(value._data)) in self.lent:  # and has other values at the next call
             copy = Slot(value._data.copy(order="K"), "result")
             self._add(np.copy, [slot], {}, copy)
             slot = copy
