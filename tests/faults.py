@@ -485,7 +485,7 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "parameters of unequal age are corrected alike",
-            "together.setdefault(steps, [])",
+            'together.setdefault(self.state[p].get("step", 0), [])',
             "together.setdefault(0, [])",
         ),
         Fault(
@@ -1488,7 +1488,7 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("a gradient stays after a failure", 'self.undo.append(lambda: setattr(t, "_grad", found))', "pass"),
         Fault(
             "an optimizer stays after a failure",
-            "self.undo.append(lambda: vars(optimizer).update(state=state, _shape_of_state=version))",
+            "self.undo.append(functools.partial(_put_back, optimizer, state, kept))",
             "pass",
         ),
         Fault(
@@ -1504,8 +1504,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a gradient that is a view is not copied",
-            'slot.kind in ("input", "grad") or value._data.base is not None',
-            'slot.kind in ("input", "grad")',
+            "and id(memory_of(value._data)) in self.lent",
+            'and slot.kind in ("input", "grad")',
         ),
     ],
 }

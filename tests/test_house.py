@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import configparser
+import importlib
 import re
 import subprocess
 import sys
@@ -155,6 +156,12 @@ def test_a_room_has_a_short_name_and_is_one_module(name):
     code = f"import tinygrad_mlp.{name} as short; import tinygrad_mlp.{tinygrad_mlp._ROOMS[name]} as long; "
     code += f"import tinygrad_mlp as tg; assert short is long is tg.{name} and short.__spec__.name == short.__name__"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", ["optim", "email.optim", "tinygrad_mlp.nn.func"])
+def test_a_short_name_is_one_of_this_package_alone(name):
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module(name)
 
 
 def test_names_that_come_later_are_known_to_type_checkers():

@@ -415,7 +415,7 @@ class HookHandle:
         if self._function is None:
             return g
         mode.tracer.differentiates(None)
-        g = g if t in own else g.copy()
+        g = g if t in own else np.copy(g)
         own.add(t)
         given = self._function(seen := g if lifted else wrap(g))
         if given is None or given is seen:

@@ -16,7 +16,7 @@ import numpy as np
 from ..checks import check_flag, check_kind, check_number, check_share
 from ..core.tensor import Tensor, assign, wrap
 from ..core.tracer import IDLE, Stateful, mode, out_of_place
-from ..core.versions import changed
+from ..core.versions import changed, rebound
 from ..errors import CheckpointError, GraphError, OptionError, describe, nearest, out_of_range
 from ..foreign import answers, knows_foreign, missing
 from .schedules import CosineAnnealingLR, ExponentialLR, LRScheduler, OneCycleLR, ReduceLROnPlateau, StepLR
@@ -29,6 +29,19 @@ __all__ = [
 Group = dict[str, Any]
 if not TYPE_CHECKING:
     __getattr__ = missing(__name__)
+
+
+def _counted(change: Callable[..., Any]) -> Callable[..., Any]:
+    def method(self: Any, *args: Any, **keywords: Any) -> Any:
+        rebound[0] += 1
+        return change(self, *args, **keywords)
+
+    return method
+
+
+_CHANGES = ("__setitem__", "__delitem__", "__ior__", "clear", "pop", "popitem", "setdefault", "update")
+State: Any = type("State", (dict,), {name: _counted(getattr(dict, name)) for name in _CHANGES})
+"""A dict of states, or the state of one parameter: what depends on its Tensors notices when it gets others."""
 
 
 @knows_foreign
@@ -48,8 +61,7 @@ class Optimizer(Stateful):
     def __init__(self, params: Iterable[Any], defaults: Mapping[str, Any]) -> None:
         self.defaults = dict(defaults)
         self.param_groups: list[Group] = []
-        self.state: dict[Any, dict[str, Any]] = {}
-        self._shape_of_state = 0
+        self.state: dict[Any, dict[str, Any]] = State()
         for group in _as_groups(params):
             self.add_param_group(group)
 
@@ -76,7 +88,6 @@ class Optimizer(Stateful):
         group = {**self.defaults, **group, "params": params}
         self.check(group)
         self.param_groups.append(group)
-        self._shape_of_state += 1
 
     def _all_params(self) -> list[Any]:
         return [p for group in self.param_groups for p in group["params"]]
@@ -99,6 +110,8 @@ class Optimizer(Stateful):
 
     def update(self) -> None:
         """Do what `step` does, without a word to the tracer."""
+        if type(self.state) is not State:
+            self.state = State(self.state)
         update = self._update if mode.tracer is IDLE else self._update_traced
         for group in self.param_groups:
             for params in self._in_step(group):
@@ -111,8 +124,9 @@ class Optimizer(Stateful):
         together: dict[int, list[Any]] = {}
         for p in group["params"]:
             if p.grad is not None:
-                steps = self.state.setdefault(p, {}).get("step", 0)
-                together.setdefault(steps, []).append(p)
+                if type(self.state.get(p)) is not State:
+                    self.state[p] = State(self.state.get(p, ()))
+                together.setdefault(self.state[p].get("step", 0), []).append(p)
         return list(together.values())
 
     def _advance(self, group: Group, params: list[Any]) -> dict[str, Any]:
@@ -121,15 +135,17 @@ class Optimizer(Stateful):
         if self.counts_steps:
             step = self.state[params[0]].get("step", 0) + 1
             for p in params:
-                self.state[p]["step"] = step
+                dict.__setitem__(self.state[p], "step", step)
         return self.scalars(group, step)
 
     def signature(self) -> tuple[Any, ...]:
-        """Return what decides which ops a step consists of: the options that are set, and the buffers that exist."""
+        """Return what decides, besides what is `held`, which ops a step consists of: the options that are set."""
         options = [entry for group in self.param_groups for entry in (id(group), *map(bool, group.values()))]
-        states = self.state.values() if any(self.state.values()) else ()
-        buffers = [id(v) for state in states for v in state.values() if isinstance(v, Tensor)]
-        return (self._shape_of_state, *options, *buffers)
+        return (id(self.state), *options)
+
+    def held(self) -> tuple[int, ...]:
+        """Return which Tensors there are in the state; `rebound` counts where that may have changed."""
+        return tuple(id(v) for state in self.state.values() for v in state.values() if isinstance(v, Tensor))
 
     def _update(self, p: Any, names: tuple[str, ...], scalars: Mapping[str, Any]) -> None:
         """Compute on arrays, in place where the formula does."""
@@ -155,7 +171,6 @@ class Optimizer(Stateful):
         old = [state.get(name) for name in names]
         if any(buffer is None for buffer in old):
             state.update((name, _like(0.0, p, name)) for name in names if name not in state)
-            self._shape_of_state += 1
         return old, [state[name] for name in names]
 
     def used_buffers(self, scalars: Mapping[str, Any]) -> tuple[str, ...]:
@@ -181,16 +196,14 @@ class Optimizer(Stateful):
             what = "not the state of an optimizer, which has 'param_groups' and 'state'"
             raise CheckpointError(f"{what}: {found}; pass what state_dict() gave")
         groups, state, params = state_dict["param_groups"], state_dict["state"], self._all_params()
-        wrong = _different_groups(self, groups) + _different_state(self, params, state)
-        if wrong:
+        if wrong := _different_groups(self, groups) + _different_state(self, params, state):
             raise CheckpointError("optimizer state does not fit: " + "; ".join(wrong))
         for mine, theirs in zip(self.param_groups, groups, strict=True):
             mine.update({k: v for k, v in theirs.items() if k != "params"})
-        self.state = {}
-        self._shape_of_state += 1
+        self.state.clear()
         for i, entries in state.items():
             p = params[int(i)]
-            self.state[p] = {k: _like(v, p, k) if k in self.buffers else int(v) for k, v in entries.items()}
+            self.state[p] = State({k: _like(v, p, k) if k in self.buffers else int(v) for k, v in entries.items()})
 
 
 def _sgd(

@@ -61,6 +61,7 @@ class Rule:
     cost: Function | None = None
     hint: str = ""
     holds: str = ""
+    called: Sequence[tuple[str, str]] = ()
     emit: Function | None = None
     express: Function | None = None
     loop: str = ""
@@ -193,6 +194,7 @@ def annotate(*functions: Function, **facts: Any) -> None:
     ``cost``             ``(out, *arguments)``: how many multiply-adds a call takes
     ``hint``             what usually is wrong where the result is not finite
     ``holds``            what the result is called in a program
+    ``called``           patterns of what the operands are called (a number: #), with another word for the result
     ``emit``             ``(out, *arguments)``: the lines of NumPy that compute the op into ``out``
     ``express``          ``(*arguments)``: the expression that it is, where that is no plain call
     ``loop``             an element's formula in a native loop, of arguments ``{0}``, ``{1}`` and dtype ``{t}``
