@@ -52,8 +52,6 @@ class Optimizer(Stateful):
         """Raise ValueError if an option of a group is out of range."""
         for name in ("lr", "weight_decay"):
             check_number(name, group[name], 0, math.inf, "a finite number >= 0")
-        if not isinstance(nesterov := group.get("nesterov", False), (bool, np.bool_)):
-            raise TypeError(str(out_of_range("nesterov", nesterov, "True or False")))
 
     def scalars(self, group: Group, step: int) -> dict[str, Any]:
         """Return the numbers that `formula` needs, all computed: it uses them in array ops only. Steps count from 1."""
@@ -173,9 +171,8 @@ class Optimizer(Stateful):
         """
         if not isinstance(state_dict, Mapping) or set(state_dict) != {"param_groups", "state"}:
             found = sorted(state_dict) if isinstance(state_dict, Mapping) else describe(state_dict)
-            raise CheckpointError(
-                f"not the state of an optimizer, which has 'param_groups' and 'state': {found}; pass what state_dict() gave"
-            )
+            has = f"which has 'param_groups' and 'state': {found}"
+            raise CheckpointError(f"not the state of an optimizer, {has}; pass what state_dict() gave")
         groups, state, params = state_dict["param_groups"], state_dict["state"], self._all_params()
         wrong = _different_groups(self, groups) + _different_state(self, params, state)
         if wrong:
@@ -341,17 +338,10 @@ class Adam(Optimizer):
     def scalars(self, group: Group, step: int) -> dict[str, Any]:
         b1, b2 = map(float, group["betas"])
         lr, decay = float(group["lr"]), float(group["weight_decay"])
-        return {
-            "b1": b1,
-            "share1": 1 - b1,
-            "b2": b2,
-            "share2": 1 - b2,
-            "lr": lr / (1 - b1**step),
-            "root": math.sqrt(1 - b2**step),
-            "eps": float(group["eps"]),
-            "weight_decay": 0.0 if self.decoupled else decay,
-            "shrink": 1 - lr * decay if self.decoupled and decay else None,
-        }
+        averages = dict(b1=b1, share1=1 - b1, b2=b2, share2=1 - b2)
+        corrected = dict(lr=lr / (1 - b1**step), root=math.sqrt(1 - b2**step), eps=float(group["eps"]))
+        shrink = 1 - lr * decay if self.decoupled and decay else None
+        return {**averages, **corrected, "weight_decay": 0.0 if self.decoupled else decay, "shrink": shrink}
 
 
 class AdamW(Adam):
