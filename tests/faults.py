@@ -19,6 +19,21 @@ class Fault(NamedTuple):
 
 
 FAULTS: dict[str, list[Fault]] = {
+    "foreign": [
+        Fault(
+            "a call that fails inside is called wrong",
+            '        return ""\n    if next(iter',
+            "        problem = 'it'\n    if next(iter",
+        ),
+        Fault("words of others are not known", 'if word in _OURS.get(name, "").split()]', "if False]"),
+        Fault("words that mean nothing are not known", "or _inverted(_WITHOUT).get(word)", ""),
+        Fault("foreign attributes are offered", "if name not in words]  #", "]  #"),
+        Fault(
+            "a subclass is called by the name of its base",
+            "type(self) if type(self).__init__ is answering else cls",
+            "cls",
+        ),
+    ],
     "later": [
         Fault("a room has the name by which it was imported", "module.__spec__ = self.own_spec", "pass"),
         Fault("rooms of other packages are found", "known = package == self.package and", "known ="),
@@ -32,6 +47,23 @@ FAULTS: dict[str, list[Fault]] = {
             "return None if path == __file__ else",
         ),
         Fault("a broken library counts as absent", "if error.name != name:", "if False:"),
+        Fault(
+            "warnings of NumPy stay where they are",
+            "            warn(text, RuntimeWarning)\n        return redirects",
+            "            pass\n        return False",
+        ),
+        Fault(
+            "other warnings are sent on",
+            'text.startswith(("divide by zero", "overflow", "underflow", "invalid value"))',
+            "text",
+        ),
+        Fault("an op within an op explains", "        if frame.f_back is None:", "        if True:"),
+        Fault("a number that is several is one", 'or bool(getattr(value, "shape", ()))', ""),
+        Fault(
+            "a class is an instance",
+            "if not isinstance(value, kind):",
+            "if not (isinstance(value, kind) or isinstance(value, type)):",
+        ),
         Fault("a long value is not shortened", 'text if len(text) <= 60 else text[:57] + "..."', "text"),
         Fault("an address is shown", 'if " at 0x" in text or text', "if text"),
         Fault(
@@ -344,8 +376,8 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("<= is <", "_binary(np.less), _binary(np.less_equal)", "_binary(np.less), _binary(np.less)"),
         Fault(
             "argmin is argmax",
-            'self._apply)(np.argmin, (self,), {"axis": axis, **words})',
-            'self._apply)(np.argmax, (self,), {"axis": axis, **words})',
+            '(np.argmin, (self,), {"axis": axis, **words})',
+            '(np.argmax, (self,), {"axis": axis, **words})',
         ),
         Fault(
             "std forgets ddof",
@@ -366,7 +398,7 @@ FAULTS: dict[str, list[Fault]] = {
         Fault(
             "take forgets its axis",
             'return self._call(np.take, (self, indices), {"axis": axis, **words})',
-            "return self._call(np.take, (self, indices), words)",
+            "return self._call(np.take, (self, indices), {**words})",
         ),
         Fault("a long repr is not cut", "threshold=100, edgeitems=3", "threshold=10**6, edgeitems=3"),
     ],
@@ -414,6 +446,8 @@ FAULTS: dict[str, list[Fault]] = {
             '"label_smoothing", label_smoothing, 0, 1,',
             '"label_smoothing", label_smoothing, 0, 2,',
         ),
+        Fault("no result of a softmax is seen", "node is not None and node.rule.name == made_by", "False"),
+        Fault("any result is one of a softmax", "node is not None and node.rule.name == made_by", "node is not None"),
     ],
     "optim": [
         Fault(
@@ -507,7 +541,7 @@ FAULTS: dict[str, list[Fault]] = {
             "for name, tensor in (*self.named_parameters(), *self.named_buffers()):",
             "for name, tensor in self.named_parameters():",
         ),
-        Fault("a list is no input", "np.asarray(x) if type(x) is list else x", "x"),
+        Fault("a list is no input", "return x if isinstance(x, Tensor) else Tensor(x)", "return x"),
         Fault(
             "no samples cannot be flattened",
             "x.reshape(x.shape[0], math.prod(x.shape[1:]))",
@@ -1046,8 +1080,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "augmented batches have their own dtype",
-            "xb = as_array(augment(xb, rng)).astype(samples.dtype, copy=False)",
-            "xb = as_array(augment(xb, rng))",
+            "augment(xb, rng), len(yb)).astype(samples.dtype, copy=False)",
+            "augment(xb, rng), len(yb))",
         ),
         Fault(
             "single rows for batch norm", "single = (count % size or size) == 1 and", "single = count % size == 1 and"
@@ -1116,8 +1150,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "inputs of float64 decide the dtype",
-            "self.transform(xb)).astype(self.dtype, copy=False)",
-            "self.transform(xb))",
+            "self.transform(xb), len(xb)).astype(self.dtype, copy=False)",
+            "self.transform(xb), len(xb))",
         ),
         Fault(
             "outputs drop a graph late",
