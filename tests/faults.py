@@ -519,7 +519,7 @@ FAULTS: dict[str, list[Fault]] = {
             'check_integer("warmup", warmup, 0, T_max - 1,',
             'check_integer("warmup", warmup, 0, T_max,',
         ),
-        Fault("decay of AdamW is not scaled by the rate", '"shrink": 1 - lr * decay if', '"shrink": 1 - decay if'),
+        Fault("decay of AdamW is not scaled by the rate", "shrink = 1 - lr * decay if", "shrink = 1 - decay if"),
         Fault("eps stands inside of the root", "scale /= root\n    scale += eps", "scale += eps\n    scale /= root"),
         Fault("nesterov looks back", "g = g + momentum * buf if nesterov else buf", "g = g + buf if nesterov else buf"),
         Fault("a state for no parameter loads", "if not 0 <= i < len(params):", "if i >= len(params):"),
