@@ -49,7 +49,7 @@ def apply(function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[s
     Raises `NoRuleError` for a function without a rule, `ShapeError`, with all shapes, for operands that do not fit.
     """
     rule, tracer = RULES.get(function) or find(function), mode.tracer
-    arrays, inputs, parents, reads = [], [], [], list[Any]()
+    arrays, inputs, parents, reads = [], [], [], []  # type: tuple[list[Any], list[Any], list[Any], list[Any]]
     for i, a in enumerate(args):
         if isinstance(a, Tensor):
             arrays.append(a._data)

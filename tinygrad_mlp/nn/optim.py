@@ -69,8 +69,6 @@ class Optimizer(Stateful):
         """Raise ValueError if an option of a group is out of range."""
         for name in ("lr", "weight_decay"):
             check_number(name, group[name], 0, math.inf, "a finite number >= 0")
-        if not isinstance(nesterov := group.get("nesterov", False), (bool, np.bool_)):
-            raise TypeError(str(out_of_range("nesterov", nesterov, "True or False")))
 
     def scalars(self, group: Group, step: int) -> dict[str, Any]:
         """Return the numbers that `formula` needs, all computed: it uses them in array ops only. Steps count from 1."""
@@ -358,17 +356,10 @@ class Adam(Optimizer):
     def scalars(self, group: Group, step: int) -> dict[str, Any]:
         b1, b2 = map(float, group["betas"])
         lr, decay = float(group["lr"]), float(group["weight_decay"])
-        return {
-            "b1": b1,
-            "share1": 1 - b1,
-            "b2": b2,
-            "share2": 1 - b2,
-            "lr": lr / (1 - b1**step),
-            "root": math.sqrt(1 - b2**step),
-            "eps": float(group["eps"]),
-            "weight_decay": 0.0 if self.decoupled else decay,
-            "shrink": 1 - lr * decay if self.decoupled and decay else None,
-        }
+        averages = dict(b1=b1, share1=1 - b1, b2=b2, share2=1 - b2)
+        corrected = dict(lr=lr / (1 - b1**step), root=math.sqrt(1 - b2**step), eps=float(group["eps"]))
+        shrink = 1 - lr * decay if self.decoupled and decay else None
+        return {**averages, **corrected, "weight_decay": 0.0 if self.decoupled else decay, "shrink": shrink}
 
 
 class AdamW(Adam):

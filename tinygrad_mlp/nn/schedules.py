@@ -100,9 +100,8 @@ class LRScheduler(Answers):
         try:
             check_integer("last_step", step, 0)
             if not isinstance(rates, (list, tuple)) or len(rates) != groups:
-                raise TypeError(
-                    f"base_lrs must be a list of {groups}, one for each parameter group, got {describe(rates)}"
-                )
+                each = f"a list of {groups}, one for each parameter group"
+                raise TypeError(f"base_lrs must be {each}, got {describe(rates)}")
             for rate in rates:
                 check_number("each of base_lrs", rate, 0, math.inf, "a finite number >= 0")
         except (TypeError, ValueError) as error:
@@ -298,9 +297,8 @@ class ReduceLROnPlateau(LRScheduler):
 
 def _check_optimizer(optimizer: Any) -> None:
     if not hasattr(optimizer, "param_groups"):
-        raise TypeError(
-            f"a schedule takes an optimizer, such as optim.SGD(model.parameters()), got {describe(optimizer)}"
-        )
+        example = "such as optim.SGD(model.parameters())"
+        raise TypeError(f"a schedule takes an optimizer, {example}, got {describe(optimizer)}")
 
 
 def _cosine(start: float, end: float, share: float) -> float:
