@@ -148,7 +148,6 @@ class NativeProgram(Program):
     def __init__(self, plan: NativePlan, wish: str, scope: Scope) -> None:
         self.schedule: Schedule = plan.schedule
         self.pieces: list[Piece] = []
-        self.buffers: dict[Slot, str] = {}
         super().__init__(plan, wish, scope)
         self.natives = "\n\n\n".join(piece.source for piece in self.pieces)
         functions = load(self.natives, wish) if self.pieces else {}
@@ -170,12 +169,10 @@ class NativeProgram(Program):
         """Return whether a slot is in memory that each call has anew."""
         return self._is_inside(slot)
 
-    def name_of_private(self, slot: Slot, piece: Piece, inner: int) -> str:
-        """Return the name of the memory of one row."""
-        if slot not in self.buffers:
-            self.buffers[slot] = name = self.scope.unique(f"{slot.name}_row")
-            piece.head.append(f"{name} = np.empty({inner}, np.{slot.dtype.name})")
-        return self.buffers[slot]
+    def row(self, slot: Slot, inner: int) -> str:
+        """Return the name of the memory of one row of a value."""
+        text = f"np.empty({inner}, {dtype_text(slot.dtype)})"
+        return self.helper(("row", slot), f"{slot.name}_row", np.empty(inner, slot.dtype), text)
 
     def _statements(self, call: Call) -> list[str]:
         groups = self.plan.pieces.get(call.function)
