@@ -1,4 +1,4 @@
-"""Native programs: what compiles, compiles natively, to what eager gives but for rounding, and exactly where it can be."""
+"""Native programs: what compiles, compiles natively, to what eager gives but for rounding."""
 
 from __future__ import annotations
 
@@ -43,8 +43,15 @@ def assert_close(actual: Any, expected: Any, scale: float = 0.0, tolerance: floa
         assert (a.dtype, a.shape) == (e.dtype, e.shape)
         finite = np.isfinite(e)
         assert np.array_equal(a[~finite], e[~finite], equal_nan=e.dtype.kind in "fc"), f"{a} {e}"
-        allowed = (TOLERANCES.get(e.dtype.char, 0.0) if tolerance is None else tolerance) * max(scale, np.abs(e, where=finite, out=np.zeros_like(e)).max(initial=0))
-        assert np.abs(np.subtract(a, e, where=finite, out=np.zeros_like(e)) if e.dtype.kind != "b" else a != e).max(initial=0) <= allowed, f"{a} {e}"
+        allowed = (TOLERANCES.get(e.dtype.char, 0.0) if tolerance is None else tolerance) * max(
+            scale, np.abs(e, where=finite, out=np.zeros_like(e)).max(initial=0)
+        )
+        assert (
+            np.abs(np.subtract(a, e, where=finite, out=np.zeros_like(e)) if e.dtype.kind != "b" else a != e).max(
+                initial=0
+            )
+            <= allowed
+        ), f"{a} {e}"
     else:
         assert actual == expected
 
@@ -89,9 +96,13 @@ def run_program(spec: dict[str, Any], calls: int = 5) -> None:
         result, others = step(*map(test_jit_programs.as_given, compiled.inputs(call)))
         expected = [loss, *kept, *eager.params, *(p.grad for p in eager.params)]
         actual = [result, *others, *compiled.params, *(p.grad for p in compiled.params)]
-        scale = max(float(np.abs(t._data[np.isfinite(t._data)]).max(initial=1)) for t in expected if t.dtype.kind == "f")
+        scale = max(
+            float(np.abs(t._data[np.isfinite(t._data)]).max(initial=1)) for t in expected if t.dtype.kind == "f"
+        )
         try:
-            assert_close(actual, expected, scale * 10, 1e-5 if np.float32 in [d for _, _, d in spec['arrays']] else 1e-12)
+            assert_close(
+                actual, expected, scale * 10, 1e-5 if np.float32 in [d for _, _, d in spec["arrays"]] else 1e-12
+            )
         except AssertionError as error:
             raise AssertionError(f"call {call}: {error}\n{step.source if call > 1 else ''}") from error
         if call >= 2:

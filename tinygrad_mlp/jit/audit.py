@@ -13,7 +13,7 @@ from ..core.versions import changed
 from ..errors import describe
 from .arguments import flatten_result
 from .compiled import Compiled
-from .record import Recorder
+from .recorder import Recorder
 
 Entries = list[tuple[str, Any]]
 """Results and other arrays by name."""

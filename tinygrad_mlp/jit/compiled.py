@@ -14,7 +14,7 @@ from .emit import Program
 from .execute import execute
 from .guards import fits_function
 from .plan import Plan, Storage, base_of, make_plan
-from .reads import Reads
+from .reads import Reads, without_collector
 from .record import Record, Slot, memory_of
 from .scope import Scope
 
@@ -73,7 +73,7 @@ class Compiled:
         self.outline = [(call.function, len(call.inputs)) for call in record.calls]
         self.constants = (repr(structure), *(repr(r) for r in results if not isinstance(r, Slot)))
         self.confirmed = False
-        self.runs = 0
+        self.runs = self.called = 0
         self.plan: Plan | None = None
         self.program: Program | None = None
         self.test: Callable[[], bool] | None = None
@@ -108,7 +108,8 @@ class Compiled:
 
     def compile(self, arena: Arena) -> None:
         """Plan, emit and build the program."""
-        program = self._emitted(arena)
+        with without_collector():
+            program = self._emitted(arena)
         self.plan = plan = program.plan
         namespace = {"np": np, **program.scope.values}
         namespace.update((name, self._reader(*of)) for name, of in program.readers.items())
@@ -176,7 +177,7 @@ class Compiled:
         for t in leaves:
             if isinstance(t, Tensor):
                 t._cut = f"jit({self.name}), whose program has done its backward pass already"
-        return rebuild(self.structure, lambda leaf: leaves[leaf.index])
+        return rebuild(self.structure, leaves)
 
     def _found(self, slot: Slot) -> Any:
         """Return a gradient from before, in memory that the program does not write to before it has read it."""

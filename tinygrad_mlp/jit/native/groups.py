@@ -12,7 +12,7 @@ import numpy as np
 from ...core.tensor import assign
 from ..plan import Plan, base_of, has_effect
 from ..record import Call, Slot, memory_of
-from .forms import Form, Views, form_of, seen
+from .forms import Form, form_of, seen
 from .products import Factors
 
 
@@ -101,9 +101,9 @@ class Schedule:
     def _place_now(self, call: Call, start: int) -> None:
         awaited, form = self._awaited(call), self.forms.get(call)
         alone = [[call]] if form is None or form.kind == "product" else []
-        calls = awaited if alone else [*awaited, call]
-        alike = all(_alike(self.forms[c], self.forms[calls[-1]]) for c in calls)
-        for calls in [*([calls] * bool(calls) if alike else [[c] for c in calls]), *alone]:
+        ready = awaited if alone else [*awaited, call]
+        alike = all(_alike(self.forms[c], self.forms[ready[-1]]) for c in ready)
+        for calls in [*([ready] * bool(ready) if alike else [[c] for c in ready]), *alone]:
             group = self._group_for(calls, max([start, *map(self._earliest, calls)]))
             for c in calls:
                 self._join(c, group)

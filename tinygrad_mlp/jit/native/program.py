@@ -12,8 +12,8 @@ import numpy as np
 
 from ...nn.functional import check_labels
 from ..emit import Program, _Line, dtype_text
-from ..plan import Plan, Storage, _Pool, base_of, has_effect, needed_calls
 from ..naming import value_name
+from ..plan import Plan, Storage, _Pool, base_of, has_effect, needed_calls
 from ..record import Call, Record, Slot
 from ..scope import Scope
 from .cache import load
@@ -59,7 +59,9 @@ def make_native_plan(record: Record, outputs: list[Slot]) -> NativePlan:
     plan.found = dict.fromkeys(plan.found, False)
     checked = {c.inputs[0] for c in plan.recorded if c.function is check_labels}
     plan.schedule = schedule = Schedule(plan, checked, factors)
-    results = [c.output for g in schedule.groups if g.is_loop for c in g.calls if c.output and c.output.kind == "result"]
+    results = [
+        c.output for g in schedule.groups if g.is_loop for c in g.calls if c.output and c.output.kind == "result"
+    ]
     plan.loops = sum(group.is_loop for group in schedule.groups)
     plan.fused = sum(len(group.calls) for group in schedule.groups if group.is_loop)
     plan.products = sum(group.native and not group.is_loop for group in schedule.groups)
@@ -216,10 +218,7 @@ def _blas(name: str) -> int:
     return blas(name)
 
 
-
-def native_program(
-    record: Record, outputs: list[Slot], name: str, scope_of: Callable[[Plan], Scope]
-) -> NativeProgram:
+def native_program(record: Record, outputs: list[Slot], name: str, scope_of: Callable[[Plan], Scope]) -> NativeProgram:
     """Return the native program of a record; ``scope_of`` gives a plan its memory."""
     plan = make_native_plan(record, outputs)
     return NativeProgram(plan, name, scope_of(plan))
