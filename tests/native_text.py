@@ -27,7 +27,9 @@ class Checked:
 
 def array(address: Any, dtype: Any, shape: Any) -> Any:
     dtype = np.dtype(dtype)
-    return Checked(np.ndarray(shape, dtype, (ctypes.c_byte * (int(np.prod(shape)) * dtype.itemsize)).from_address(int(address))))
+    return Checked(
+        np.ndarray(shape, dtype, (ctypes.c_byte * (int(np.prod(shape)) * dtype.itemsize)).from_address(int(address)))
+    )
 
 
 def strided(address: Any, dtype: Any, shape: Any, strides: Any) -> Any:

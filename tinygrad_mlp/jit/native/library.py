@@ -45,9 +45,7 @@ def _array(address: Any, dtype: Any, shape: Any, strides: Any) -> Any:
 
 
 @intrinsic
-def gemm(
-    typing: Any, blas: Any, alpha: Any, a: Any, ta: Any, b: Any, tb: Any, beta: Any, out: Any, sizes: Any
-) -> Any:
+def gemm(typing: Any, blas: Any, alpha: Any, a: Any, ta: Any, b: Any, tb: Any, beta: Any, out: Any, sizes: Any) -> Any:
     """Set ``out`` to ``alpha * (a @ b) + beta * out``, all in rows, for a or b given transposed as ta and tb say.
 
     ``blas`` is the address of BLAS's function, and ``sizes`` are those of the result and what is summed over, and the

@@ -49,7 +49,9 @@ class Piece:
         """The text of the function."""
         head = f"def {self.name}({', '.join(['addresses', *self.given.values()])}):"
         lines = [*self.head, *self.body]
-        return "\n".join(["@njit(error_model='numpy', cache=True, _nrt=False)", head, *(f"    {x}" if x else "" for x in lines)])
+        return "\n".join(
+            ["@njit(error_model='numpy', cache=True, _nrt=False)", head, *(f"    {x}" if x else "" for x in lines)]
+        )
 
     def array(self, slot: Slot, shape: tuple[int, ...], packed: bool = True) -> str:
         """Return the name of an array in a shape of its own: that which the loops over it have."""
@@ -219,7 +221,9 @@ class Loop:
             name = self.elements[stage, slot] = self.program.scope.unique(f"{self.program.name(slot)}_ij")
             self.inner[stage].append(f"{name} = {text}")
             return name
-        name = self.local[slot] = self.program.scope.unique(f"{self.program.name(slot)}_{'0' if role == 'one' else 'i'}")
+        name = self.local[slot] = self.program.scope.unique(
+            f"{self.program.name(slot)}_{'0' if role == 'one' else 'i'}"
+        )
         (self.before if role == "one" else self.loads).append(f"{name} = {text}")
         return name
 
@@ -264,7 +268,10 @@ class Loop:
 
     def _reduce(self, call: Call, form: Form, stage: int, text: str) -> None:
         """Write a sum or an extreme: along a row, over all rows for each column, or over everything."""
-        out, count = call.result, form.inner if form.role == "row" else form.outer * (form.inner if form.role == "one" else 1)
+        out, count = (
+            call.result,
+            form.inner if form.role == "row" else form.outer * (form.inner if form.role == "one" else 1),
+        )
         wide = out.dtype.char == "f" and count >= MANY and _formula(call, form).startswith("plus")
         dtype = "np.float64" if wide else _dtype(out)
         name = self._local(call, [text])
