@@ -218,7 +218,7 @@ class Loop:
         if role == "column" or (role == "full" and self.uses[stage, slot] < 2):
             return text
         if role == "full":
-            name = self.elements[stage, slot] = self.program.scope.unique(f"{self.program.name(slot)}_ij")
+            name = self.elements[stage, slot] = self.program.scope.unique(f"{text.partition('[')[0]}_ij")
             self.inner[stage].append(f"{name} = {text}")
             return name
         name = self.local[slot] = self.program.scope.unique(
