@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -140,7 +141,7 @@ def test_what_tab_offers_is_what_there_is():
 
 
 def test_import_loads_neither_pandas_nor_extras_nor_what_takes_long():
-    others = {"pandas", "matplotlib", "scipy", "tqdm", "safetensors", "importlib.abc", "tempfile", "ast", "inspect"}
+    others = {"pandas", "matplotlib", "scipy", "tqdm", "safetensors", "importlib.abc", "tempfile", "ast"}
     code = "import sys, numpy; before = set(sys.modules); import tinygrad_mlp; "
     code += f"print(sorted({others} & (set(sys.modules) - before)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -160,3 +161,10 @@ def test_names_that_come_later_are_known_to_type_checkers():
     block = next(node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
     imported = {a.name: node.module for node in block.body if isinstance(node, ast.ImportFrom) for a in node.names}
     assert {name: room for name, room in imported.items() if name not in tinygrad_mlp._ROOMS} == tinygrad_mlp._NAMES
+
+
+def test_the_version_is_said_once():
+    """The package says it, and its metadata take it from there."""
+    assert re.fullmatch(r"\d+\.\d+\.\d+", tinygrad_mlp.__version__)
+    project = (PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8")
+    assert not re.search(r'^version = "', project, flags=re.MULTILINE)

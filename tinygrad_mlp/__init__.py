@@ -47,6 +47,8 @@ if TYPE_CHECKING:  # the names of _LATER
     from .train.metrics import accuracy as accuracy
     from .train.predict import evaluate as evaluate, predict as predict, predict_proba as predict_proba
 
+__version__ = "0.1.0"
+
 _ROOMS = {
     "func": "func",
     "functional": "nn.functional",

@@ -49,7 +49,7 @@ def apply(function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[s
     Raises `NoRuleError` for a function without a rule, `ShapeError`, with all shapes, for operands that do not fit.
     """
     rule, tracer = RULES.get(function) or find(function), mode.tracer
-    arrays, inputs, parents, reads = [], [], [], []
+    arrays, inputs, parents, reads = [], [], [], list[Any]()
     for i, a in enumerate(args):
         if isinstance(a, Tensor):
             arrays.append(a._data)
@@ -80,10 +80,15 @@ def apply(function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[s
     if parents:
         _connect(result, rule, inputs, arrays, parents, keywords, reads)
     else:
-        result._cut = next((a._cut for a in inputs if isinstance(a, Tensor) and a._cut), None)
+        result._cut = _cut_of(inputs)
     if tracer is not IDLE:
         tracer.op(rule, inputs, keywords, result)
     return result
+
+
+def _cut_of(inputs: Sequence[Any]) -> str | None:
+    """Return what ended the graph of one of the inputs, if something did."""
+    return next((a._cut for a in inputs if isinstance(a, Tensor) and a._cut), None)
 
 
 def _refuse_tensors(rule: Rule, keywords: Mapping[str, Any]) -> None:
@@ -170,7 +175,7 @@ class Tensor(ArrayMethods):
     def data(self) -> np.ndarray[Any, Any]:
         """The array itself, not a copy. Write into it before a graph reads it, or after: else `backward` raises."""
         mode.tracer.reads_value("data")
-        return hand_out(self)  # type: ignore[no-any-return]
+        return hand_out(self)
 
     @data.setter
     def data(self, value: ArrayLike) -> None:
@@ -301,7 +306,7 @@ class Tensor(ArrayMethods):
         mode.tracer.reads_value("numpy")
         if self._requires_grad:
             raise GraphError(f"this Tensor requires grad, and an array would lose it silently; {_DETACH}")
-        return hand_out(self)  # type: ignore[no-any-return]
+        return hand_out(self)
 
     def item(self) -> Any:
         """Return the only element as a Python number. `float` does too, but warns of a gradient that is lost."""

@@ -173,9 +173,8 @@ class Optimizer(Stateful):
         """
         if not isinstance(state_dict, Mapping) or set(state_dict) != {"param_groups", "state"}:
             found = sorted(state_dict) if isinstance(state_dict, Mapping) else describe(state_dict)
-            raise CheckpointError(
-                f"not the state of an optimizer, which has 'param_groups' and 'state': {found}; pass what state_dict() gave"
-            )
+            what = "not the state of an optimizer, which has 'param_groups' and 'state'"
+            raise CheckpointError(f"{what}: {found}; pass what state_dict() gave")
         groups, state, params = state_dict["param_groups"], state_dict["state"], self._all_params()
         wrong = _different_groups(self, groups) + _different_state(self, params, state)
         if wrong:

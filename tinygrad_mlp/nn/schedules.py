@@ -143,7 +143,7 @@ class OneCycleLR(LRScheduler):
             check_number(name, value, math.ulp(0.0), math.inf, "a finite number > 0")
         self.top, self.total_steps = pct_start * total_steps - 1, total_steps
         self.first, self.last = 1 / div_factor, 1 / (div_factor * final_div_factor)
-        for group in getattr(optimizer, "param_groups", ()):
+        for group in optimizer.param_groups:
             group["lr"] = max_lr
         super().__init__(optimizer)
 

@@ -134,12 +134,13 @@ def fit(
     _warn_of_unknown(called.modules, model)
     samples.warn_of_pixels()
     optimizer = _check_optimizer(model, optimizer, schedule)
-    _check_schedule(schedule, epochs, -(-len(samples) // batch_size))
+    steps_per_epoch = -(-len(samples) // batch_size)
+    _check_schedule(schedule, epochs, steps_per_epoch)
     order = as_generator(seed, "seed")
     if augment is not None:
         check_function("augment", augment, "augment(xb, rng)", 2)
     listeners = _check_callbacks(callbacks) + [Progress()] * bool(progress)
-    columns, steps_per_epoch = _columns(resolved, held), -(-len(samples) // batch_size)
+    columns = _columns(resolved, held)
     run = Run(model, optimizer, schedule, History(), columns, epochs, steps_per_epoch)
     (rng,) = order.spawn(1)  # which leaves the order what it is without augmentation
     steps = _make_steps(model, loss, optimizer, jit)
