@@ -265,7 +265,9 @@ FAULTS: dict[str, list[Fault]] = {
             "if seen is not None and fingerprint(array, len(seen)) != seen:",
             "if False:",
         ),
-        Fault("an array that was handed out is nobody else's", "if seen is None and since == version and", "if False and"),
+        Fault(
+            "an array that was handed out is nobody else's", "if seen is None and since == version and", "if False and"
+        ),
         Fault("a handed out array is looked at as it is later", "version[2][0] != version[0]):", "True):"),
         Fault("nobody looks at what was handed out", "version[1])\n        last_change[0] = next_age()", "version[1])"),
         Fault("a large array is a single place", "[:: array.size // PLACES]", "[:: array.size]"),

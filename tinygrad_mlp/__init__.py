@@ -42,6 +42,7 @@ if TYPE_CHECKING:  # the names of _LATER
     from .train.fit import fit as fit
     from .train.history import History as History
     from .train.metrics import accuracy as accuracy
+    from .train.resume import latest as latest, load_checkpoint as load_checkpoint, save_checkpoint as save_checkpoint
     from .train.predict import evaluate as evaluate, predict as predict, predict_proba as predict_proba
 
 _ROOMS = {
@@ -66,6 +67,7 @@ _LATER = {
     "train.history": "History",
     "train.metrics": "accuracy",
     "train.predict": "evaluate predict predict_proba",
+    "train.resume": "latest load_checkpoint save_checkpoint",
 }
 """Names by their rooms, which are loaded when one is first used: most programs need few of them."""
 

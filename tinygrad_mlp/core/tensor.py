@@ -47,7 +47,7 @@ def apply(function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[s
     Raises `NoRuleError` for a function without a rule, `ShapeError`, with all shapes, for operands that do not fit.
     """
     rule, tracer = RULES.get(function) or find(function), mode.tracer
-    arrays, inputs, parents, reads = [], [], [], []
+    arrays, inputs, parents, reads = [], [], [], []  # type: tuple[list[Any], list[Any], list[Any], list[Any]]
     for i, a in enumerate(args):
         if isinstance(a, Tensor):
             arrays.append(a._data)
@@ -56,10 +56,8 @@ def apply(function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[s
             if a._version is not None:
                 reads.append((a, a._data, a._version))
         else:
-            if type(a) is not float:
-                a = constant_operand(a, rule.own)
-                if isinstance(a, np.ndarray):
-                    reads.append((a, a, PUBLIC))
+            if type(a) is not float and isinstance(a := constant_operand(a, rule.own), np.ndarray):
+                reads.append((a, a, PUBLIC))
             arrays.append(a)
         inputs.append(a)
     if keywords:
@@ -167,7 +165,7 @@ class Tensor(ArrayMethods):
     def data(self) -> np.ndarray[Any, Any]:
         """The array itself, not a copy. Write into it before a graph reads it, or after: else `backward` raises."""
         mode.tracer.reads_value("data")
-        return hand_out(self)  # type: ignore[no-any-return]
+        return hand_out(self)
 
     @data.setter
     def data(self, value: ArrayLike) -> None:
@@ -321,7 +319,7 @@ class Tensor(ArrayMethods):
         mode.tracer.reads_value("numpy")
         if self._requires_grad:
             raise GraphError("this Tensor requires grad, and an array would lose it silently; use t.detach().numpy()")
-        return hand_out(self)  # type: ignore[no-any-return]
+        return hand_out(self)
 
     def item(self) -> Any:
         """Return the only element as a Python number."""

@@ -168,7 +168,8 @@ class Optimizer(Stateful):
         if not isinstance(state_dict, Mapping) or set(state_dict) != {"param_groups", "state"}:
             found = sorted(state_dict) if isinstance(state_dict, Mapping) else describe(state_dict)
             raise CheckpointError(
-                f"not the state of an optimizer, which has 'param_groups' and 'state': {found}; pass what state_dict() gave"
+                f"not the state of an optimizer, which has 'param_groups' and 'state', but {found}; "
+                "pass what state_dict() gave"
             )
         groups, state, params = state_dict["param_groups"], state_dict["state"], self._all_params()
         wrong = _different_groups(self, groups) + _different_state(self, params, state)
@@ -434,7 +435,9 @@ def _different_state(optimizer: Optimizer, params: list[Any], state: Any) -> lis
             found = sorted(map(str, entries)) if isinstance(entries, Mapping) else describe(entries)
             wrong.append(f"parameter {i} has {found}, expected {sorted(counts | set(optimizer.buffers))}")
         else:
-            wrong += [f"{name} of parameter {i} {f}" for name, v in entries.items() if (f := _fault(name, v, numbers[str(i)]))]
+            wrong += [
+                f"{name} of parameter {i} {f}" for name, v in entries.items() if (f := _fault(name, v, numbers[str(i)]))
+            ]
     return wrong
 
 

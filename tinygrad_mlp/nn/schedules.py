@@ -61,7 +61,9 @@ class LRScheduler:
         try:
             check_integer("last_step", step, 0)
             if not isinstance(rates, (list, tuple)) or len(rates) != groups:
-                raise TypeError(f"base_lrs must be a list of {groups}, one for each parameter group, got {describe(rates)}")
+                raise TypeError(
+                    f"base_lrs must be a list of {groups}, one for each parameter group, got {describe(rates)}"
+                )
             for rate in rates:
                 check_number("each of base_lrs", rate, 0, math.inf, "a finite number >= 0")
         except (TypeError, ValueError) as error:
@@ -152,7 +154,9 @@ class OneCycleLR(LRScheduler):
 
 def _check_optimizer(optimizer: Any) -> None:
     if not hasattr(optimizer, "param_groups"):
-        raise TypeError(f"a schedule takes an optimizer, such as optim.SGD(model.parameters()), got {describe(optimizer)}")
+        raise TypeError(
+            f"a schedule takes an optimizer, such as optim.SGD(model.parameters()), got {describe(optimizer)}"
+        )
 
 
 def _cosine(start: float, end: float, share: float) -> float:

@@ -28,11 +28,13 @@ True
 from __future__ import annotations
 
 import math
+import os
 import signal
 import threading
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
+from itertools import islice
 from time import perf_counter
 from typing import Any
 
@@ -40,7 +42,7 @@ import numpy as np
 
 from ..checks import Array, as_array, check_integer
 from ..core.autograd import no_grad
-from ..core.tensor import Tensor, wrap
+from ..core.tensor import Tensor, assign, wrap
 from ..core.tracer import IDLE, Tracer, mode, tracing
 from ..errors import DataError, NonFiniteError, OptionError, ShapeError, describe, nearest, out_of_range
 from ..jit import Jitted
@@ -50,7 +52,7 @@ from ..nn.module import Module, unchanged
 from ..nn.optim import Adam, LRScheduler, Optimizer
 from ..tools.anomaly import not_finite
 from .callbacks import Callback, Run
-from .data import minibatches, rows
+from .data import minibatches
 from .history import History, Progress
 from .predict import (
     EVALUATION_BATCH_SIZE,
@@ -65,6 +67,8 @@ from .predict import (
     metrics_of,
     suggests_names,
 )
+from .resume import generators, load_checkpoint
+from .training import Training
 
 __all__ = ["History", "fit"]
 
@@ -90,6 +94,7 @@ def fit(
     callbacks: Sequence[Callback] = (),
     jit: bool = True,
     progress: bool = True,
+    resume: str | os.PathLike[str] | None = None,
 ) -> History:
     """Train a model on the rows of X and y, and return the `History`.
 
@@ -116,11 +121,16 @@ def fit(
         jit: run each step as a program, to the same digits. A model or loss that cannot be one, because it needs the
             value of a Tensor or changes something of its own, is trained eagerly, after a warning that says why.
         progress: print a row an epoch; on a terminal show a bar, if tqdm is installed.
+        resume: a file that `callbacks.Checkpoint` wrote in a call like this one, with the same data and options, from
+            which the training goes on to the same bits, history and callbacks included, as if nothing had been between.
+            ``epochs`` may be more. ``resume=tg.latest("run.npz")`` begins anew if there is none.
 
     Raises:
+        CheckpointError: ``resume`` is damaged, or not of such a training; nothing has changed.
         TypeError, ValueError: something does not fit; the message has what was expected, or the nearest name.
         NonFiniteError: a FloatingPointError, the loss is NaN or infinite: with epoch, step, learning rate and the
-            first layer that is not finite. That step has changed no weight; ``error.history`` has the epochs before.
+            first layer that is not finite; or a gradient is. The model is as it was before that step, running
+            statistics and Generators included; ``error.history`` has the epochs before.
     """
     samples, held = _check_data(model, X, y, validation, transform)
     batch_size = _check_sizes(model, samples, epochs, batch_size)
@@ -132,22 +142,27 @@ def fit(
     _warn_of_unknown(called.modules, model)
     samples.warn_of_pixels()
     optimizer = _check_optimizer(model, optimizer, schedule)
-    listeners = _check_callbacks(callbacks) + [Progress()] * bool(progress)
+    own = _check_callbacks(callbacks)
     columns, steps_per_epoch = _columns(resolved, held), -(-len(samples) // batch_size)
     run = Run(model, optimizer, schedule, History(), columns, epochs, steps_per_epoch)
-    order = np.random.default_rng(seed)
-    (rng,) = order.spawn(1)  # which leaves the order what it is without augmentation
-    steps = _make_steps(model, loss, optimizer, jit)
-    with in_mode(model, training=True), _interruptible(run), _listening(run, listeners):
-        while run.epoch < epochs and run.history.stopped is None:
-            run.epoch += 1
-            batches = _batches(samples, batch_size, order, augment, rng)
-            row = _train_epoch(run, batches, steps, resolved, listeners)
+    settings = {"rows": len(samples), "batch_size": batch_size, "columns": columns}
+    training = Training(run, seed, settings, own, [loss, resolved, transform, augment])
+    if resume is not None:
+        load_checkpoint(resume, **run.parts)
+    steps, listeners = _make_steps(model, loss, optimizer, jit), own + [Progress()] * bool(progress)
+    with in_mode(model, training=True), _interruptible() as asked, _listening(run, listeners):
+        training.resume_callbacks()
+        while run.history.stopped is None and (run.position or run.epoch < epochs):
+            training.begin_epoch()
+            batches = _batches(samples, batch_size, training.order, augment, training.rng, run.position)
+            row = _train_epoch(run, batches, steps, resolved, listeners, asked)
             row |= {} if held is None else _validate(run, held, loss, resolved)
             run.row = {name: row[name] for name in columns}
             run.history.rows.append(run.row)
+            run.position %= steps_per_epoch
             for listener in listeners:
                 listener.on_epoch_end(run)
+            _settle(run, asked)
     return run.history
 
 
@@ -296,10 +311,15 @@ def _make_steps(model: Module, loss_of: Function, optimizer: Optimizer, jit: boo
 
 
 def _batches(
-    samples: Samples, batch_size: int, order: np.random.Generator, augment: Function | None, rng: np.random.Generator
+    samples: Samples,
+    batch_size: int,
+    order: np.random.Generator,
+    augment: Function | None,
+    rng: np.random.Generator,
+    first: int,
 ) -> Iterator[tuple[Array, Array]]:
-    """Yield the batches of an epoch as the model gets them."""
-    for xb, yb in minibatches(samples.X, samples.y, batch_size, rng=order):
+    """Yield the batches of an epoch, from the first one on, as the model gets them."""
+    for xb, yb in islice(minibatches(samples.X, samples.y, batch_size, rng=order), first, None):
         xb = samples.inputs(xb)
         if augment is not None:
             xb = as_array(augment(xb, rng)).astype(samples.dtype, copy=False)
@@ -307,37 +327,88 @@ def _batches(
 
 
 def _train_epoch(
-    run: Run, batches: Iterable[Any], steps: Sequence[Function], metrics: dict[str, Function], listeners: list[Any]
+    run: Run,
+    batches: Iterable[Any],
+    steps: Sequence[Function],
+    metrics: dict[str, Function],
+    listeners: list[Any],
+    asked: list[str],
 ) -> dict[str, Any]:
     """Train for an epoch, or until somebody stops it; return its row, with loss and metrics measured while learning."""
     forward_backward, update = steps
-    group, kept, losses, count, start = run.optimizer.param_groups[0], [], 0.0, 0, perf_counter()
+    group, so_far, keep = run.optimizer.param_groups[0], run.so_far, _keeper(run.model)
+    start = perf_counter() - so_far["seconds"]
     for xb, yb in batches:
+        put_back = keep()
         loss, outputs = forward_backward(wrap(xb), wrap(yb))
         run.loss, run.lr, run.step = loss.item(), group["lr"], run.step + 1
-        if not math.isfinite(run.loss):
-            raise _non_finite(run, run.loss, xb)
+        if (what := _not_finite(run)) is not None:
+            run.optimizer.zero_grad()
+            put_back()
+            raise _non_finite(run, what[0], xb, what[1])
         update()
-        losses, count = losses + run.loss * len(yb), count + len(yb)
+        run.position += 1
+        so_far["losses"], so_far["count"] = so_far["losses"] + run.loss * len(yb), so_far["count"] + len(yb)
         if metrics:
-            kept.append((outputs.detach().numpy(), yb))
+            so_far["outputs"].append(outputs.detach().numpy())
+            so_far["targets"].append(yb)
+        so_far["seconds"] = perf_counter() - start
         for listener in listeners:
             listener.on_batch_end(run)
         if run.schedule is not None:
             run.schedule.step()
+        _settle(run, asked)
         if run.history.stopped is not None:
             break
+    scores = metrics_of(metrics, *(np.concatenate(so_far[name]) for name in ("outputs", "targets"))) if metrics else {}
     seconds = perf_counter() - start
-    scores = metrics_of(metrics, *map(np.concatenate, zip(*kept, strict=True))) if kept else {}
-    pace = {"lr": run.lr, "seconds": seconds, "samples_per_second": count / seconds}
-    return {"epoch": run.epoch, "step": run.step, "loss": losses / count, **scores, **pace}
+    pace = {"lr": run.lr, "seconds": seconds, "samples_per_second": so_far["count"] / seconds}
+    return {"epoch": run.epoch, "step": run.step, "loss": so_far["losses"] / so_far["count"], **scores, **pace}
+
+
+def _settle(run: Run, asked: list[str]) -> None:
+    """Do what is due once all callbacks have been told; Ctrl-C counts only here, so that they all see the same."""
+    if asked:
+        run.stop(asked[0])
+    run.settle()
+
+
+def _keeper(model: Module) -> Callable[[], Callable[[], None]]:
+    """Return a function that notes what a step may change before it is found finite, and returns one that undoes it."""
+    buffers, drawing = list(model.buffers()), generators({"model": model})
+
+    def keep() -> Callable[[], None]:
+        arrays, states = [b._data.copy(order="K") for b in buffers], [rng.bit_generator.state for rng in drawing]
+
+        def put_back() -> None:
+            for buffer, array in zip(buffers, arrays, strict=True):
+                assign(buffer, array)
+            for rng, state in zip(drawing, states, strict=True):
+                rng.bit_generator.state = state
+
+        return put_back
+
+    return keep
+
+
+def _not_finite(run: Run) -> tuple[float, str] | None:
+    """Return what of a step is not finite, before it has changed a weight: the loss, or a gradient."""
+    if not math.isfinite(run.loss):
+        return run.loss, "loss"
+    for group in run.optimizer.param_groups:
+        for p in group["params"]:
+            if p._grad is None or math.isfinite(np.vdot(g := p._grad._data.ravel("K"), g)):
+                continue
+            if (bad := ~np.isfinite(g)).any():  # or only their squares are too large
+                return g[bad][0], f"gradient of {p.name or 'a parameter'}"
+    return None
 
 
 def _validate(run: Run, held: Samples, loss: Function, metrics: dict[str, Function]) -> dict[str, float]:
     scores = held.scores(held.outputs(run.model), loss, metrics)
     if not math.isfinite(scores["loss"]):
         with in_mode(run.model, training=False):
-            xb = held.inputs(rows(held.X, slice(EVALUATION_BATCH_SIZE)))
+            xb = held.batch(0, EVALUATION_BATCH_SIZE)
             raise _non_finite(run, scores["loss"], xb, "validation loss")
     return {f"validation_{name}": value for name, value in scores.items()}
 
@@ -379,23 +450,23 @@ def _first_non_finite(model: Module, xb: Array) -> str:
 
 
 @contextmanager
-def _interruptible(run: Run) -> Iterator[None]:
-    """Context manager inside which Ctrl-C asks the run to stop, so that no step is torn; the next one raises.
+def _interruptible() -> Iterator[list[str]]:
+    """Context manager inside which Ctrl-C fills a list, so that no step is torn; the next one raises.
 
     It stays out of the way of a handler that somebody else has installed, and of threads, which get no signals.
     """
-    usual = signal.default_int_handler
+    usual, asked = signal.default_int_handler, []  # type: tuple[Any, list[str]]
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is not usual:
-        yield
+        yield asked
         return
 
     def ask(*_: Any) -> None:
         signal.signal(signal.SIGINT, usual)
-        run.stop("interrupted")
+        asked.append("interrupted")
 
     signal.signal(signal.SIGINT, ask)
     try:
-        yield
+        yield asked
     finally:
         signal.signal(signal.SIGINT, usual)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -127,12 +128,17 @@ class Inputs:
         """Return rows of X as the model gets them."""
         return as_array(xb if self.transform is None else self.transform(xb)).astype(self.dtype, copy=False)
 
+    def batch(self, start: int, size: int) -> Array:
+        """Return rows as the model gets them: copies where a transform could write into the caller's."""
+        xb = rows(self.X, slice(start, start + size))
+        return self.inputs(xb if self.transform is None else xb.copy())
+
     def outputs(self, model: Module, batch_size: int = EVALUATION_BATCH_SIZE) -> Array:
         """Return the model's outputs for all rows, in evaluation mode."""
         parts = []
         with in_mode(model, training=False), no_grad():
             for start in range(0, len(self), batch_size):
-                xb = self.inputs(rows(self.X, slice(start, start + batch_size)))
+                xb = self.batch(start, batch_size)
                 part = model(xb)
                 if not isinstance(part, Tensor) or part.shape[:1] != xb.shape[:1]:
                     hint = "; for a single sample pass X[:1]" if xb.ndim == 1 else ""
@@ -220,11 +226,25 @@ def find_metrics(metrics: Any, outputs: Array, y: Array) -> dict[str, Function]:
 
 @contextmanager
 def in_mode(model: Module, training: bool) -> Iterator[None]:
-    """Context manager inside which a model trains or evaluates; afterwards each module is as it was."""
-    before = {module: module.training for module in model.modules()}
-    model.train(training)
+    """Context manager inside which a model trains or evaluates; afterwards each module is as it was.
+
+    Threads may evaluate one model at the same time: the last one that is done puts its modules back.
+    """
+    modules = list(model.modules())
     try:
+        with _MODES:
+            for module in modules:
+                _HELD.setdefault(module, []).append(module.training)
+            model.train(training)
         yield
     finally:
-        for module, mode in before.items():
-            module.training = mode
+        with _MODES:
+            for module in modules:
+                module.training = _HELD[module].pop()
+                if not _HELD[module]:
+                    del _HELD[module]
+
+
+_MODES = threading.RLock()
+_HELD: dict[Module, list[bool]] = {}
+"""Of each module that is being used, the modes in which it was found."""
