@@ -109,8 +109,8 @@ class Call(NamedTuple):
 
 
 def results(out: Any) -> list[Any]:
-    """Return the results of a call as a list, be it one or several."""
-    return [leaf for leaf in _leaves(out) if leaf is not None]
+    """Return the results of a call as a list, be it one or several; of a dtype, its number."""
+    return [leaf.num if isinstance(leaf, np.dtype) else leaf for leaf in _leaves(out) if leaf is not None]
 
 
 def _is_input(leaf: Any) -> bool:

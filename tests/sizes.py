@@ -21,15 +21,15 @@ PARTS: dict[str, tuple[Callable[[str], bool], int]] = {
     "engine: rules, core, functional": (lambda path: path.startswith(ENGINE), 2000),
     "nn and optim": (lambda path: path.startswith("nn/") and not path.startswith(ENGINE), 850),
     "checker": (lambda path: path.startswith("tools/gradcheck"), 550),
-    "package": (lambda path: True, 5900),
+    "functional door": (lambda path: path.startswith("func/"), 1200),
+    "package": (lambda path: not path.startswith("func/"), 5900),
 }
-"""The parts by name: which files they have, and how many lines these should have at most."""
+"""The parts by name: which files they have, and how many lines these should have at most; `func` counts by itself."""
 FILE_LIMIT, FUNCTION_LIMIT, COMPLEXITY_LIMIT = 350, 50, 20
 AS_IT_STANDS = {
-    "engine: rules, core, functional": 2254,
-    "checker": 796,
-    "package": 8370,
-    "jit/record.py": 354,
+    "engine: rules, core, functional": 2205,
+    "checker": 777,
+    "package": 8295,
 }
 """What is larger than it should be, and how large it may be until it is mended."""
 

@@ -152,7 +152,8 @@ MISUSES = [
     Misuse("grad_of_an_array", lambda s: grad(s.h.sum(), np.ones(3)), TypeError, r"inputs.*Tensor"),
     Misuse("grad_of_an_array_output", lambda s: grad(np.ones(()), s.w), TypeError, r"outputs.*Tensor"),
     Misuse("grad_of_no_inputs", lambda s: grad(s.h.sum(), []), ValueError, r"inputs"),
-    Misuse("jacobian_of_an_array", lambda s: jacobian(np.tanh, np.ones(3)), TypeError, r"Tensor"),
+    Misuse("jacobian_of_whole_numbers", lambda s: jacobian(np.tanh, np.ones(3, int)), TypeError, r"int64.*use floats"),
+    Misuse("jacobian_by_no_function", lambda s: jacobian(s.h, s.w), TypeError, r"takes a function.*tg\.grad\(output"),
     Misuse(
         "data_changed", lambda s: changed(s).backward(), GraphError, r"multiply.*conv\.weight.*\(2, 3\).*version 0 -> 1"
     ),

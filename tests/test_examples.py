@@ -11,6 +11,8 @@ import hashlib
 import importlib
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -184,3 +186,22 @@ def test_links_of_the_notebook_lead_somewhere() -> None:
     targets = [part.split(")")[0] for part in text.split("](")[1:]]
     assert len(targets) >= 5
     assert not [target for target in targets if not (EXAMPLES / target).is_file()]
+
+
+def test_optimise_reaches_every_minimum_and_exports_what_needs_numpy_alone(
+    example: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    optimise = example("optimise")
+    monkeypatch.setattr(optimise, "gradients", dict)  # times, which are no test
+    monkeypatch.setattr(optimise, "peers", lambda: [optimise.ours()])
+    found, process, inside, _ = optimise.main()
+    assert found["tinygrad_mlp"][0].fun < 1e-8 < 1 < found["finite differences"][0].fun
+    assert process["tinygrad_mlp"][0].fun == pytest.approx(process["finite differences"][0].fun, abs=1e-9)
+    assert process["tinygrad_mlp"][0].nfev < process["finite differences"][0].nfev
+    assert inside["tinygrad_mlp"].optimality < 1e-7
+    assert inside["tinygrad_mlp"].constr_violation < 1e-9
+    path = optimise.export(tmp_path)
+    code = "import sys, numpy, rosenbrock; x = numpy.zeros(100); print(rosenbrock.fun(x), rosenbrock.hess(x).sum()); "
+    code += "assert 'tinygrad_mlp' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], cwd=path.parent, capture_output=True, text=True, check=True)
+    assert [float(word) for word in done.stdout.split()] == [99.0, 2.0 * 99 + 200]

@@ -48,6 +48,13 @@ def added_up(x: Array, shape: tuple[int, ...]) -> Array:
     return total
 
 
+def replaced_one_by_one(x: Array, value: Array, *items: Any) -> Array:
+    result, places = x.copy(), np.arange(x.size).reshape(x.shape)[items]
+    for place, new in zip(np.ravel(places), np.ravel(np.broadcast_to(value, places.shape)), strict=True):
+        result.reshape(-1)[place] = new
+    return result
+
+
 def put_one_by_one(x: Array, *items: Any, shape: tuple[int, ...]) -> Array:
     result, places = np.zeros(shape), np.arange(np.prod(shape)).reshape(shape)[items]
     for place, value in zip(np.ravel(places), np.ravel(np.broadcast_to(x, places.shape)), strict=True):
@@ -70,6 +77,8 @@ REFERENCES: dict[Function, Function] = {
     reductions.log_softmax: lambda x, axis=-1: x - log_of_sum(x, axis, True),
     indexing.getitem: lambda x, *items: x[items],
     indexing.put: put_one_by_one,
+    indexing.replaced: replaced_one_by_one,
+    indexing.picked_once: lambda x, *items: x,
     indexing.gather: lambda x, labels: np.take_along_axis(x, labels[:, None], 1)[:, 0],
     indexing.scatter: lambda x, labels, classes: x[:, None] * np.eye(classes)[labels],
     indexing.minus_one_hot: lambda x, labels, factor: (x - np.eye(x.shape[1])[labels]) * factor,

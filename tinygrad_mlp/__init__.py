@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from . import nn as nn
 from ._later import later as _later
-from .core.autograd import grad as grad, hessian as hessian, hvp as hvp, jacobian as jacobian, no_grad as no_grad
+from .core.autograd import grad as grad, no_grad as no_grad
 from .core.tensor import Tensor as Tensor
 from .core.tracer import Tracer as Tracer, tracing as tracing
 from .errors import (
@@ -31,6 +31,9 @@ from .rules.table import annotate as annotate, primitive as primitive, vjp as vj
 from .tools.anomaly import detect_anomaly as detect_anomaly
 
 if TYPE_CHECKING:  # the names of _LATER
+    from . import func as func
+    from .func.at_a_point import hessian as hessian, hvp as hvp, jacobian as jacobian
+    from .func.custom import custom_vjp as custom_vjp
     from .tools.drawing import draw as draw
     from .tools.gradcheck import GradcheckError as GradcheckError
     from .tools.gradcheck import assert_gradcheck as assert_gradcheck, gradcheck as gradcheck
@@ -46,6 +49,7 @@ if TYPE_CHECKING:  # the names of _LATER
     from .train.predict import evaluate as evaluate, predict as predict, predict_proba as predict_proba
 
 _ROOMS = {
+    "func": "func",
     "functional": "nn.functional",
     "optim": "nn.optim",
     "data": "train.data",
@@ -58,6 +62,8 @@ _ROOMS = {
 """Rooms that users know by a short name: ``tinygrad_mlp.optim`` is ``tinygrad_mlp.nn.optim``."""
 
 _LATER = {
+    "func.at_a_point": "hessian hvp jacobian",
+    "func.custom": "custom_vjp",
     "tools.drawing": "draw",
     "tools.gradcheck": "GradcheckError assert_gradcheck gradcheck",
     "tools.summary": "summary",

@@ -9,6 +9,8 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
+from .foreign import no_such
+
 
 class _Rooms:
     """Imports a room by its short name: the same module, not a second one. A finder and loader of `sys.meta_path`.
@@ -45,6 +47,7 @@ def later(package: str, rooms: Mapping[str, str], names: Mapping[str, str]) -> C
             return import_module(f"{package}.{name}")
         if name in names:
             return getattr(import_module(f"{package}.{names[name]}"), name)
-        raise AttributeError(f"module {package!r} has no attribute {name!r}", name=name, obj=sys.modules[package])
+        text = name if name.startswith("__") else no_such(package, name, sys.modules[package].__all__)
+        raise AttributeError(text, name=name, obj=sys.modules[package])
 
     return load

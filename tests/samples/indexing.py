@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinygrad_mlp.rules.indexing import gather, getitem, minus_one_hot, put, scatter
+from tinygrad_mlp.rules.indexing import counts, gather, getitem, minus_one_hot, picked_once, put, replaced, scatter
 
 from .registry import raises, samples
 
@@ -55,6 +55,25 @@ samples(
         f(x(), 2, shape=(3,)),
     ],
 )
+samples(
+    replaced,
+    calls=lambda f, x: [
+        f(x(4, 3), x(3), 1),
+        f(x(4, 3), x(), slice(1, 3)),
+        f(x(4, 3), x(2, 1), slice(1, 3), slice(None)),
+        f(x(3), x(3), np.array([0, 0, 1])),
+        f(x(4, 3), x(2), np.array([1, 1]), np.array([2, 2])),
+        f(x(4, 3), x(), x.booleans(4, 3)),
+        f(x(), x()),
+        f(x(3), 2.0, 1),
+    ],
+)
+samples(counts, calls=lambda f, x: [f((3,), np.array([0, 0, 1])), f((2, 3), slice(None), 1)])
+samples(
+    picked_once,
+    calls=lambda f, x: [f(x(3), np.array([2, 0])), f(x(4, 3), slice(1, 3)), f(x(3), x.booleans(3)), f(x())],
+)
+raises(ValueError, "twice", picked_once, calls=lambda f, x: [f(x(3), np.array([0, -3]))])
 samples(gather, calls=lambda f, x: [f(x(4, 3), x.integers(0, 3, 4)), f(x(1, 3), np.array([2]))])
 samples(scatter, calls=lambda f, x: [f(x(4), x.integers(0, 3, 4), 3), f(x(1), np.array([2]), 3)])
 samples(minus_one_hot, calls=lambda f, x: [f(x(4, 3), x.integers(0, 3, 4), 0.5), f(x(1, 3), np.array([2]), -2.0)])
@@ -144,3 +163,20 @@ samples(np.linalg.trace, calls=lambda f, x: [f(x(3, 3)), f(x(2, 3, 4)), f(x(2, 3
 samples(np.tril, np.triu, calls=lambda f, x: [f(x(3, 3)), f(x(2, 4), 1), f(x(4, 2), k=-1), f(x(2, 3, 3)), f(x(3))])
 samples(np.tril, calls=lambda f, x: [f(np.array([[1.5, np.inf], [0.5, 2.0]]))])
 samples(np.triu, calls=lambda f, x: [f(np.array([[1.5, 0.5], [np.nan, 2.0]]))])
+samples(
+    np.pad,
+    calls=lambda f, x: [
+        f(x(2, 3), 1),
+        f(x(2, 3), (1, 2)),
+        f(x(2, 3), ((1, 0), (2, 3))),
+        f(x(2, 3), 1, constant_values=2.5),
+        f(x(2, 3), 1, "constant", constant_values=((1.0, 2.0), (3.0, 4.0))),
+        *(f(x(3, 4), ((2, 1), (0, 2)), mode) for mode in ("edge", "reflect", "symmetric", "wrap")),
+        f(x(3), 5, mode="reflect"),
+        f(x(3), 2, mode="reflect", reflect_type="even"),
+    ],
+)
+raises(ValueError, "mode 'mean' has no rule", np.pad, calls=lambda f, x: [f(x(3), 1, "mean")])
+raises(
+    (TypeError, ValueError), "reflect_type|odd", np.pad, calls=lambda f, x: [f(x(3), 1, "reflect", reflect_type="odd")]
+)

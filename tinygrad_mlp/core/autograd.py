@@ -1,10 +1,10 @@
-"""Derivatives on request: gradients of any order, Jacobians, Hessians and Hessian-vector products."""
+"""Derivatives on request: gradients of any order, and `no_grad`."""
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable
 from contextlib import ContextDecorator
 from typing import Any, Literal, TypeVar, overload
 
@@ -107,7 +107,7 @@ def grad(
 ) -> tuple[Tensor | None, ...]: ...
 def grad(
     outputs: Any,
-    inputs: Any,
+    inputs: Any = (),
     grad_outputs: Any = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
@@ -133,6 +133,8 @@ def grad(
     >>> float(dy), float(d2y)
     (12.0, 12.0)
     """
+    if callable(outputs):
+        raise TypeError("tg.grad takes Tensors of a graph; the gradient of a function is tg.func.grad(f)(x)")
     outputs, inputs = _as_tensors("outputs", outputs), _as_tensors("inputs", inputs)
     upstream = (None,) * len(outputs) if grad_outputs is None else _as_tuple(grad_outputs)
     if len(upstream) != len(outputs):
@@ -170,65 +172,3 @@ def _as_tensors(what: str, values: Any) -> tuple[Tensor, ...]:
         if not isinstance(t, Tensor):
             raise TypeError(f"{what}[{i}] is {describe(t)}, not a Tensor; make one with Tensor(...)")
     return tensors
-
-
-def jacobian(f: Callable[[Tensor], Tensor], x: Tensor, create_graph: bool = False) -> Tensor:
-    """Return all derivatives of ``f(x)`` by ``x``, of shape ``f(x).shape + x.shape``, by one backward pass a row.
-
-    >>> import tinygrad_mlp as tg
-    >>> tg.jacobian(lambda x: x * x, tg.Tensor([1.0, 2.0])).numpy()
-    array([[2., 0.],
-           [0., 4.]])
-    """
-    x = _differentiable(x)
-    y = f(x)
-    rows = [_slope(y, x, e, retain_graph=True, create_graph=create_graph) for e in _basis(y._data)]
-    result: Any = np.stack(rows)
-    return result.reshape(y.shape + x.shape)
-
-
-def hessian(f: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Return all second derivatives of a scalar ``f(x)``, of shape ``x.shape + x.shape``.
-
-    >>> import tinygrad_mlp as tg
-    >>> tg.hessian(lambda x: x[0] * x[1] ** 2, tg.Tensor([3.0, 5.0])).numpy()
-    array([[ 0., 10.],
-           [10.,  6.]])
-    """
-    return jacobian(lambda t: _slope(f(t), t, create_graph=True), x)
-
-
-def hvp(f: Callable[[Tensor], Tensor], x: Tensor, v: Any) -> Tensor:
-    """Return the product of the Hessian of a scalar ``f(x)`` with ``v``, of the shape of ``x``, without the Hessian.
-
-    The derivative of ``grad f . v``: twice the work of a gradient (Pearlmutter, Neural Computation 6, 1994).
-
-    >>> import tinygrad_mlp as tg
-    >>> tg.hvp(lambda x: (x**3).sum(), tg.Tensor([1.0, 2.0]), np.array([1.0, 1.0])).numpy()
-    array([ 6., 12.])
-    """
-    x = _differentiable(x)
-    return _slope((_slope(f(x), x, create_graph=True) * v).sum(), x)
-
-
-def _differentiable(x: Tensor) -> Tensor:
-    """Return x itself if it requires grad, else a leaf over its data that does."""
-    (x,) = _as_tensors("x", x)
-    if x._requires_grad:
-        return x
-    leaf = wrap(x._data, version=x._version)
-    leaf.requires_grad = True
-    return leaf
-
-
-def _slope(y: Tensor, x: Tensor, upstream: Any = None, **options: Any) -> Tensor:
-    """Return the gradient of y by x: zeros where y does not depend on x."""
-    g = grad(y, x, upstream, allow_unused=True, **options)[0] if y._requires_grad else None
-    return wrap(np.zeros_like(x._data)) if g is None else g
-
-
-def _basis(y: np.ndarray[Any, Any]) -> Iterator[np.ndarray[Any, Any]]:
-    for index in np.ndindex(y.shape):
-        e = np.zeros_like(y)
-        e[index] = 1
-        yield e

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ..errors import GraphError, ShapeError
+from ..errors import GraphError, OptionError, ShapeError, nearest
 from ..rules.elementwise import POWERS
-from ..rules.indexing import getitem
+from ..rules.indexing import getitem, picked_once, put, replaced
+from ..rules.linalg import is_sparse
 from ..rules.shapes import Axis, astype
 from ..rules.table import constant_operand
 from .tracer import mode
@@ -28,6 +29,11 @@ def _unary(function: Any, doc: str | None = None) -> Callable[[Any], Tensor]:
 
     method.__name__, method.__doc__ = function.__name__, doc
     return method
+
+
+def _of_array(name: str, doc: str) -> Any:
+    """Return a property that is the array's own."""
+    return property(operator.attrgetter(f"_data.{name}"), doc=doc)
 
 
 def _binary(function: Any) -> Callable[[Any, Any], Tensor]:
@@ -48,8 +54,36 @@ def _in_place(function: Any) -> Callable[[Any, Any], Tensor]:
     return lambda self, other: self._updated(function(self, other))
 
 
+class At:
+    """An index of a Tensor, at which `set`, `add` and `multiply` give a changed copy: ``x.at[i].set(v)``, as in JAX."""
+
+    def __init__(self, t: Any, items: Any = ()) -> None:
+        self._t, self._items = t, items
+
+    def __getitem__(self, index: Any) -> At:
+        return At(self._t, _as_items(index))
+
+    def set(self, value: Any) -> Tensor:
+        """Return a copy with the value at the index."""
+        return self._t._apply(replaced, (self._t, value, *self._items), _NONE)
+
+    def add(self, value: Any) -> Tensor:
+        """Return a copy with the value added at the index, several times where it picks an element several times."""
+        t: Any = self._t
+        value = np.asarray(value, t.dtype) if not isinstance(value, ArrayMethods) else value
+        return t + put(value, *self._items, shape=t.shape)
+
+    def multiply(self, value: Any) -> Tensor:
+        """Return a copy with what is at the index multiplied by the value."""
+        once = self._t._apply(picked_once, (self._t, *self._items), _NONE)
+        return self.set(once[tuple(self._items)] * value)
+
+
 class ArrayMethods:
-    """What a Tensor can do because an ndarray can: `Tensor` adds what makes it differentiable."""
+    """What a Tensor can do because an ndarray can: `Tensor` adds what makes it differentiable.
+
+    ``words`` are keywords that there are not, such as ``dim``; `_call` refuses them and says what to write.
+    """
 
     __slots__ = ()
 
@@ -57,13 +91,19 @@ class ArrayMethods:
     _call: ClassVar[Callable[..., Any]]
     _assign: ClassVar[Callable[..., Any]]
 
+    shape: tuple[int, ...] = _of_array("shape", "The length of each axis.")
+    dtype: np.dtype[Any] = _of_array("dtype", "The type of the elements.")
+    ndim: int = _of_array("ndim", "The number of axes.")
+    size: int = _of_array("size", "The number of elements, as in NumPy.")
+    nbytes: int = _of_array("nbytes", "The size of the elements, in bytes.")
+
     __hash__ = object.__hash__
 
     __neg__, __pos__ = _unary(np.negative), _unary(np.positive)
     __abs__, __invert__ = _unary(np.absolute), _unary(np.invert)
     __add__, __radd__ = _binary(np.add), _reflected(np.add)
     __sub__, __rsub__ = _binary(np.subtract), _reflected(np.subtract)
-    __mul__, __rmul__ = _binary(np.multiply), _reflected(np.multiply)
+    __mul__ = _binary(np.multiply)
     __truediv__, __rtruediv__ = _binary(np.divide), _reflected(np.divide)
     __floordiv__, __rfloordiv__ = _binary(np.floor_divide), _reflected(np.floor_divide)
     __mod__, __rmod__ = _binary(np.remainder), _reflected(np.remainder)
@@ -77,6 +117,10 @@ class ArrayMethods:
     __eq__, __ne__ = _compared(np.equal), _compared(np.not_equal)
     __rpow__ = _reflected(np.power)
 
+    def __rmul__(self, other: Any) -> Tensor:
+        product = np.matmul if is_sparse(other) else np.multiply  # what * means for a matrix of SciPy
+        return self._apply(product, (other, self), _NONE)
+
     def __pow__(self: Any, other: Any) -> Tensor:
         exponent = other if isinstance(other, ArrayMethods) else constant_operand(other)
         if isinstance(exponent, (int, float)) and exponent in POWERS and self.dtype.kind in "fc":
@@ -84,11 +128,15 @@ class ArrayMethods:
         return self._apply(np.power, (self, exponent), _NONE)
 
     def __getitem__(self, index: Any) -> Tensor:
-        items = index if isinstance(index, tuple) else (index,)
-        return self._apply(getitem, (self, *[_as_index(i) if isinstance(i, list) else i for i in items]), _NONE)
+        return self._apply(getitem, (self, *_as_items(index)), _NONE)
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        raise TypeError("item assignment is not differentiable; use np.where(mask, new, old) or np.concatenate")
+        raise TypeError("item assignment is not differentiable; use t = t.at[i].set(v), or np.where(mask, new, old)")
+
+    @property
+    def at(self) -> At:
+        """What ``t.at[i].set(v)``, ``.add(v)`` and ``.multiply(v)`` start with: each gives a new Tensor."""
+        return At(self)
 
     def _updated(self: Any, value: Tensor) -> Tensor:
         """Return what ``+=`` and its kind give: under `no_grad` the same memory, as in NumPy, else a new Tensor."""
@@ -115,7 +163,6 @@ class ArrayMethods:
     cos = _unary(np.cos, "Return the cosines, of radians.")
     tanh = _unary(np.tanh, "Return the hyperbolic tangents.")
     ravel = _unary(np.ravel, "Return the elements along one axis.")
-    flatten = _unary(np.ravel, "Return the elements along one axis, as `ravel` does.")
     copy = _unary(np.copy, "Return a copy, through which gradients flow.")
 
     @property
@@ -136,61 +183,75 @@ class ArrayMethods:
         """Return the elements rounded, as a constant."""
         return self._apply(np.round, (self,), {"decimals": decimals})
 
-    def sum(self, axis: Axis = None, dtype: DTypeLike | None = None, keepdims: bool = False) -> Tensor:
+    def sum(
+        self, axis: Axis = None, dtype: DTypeLike | None = None, keepdims: bool = False, **words: NoReturn
+    ) -> Tensor:
         """Return the sum over an axis, several, or all."""
-        return self._apply(np.sum, (self,), {"axis": axis, "dtype": dtype, "keepdims": keepdims})
+        return (self._call if words else self._apply)(
+            np.sum, (self,), {"axis": axis, "dtype": dtype, "keepdims": keepdims, **words}
+        )
 
-    def mean(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    def mean(self, axis: Axis = None, keepdims: bool = False, **words: NoReturn) -> Tensor:
         """Return the mean over an axis, several, or all."""
-        return self._apply(np.mean, (self,), {"axis": axis, "keepdims": keepdims})
+        return (self._call if words else self._apply)(np.mean, (self,), {"axis": axis, "keepdims": keepdims, **words})
 
-    def var(self, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
+    def var(self, axis: Axis = None, ddof: int = 0, keepdims: bool = False, **words: NoReturn) -> Tensor:
         """Return the variance, the sum of squared deviations divided by N - ddof, as in NumPy."""
-        return self._apply(np.var, (self,), {"axis": axis, "ddof": ddof, "keepdims": keepdims})
+        return (self._call if words else self._apply)(
+            np.var, (self,), {"axis": axis, "ddof": ddof, "keepdims": keepdims, **words}
+        )
 
-    def std(self, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
+    def std(self, axis: Axis = None, ddof: int = 0, keepdims: bool = False, **words: NoReturn) -> Tensor:
         """Return the standard deviation. Its gradient where all elements are equal is taken to be 0."""
-        return self._apply(np.std, (self,), {"axis": axis, "ddof": ddof, "keepdims": keepdims})
+        return (self._call if words else self._apply)(
+            np.std, (self,), {"axis": axis, "ddof": ddof, "keepdims": keepdims, **words}
+        )
 
-    def max(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    def max(self, axis: Axis = None, keepdims: bool = False, **words: NoReturn) -> Tensor:
         """Return the maximum. Ties share its gradient evenly."""
-        return self._apply(np.max, (self,), {"axis": axis, "keepdims": keepdims})
+        return (self._call if words else self._apply)(np.max, (self,), {"axis": axis, "keepdims": keepdims, **words})
 
-    def min(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    def min(self, axis: Axis = None, keepdims: bool = False, **words: NoReturn) -> Tensor:
         """Return the minimum. Ties share its gradient evenly."""
-        return self._apply(np.min, (self,), {"axis": axis, "keepdims": keepdims})
+        return (self._call if words else self._apply)(np.min, (self,), {"axis": axis, "keepdims": keepdims, **words})
 
-    def prod(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    def prod(self, axis: Axis = None, keepdims: bool = False, **words: NoReturn) -> Tensor:
         """Return the product over an axis, several, or all."""
-        return self._call(np.prod, (self,), {"axis": axis, "keepdims": keepdims})
+        return self._call(np.prod, (self,), {"axis": axis, "keepdims": keepdims, **words})
 
-    def cumsum(self, axis: int | None = None) -> Tensor:
+    def cumsum(self, axis: int | None = None, **words: NoReturn) -> Tensor:
         """Return the sums of all elements so far, along an axis or of the flat array."""
-        return self._call(np.cumsum, (self,), {"axis": axis})
+        return self._call(np.cumsum, (self,), {"axis": axis, **words})
 
-    def argmax(self, axis: int | None = None) -> Tensor:
+    def argmax(self, axis: int | None = None, **words: NoReturn) -> Tensor:
         """Return the position of the maximum, an integer Tensor."""
-        return self._apply(np.argmax, (self,), {"axis": axis})
+        return (self._call if words else self._apply)(np.argmax, (self,), {"axis": axis, **words})
 
-    def argmin(self, axis: int | None = None) -> Tensor:
+    def argmin(self, axis: int | None = None, **words: NoReturn) -> Tensor:
         """Return the position of the minimum, an integer Tensor."""
-        return self._apply(np.argmin, (self,), {"axis": axis})
+        return (self._call if words else self._apply)(np.argmin, (self,), {"axis": axis, **words})
 
-    def sort(self, axis: int | None = -1) -> Tensor:
+    def sort(self, axis: int | None = -1, **words: NoReturn) -> Tensor:
         """Return the elements in order along an axis: a new Tensor, where an ndarray's method works in place."""
-        return self._call(np.sort, (self,), {"axis": axis})
+        return self._call(np.sort, (self,), {"axis": axis, **words})
 
-    def argsort(self, axis: int | None = -1) -> Tensor:
+    def argsort(self, axis: int | None = -1, **words: NoReturn) -> Tensor:
         """Return the positions of the elements in order, an integer Tensor."""
-        return self._call(np.argsort, (self,), {"axis": axis})
+        return self._call(np.argsort, (self,), {"axis": axis, **words})
 
-    def all(self, axis: Axis = None) -> Tensor:
+    def all(self, axis: Axis = None, **words: NoReturn) -> Tensor:
         """Return whether all elements are true."""
-        return self._apply(np.all, (self,), {"axis": axis})
+        return (self._call if words else self._apply)(np.all, (self,), {"axis": axis, **words})
 
-    def any(self, axis: Axis = None) -> Tensor:
+    def any(self, axis: Axis = None, **words: NoReturn) -> Tensor:
         """Return whether any element is true."""
-        return self._apply(np.any, (self,), {"axis": axis})
+        return (self._call if words else self._apply)(np.any, (self,), {"axis": axis, **words})
+
+    def flatten(self, order: str = "C") -> Tensor:
+        """Return the elements along one axis: row by row, or column by column for ``order="F"``."""
+        if order not in ("C", "F"):
+            raise OptionError(f"unknown order {order!r}; {nearest(order, 'CF')}")
+        return self._apply(np.ravel, (self.T if order == "F" else self,), _NONE)
 
     def reshape(self, *shape: Any) -> Tensor:
         """Return the elements in another shape: ``reshape(2, 3)`` or ``reshape((2, 3))``, -1 for what is left."""
@@ -205,17 +266,17 @@ class ArrayMethods:
         """Return the Tensor with two axes exchanged."""
         return self._apply(np.swapaxes, (self,), {"axis1": axis1, "axis2": axis2})
 
-    def squeeze(self, axis: Axis = None) -> Tensor:
+    def squeeze(self, axis: Axis = None, **words: NoReturn) -> Tensor:
         """Return the Tensor without its axes of length 1."""
-        return self._apply(np.squeeze, (self,), {"axis": axis})
+        return (self._call if words else self._apply)(np.squeeze, (self,), {"axis": axis, **words})
 
-    def take(self, indices: Any, axis: int | None = None) -> Tensor:
+    def take(self, indices: Any, axis: int | None = None, **words: NoReturn) -> Tensor:
         """Return the elements at the indices along an axis."""
-        return self._call(np.take, (self, indices), {"axis": axis})
+        return self._call(np.take, (self, indices), {"axis": axis, **words})
 
-    def repeat(self, repeats: Any, axis: int | None = None) -> Tensor:
+    def repeat(self, repeats: Any, axis: int | None = None, **words: NoReturn) -> Tensor:
         """Return each element several times in a row, along an axis or of the flat array."""
-        return self._call(np.repeat, (self, repeats), {"axis": axis})
+        return self._call(np.repeat, (self, repeats), {"axis": axis, **words})
 
     def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
         """Return the diagonals of two axes, along the last axis."""
@@ -234,5 +295,7 @@ class ArrayMethods:
         return self._apply(astype, (self, np.dtype(dtype)), _NONE)
 
 
-def _as_index(items: list[Any]) -> np.ndarray[Any, Any]:
-    return np.array(items) if items else np.array(items, np.intp)
+def _as_items(index: Any) -> list[Any]:
+    """Return what stands between brackets, with lists as arrays."""
+    items = index if isinstance(index, tuple) else (index,)
+    return [np.array(i, None if i else np.intp) if isinstance(i, list) else i for i in items]

@@ -9,22 +9,26 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..checks import check_number, check_share
+from ..checks import check_flag, check_kind, check_number, check_share
 from ..core.tensor import Tensor, assign, wrap
 from ..core.tracer import IDLE, Stateful, mode, out_of_place
 from ..core.versions import changed
 from ..errors import CheckpointError, GraphError, OptionError, describe, nearest, out_of_range
+from ..foreign import answers, knows_foreign, missing
 from .schedules import CosineAnnealingLR, LRScheduler, OneCycleLR
 
 __all__ = ["SGD", "Adam", "AdamW", "CosineAnnealingLR", "LRScheduler", "OneCycleLR", "Optimizer"]
 
 Group = dict[str, Any]
+if not TYPE_CHECKING:
+    __getattr__ = missing(__name__)
 
 
+@knows_foreign
 class Optimizer(Stateful):
     """What all optimisers share: parameter groups, the state of each parameter, and the walk over them.
 
@@ -57,6 +61,7 @@ class Optimizer(Stateful):
 
     def add_param_group(self, group: Mapping[str, Any]) -> None:
         """Add parameters with options of their own: ``{"params": [...], "lr": 0.01}``."""
+        check_kind("a parameter group", group, Mapping, 'a dict, such as {"params": [...], "lr": 0.01}')
         unknown = sorted(set(group) - set(self.defaults) - {"params"})
         if unknown:
             raise OptionError(f"unknown option {unknown[0]!r}; {nearest(unknown[0], self.defaults)}")
@@ -71,6 +76,7 @@ class Optimizer(Stateful):
     def _all_params(self) -> list[Any]:
         return [p for group in self.param_groups for p in group["params"]]
 
+    @answers
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters: ``grad`` becomes None."""
         for p in self._all_params():
@@ -245,6 +251,7 @@ class SGD(Optimizer):
 
     def check(self, group: Group) -> None:
         super().check(group)
+        check_flag("nesterov", group["nesterov"])
         check_number("momentum", group["momentum"], 0, 1, "in [0, 1)")
         check_share("dampening", group["dampening"])
         if group["nesterov"] and (group["momentum"] == 0 or group["dampening"] != 0):

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..checks import check_integer, check_number, check_share
 from ..errors import CheckpointError, describe
+from ..foreign import Answers
 
 if TYPE_CHECKING:
     from .optim import Optimizer
 
 
-class LRScheduler:
+class LRScheduler(Answers):
     """What schedules share: ``step()`` after each ``optimizer.step()`` sets every group's learning rate.
 
     A subclass gives ``factor(step)``, which multiplies the learning rate that the group had at the start; this base
@@ -136,13 +137,13 @@ class OneCycleLR(LRScheduler):
     ) -> None:
         _check_optimizer(optimizer)
         check_integer("total_steps", total_steps, 2)
-        check_number("pct_start", pct_start, 5e-324, 1, "between 0 and 1")
+        check_number("pct_start", pct_start, math.ulp(0.0), 1, "between 0 and 1")
         check_number("max_lr", max_lr, 0, math.inf, "a finite number >= 0")
         for name, value in (("div_factor", div_factor), ("final_div_factor", final_div_factor)):
-            check_number(name, value, 5e-324, math.inf, "a finite number > 0")
+            check_number(name, value, math.ulp(0.0), math.inf, "a finite number > 0")
         self.top, self.total_steps = pct_start * total_steps - 1, total_steps
         self.first, self.last = 1 / div_factor, 1 / (div_factor * final_div_factor)
-        for group in optimizer.param_groups:
+        for group in getattr(optimizer, "param_groups", ()):
             group["lr"] = max_lr
         super().__init__(optimizer)
 

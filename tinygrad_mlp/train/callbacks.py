@@ -21,6 +21,7 @@ import numpy as np
 
 from ..checks import check_integer, check_number
 from ..errors import OptionError, nearest, out_of_range
+from ..foreign import Answers
 from ..nn.module import Module
 from ..nn.optim import LRScheduler, Optimizer
 from .checkpoint import is_plain
@@ -73,7 +74,7 @@ class Run:
         self.history.stopped = self.history.stopped or reason
 
 
-class Callback:
+class Callback(Answers):
     """What listens to a training; each method does nothing unless it is overridden.
 
     A checkpoint keeps a callback's attributes, those that `save` can hold, and the Generators among them, so that a

@@ -15,7 +15,6 @@ import functools
 import os
 import platform
 import types
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -23,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import CheckpointError, describe
+from ..errors import CheckpointError, describe, warn
 from .checkpoint import load, save
 
 RESERVED = ("generators", "made_with")
@@ -253,8 +252,7 @@ def _warn_of_others(theirs: Any) -> None:
         if theirs.get(name) != value
     ]
     if other:
-        warnings.warn(
+        warn(
             f"the checkpoint was made with {'; '.join(other)}: the training goes on, but its last digits may differ "
-            "from those without a break; use the same versions, and set OPENBLAS_NUM_THREADS",
-            stacklevel=4,
+            "from those without a break; use the same versions, and set OPENBLAS_NUM_THREADS"
         )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
 
 from ..errors import CheckpointError, describe
 from .callbacks import Callback, Run
-from .resume import generator_state, set_generator
+from .resume import generator_state, load_checkpoint, set_generator
 
 GATHERED = ("outputs", "targets")
 
@@ -23,16 +24,16 @@ class Training:
     def __init__(
         self,
         run: Run,
-        seed: Any,
+        order: np.random.Generator,
         settings: dict[str, Any],
         callbacks: list[Callback],
         functions: list[Any],
     ) -> None:
         self.run, self.settings, self.callbacks = run, settings, callbacks
-        self.order, self.functions = np.random.default_rng(seed), functions  # where Generators are looked for
-        (self.rng,) = self.order.spawn(1)  # which leaves the order what it is without augmentation
+        self.order, self.functions = order, functions  # where Generators are looked for
+        (self.rng,) = order.spawn(1)  # which leaves the order what it is without augmentation
         self.kept: list[dict[str, Any]] = []
-        self.start = generator_state(self.order)
+        self.start = generator_state(order)
         run.parts = {"model": run.model, "optimizer": run.optimizer, "schedule": run.schedule, "training": self}
         if run.schedule is None:
             del run.parts["schedule"]
@@ -99,6 +100,11 @@ class Training:
             for name, value in vars(m).items()
             if type(value) in (int, float)
         ]
+
+    def resume(self, path: str | os.PathLike[str] | None) -> None:
+        """Put all but the callbacks into the state that a checkpoint has, if there is one."""
+        if path is not None:
+            load_checkpoint(path, **self.run.parts)
 
     def resume_callbacks(self) -> None:
         """Put callbacks that have begun into the state that the checkpoint has."""

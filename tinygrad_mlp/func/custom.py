@@ -1,0 +1,121 @@
+"""Functions of one's own, a solver, a simulator or C code, with a derivative that is checked when it is given."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import NoRuleError, describe
+from ..rules import table
+from ..tools.gradcheck import GradcheckError, gradcheck
+
+Function = Callable[..., Any]
+ARGUMENTS = 32
+"""How many positional arguments are told apart."""
+
+
+def custom_vjp(function: Function) -> Any:
+    """Make a function of arrays an op, also as a decorator; its ``defvjp`` gives it a derivative, and checks that.
+
+    The function may do what it likes; it gets plain arrays, and its result is copied. Then it is what the package's own
+    ops are (`tg.primitive` and `tg.vjp`), so every tool knows it: derivatives of any order, `jit`, `gradcheck`,
+    `detect_anomaly`, `draw`, `tg.func`. Without a ``defvjp`` it can be called, and not be differentiated.
+
+    ``f.defvjp(*rules, samples, order=1, rtol=1e-9)`` takes a rule for each positional argument: from ``g``, the
+    gradient of the result, to that of the argument, ``rule(g, out, *arguments, **keywords)`` where ``out`` is the
+    result; None says that the function is constant in an argument. One that has no rule cannot be differentiated by.
+    Rules get Tensors where the derivative itself is differentiated or recorded. So they are written with functions that
+    have rules: those of NumPy, or others that are made here, the function itself for one.
+
+    Args of ``defvjp``:
+        samples: on what the rules are checked against differences, arguments as a tuple, or the only one.
+        order: 2 checks the second derivatives too.
+        rtol: the relative error that may pass, see `gradcheck`.
+
+    Raises:
+        GradcheckError: a rule is wrong on a sample; the message is the checker's table. The rules are not taken.
+        TypeError: no sample has an array of floats for an argument with a rule.
+
+    >>> @custom_vjp
+    ... def sine(x):
+    ...     return [float(np.sin(e)) for e in x]  # any code
+    >>> sine.defvjp(lambda g, out, x: g * np.cos(x), samples=[np.array([0.3, 2.0])], order=2)
+    >>> from tinygrad_mlp import func
+    >>> func.grad(lambda x: np.sum(sine(x) ** 2))(np.array([0.0, np.pi / 4]))
+    array([0., 1.])
+    >>> sine.defvjp(lambda g, out, x: -g * np.cos(x), samples=[np.ones(2)])  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    tinygrad_mlp.tools.gradcheck.report.GradcheckError: ...
+    """
+    if not callable(function):
+        raise TypeError(f"custom_vjp takes a function, got {describe(function)}; its rules go to its defvjp")
+    op: Any = table.primitive(_copying(function))
+    table.vjp(op, *_rules(op, ()))
+
+    def defvjp(*rules: Function | None, samples: Sequence[Any], order: int = 1, rtol: float = 1e-9) -> None:
+        before = table.RULES[op]
+        table.vjp(op, *_rules(op, rules))
+        try:
+            _check(op, len(rules), list(samples), order, rtol)
+        except BaseException:
+            table.RULES[op] = before
+            raise
+
+    op.defvjp = defvjp
+    return op
+
+
+def _copying(function: Function) -> Function:
+    """Return a function whose results share memory with nothing: not with its arguments, nor with the next result."""
+
+    @functools.wraps(function)
+    def copying(*args: Any, **kwargs: Any) -> Any:
+        return np.array(function(*args, **kwargs))
+
+    return copying
+
+
+def _rules(op: Function, given: Sequence[Function | None]) -> list[Function | None]:
+    """Return the rules that are given, and for all other arguments one that says that there is none."""
+
+    def refusal(i: int) -> Function:
+        def refuse(*_: Any, **__: Any) -> Any:
+            raise NoRuleError(f"{op.__name__} has no derivative rule for argument {i}; give one to its defvjp")
+
+        return refuse
+
+    return [*given, *map(refusal, range(len(given), ARGUMENTS))]
+
+
+def _check(op: Function, given: int, samples: list[Any], order: int, rtol: float) -> None:
+    """Check the rules of an op on all samples."""
+    calls = [sample if isinstance(sample, tuple) else (sample,) for sample in samples]
+    known = [i for i in range(given) if any(len(call) > i and _is_float(call[i]) for call in calls)]
+    if len(known) < max(given, 1):
+        missing = ", ".join(str(i) for i in range(given) if i not in known)
+        raise TypeError(f"{op.__name__}: defvjp needs samples with an array of floats for argument {missing or 0}")
+    for call in calls:
+        places = [i for i in known if len(call) > i and _is_float(call[i])]
+        if places:
+            values = [np.array(call[i], np.float64) for i in places]
+            report = gradcheck(_of(op, call, places), values, order=order, rtol=rtol, raise_on_fail=False)
+            if not report:
+                raise GradcheckError(report)
+
+
+def _is_float(a: Any) -> bool:
+    return isinstance(a, float) or getattr(getattr(a, "dtype", None), "kind", "") == "f"
+
+
+def _of(op: Function, call: tuple[Any, ...], places: list[int]) -> Function:
+    """Return an op as a function of its arguments in some places, with those of a call in the others."""
+
+    def function(*values: Any) -> Any:
+        given = dict(zip(places, values, strict=True))
+        return op(*(given.get(i, a) for i, a in enumerate(call)))
+
+    function.__name__ = op.__name__
+    return function

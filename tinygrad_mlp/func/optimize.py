@@ -1,0 +1,197 @@
+"""What SciPy's solvers take: a function with its derivatives, as callables that are compiled programs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from ..checks import as_numbers
+from ..errors import GraphError
+from ..jit.function import Jitted
+from . import transforms
+
+Function = Callable[..., Any]
+Array = np.ndarray[Any, Any]
+VALUE, GRADIENT, PUSH, PULL, CURVATURE = 1, 2, 3, 4, 5
+"""What a program computes, told by the number of axes of its second argument, a direction."""
+
+
+class ForScipy:
+    """A function of a vector with its derivatives, for `scipy.optimize`; made by `for_scipy`, which says what it does.
+
+    Each method gives a float, or a fresh array of float64. Further arguments are those of ``args=``.
+    """
+
+    def __init__(self, f: Function) -> None:
+        transforms._checked(f, "for_scipy")
+        self.shapes: dict[Any, tuple[int, ...]] = {}
+
+        def program(x: Any, direction: Any, *args: Any) -> Any:
+            def at(x: Any) -> Any:
+                return f(x, *args)
+
+            def along(x: Any) -> Any:
+                return np.sum(at(x) * v) if v.size else at(x)
+
+            kind, n = direction.ndim, x.shape[0]
+            if kind == VALUE:
+                return at(x)
+            if kind == GRADIENT:
+                return transforms.value_and_grad(at)(x)
+            direction = direction.reshape(-1)
+            if kind == PUSH:
+                return transforms.jvp(at, (x,), (direction,))[1]
+            if kind == PULL:
+                y, pull = transforms.vjp(at, x)
+                return pull(direction.reshape(y.shape))[0]
+            v = direction[n:]
+            return transforms.hvp(along)(x, direction[:n])
+
+        name = getattr(f, "__name__", "")
+        program.__name__ = name if name.isidentifier() else "f"
+        self.program = Jitted(program, strict=False)
+
+    def _run(self, kind: int, x: Any, direction: Any, args: tuple[Any, ...]) -> Any:
+        x, direction = np.array(x, np.float64, ndmin=1), np.asarray(direction, np.float64)
+        result: Any = self.program(x, direction.reshape((1,) * (kind - 1) + (-1,)), *args)
+        return tuple(map(_fresh, result)) if isinstance(result, tuple) else _fresh(result)
+
+    def _shape(self, x: Any, args: tuple[Any, ...]) -> tuple[int, ...]:
+        """Return the shape of the results for x."""
+        known = np.shape(x)
+        if known not in self.shapes:
+            self.shapes[known] = np.shape(self.fun(x, *args))
+        return self.shapes[known]
+
+    def fun(self, x: Any, *args: Any) -> Any:
+        """Return ``f(x)``, a float where it is a number."""
+        return self._run(VALUE, x, (), args)
+
+    def fun_and_jac(self, x: Any, *args: Any) -> tuple[Any, Array]:
+        """Return ``f(x)`` and its gradient, or its Jacobian, for ``jac=True``."""
+        if self._shape(x, args):
+            return self.fun(x, *args), self.jac(x, *args)
+        value, gradient = self._run(GRADIENT, x, (), args)
+        return value, gradient
+
+    def jac(self, x: Any, *args: Any) -> Array:
+        """Return the gradient (n,) of a number, or the Jacobian (m, n) of m results."""
+        shape, n = self._shape(x, args), np.size(x)
+        if not shape:
+            return self._run(GRADIENT, x, (), args)[1]
+        m = int(np.prod(shape))
+        kind, axis = (PUSH, 1) if n <= m else (PULL, 0)
+        rows = [np.ravel(self._run(kind, x, e, args)) for e in np.eye(n if kind == PUSH else m)]
+        return np.stack(rows, axis) if rows else np.zeros((m, n))
+
+    def hessp(self, x: Any, p: Any, *args: Any) -> Array:
+        """Return the product of the Hessian of a number with a vector, without the Hessian."""
+        return self._run(CURVATURE, x, p, args)
+
+    def hess(self, x: Any, *args: Any) -> Array:
+        """Return the Hessian (n, n) of a number: ``hess(x, *args)``; of m results their sum, weighted by ``v``, for a
+        `scipy.optimize.NonlinearConstraint`: ``hess(x, v, *args)``."""
+        return np.stack(list(self._columns(x, args)), 1)
+
+    def _columns(self, x: Any, args: tuple[Any, ...]) -> Iterator[Array]:
+        v, args = (args[0], args[1:]) if self._shape(x, args[1:] if len(args) else args) else ((), args)
+        for e in np.eye(np.size(x)):
+            yield self._run(CURVATURE, x, np.concatenate([e, np.ravel(v)]), args)
+
+    def export(self, path: str | os.PathLike[str], x: Any) -> None:
+        """Write a module that needs only NumPy, for an ``x`` of this length, with an npz file of its arrays beside it.
+
+        It has ``fun``, ``fun_and_jac``, ``jac``, ``hess`` and ``hessp`` of a function that gives a number.
+
+        Raises:
+            GraphError: the function gives an array.
+        """
+        x = np.array(x, np.float64, ndmin=1)
+        if self._shape(x, ()):
+            raise GraphError(f"{self.program.__name__} gives an array; only functions that give a number are exported")
+        examples = [
+            (x, np.zeros((1,) * (kind - 1) + (size,)))
+            for kind, size in ((VALUE, 0), (GRADIENT, 0), (CURVATURE, x.size))
+        ]
+        self.fun(x)
+        self.program.export(path, *examples)
+        with Path(path).open("a", encoding="utf-8") as file:
+            file.write(_CALLABLES.replace("PROGRAM", self.program.__name__))
+
+
+_CALLABLES = f'''
+
+def fun(x):
+    """Return the value at x."""
+    return float(PROGRAM(x, np.empty(0))[0])
+
+
+def fun_and_jac(x):
+    """Return the value and the gradient at x."""
+    value, gradient = PROGRAM(x, np.empty({(1,) * (GRADIENT - 1) + (0,)}))
+    return float(value), gradient
+
+
+def jac(x):
+    """Return the gradient at x."""
+    return fun_and_jac(x)[1]
+
+
+def hessp(x, p):
+    """Return the product of the Hessian at x with a vector."""
+    return PROGRAM(x, np.reshape(p, {(1,) * (CURVATURE - 1) + (-1,)}))[0]
+
+
+def hess(x):
+    """Return the Hessian at x."""
+    return np.stack([hessp(x, e) for e in np.eye(len(x))], 1)
+'''
+
+
+def _fresh(result: Any) -> Any:
+    array = np.array(as_numbers(result), np.float64)
+    return array if array.ndim else float(array)
+
+
+def for_scipy(f: Function) -> ForScipy:
+    """Return a function ``f(x, *args)`` of a vector with its derivatives, as callables that SciPy's solvers take.
+
+    ==================================== ================================================================
+    ``minimize``                         ``minimize(p.fun_and_jac, x0, jac=True, hess=p.hess)``, or ``hessp=p.hessp``
+    ``least_squares``                    ``least_squares(p.fun, x0, p.jac)``
+    ``root``                             ``root(p.fun_and_jac, x0, jac=True)``
+    ``NonlinearConstraint``              ``NonlinearConstraint(p.fun, lower, upper, p.jac, p.hess)``
+    ==================================== ================================================================
+
+    All are programs, compiled at the third call, and derivatives are exact. One that cannot be compiled, since it
+    branches on values, goes on eagerly after a warning. `for_curve_fit` is for `scipy.optimize.curve_fit`.
+
+    >>> rosenbrock = for_scipy(lambda x: np.sum(100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2))
+    >>> rosenbrock.fun_and_jac([0.0, 0.0])
+    (1.0, array([-2.,  0.]))
+    >>> rosenbrock.hess([1.0, 1.0])
+    array([[ 802., -400.],
+           [-400.,  200.]])
+    """
+    return ForScipy(f)
+
+
+def for_curve_fit(f: Function) -> SimpleNamespace:
+    """Return a model ``f(x, *parameters)`` as `scipy.optimize.curve_fit` takes it: ``fun``, and ``jac`` beside it.
+
+    >>> model = for_curve_fit(lambda x, a, b: a * np.exp(-b * x))
+    >>> model.jac(np.array([0.0, 1.0]), 2.0, 0.0)
+    array([[ 1.,  0.],
+           [ 1., -2.]])
+    """
+    transforms._checked(f, "for_curve_fit")
+    inner = ForScipy(lambda p, x: f(x, *p))
+    return SimpleNamespace(
+        fun=lambda x, *parameters: inner.fun(parameters, np.asarray(x)),
+        jac=lambda x, *parameters: inner.jac(parameters, np.asarray(x)),
+    )

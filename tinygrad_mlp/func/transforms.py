@@ -1,0 +1,419 @@
+"""Derivatives of functions: each transform takes a function and gives what computes its derivative.
+
+All of them are calls of the one walk back (`core.graph.backpropagate`). Forward mode is no second table of rules: the
+gradient ``J.T @ u`` that a walk gives is linear in ``u``, so the gradient of that by ``u``, with ``v`` as its upstream,
+is ``J @ v``. The rules of what is linear read no values, so that of the first walk nothing is needed in the end, and
+`jit` leaves it out.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..checks import as_numbers
+from ..core.autograd import grad as gradients_of
+from ..core.graph import ancestors
+from ..core.tensor import Tensor, wrap
+from ..core.tracer import mode
+from ..errors import DtypeError, ShapeError, describe, out_of_range
+from ..jit.record import Recorder
+from .trees import filled, leaves, tree_map
+
+Function = Callable[..., Any]
+Argnums = int | Sequence[int]
+
+
+@contextmanager
+def _graph_kept() -> Iterator[None]:
+    """Context manager inside which ops are recorded, also in a `no_grad` around it."""
+    before, mode.grad_enabled = mode.grad_enabled, True
+    try:
+        yield
+    finally:
+        mode.grad_enabled = before
+
+
+class Run(NamedTuple):
+    """A call of a function by some of whose arguments it is differentiated.
+
+    ``chosen`` are those arguments, trees of Tensors that ``inputs`` lists; ``open`` says whether the results depend on
+    what somebody around may differentiate by, and ``plain`` whether no Tensor was given, so that none is given back.
+    """
+
+    chosen: Any
+    inputs: list[Tensor]
+    outs: Any
+    aux: Any
+    open: bool
+    plain: bool
+
+    def given(self, tree: Any) -> Any:
+        """Return results as they are given to the caller: apart from the graph that was made here, if it is closed."""
+        return tree_map(self._given, tree)
+
+    def _given(self, t: Any) -> Any:
+        if not isinstance(t, Tensor) or self.open:
+            return t
+        return t.detach() if not self.plain else t._data if t.ndim else t._data[()]
+
+    def with_aux(self, *results: Any) -> Any:
+        """Return the results, and what else the function gave, if it gives that."""
+        results = (*results, *(() if self.aux is _NO_AUX else (self.given(self.aux),)))
+        return results if len(results) > 1 else results[0]
+
+
+_NO_AUX: Any = object()
+
+
+def _run(f: Function, args: Sequence[Any], kwargs: Any, argnums: Argnums, has_aux: bool, kept: bool = False) -> Run:
+    """Call a function with Tensors in place of what it is differentiated by; ``kept`` copies those for later use."""
+    plain = not any(isinstance(a, Tensor) for a in leaves((args, kwargs))) and not isinstance(mode.tracer, Recorder)
+    outer, places, args = mode.grad_enabled, _places(argnums, len(args)), list(args)
+    own: set[Tensor] = set()
+    with _graph_kept():
+        for i in places:
+            args[i] = tree_map(functools.partial(_lifted, own=own, kept=kept, where=f"argument {i}"), args[i])
+        outs, aux = f(*args, **kwargs), _NO_AUX
+    if has_aux:
+        if not (isinstance(outs, tuple) and len(outs) == 2):
+            raise TypeError(f"with has_aux=True a function returns a pair, the result and the rest; got {_kind(outs)}")
+        outs, aux = outs
+    chosen = args[places[0]] if isinstance(argnums, int) else tuple(args[i] for i in places)
+    around = [t for t in leaves((outs, aux if has_aux else None)) if isinstance(t, Tensor) and t._requires_grad]
+    is_open = outer and any(t._node is None and t._requires_grad and t not in own for t in ancestors(around)[0])
+    return Run(chosen, leaves(chosen), outs, aux, is_open, plain)
+
+
+def _places(argnums: Argnums, count: int) -> list[int]:
+    """Return the positions of the arguments to differentiate by."""
+    places = [operator.index(i) for i in ([argnums] if isinstance(argnums, int) else argnums)]
+    for i in places:
+        if not -count <= i < count:
+            raise out_of_range("argnums", argnums, f"positions of the {count} arguments that were given by position")
+    places = [i % count for i in places]
+    if not places or len(set(places)) < len(places):
+        raise out_of_range("argnums", argnums, "a position, or several that differ")
+    return places
+
+
+def _lifted(a: Any, own: set[Tensor], kept: bool, where: str) -> Tensor:
+    """Return a Tensor to differentiate by, of its own: what else is made of the same Tensor is constant."""
+    if isinstance(a, Tensor) and a._requires_grad:
+        return a.reshape(a.shape)
+    if not isinstance(a, Tensor):
+        t = wrap(np.array(a) if kept else as_numbers(a))
+    else:
+        t = wrap(a._data, version=a._version)
+    if t._data.dtype.kind != "f":
+        kind = describe(a) if isinstance(a, (bool, int)) or not hasattr(a, "dtype") else str(t._data.dtype)
+        raise DtypeError(f"{where} has {kind}, which cannot be differentiated by; use floats, or argnums for others")
+    t._requires_grad = True
+    own.add(t)
+    return t
+
+
+def _pulled(run: Run, outs: Sequence[Any], seeds: Sequence[Any], again: bool = False) -> list[Any]:
+    """Return the gradients of the inputs for upstream gradients of results, zeros where nothing arrives."""
+    found = _slopes(outs, run.inputs, seeds, run.open, again)
+    return [_zeros(t) if g is None else g for t, g in zip(run.inputs, found, strict=True)]
+
+
+def _slopes(outs: Sequence[Any], inputs: Sequence[Tensor], seeds: Sequence[Any], graph: bool, again: bool) -> list[Any]:
+    """Return what reaches the inputs from those of the results that lead to them, None where nothing does."""
+    linked = [(t, s) for t, s in zip(outs, seeds, strict=True) if isinstance(t, Tensor) and t._requires_grad]
+    if not linked or not inputs:
+        return [None] * len(inputs)
+    roots, upstream = zip(*linked, strict=True)
+    return list(gradients_of(roots, inputs, upstream, graph or again, graph, True))
+
+
+def _zeros(like: Any) -> Tensor:
+    dtype = like.dtype if getattr(like, "dtype", np.dtype(int)).kind == "f" else np.dtype(float)
+    return _constant(np.zeros(np.shape(like), dtype))
+
+
+def _constant(array: np.ndarray[Any, Any]) -> Tensor:
+    t = wrap(array)
+    mode.tracer.constant(t)
+    return t
+
+
+def _scalar(run: Run, name: str) -> Any:
+    """Return the only result of a function, which is a number."""
+    out = run.outs
+    if np.size(out) != 1 if isinstance(out, (Tensor, np.ndarray)) else not isinstance(out, (float, int, np.generic)):
+        hint = "reduce it with np.sum, or use jacrev" if hasattr(out, "shape") else "has_aux=True for a second result"
+        raise ShapeError(f"{name} takes a function that returns a number, this one returned {_kind(out)}; {hint}")
+    return out
+
+
+def _kind(value: Any) -> str:
+    return describe(value) if hasattr(value, "shape") or value is None else type(value).__name__
+
+
+def _checked(f: Any, name: str) -> None:
+    if not callable(f):
+        raise TypeError(
+            f"{name} takes a function, got {describe(f)}; of Tensors of a graph, use tg.grad(output, input)"
+        )
+
+
+def grad(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
+    """Return a function of the same arguments that computes the gradient of ``f``, which returns a number.
+
+    Args:
+        f: a function of arrays, numbers, Tensors and trees of them: tuples, lists, dicts, named tuples, dataclasses.
+        argnums: by which argument to differentiate, by its position, or several: the gradient has the tree, shapes and
+            dtypes of that argument, or is a tuple of such.
+        has_aux: whether ``f`` returns a pair, whose second part is given back beside the gradient.
+
+    ndarrays and numbers give ndarrays and numbers, in their dtype; if any argument is a Tensor, or what the result
+    depends on around the function, results are Tensors. All transforms of this module nest, and all can be compiled:
+    ``tg.jit(tg.func.grad(f))``.
+
+    Raises:
+        ShapeError: ``f`` returned something else than a number.
+        DtypeError: an argument to differentiate by is not made of floats.
+
+    >>> grad(lambda x: np.sum(np.sin(x) ** 2))(np.array([0.0, np.pi / 4]))
+    array([0., 1.])
+    >>> grad(grad(lambda x: x**3))(2.0)
+    np.float64(12.0)
+    >>> grad(lambda p: p["a"] * np.sum(p["b"]))({"a": 2.0, "b": np.ones(2)})
+    {'a': np.float64(2.0), 'b': array([2., 2.])}
+    """
+    both = value_and_grad(f, argnums, has_aux)
+
+    @functools.wraps(f)
+    def gradient(*args: Any, **kwargs: Any) -> Any:
+        value, slope = both(*args, **kwargs)
+        return (slope, value[1]) if has_aux else slope
+
+    return gradient
+
+
+def value_and_grad(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
+    """Return a function that computes ``f`` and its gradient: a pair, or ((value, aux), gradient); see `grad`.
+
+    >>> value_and_grad(lambda x, y: x * y, argnums=(0, 1))(2.0, 3.0)
+    (np.float64(6.0), (np.float64(3.0), np.float64(2.0)))
+    """
+    _checked(f, "value_and_grad")
+
+    @functools.wraps(f)
+    def value_and_gradient(*args: Any, **kwargs: Any) -> Any:
+        run = _run(f, args, kwargs, argnums, has_aux)
+        out = _scalar(run, "grad")
+        seed = [_constant(np.ones_like(out._data))] if isinstance(out, Tensor) else [None]
+        slope = run.given(filled(run.chosen, _pulled(run, [out], seed)))
+        return run.with_aux(run.given(out)), slope
+
+    return value_and_gradient
+
+
+def vjp(f: Function, *primals: Any, has_aux: bool = False) -> Any:
+    """Return ``f(*primals)`` and a function of upstream gradients ``u`` that gives ``u @ J`` for each primal.
+
+    ``u`` has the tree and shapes of the result of ``f``; the function returns a tuple, one gradient for each primal,
+    and can be called any number of times. With ``has_aux``, what else ``f`` gave comes third.
+
+    >>> y, pull = vjp(lambda x, a: a * x**2, np.array([1.0, 2.0]), 3.0)
+    >>> y, pull(np.array([1.0, 1.0]))
+    (array([ 3., 12.]), (array([ 6., 12.]), np.float64(5.0)))
+    """
+    _checked(f, "vjp")
+    run = _run(f, primals, {}, tuple(range(len(primals))), has_aux, kept=True)
+    outs = leaves(run.outs)
+
+    def pull(upstream: Any) -> Any:
+        seeds = leaves(tree_map(functools.partial(_like, "the upstream gradient"), run.outs, upstream))
+        return run.given(filled(run.chosen, _pulled(run, outs, seeds, again=True)))
+
+    return run.with_aux(run.given(run.outs), pull)
+
+
+def _like(name: str, t: Any, given: Any) -> Any:
+    """Return what was given for a Tensor or number as a Tensor of its dtype, checked to have its shape."""
+    dtype = t.dtype if getattr(t, "dtype", np.dtype(int)).kind == "f" else np.dtype(float)
+    g = given if isinstance(given, Tensor) else wrap(as_numbers(given))
+    if g.shape != np.shape(t):
+        raise ShapeError(f"{name} has shape {g.shape} where {np.shape(t)} is expected; make them equal")
+    return g if g.dtype == dtype else g.astype(dtype)
+
+
+class _Forward:
+    """The derivative of a run along directions of its inputs: the gradient, by ``u``, of the gradient for ``u``.
+
+    What ``u`` is makes no difference.
+    """
+
+    def __init__(self, run: Run, us: Sequence[Tensor] | None = None) -> None:
+        self.run, self.outs = run, leaves(run.outs)
+        self.us = [_zeros(t) for t in self.outs] if us is None else us
+        for u in self.us:
+            u._requires_grad = True
+        with _graph_kept(), np.errstate(all="ignore"):  # of what the first walk computes, nothing is used
+            self.pulled = _slopes(self.outs, run.inputs, self.us, graph=True, again=True)
+
+    def along(self, directions: Sequence[Any]) -> list[Tensor]:
+        """Return the derivative of each result along a direction for each input, None for an input that stays."""
+        moving = [(g, v) for g, v in zip(self.pulled, directions, strict=True) if g is not None and v is not None]
+        found = _slopes([g for g, _ in moving], self.us, [v for _, v in moving], self.run.open, again=True)
+        return [_zeros(t) if d is None else d for t, d in zip(self.outs, found, strict=True)]
+
+
+def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False) -> Any:
+    """Return ``f(*primals)`` and its derivative along ``tangents``, ``J @ v``: forward mode.
+
+    ``tangents`` have the trees and shapes of the primals. Compiled, it takes the calls of ``f`` and about as many for
+    the derivative: no walk back is left. With ``has_aux``, what else ``f`` gave comes third.
+
+    >>> jvp(lambda x, y: x * np.sin(y), (2.0, 0.0), (1.0, 0.5))
+    (np.float64(0.0), np.float64(1.0))
+    """
+    _checked(f, "jvp")
+    run, push = _linearized(f, primals, has_aux, kept=False)
+    return run.with_aux(run.given(run.outs), push(*_tuple("tangents", tangents)))
+
+
+def linearize(f: Function, *primals: Any, has_aux: bool = False) -> Any:
+    """Return ``f(*primals)`` and a function of tangents that gives ``J @ v``, without calling ``f`` again.
+
+    >>> y, push = linearize(np.sin, np.array([0.0, np.pi]))
+    >>> push(np.ones(2))
+    array([ 1., -1.])
+    """
+    _checked(f, "linearize")
+    run, push = _linearized(f, primals, has_aux, kept=True)
+    return run.with_aux(run.given(run.outs), push)
+
+
+def _tuple(name: str, values: Any) -> tuple[Any, ...]:
+    if not isinstance(values, (tuple, list)):
+        raise TypeError(f"{name} are a tuple with one for each argument, got {_kind(values)}; write ({name[0]},)")
+    return tuple(values)
+
+
+def _linearized(f: Function, primals: Any, has_aux: bool, kept: bool) -> tuple[Run, Function]:
+    primals = _tuple("primals", primals)
+    run = _run(f, primals, {}, tuple(range(len(primals))), has_aux, kept)
+    forward = _Forward(run)
+
+    def push(*tangents: Any) -> Any:
+        plain = run.plain and not any(isinstance(v, Tensor) for v in leaves(tangents))
+        lined = leaves(tree_map(functools.partial(_like, "a tangent"), run.chosen, tangents, name="tangents"))
+        return run._replace(plain=plain).given(filled(run.outs, forward.along(lined)))
+
+    return run, push
+
+
+def jacrev(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
+    """Return a function that computes all derivatives of the results of ``f``, by one walk back for each result.
+
+    For each array that ``f`` returns and each one that it is differentiated by, they have the shape of the former
+    followed by that of the latter; a tree of results has such a tree in each place.
+
+    >>> jacrev(lambda x: x * x)(np.array([1.0, 2.0]))
+    array([[2., 0.],
+           [0., 4.]])
+    """
+    _checked(f, "jacrev")
+
+    @functools.wraps(f)
+    def jacobian_of(*args: Any, **kwargs: Any) -> Any:
+        run = _run(f, args, kwargs, argnums, has_aux)
+        return run.with_aux(run.given(tree_map(functools.partial(_rows, run), run.outs)))
+
+    return jacobian_of
+
+
+def _rows(run: Run, out: Any) -> Any:
+    """Return the derivatives of one array of results."""
+    rows = [_pulled(run, [out], [e], again=True) for e in _basis(out)]
+    columns = zip(*rows, strict=True) if rows else [()] * len(run.inputs)
+    return filled(run.chosen, [_joined(c, 0, out, t) for t, c in zip(run.inputs, columns, strict=True)])
+
+
+def _joined(slopes: Sequence[Tensor], axis: int, out: Any, t: Tensor) -> Any:
+    """Return derivatives of one array by another, which stand along an axis, in the shapes of both."""
+    shape = np.shape(out) + t.shape
+    stacked: Any = np.stack(slopes, axis) if slopes else _constant(np.zeros(shape, t.dtype))
+    return stacked.reshape(shape)
+
+
+def _basis(like: Any) -> Iterator[Tensor]:
+    zeros = _zeros(like)._data
+    for index in np.ndindex(zeros.shape):
+        e = zeros.copy()
+        e[index] = 1
+        yield _constant(e)
+
+
+def jacfwd(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
+    """Return a function that computes what `jacrev` does, in forward mode: by one pass for each argument's element.
+
+    The faster one of the two where there are more results than elements to differentiate by.
+
+    >>> jacfwd(lambda t: t * np.arange(3.0))(2.0)
+    array([0., 1., 2.])
+    """
+    _checked(f, "jacfwd")
+
+    @functools.wraps(f)
+    def jacobian_of(*args: Any, **kwargs: Any) -> Any:
+        run = _run(f, args, kwargs, argnums, has_aux)
+        forward, n = _Forward(run), len(run.inputs)
+        columns = [
+            [forward.along([*[None] * i, e, *[None] * (n - i - 1)]) for e in _basis(t)]
+            for i, t in enumerate(run.inputs)
+        ]
+        places = iter(range(len(forward.outs)))
+
+        def one(out: Any) -> Any:
+            k = next(places)
+            joined = [_joined([d[k] for d in c], -1, out, t) for t, c in zip(run.inputs, columns, strict=True)]
+            return filled(run.chosen, joined)
+
+        return run.with_aux(run.given(tree_map(one, run.outs)))
+
+    return jacobian_of
+
+
+def hessian(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
+    """Return a function that computes all second derivatives of ``f``, which returns a number: `jacrev` of `grad`.
+
+    >>> hessian(lambda x: x[0] * x[1] ** 2)(np.array([3.0, 5.0]))
+    array([[ 0., 10.],
+           [10.,  6.]])
+    """
+    return jacrev(grad(f, argnums, has_aux), argnums, has_aux)
+
+
+def hvp(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
+    """Return a function of the arguments of ``f`` and of ``v`` that computes the Hessian times ``v``, without it.
+
+    ``v`` comes last and has the tree and shapes of the argument to differentiate by. The gradient of the gradient with
+    ``v`` as its upstream: a few times the work of ``f`` (Pearlmutter, Neural Computation 6, 1994).
+
+    >>> hvp(lambda x: np.sum(x**3))(np.array([1.0, 2.0]), np.ones(2))
+    array([ 6., 12.])
+    """
+    slope = grad(f, argnums, has_aux)
+
+    @functools.wraps(f)
+    def product(*args: Any, **kwargs: Any) -> Any:
+        if len(args) < 2:
+            raise TypeError("the product with a Hessian takes the arguments of the function, and v as the last one")
+        *args, v = args  # type: ignore[assignment]
+        run = _run(slope, args, kwargs, argnums, has_aux)
+        run = run._replace(plain=run.plain and not any(isinstance(t, Tensor) for t in leaves(v)))
+        seeds = leaves(tree_map(functools.partial(_like, "v"), run.outs, v, name="v"))
+        return run.with_aux(run.given(filled(run.chosen, _pulled(run, leaves(run.outs), seeds))))
+
+    return product
