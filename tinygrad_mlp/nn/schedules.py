@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..checks import check_integer, check_number, check_share
+from ..checks import check_integer, check_number
 from ..errors import CheckpointError, describe
 from ..foreign import Answers
 
@@ -99,7 +99,7 @@ class CosineAnnealingLR(LRScheduler):
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, warmup: int = 0) -> None:
         check_integer("T_max", T_max)
         check_integer("warmup", warmup, 0, T_max - 1, "T_max - 1")
-        check_share("eta_min", eta_min)
+        check_number("eta_min", eta_min, 0, math.inf, "a finite number >= 0")
         self.T_max, self.eta_min, self.warmup = T_max, eta_min, warmup
         super().__init__(optimizer)
 
@@ -155,9 +155,8 @@ class OneCycleLR(LRScheduler):
 
 def _check_optimizer(optimizer: Any) -> None:
     if not hasattr(optimizer, "param_groups"):
-        raise TypeError(
-            f"a schedule takes an optimizer, such as optim.SGD(model.parameters()), got {describe(optimizer)}"
-        )
+        got = type(optimizer).__name__
+        raise TypeError(f"optimizer must be one, such as optim.SGD(model.parameters(), lr=0.1), got {got}")
 
 
 def _cosine(start: float, end: float, share: float) -> float:
