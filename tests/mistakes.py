@@ -147,6 +147,11 @@ def attribute(thing: Callable[[Work], Any], *names: tuple[str, str]) -> list[tup
     ]
 
 
+def exploding(outputs: Any, targets: Any) -> Any:
+    with np.errstate(all="ignore"):
+        return (outputs * np.float32(3e38)).sum() ** 2
+
+
 def a_tensor(w: Work) -> Any:
     return w.t
 
@@ -573,6 +578,8 @@ _TRAINING = [
     ("augment to nothing", fit(augment=lambda x, rng: None), ShapeError, "returned None", "20 rows", "expected as many"),
     ("forward that gives an array", lambda w: w.fit(GivesArray()), ShapeError, "an array, float32(20, 3)", "expected a Tensor", "return what"),
     ("forward that gives nothing", lambda w: w.fit(GivesNothing()), ShapeError, "returned None", "expected a Tensor", "return what layers"),
+    ("loss that explodes", lambda w: w.fit(nn.MLP([4, 5, 3], rng=0), w.X * 1e18, optimizer=None, jit=False, loss=exploding),
+     FloatingPointError, "epoch 1, step 1, learning rate 0.001", "the loss is nan", "lower the learning rate"),
     ("layers in a list", lambda w: w.fit(InAList(), optimizer=w.optimizer), UserWarning, "Linear(in_features=4", "no part of the model",
      "put modules that stand in a list or dict into nn.Sequential"),
 ]  # fmt: skip

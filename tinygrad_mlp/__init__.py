@@ -48,6 +48,8 @@ if TYPE_CHECKING:  # the names of _LATER
     from .train.resume import latest as latest, load_checkpoint as load_checkpoint, save_checkpoint as save_checkpoint
     from .train.predict import evaluate as evaluate, predict as predict, predict_proba as predict_proba
 
+__version__ = "0.1.0"
+
 _ROOMS = {
     "func": "func",
     "functional": "nn.functional",

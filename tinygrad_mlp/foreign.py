@@ -212,6 +212,8 @@ class _Foreign:
         self.name, self.ours = name, ours
 
     def __get__(self, owner: Any, kind: type) -> Any:
+        if owner is None:
+            return self
         raise AttributeError(f"{kind.__name__} has no {self.name!r}; use {self.ours}", name=self.name, obj=owner)
 
 

@@ -220,10 +220,27 @@ def _linspace(start: Any, stop: Any, num: int = 50) -> Any:
     return np.concatenate([inner[:-1], np.full_like(inner[:1], stop)]) if num > 1 else inner
 
 
-def _type_of(a: Any) -> Any:
-    return a.dtype if isinstance(getattr(a, "dtype", None), np.dtype) else a
-
-
+composite({
+    np.stack: _stack, np.block: _block, np.tile: _tile, np.rollaxis: _rollaxis,
+    np.broadcast_arrays: _broadcast_arrays, np.meshgrid: _meshgrid, np.select: _select, np.linspace: _linspace,
+    **{f: _split_by(f) for f in (np.split, np.array_split)},
+    **{f: _atleast(f) for f in (np.atleast_1d, np.atleast_2d, np.atleast_3d)},
+    np.vstack: lambda arrays: np.concatenate([np.atleast_2d(a) for a in arrays], 0),
+    np.hstack: lambda arrays: np.concatenate([np.atleast_1d(a) for a in arrays], 0 if np.ndim(arrays[0]) <= 1 else 1),
+    np.dstack: lambda arrays: np.concatenate([np.atleast_3d(a) for a in arrays], 2),
+    np.column_stack: lambda arrays: np.concatenate([a[:, None] if np.ndim(a) == 1 else a for a in arrays], 1),
+    np.append: lambda x, values, axis=None: np.concatenate([x, values], axis),
+    np.fliplr: lambda x: np.flip(x, 1),
+    np.flipud: lambda x: np.flip(x, 0),
+    np.matrix_transpose: lambda x: np.swapaxes(x, -1, -2),
+    np.linalg.matrix_transpose: lambda x: np.swapaxes(x, -1, -2),
+    np.vsplit: lambda x, parts: np.split(x[:, :], parts, 0),
+    np.hsplit: lambda x, parts: np.split(x, parts, 0 if x.ndim == 1 else 1),
+    np.dsplit: lambda x, parts: np.split(x, parts, 2),
+    np.result_type: lambda *arrays: np.result_type(*map(_type_of, arrays)),
+    np.can_cast: lambda from_, to, casting="safe": np.can_cast(_type_of(from_), _type_of(to), casting),
+    np.full_like: lambda x, fill: np.zeros_like(x) + astype(np.broadcast_to(fill, np.shape(x)), x.dtype),
+})  # fmt: skip
 if hasattr(np, "unstack"):
     composite({np.unstack: lambda x, *, axis=0: tuple(np.moveaxis(x, axis, 0))})
 if hasattr(np, "astype"):
