@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dis
+import os
 import sys
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -23,6 +25,10 @@ from .versions import PUBLIC, changed, hand_out, next_age, note, rebound, versio
 
 _STORE = dis.opmap["STORE_SUBSCR"]
 _DETACH = "use t.detach().numpy()"
+_adding = [threading.RLock()]
+"""Held while gradients are added to those of leaves, which threads may share."""
+if hasattr(os, "register_at_fork"):  # a thread that held it does not exist in the child
+    os.register_at_fork(after_in_child=lambda: _adding.__setitem__(0, threading.RLock()))
 
 
 def wrap(data: np.ndarray[Any, Any], version: list[Any] | None = None) -> Tensor:
@@ -245,10 +251,11 @@ class Tensor(ArrayMethods):
         """
         results = backpropagate([self], [seed_of(self, gradient)], None, retain_graph, create_graph)
         gradients = [g if isinstance(g, Tensor) else wrap(g) for g in results.values()]
-        totals = [g if leaf.grad is None else leaf.grad + g for leaf, g in zip(results, gradients, strict=True)]
-        for leaf, total in zip(results, totals, strict=True):
-            mode.tracer.sets_grad(leaf, total)
-            leaf._grad = total
+        with _adding[0]:
+            totals = [g if leaf.grad is None else leaf.grad + g for leaf, g in zip(results, gradients, strict=True)]
+            for leaf, total in zip(results, totals, strict=True):
+                mode.tracer.sets_grad(leaf, total)
+                leaf._grad = total
 
     def register_hook(self, hook: Callable[[Tensor], Any]) -> HookHandle:
         """Call a function with the gradient of this Tensor whenever `backward` or `grad` has completed it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -232,19 +233,30 @@ def in_mode(model: Module, training: bool) -> Iterator[None]:
     """
     modules = list(model.modules())
     try:
-        with _MODES:
+        with _lock[0]:
             for module in modules:
-                _HELD.setdefault(module, []).append(module.training)
+                _held.setdefault(module, []).append(module.training)
             model.train(training)
         yield
     finally:
-        with _MODES:
+        with _lock[0]:
             for module in modules:
-                module.training = _HELD[module].pop()
-                if not _HELD[module]:
-                    del _HELD[module]
+                module.training = _held[module].pop()
+                if not _held[module]:
+                    del _held[module]
 
 
-_MODES = threading.RLock()
-_HELD: dict[Module, list[bool]] = {}
-"""Of each module that is being used, the modes in which it was found."""
+_lock, _held = [threading.RLock()], {}  # type: tuple[list[Any], dict[Module, list[bool]]]
+"""Of each module that is being used, the modes in which it was found, and what is locked while they change."""
+
+
+def _after_fork() -> None:
+    """Forget what other threads do with models, which a child process does not have."""
+    _lock[0] = threading.RLock()
+    for module, modes in _held.items():
+        module.training = modes[0]
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
