@@ -252,8 +252,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "no node is looked at",
-            "    t._version[0] += 1\n    last_change[0] = next_age()\n",
-            "    t._version[0] += 1\n",
+            "    counter[0] += 1\n    last_change[0] = next_age()\n",
+            "    counter[0] += 1\n",
         ),
         Fault(
             "a result that was changed is good", "        for a in (*node.inputs, t):", "        for a in node.inputs:"
@@ -372,7 +372,7 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "functional": [
         Fault("gelu has another constant", "0.044715 * (x * x * x)", "0.0447 * (x * x * x)"),
-        Fault("dropout forgets to scale", "scale = 1 / (1 - p) if p < 1 else 1.0", "scale = 1.0"),
+        Fault("dropout forgets to scale", "x * (1 / (1 - p) if p < 1 else 1.0))", "x)"),
         Fault("the running variance is biased", "(momentum * count / (count - 1)) * var", "momentum * var"),
         Fault(
             "a target of float64 decides the dtype",

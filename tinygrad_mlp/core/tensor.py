@@ -55,7 +55,7 @@ def apply(function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[s
     Raises `NoRuleError` for a function without a rule, `ShapeError`, with all shapes, for operands that do not fit.
     """
     rule, tracer = RULES.get(function) or find(function), mode.tracer
-    arrays, inputs, parents, reads = [], [], [], []  # type: tuple[list[Any], list[Any], list[Any], list[Any]]
+    arrays, inputs, parents, reads = [], [], [], list[Any]()
     for i, a in enumerate(args):
         if isinstance(a, Tensor):
             arrays.append(a._data)
@@ -84,10 +84,15 @@ def apply(function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[s
     if parents:
         _connect(result, rule, inputs, arrays, parents, keywords, reads)
     else:
-        result._cut = next((a._cut for a in inputs if isinstance(a, Tensor) and a._cut), None)
+        result._cut = _cut_of(inputs)
     if tracer is not IDLE:
         tracer.op(rule, inputs, keywords, result)
     return result
+
+
+def _cut_of(inputs: Sequence[Any]) -> str | None:
+    """Return what ended the graph of one of the inputs, if something did."""
+    return next((a._cut for a in inputs if isinstance(a, Tensor) and a._cut), None)
 
 
 def _refuse_tensors(rule: Rule, keywords: Mapping[str, Any]) -> None:

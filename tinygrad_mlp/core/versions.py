@@ -4,7 +4,7 @@ The memory of a Tensor has a counter, a list with the number of its changes, whi
 fresh result has none until somebody needs it, which stands for 0. A node notes the counts that its op saw, and its age:
 no node's counts are looked at that is younger than the last change of anything.
 
-Whoever holds an array can write into it without a word: that of a leaf, one among operands, or what ``t.data`` and
+Whoever holds an array can write into it without a word: that of a leaf, one among the operands, or what ``t.data`` and
 ``t.numpy()`` gave. So a node also notes the `fingerprint` of each of these. The array of a result or of a parameter is
 nobody else's until it is handed out: then its counter gets the fingerprint. Small arrays are compared whole, larger
 ones in `PLACES` places, spread over all of them, unless a tracer is active: to read them takes as long as to compute.
@@ -15,8 +15,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from ..errors import GraphError
 from .tracer import IDLE, mode
@@ -40,7 +38,7 @@ rebound = [0]
 """How often any Tensor got other memory, another ``requires_grad`` or another hook."""
 
 
-def fingerprint(array: np.ndarray[Any, Any], size: int = -1) -> bytes:
+def fingerprint(array: Any, size: int = -1) -> bytes:
     """Return the values of an array, or of the places that stand for it; ``size`` is what it had before, in bytes."""
     nbytes = array.nbytes
     if nbytes > WHOLE and nbytes != size and (size >= 0 or mode.tracer is IDLE):
@@ -108,8 +106,8 @@ def _check_versions(t: Any, node: Any) -> None:
 
 def _error(t: Any, a: Any, version: int, how: str) -> GraphError:
     name = getattr(a, "name", None) or ("a Tensor" if hasattr(a, "_data") else "an array")
-    op, did = t._node.rule.name + mode.tracer.called_at(t), "gave" if a is t else "read"
+    did = f"{'gave' if a is t else 'read'} {name} of shape {getattr(a, '_data', a).shape} at version {version}"
+    hint = "call backward() before changing it, or compute the result again"
     return GraphError(
-        f"{op} {did} {name} of shape {getattr(a, '_data', a).shape} at version {version}, and its data has changed "
-        f"since ({how}); call backward() before changing it, or compute the result again"
+        f"{t._node.rule.name}{mode.tracer.called_at(t)} {did}, and its data has changed since ({how}); {hint}"
     )

@@ -55,8 +55,7 @@ def dropout(x: T, p: float, rng: np.random.Generator, training: bool = True) -> 
     if not training or p == 0:
         return x
     check_generator(rng)
-    scale = 1 / (1 - p) if p < 1 else 1.0
-    return select(uniform(rng, x) >= p, x * scale)
+    return select(uniform(rng, x) >= p, x * (1 / (1 - p) if p < 1 else 1.0))
 
 
 @answers
@@ -149,10 +148,7 @@ def cross_entropy(logits: T, target: Any, *, label_smoothing: float = 0.0, reduc
     check_number("label_smoothing", label_smoothing, 0, 1, "between 0 and 1", closed=True)
     target = _as_labels_or_distribution(logits, target)
     log_probs = log_softmax(logits, 1)
-    if target.ndim == 2:
-        losses = -(target * log_probs).sum(axis=1)
-    else:
-        losses = -gather(log_probs, target)
+    losses = -gather(log_probs, target) if target.ndim == 1 else -(target * log_probs).sum(axis=1)
     if label_smoothing:
         losses = (1 - label_smoothing) * losses - label_smoothing * log_probs.mean(axis=1)
     return _reduce(losses, reduction)
@@ -174,9 +170,7 @@ def nll_loss(log_probs: T, target: Any, *, reduction: str = "mean") -> T:
     _takes_logits("nll_loss", log_probs, "softmax", "take log_softmax", "logarithms of probabilities")
     target = _as_labels_or_distribution(log_probs, target)
     if target.ndim != 1:
-        raise ShapeError(
-            f"nll_loss takes labels of shape ({log_probs.shape[0]},), got {target.shape}; use argmax(axis=1)"
-        )
+        raise ShapeError(f"nll_loss takes labels of shape ({len(log_probs)},), got {target.shape}; use argmax(axis=1)")
     return _reduce(-gather(log_probs, target), reduction)
 
 
@@ -305,9 +299,8 @@ def _as_labels_or_distribution(scores: Any, target: Any) -> Any:
     if target.ndim != 1:
         raise ShapeError(f"target has shape {target.shape}; expected labels ({n},) or probabilities ({n}, {classes})")
     if len(target) != n:
-        raise ShapeError(
-            f"scores of shape {scores.shape} are for {n} samples, the target for {len(target)}; pass one label for each"
-        )
+        samples = f"scores of shape {scores.shape} are for {n} samples, the target for {len(target)}"
+        raise ShapeError(f"{samples}; pass one label for each")
     if target.dtype.kind not in "biuf":
         raise DtypeError(f"labels have dtype {target.dtype}; convert them to integers 0..{classes - 1}")
     check_labels(target, classes)
@@ -322,11 +315,9 @@ def check_probabilities(p: T) -> T:
     """Raise DataError, naming the first one, if a probability is outside [0, 1]."""
     bad = ~((p >= 0) & (p <= 1))
     if bad.any():
-        i = tuple(int(k) for k in np.argwhere(bad)[0])
-        raise DataError(
-            f"probability {p[i]} at position {i} is outside [0, 1]; "
-            "apply a sigmoid first, or use binary_cross_entropy_with_logits on the logits"
-        )
+        i = tuple(np.argwhere(bad)[0].tolist())
+        hint = "apply a sigmoid first, or use binary_cross_entropy_with_logits on the logits"
+        raise DataError(f"probability {p[i]} at position {i} is outside [0, 1]; {hint}")
     return p
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import OptionError, ShapeError, nearest
 from .elementwise import select
-from .shapes import _with_shape, kept_shape, reduced_axes
+from .shapes import _with_shape, flat, kept_shape, reduced_axes
 from .table import T, annotate, composite, constant, primitive, vjp
 
 Shape = tuple[int, ...]
@@ -78,7 +78,7 @@ def scatter(x: T, labels: Any, classes: int) -> T:
 
 
 @primitive
-def minus_one_hot(x: Any, labels: Any, factor: float) -> Any:
+def minus_one_hot(x: T, labels: Any, factor: float) -> T:
     """Return ``(x - one_hot(labels)) * factor`` for an (N, C) array, the gradient of a cross entropy."""
     result = x * factor
     result[np.arange(len(labels)), labels] -= factor
@@ -100,12 +100,8 @@ vjp(scatter, lambda g, out, x, labels, classes: gather(g, labels), None, linear=
 vjp(minus_one_hot, lambda g, out, x, labels, factor: g * factor, None, None, linear=True)
 
 
-def _flat(x: Any, axis: int | None) -> tuple[Any, int]:
-    return (np.ravel(x), 0) if axis is None else (x, axis)
-
-
 def _take(x: Any, indices: Any, axis: int | None = None, mode: str = "raise") -> Any:
-    x, axis = _flat(x, axis)
+    x, axis = flat(x, axis)
     n = x.shape[axis]
     indices = np.multiply(indices, 1) if _with_shape(indices).dtype == bool else indices  # they are no mask here
     if mode not in ("raise", "clip", "wrap"):
@@ -126,17 +122,17 @@ def _take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Any:
 
 
 def _sort(x: Any, axis: int | None = -1) -> Any:
-    x, axis = _flat(x, axis)
+    x, axis = flat(x, axis)
     return np.take_along_axis(x, np.argsort(x, axis=axis, kind="stable"), axis)
 
 
 def _repeat(x: Any, repeats: Any, axis: int | None = None) -> Any:
-    x, axis = _flat(x, axis)
+    x, axis = flat(x, axis)
     return np.take(x, np.repeat(np.arange(x.shape[axis]), repeats), axis)
 
 
 def _delete(x: Any, obj: Any, axis: int | None = None) -> Any:
-    x, axis = _flat(x, axis)
+    x, axis = flat(x, axis)
     return np.take(x, np.delete(np.arange(x.shape[axis]), obj if isinstance(obj, slice) else np.asarray(obj)), axis)
 
 

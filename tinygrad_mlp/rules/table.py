@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
 
+from ..checks import T as T
 from ..checks import as_numbers
 from ..errors import NoRuleError, attempt_first, describe
 from ..foreign import our_word
@@ -29,8 +30,6 @@ from .refused import BUILD_IT, advice
 
 Function = Callable[..., Any]
 F = TypeVar("F", bound=Function)
-T = TypeVar("T", bound=Any)
-"""An array or a Tensor: what goes in decides what comes out."""
 Arguments = tuple[Sequence[Any], dict[str, Any]]
 """Of a call: those that can carry a gradient, by position, and all others by keyword."""
 Binder = Callable[..., Arguments]
@@ -232,10 +231,8 @@ def _plain(function: Function) -> Function:
 
 def find(function: Function) -> Rule:
     """Return a function's entry; raise `NoRuleError`, naming it and saying what to use, where there is none."""
-    rule = RULES.get(function)
-    if rule is None:
-        name = getattr(function, "__name__", repr(function))
-        instead = advice(function) or BUILD_IT
+    if (rule := RULES.get(function)) is None:
+        name, instead = getattr(function, "__name__", repr(function)), advice(function) or BUILD_IT
         raise NoRuleError(f"{name} has no derivative rule, so a Tensor cannot pass through it: {instead}")
     return rule
 
@@ -264,9 +261,7 @@ def _defaults(function: Function) -> dict[str, Any]:
         return {}
 
 
-def _binder(
-    function: Function, count: int | None, known: Collection[str] | None, split: Binder | None = None
-) -> Binder:
+def _binder(function: Function, count: int | None, known: Any, split: Binder | None = None) -> Binder:
     """Return what turns a call into ``count`` positional arguments (None: as many as there are) and the rest by name.
 
     The names are those of the function's signature; ``split`` does it for a call that has another form. Keywords that

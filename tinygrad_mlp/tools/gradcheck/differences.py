@@ -407,19 +407,10 @@ def _argument_names(f: Callable[..., Any], inputs: Sequence[Any]) -> list[str]:
     """Return the names of the inputs, those of f's parameters if it has them."""
     if not callable(f):
         raise TypeError(f"gradcheck takes a function and its inputs: gradcheck(f, inputs), not {describe(f)} for f")
-    names: list[str] = []
-    with suppress(ValueError):
+    names = ["x"] * isinstance(f, np.ufunc)  # which do not tell in every version
+    with suppress(TypeError, ValueError):
         names = list(inspect.signature(f).parameters)
     if not _takes(f, inputs):
         what = "a list is a list of inputs: pass np.array([...]) for one" if len(inputs) > 1 else "pass a list of all"
-<<<<<<< HEAD
         raise TypeError(f"{name_of(f)}({', '.join(names)}) cannot be called with {len(inputs)} inputs; {what}")
     return names[: len(inputs)] if len(names) >= len(inputs) else [f"input {k}" for k in range(len(inputs))]
-=======
-        takes = ", ".join(inspect.signature(f).parameters)
-        raise TypeError(f"{name_of(f)}({takes}) cannot be called with {len(inputs)} inputs; {what}")
-    names = ["x"] * isinstance(f, np.ufunc)  # which do not tell in every version
-    with suppress(TypeError, ValueError):
-        names = list(inspect.signature(f).parameters)[: len(inputs)]
-    return names if len(names) == len(inputs) else [f"input {k}" for k in range(len(inputs))]
->>>>>>> misuse
