@@ -211,7 +211,12 @@ def run_program(spec: dict[str, Any], calls: int = 5) -> None:
             test_jit_programs.poison(step)
 
 
-@settings(max_examples=int(os.environ.get("NRAND", "100")), deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(
+    max_examples=int(os.environ.get("NRAND", "100")),
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    derandomize=True,
+)
 @given(test_jit_programs.programs())
 def test_random_programs(spec: dict[str, Any]) -> None:
     with pytest.MonkeyPatch.context() as patch:

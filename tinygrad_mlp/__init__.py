@@ -47,6 +47,7 @@ if TYPE_CHECKING:  # the names of _LATER
     from .train.history import History as History
     from .train.metrics import accuracy as accuracy
     from .train.search import find_lr as find_lr
+    from .train.resume import latest as latest, load_checkpoint as load_checkpoint, save_checkpoint as save_checkpoint
     from .train.predict import evaluate as evaluate, predict as predict, predict_proba as predict_proba
 
 __version__ = "0.1.0"
@@ -77,6 +78,7 @@ _LATER = {
     "train.metrics": "accuracy",
     "train.predict": "evaluate predict predict_proba",
     "train.search": "find_lr",
+    "train.resume": "latest load_checkpoint save_checkpoint",
 }
 """Names by their rooms, which are loaded when one is first used: most programs need few of them."""
 

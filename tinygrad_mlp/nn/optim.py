@@ -189,10 +189,12 @@ class Optimizer(Stateful):
         Raises:
             CheckpointError: it is of another optimiser or of other parameters; everything that differs is listed.
         """
-        if not isinstance(state_dict, Mapping) or set(state_dict) != {"param_groups", "state"}:
-            found = sorted(state_dict) if isinstance(state_dict, Mapping) else describe(state_dict)
-            what = "not the state of an optimizer, which has 'param_groups' and 'state'"
-            raise CheckpointError(f"{what}: {found}; pass what state_dict() gave")
+        keys = ["param_groups", "state"]
+        if not isinstance(state_dict, Mapping) or set(state_dict) != set(keys):
+            found = f"{sorted(map(str, state_dict))}" if isinstance(state_dict, Mapping) else describe(state_dict)
+            absent = [key for key in keys if not isinstance(state_dict, Mapping) or key not in state_dict]
+            it = f"it has no {absent}, only {found}" if absent else f"expected {keys}, found {found}"
+            raise CheckpointError(f"not the state of an optimizer: {it}; pass what state_dict() gave")
         groups, state, params = state_dict["param_groups"], state_dict["state"], self._all_params()
         if wrong := _different_groups(self, groups) + _different_state(self, params, state):
             raise CheckpointError("optimizer state does not fit: " + "; ".join(wrong))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
-from ..checks import check_choice, check_integer, check_number, check_share
+from ..checks import check_choice, check_integer, check_number
 from ..errors import CheckpointError, OptionError, describe
 from ..foreign import Answers
 
@@ -139,7 +139,7 @@ class CosineAnnealingLR(LRScheduler):
         if T_max is not None:
             check_integer("T_max", T_max)
         check_integer("warmup", warmup, 0, *(() if T_max is None else (T_max - 1, "T_max - 1")))
-        check_share("eta_min", eta_min)
+        check_number("eta_min", eta_min, 0, math.inf, "a finite number >= 0")
         self.T_max, self.eta_min, self.warmup = T_max, eta_min, warmup
         super().__init__(optimizer)
 
@@ -297,8 +297,8 @@ class ReduceLROnPlateau(LRScheduler):
 
 def _check_optimizer(optimizer: Any) -> None:
     if not hasattr(optimizer, "param_groups"):
-        example = "such as optim.SGD(model.parameters())"
-        raise TypeError(f"a schedule takes an optimizer, {example}, got {describe(optimizer)}")
+        got = type(optimizer).__name__
+        raise TypeError(f"optimizer must be one, such as optim.SGD(model.parameters(), lr=0.1), got {got}")
 
 
 def _cosine(start: float, end: float, share: float) -> float:

@@ -15,7 +15,6 @@ from ..record import Call, Slot, memory_of
 from .forms import Form, form_of, seen
 from .products import Factors
 
-
 READABLE = {"full": {"full", "picked"}, "row": {"row"}, "one": {"one"}}
 """In what roles a value can be read in the very loop that makes it, by the role in which it is made."""
 
