@@ -101,8 +101,9 @@ def test_what_branches_on_values_goes_on_eagerly():
     np.testing.assert_allclose(p.jac(-X), -2 * X)
 
 
-def test_a_problem_is_exported_as_one_file(tmp_path):
-    p = func.for_scipy(rosenbrock)
+@pytest.mark.parametrize("f", [rosenbrock, lambda x: rosenbrock(x)])
+def test_a_problem_is_exported_as_one_file(tmp_path, f):
+    p = func.for_scipy(f)
     p.export(tmp_path / "problem.py", X)
     code = """
 import sys, numpy as np, problem

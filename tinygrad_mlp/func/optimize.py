@@ -52,7 +52,8 @@ class ForScipy:
             v = direction[n:]
             return transforms.hvp(along)(x, direction[:n])
 
-        program.__name__ = getattr(f, "__name__", "f").strip("<>")
+        name = getattr(f, "__name__", "")
+        program.__name__ = name if name.isidentifier() else "f"
         self.program = Jitted(program, strict=False)
 
     def _run(self, kind: int, x: Any, direction: Any, args: tuple[Any, ...]) -> Any:
