@@ -89,7 +89,7 @@ def build(options, steps_per_epoch, rng):
         optimizer.step()
         return loss, logits
 
-    return model, step if options.eager else tg.jit(step), optimizer, schedule
+    return model, step if options.eager else tg.jit(step, backend=options.backend), optimizer, schedule
 
 
 def with_attacks(model, loss_of, x, targets, size):
@@ -149,6 +149,7 @@ def parse_options(arguments=None):
     parser.add_argument("--dropout", type=float, metavar="P", help="share of hidden units that a step leaves out")
     parser.add_argument("--attack", type=float, metavar="X", help="how far an adversarial pixel moves, of 1")
     parser.add_argument("--eager", action="store_true", help="run the step op by op, not as a program: same digits")
+    parser.add_argument("--backend", choices=["numpy", "numba"], default="numpy", help="of the program (numpy)")
     parser.add_argument("--seed", type=int, default=0, help="of the weights and the order of the images (0)")
     parser.add_argument(
         "--validation", action="store_true", help=f"hold out the last {HELD_OUT} training images, and test on those"

@@ -127,8 +127,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "correlate rounds its middle as convolve does",
-            "(short - 1) // 2 if len(a) >= len(v) else short // 2",
-            "(short - 1) // 2",
+            "(m - 1) // 2 if len(a) >= len(v) or not reverse else m // 2",
+            "(m - 1) // 2",
         ),
         Fault(
             "cholesky reads one triangle",
@@ -258,6 +258,20 @@ FAULTS: dict[str, list[Fault]] = {
         Fault(
             "a result that was changed is good", "        for a in (*node.inputs, t):", "        for a in node.inputs:"
         ),
+    ],
+    "versions": [
+        Fault(
+            "a change through an array is not noticed",
+            "if seen is not None and fingerprint(array, len(seen)) != seen:",
+            "if False:",
+        ),
+        Fault(
+            "an array that was handed out is nobody else's", "if seen is None and since == version and", "if False and"
+        ),
+        Fault("a handed out array is looked at as it is later", "version[2][0] != version[0]):", "True):"),
+        Fault("nobody looks at what was handed out", "version[1])\n        last_change[0] = next_age()", "version[1])"),
+        Fault("a large array is a single place", "[:: array.size // PLACES]", "[:: array.size]"),
+        Fault("a new array of a leaf is its own", "        del self._version[1:]\n", ""),
     ],
     "autograd": [
         Fault("the oldest mode comes back first", "self._before.pop()", "self._before.pop(0)"),
@@ -674,7 +688,6 @@ FAULTS: dict[str, list[Fault]] = {
             "        if t is None:\n            self.node = None\n",
             "        if t is None:\n",
         ),
-        Fault("a change through an array is not noticed", "if _checksum(a) != checksum:", "if False:"),
         Fault(
             "two observers at once",
             '        raise GraphError(f"{name}: this thread\'s ops are being watched already; leave that context first")',
@@ -1205,7 +1218,7 @@ FAULTS: dict[str, list[Fault]] = {
         ),
     ],
     "emit": [
-        Fault("exponentials are called something else", '"exponentials": [np.exp]', '"exponents": [np.exp]'),
+        Fault("exponentials are called something else", '"exponentials": "exp"', '"exponents": "exp"'),
         Fault(
             "the text of a program stays for ever",
             "    weakref.finalize(function, linecache.cache.pop, filename, None)",
@@ -1315,21 +1328,25 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "an option stays changed",
-            "            fill(leaves)",
-            "            pass",
+            "    fill(zip(held[:half], held[half:], strict=True) if isinstance(container, dict) else held)",
+            "    pass",
         ),
         Fault(
             "-0.0 is 0.0", "repr(a) if isinstance(a, (float, complex, np.generic)) else a))  # tells", "a))  # tells"
         ),
         Fault("True is 1", "self.key.append((kind, repr(a)", "self.key.append((repr(a)"),
         Fault("strides do not matter", "key.append((a.shape, a.strides, a.dtype))", "key.append((a.shape, a.dtype))"),
-        Fault("keys of a dict do not matter", "key.append((dict, *a))", "key.append((dict, len(a)))"),
-        Fault("a list is a tuple", "self.key.append((kind, len(a)))", "self.key.append(len(a))"),
+        Fault("keys of a dict do not matter", "(kind, *(a if isinstance(a, dict) else [len(a)]))", "(kind, len(a))"),
+        Fault(
+            "a list is a tuple",
+            "(kind, *(a if isinstance(a, dict) else [len(a)]))",
+            "(*(a if isinstance(a, dict) else [len(a)]),)",
+        ),
         Fault("a replaced part is not noticed", 'return f"{text} is {value}" if simple', 'return "True" if simple'),
         Fault(
             "an item more is not noticed",
-            "len(leaves := _items(container)) != len(self.leaves)",
-            "len(leaves := _items(container)) < len(self.leaves)",
+            "return len(now) == len(was) and (all",
+            "return len(now) >= len(was) and (all",
         ),
         Fault("what a call gives is not looked into", "self.found.loose.update(", "set().update("),
         Fault(
@@ -1373,7 +1390,11 @@ FAULTS: dict[str, list[Fault]] = {
             "if sum(sizes) > self.memory.nbytes:",
             "if not self.memory.nbytes:",
         ),
-        Fault("each result of a dataclass is a dict", "return _Fields(type(r), fields)", "return fields"),
+        Fault(
+            "each result of a dataclass is a dict",
+            "Fields(type(r), flatten_result(fields, leaves))",
+            "flatten_result(fields, leaves)",
+        ),
         Fault(
             "a named tuple is a tuple",
             'return type(a)(*parts) if hasattr(a, "_fields") else type(a)(parts)',
@@ -1387,13 +1408,18 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "record": [
         Fault(
+            "memory of two layouts is alike",
+            "return (self.shape, self.dtype, self.strides) == (other.shape, other.dtype, other.strides)",
+            "return (self.shape, self.dtype) == (other.shape, other.dtype)",
+        ),
+        Fault(
             "lr ** 2 of a live number is frozen",
-            "setattr(Live, _name, _of_live(_name))",
-            "setattr(Live, _name, getattr(float, _name))",
+            "        if method not in _COMPARISONS:\n",
+            "        if False:\n",
         ),
         Fault(
             "a float is frozen where its value is used",
-            '        self._use(self._floats, "global", self._name, self._name, False, True)\n',
+            "        self._use(name)\n",
             "",
         ),
         Fault(

@@ -67,7 +67,7 @@ def test_trap_83_data_changed_through_an_alias():
         y = (x * x).sum()
         data[0] = 10.0
         with pytest.raises(
-            tg.GraphError, match=r"input 0 of multiply, x float64\(2,\).*changed after.*test_anomaly.py:\d+"
+            tg.GraphError, match=r"multiply, called at test_anomaly.py:\d+, read x of shape \(2,\).*changed .*shares"
         ):
             y.backward()
     assert x.grad is None
@@ -78,7 +78,7 @@ def test_the_result_that_is_differentiated_was_changed():
     with tg.detect_anomaly():
         y = np.exp(x)
         y.data[0] = 5.0
-        with pytest.raises(tg.GraphError, match=r"result of exp, float64.* in \[5, 7.*changed.*gave it at .*\.py:\d+"):
+        with pytest.raises(tg.GraphError, match=r"exp, called at test_anomaly.py:\d+, gave a Tensor .*changed.*shares"):
             tg.grad(y, x, np.ones(2))
 
 
@@ -267,7 +267,7 @@ def test_a_released_graph_is_forgotten_and_a_retained_one_checked_again():
         y = (x * x).sum()
         y.backward(retain_graph=True)
         data[0] = 9.0
-        with pytest.raises(tg.GraphError, match=r"input 0 of multiply.*changed after.*test_anomaly.py:\d+"):
+        with pytest.raises(tg.GraphError, match=r"multiply, called at test_anomaly.py:\d+, read .*changed"):
             y.backward()
 
 

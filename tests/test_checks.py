@@ -47,10 +47,10 @@ INTEGER, NUMBER, SHARE = "k must be an integer in 1..3, the classes", "k must be
         (lambda: as_classes([0, 3], 3), DataError, "labels[1] is 3, expected a whole number in 0..2"),
         (lambda: as_classes([0, math.nan], 3, "y"), DataError, "y[1] is nan, expected a whole number in 0..2"),
         (lambda: as_classes([0], 0), OptionError, "num_classes must be an integer >= 1, got 0"),
-        (lambda: check_labels(np.array([0, -1]), 3), ValueError, "labels[1] is -1, expected a whole number in 0..2"),
-        (lambda: check_labels(np.array([0, 0.5]), 3), ValueError, "labels[1] is 0.5, expected"),
-        (lambda: check_labels(np.array([0, math.inf]), 3), ValueError, "labels[1] is inf, expected"),
-        (lambda: check_labels(np.array([0, math.nan, 7]), 3), ValueError, "labels[1] is nan, expected"),
+        (lambda: check_labels(np.array([0, -1]), 3), DataError, "labels[1] is -1, expected a whole number in 0..2"),
+        (lambda: check_labels(np.array([0, 0.5]), 3), DataError, "labels[1] is 0.5, expected"),
+        (lambda: check_labels(np.array([0, math.inf]), 3), DataError, "labels[1] is inf, expected"),
+        (lambda: check_labels(np.array([0, math.nan, 7]), 3), DataError, "labels[1] is nan, expected"),
     ],
 )
 def test_what_is_refused_and_in_which_words(call, kind, message):

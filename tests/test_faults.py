@@ -27,6 +27,7 @@ TESTS = {
     "errors": "test_errors test_engine",
     "rules": "test_rules test_engine test_traps",
     "graph": "test_engine test_traps test_rules",
+    "versions": "test_versions",
     "autograd": "test_engine test_traps",
     "tensor": "test_engine test_traps test_rules",
     "functional": "test_nn test_traps test_errors test_engine test_rules",

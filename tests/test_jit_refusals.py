@@ -518,7 +518,7 @@ def test_old_programs_go() -> None:
     for n in range(1, 150):
         for _ in range(20):
             step(np.ones((n, 3)))
-    assert sum(map(len, step.cache.values())) == len(step.used) == 128
+    assert sum(map(len, step.cache.values())) == 128
 
 
 def test_programs_share_their_memory() -> None:

@@ -198,7 +198,7 @@ class TestAssignment:
 
     def test_only_a_module_takes_the_place_of_a_module(self) -> None:
         block: Any = Block()
-        with pytest.raises(TypeError, match=r"Block\.layers holds a Module, got <"):
+        with pytest.raises(TypeError, match=r"Block\.layers holds a Module, got tanh;"):
             block.layers = np.tanh
         block.layers = nn.Tanh()
         assert [name for name, _ in block.named_parameters()] == ["gain"]
@@ -865,7 +865,7 @@ class TestSequential:
     @pytest.mark.parametrize(("layers", "got"), [
         (([nn.ReLU()],), r"\[ReLU\(\)\] at position 0"),
         ((nn.ReLU(), nn.Tanh), "Tanh at position 1"),
-        ((nn.ReLU(), np.tanh), "tanh'> at position 1"),
+        ((nn.ReLU(), np.tanh), "got tanh at position 1"),
         ((None,), "None at position 0"),
     ])  # fmt: skip
     def test_takes_modules_only(self, layers: Any, got: str) -> None:
@@ -960,7 +960,7 @@ ERRORS: list[tuple[str, Callable[[], Any], type[Exception], str]] = [
     ("size bool", lambda: nn.Linear(3, True), TypeError, r"out_features must be an integer >= 1, got True$"),
     ("size text", lambda: nn.Linear("3", 2), TypeError, r"in_features must be an integer >= 1, got '3'$"),  # type: ignore[arg-type]
     ("integer dtype", lambda: nn.Linear(3, 2, dtype=int), TypeError, "use float32/float64"),
-    ("seed", lambda: nn.Linear(3, 2, rng=-1), ValueError, "non-negative"),
+    ("seed", lambda: nn.Linear(3, 2, rng=-1), ValueError, "rng must be an integer >= 0, a Generator or None, got -1"),
     ("num_features", lambda: nn.BatchNorm1d(-3), ValueError, r"num_features must be an integer >= 1, got -3$"),
     ("normalized_shape", lambda: nn.LayerNorm((2, 0)), ValueError, r"normalized_shape must be .* >= 1, got 0$"),
     ("p below", lambda: nn.Dropout(-0.1), ValueError, r"p must be a number from 0 to 1, got -0\.1$"),
@@ -970,7 +970,7 @@ ERRORS: list[tuple[str, Callable[[], Any], type[Exception], str]] = [
     ("mlp hidden", lambda: nn.MLP([784, 0, 10]), ValueError, r"sizes\[1\] must be an integer >= 1, got 0$"),
     ("mlp one size", lambda: nn.MLP([784]), ValueError, r"sizes must be a list of at least two sizes, .*got \[784\]$"),
     ("mlp int", lambda: nn.MLP(784), ValueError, r"sizes must be a list of at least two sizes, .*got 784$"),  # type: ignore[arg-type]
-    ("mlp text", lambda: nn.MLP("784"), TypeError, r"sizes\[0\] must be an integer >= 1, got '7'$"),  # type: ignore[arg-type]
+    ("mlp text", lambda: nn.MLP("784"), TypeError, r"sizes must be a list of sizes.*got '784'$"),  # type: ignore[arg-type]
     ("mlp dropout", lambda: nn.MLP([2, 1], dropout=2), ValueError, r"dropout must be a number from 0 to 1, got 2$"),
     (
         "mlp activation", lambda: nn.MLP([2, 1], "rleu"), ValueError,
@@ -1011,7 +1011,7 @@ class TestErrors:
         before = snapshot(layer)
         with pytest.raises(ShapeError, match=f"^{re.escape(repr(layer))}: {match}") as info:
             layer(Tensor(np.ones(shape, F32)))
-        assert str(info.value).endswith("reshape the input, or build the layer for it")
+        assert str(info.value).endswith(("reshape the input, or build the layer for it", "put nn.Flatten() first"))
         assert snapshot(layer) == before
 
     def test_of_an_inner_layer_name_its_place(self) -> None:

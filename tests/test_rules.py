@@ -495,7 +495,7 @@ OPERATORS: dict[Function, Function] = {
 METHODS: dict[Function, Function] = {
     getattr(np, name): getattr(Tensor, name)
     for name in dir(Tensor)
-    if not name.startswith("_") and inspect.isfunction(getattr(Tensor, name)) and getattr(np, name, None) in RULES
+    if name[0] != "_" and inspect.isfunction(getattr(Tensor, name, None)) and getattr(np, name, None) in RULES
 } | {shapes.astype: Tensor.astype, np.absolute: Tensor.abs}
 
 

@@ -81,17 +81,10 @@ _LATER = {
 
 _NAMES = {name: room for room, names in _LATER.items() for name in names.split()}
 
-_ELSEWHERE = {
-    **{name: f"tg.func.{name}" for name in ("value_and_grad", "jvp", "jacrev", "jacfwd", "linearize")},
-    **{"grad_and_value": "tg.func.value_and_grad", "elementwise_grad": "tg.func.grad of a sum, or tg.func.vjp"},
-    **{"hessian_vector_product": "tg.func.hvp", "make_jvp": "tg.func.jvp", "make_vjp": "tg.func.vjp"},
-}
-"""What functions of JAX, PyTorch and HIPS/autograd are called here."""
-
 __all__ = sorted({"nn", *_ROOMS, *_NAMES, *(name for name, value in globals().items() if callable(value))} - {"_later"})
 
 if not TYPE_CHECKING:  # for a type checker, a name that is not above is an error
-    __getattr__ = _later(__name__, _ROOMS, _NAMES, _ELSEWHERE)
+    __getattr__ = _later(__name__, _ROOMS, _NAMES)
 
 
 def __dir__() -> list[str]:

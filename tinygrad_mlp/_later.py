@@ -9,6 +9,8 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
+from .foreign import no_such
+
 
 class _Rooms:
     """Imports a room by its short name: the same module, not a second one. A finder and loader of `sys.meta_path`.
@@ -33,13 +35,10 @@ class _Rooms:
         module.__spec__ = self.own_spec
 
 
-def later(
-    package: str, rooms: Mapping[str, str], names: Mapping[str, str], elsewhere: Mapping[str, str]
-) -> Callable[[str], Any]:
+def later(package: str, rooms: Mapping[str, str], names: Mapping[str, str]) -> Callable[[str], Any]:
     """Return a package's ``__getattr__``, which loads the room that a name stands for, or is in.
 
-    ``rooms`` says which room a short name stands for, also in an import; ``names`` which room a name is in;
-    ``elsewhere`` what a name that others use is called here.
+    ``rooms`` says which room a short name stands for, also in an import; ``names`` which room a name is in.
     """
     sys.meta_path.append(_Rooms(package, rooms))
 
@@ -48,8 +47,7 @@ def later(
             return import_module(f"{package}.{name}")
         if name in names:
             return getattr(import_module(f"{package}.{names[name]}"), name)
-        hint = f"; use {elsewhere[name]}" if name in elsewhere else ""
-        text = f"module {package!r} has no attribute {name!r}{hint}"
+        text = name if name.startswith("__") else no_such(package, name, sys.modules[package].__all__)
         raise AttributeError(text, name=name, obj=sys.modules[package])
 
     return load

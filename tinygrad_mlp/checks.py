@@ -6,12 +6,13 @@ A value out of its range raises OptionError, a ValueError; one of another type T
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import DataError, DtypeError, ShapeError, describe, out_of_range
+from .errors import DataError, DtypeError, OptionError, ShapeError, describe, nearest, out_of_range
 
 Array = NDArray[Any]
 
@@ -23,7 +24,7 @@ def check_number(name: str, value: Any, low: float, high: float, expected: str, 
     Traceback (most recent call last):
     tinygrad_mlp.errors.OptionError: momentum must be in [0, 1), got 1.5
     """
-    if isinstance(value, (str, bytes)) or not hasattr(value, "__float__"):
+    if isinstance(value, (str, bytes, bool)) or not hasattr(value, "__float__") or bool(getattr(value, "shape", ())):
         raise TypeError(str(out_of_range(name, value, expected)))
     if not (low <= value < high or (closed and value == high)):
         raise out_of_range(name, value, expected)
@@ -49,6 +50,94 @@ def check_integer(name: str, value: Any, low: int = 1, high: float = math.inf, w
     if not low <= value <= high:
         raise out_of_range(name, value, expected)
     return int(value)
+
+
+def check_flag(name: str, value: Any) -> None:
+    """Raise TypeError unless a value is True or False.
+
+    >>> check_flag("nesterov", "no")
+    Traceback (most recent call last):
+    TypeError: nesterov must be True or False, got 'no'
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(str(out_of_range(name, value, "True or False")))
+
+
+def check_choice(what: str, value: Any, valid: Collection[str]) -> None:
+    """Raise OptionError unless a value is one of the valid names.
+
+    >>> check_choice("reduction", "avg", ["mean", "sum"])
+    Traceback (most recent call last):
+    tinygrad_mlp.errors.OptionError: unknown reduction 'avg'; Valid: mean, sum
+    """
+    if not isinstance(value, str) or value not in valid:
+        raise OptionError(f"unknown {what} {describe(value)}; {nearest(value, valid)}")
+
+
+def check_kind(name: str, value: Any, kind: type, expected: str) -> None:
+    """Raise TypeError unless a value is an instance of a class.
+
+    >>> check_kind("y", list, list, "a list, such as [1]")
+    Traceback (most recent call last):
+    TypeError: y must be a list, such as [1], got the class list; pass an instance, list(...)
+    """
+    if not isinstance(value, kind):
+        is_class = isinstance(value, type) and issubclass(value, kind)
+        got = f"the class {value.__name__}; pass an instance, {value.__name__}(...)" if is_class else describe(value)
+        raise TypeError(f"{name} must be {expected}, got {got}")
+
+
+def check_function(name: str, value: Any, example: str, count: int) -> None:
+    """Raise TypeError unless a value can be called with ``count`` arguments.
+
+    >>> check_function("augment", np.negative, "augment(xb, rng)", 2)  # what does not tell its arguments passes
+    >>> check_function("augment", lambda x: x, "augment(xb, rng)", 2)
+    Traceback (most recent call last):
+    TypeError: augment must be a function, called as augment(xb, rng), got <lambda>: too many positional arguments
+    """
+    import inspect
+
+    problem = "" if callable(value) else "it is none"
+    try:
+        inspect.signature(value).bind(*[None] * count)
+    except ValueError:
+        pass
+    except TypeError as error:
+        problem = problem or str(error)
+    if isinstance(value, type):
+        problem = f"it is a class, pass an instance, {value.__name__}()"
+    if problem:
+        raise TypeError(f"{name} must be a function, called as {example}, got {describe(value)}: {problem}")
+
+
+def as_generator(rng: Any, name: str = "rng") -> np.random.Generator:
+    """Return a Generator, made of a seed unless it is one; None makes a fresh one.
+
+    >>> as_generator(-1, "seed")
+    Traceback (most recent call last):
+    tinygrad_mlp.errors.OptionError: seed must be an integer >= 0, a Generator or None, got -1
+    """
+    try:
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError) as error:
+        wrong = out_of_range(name, rng, "an integer >= 0, a Generator or None")
+        raise (wrong if isinstance(error, ValueError) else TypeError(str(wrong))) from None
+
+
+def as_float_dtype(dtype: Any) -> np.dtype[Any]:
+    """Return a dtype of floats, or raise DtypeError.
+
+    >>> as_float_dtype(int)
+    Traceback (most recent call last):
+    tinygrad_mlp.errors.DtypeError: dtype must be one of floats, got int; use float32/float64
+    """
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        found = np.dtype(object)
+    if found.kind != "f":
+        raise DtypeError(f"dtype must be one of floats, got {describe(dtype)}; use float32/float64")
+    return found
 
 
 def check_generator(rng: Any) -> None:
@@ -87,7 +176,22 @@ def as_array(value: Any) -> Array:
         raise ShapeError(f"{describe(value)} is no array: its rows differ in length; make them equal") from error
 
 
-def as_numbers(value: Any) -> Array:
+_AS_ARRAYS = {
+    "toarray": "x.toarray() makes it dense",
+    "batch_size": "pass the arrays themselves, of which batches are made here",
+    "keys": "np.column_stack(list(x.values())) puts its columns side by side",
+    "__next__": "np.stack(list(x)) collects what it yields",
+    "capitalize": "read the file first, with np.load or pandas.read_csv",
+}
+"""What to do with a thing that is no array, by an attribute that it has."""
+
+
+def to_an_array(value: Any) -> str:
+    """Return how to make an array of what is none, or nothing."""
+    return next((advice for name, advice in _AS_ARRAYS.items() if hasattr(value, name)), "")
+
+
+def as_numbers(value: Any, name: str = "") -> Array:
     """Return what `as_array` does, or raise DtypeError if it holds something else than numbers.
 
     >>> as_numbers(["1", "2"])
@@ -96,7 +200,11 @@ def as_numbers(value: Any) -> Array:
     """
     array = as_array(value)
     if array.dtype.kind not in "biufc":
-        raise DtypeError(f"{describe(value)} has dtype {array.dtype}, expected numbers; convert it to float32/float64")
+        hint = (
+            not isinstance(value, str) and array.ndim == 0 and to_an_array(value)
+        ) or "convert it to float32/float64"
+        what = f"{name}: {describe(value)}" if name else describe(value)
+        raise DtypeError(f"{what} has dtype {array.dtype}, expected numbers; {hint}")
     return array
 
 
@@ -118,17 +226,14 @@ def as_classes(labels: Any, num_classes: int | None = None, name: str = "labels"
         raise DtypeError(f"{name} is {describe(labels)}, expected whole numbers; convert it with astype(int)")
     if labels.size == 0:
         raise DataError(f"{name} is empty, expected at least one label")
-    try:
-        return np.asarray(check_labels(labels, limit, name), np.int64)
-    except ValueError as error:
-        raise DataError(str(error)) from None
+    return np.asarray(check_labels(labels, limit, name), np.int64)
 
 
 def check_labels(labels: Any, classes: int, name: str = "labels") -> Any:
-    """Return labels, or raise ValueError, naming the first one that is no whole number in 0..classes-1."""
+    """Return labels, or raise DataError, naming the first one that is no whole number in 0..classes-1."""
     whole = not issubclass(labels.dtype.type, np.floating) or (labels == np.floor(labels)).all()
     # argmax, because it takes a fraction of the time of max; a NaN is the largest there
     if labels.size and not (whole and labels[labels.argmin()] >= 0 and labels[labels.argmax()] < classes):
         i = ((labels < 0) | (labels >= classes) | (labels != np.floor(labels))).argmax()
-        raise ValueError(f"{name}[{i}] is {labels[i]}, expected a whole number in 0..{classes - 1}")
+        raise DataError(f"{name}[{i}] is {labels[i]}, expected a whole number in 0..{classes - 1}")
     return labels

@@ -11,7 +11,10 @@ import importlib
 import os
 import re
 import sys
+import threading
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -71,11 +74,23 @@ def nearest(name: object, valid: Iterable[str]) -> str:
 
 def user_line() -> str:
     """Return the file and line, outside of this package, that is being executed."""
-    frame = sys._getframe(1)
+    frame = _users_frame()
+    return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
+
+
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """Issue a warning that points at the line, outside of this package, that is being executed."""
+    frame = _users_frame()
+    scope, code = frame.f_globals, frame.f_code
+    registry = scope.setdefault("__warningregistry__", {})
+    warnings.warn_explicit(message, category, code.co_filename, frame.f_lineno, scope.get("__name__"), registry)
+
+
+def _users_frame() -> FrameType:
+    frame = sys._getframe(2)
     while frame.f_back is not None and _outside(frame.f_code.co_filename) is None:
         frame = frame.f_back
-    filename = frame.f_code.co_filename
-    return f"{_outside(filename) or os.path.basename(filename)}:{frame.f_lineno}"
+    return frame
 
 
 @functools.cache
@@ -85,6 +100,40 @@ def _outside(path: str) -> str | None:
 
 
 _HOME = os.path.dirname(os.path.abspath(__file__)) + os.sep
+
+
+class _NumPys:
+    """A message pattern of `warnings.filters`: what NumPy says of a result that is not finite."""
+
+    seen = threading.local()
+
+    def match(self, text: str) -> bool:
+        """Return whether it is such a message, and remember it for `_Ours`, which is asked next."""
+        self.seen.text = text
+        return (
+            text.startswith(("divide by zero", "overflow", "underflow", "invalid value")) and " encountered in " in text
+        )
+
+
+class _Ours:
+    """A module pattern of `warnings.filters`, which sends NumPy's warnings to the user's line.
+
+    "invalid value encountered in log" points at the line that calls NumPy, which is one of this package: the same for
+    all of a program, so that it would be shown once. NumPy cannot be told another line, and asking it for the state of
+    the processor instead takes as long as a small op. So the warning is issued again where it belongs, and the first
+    one ignored. Filters that are set later come first, as always.
+    """
+
+    def match(self, module: str) -> bool:
+        """Return whether the warning, from a module of this package, has been issued again."""
+        text = _NumPys.seen.text
+        redirects = module.startswith(__name__.partition(".")[0] + ".") and _NumPys().match(text)
+        if redirects:
+            warn(text, RuntimeWarning)
+        return redirects
+
+
+warnings.filters.insert(0, ("ignore", _NumPys(), RuntimeWarning, _Ours(), 0))  # type: ignore[attr-defined]
 
 
 def out_of_range(name: str, value: object, expected: str) -> OptionError:
@@ -127,9 +176,16 @@ def describe(value: Any) -> str:
         return value.__name__
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return f"{value.dtype}{tuple(value.shape)}"
-    text = repr(value)
-    if " at 0x" in text:
+    if hasattr(value, "iloc"):
+        return f"DataFrame{tuple(value.shape)}"
+    plain = isinstance(value, (str, list, tuple, dict, set))
+    if plain and any(hasattr(item, "dtype") for item in value):
+        text = f"[{', '.join(map(describe, value))}]"
+    else:
+        text = repr(value)
+    if " at 0x" in text or text.startswith("<") or ("\n" in text and not plain):
         return getattr(value, "__name__", type(value).__name__)
+    text = " ".join(text.split())
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -138,12 +194,32 @@ def attempt(name: str, function: Callable[..., Any], args: Sequence[Any], keywor
     try:
         return function(*args, **keywords)
     except Exception as error:
-        if type(error).__module__ == __name__ or "explained" in vars(error):
+        if (told := _in_our_words(name, args, keywords, error)) is error:
             raise
+        raise told from error
+
+
+def attempt_first(name: str, function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
+    """Do what `attempt` does, but within another attempt, which explains in the name of what a user has called."""
+    try:
+        return function(*args, **keywords)
+    except Exception as error:
+        frame = sys._getframe(1)
+        while frame.f_back is not None and frame.f_code not in (attempt.__code__, attempt_first.__code__):
+            frame = frame.f_back
+        within = frame.f_back is not None
+        if within or (told := _in_our_words(name, args, keywords, error)) is error:
+            raise
+        raise told from error
+
+
+def _in_our_words(name: str, args: Sequence[Any], keywords: Mapping[str, Any], error: Exception) -> Exception:
+    """Return an error of NumPy with the call, what clashes, and what to do; any other error as it is."""
+    if type(error).__module__ != __name__ and "explained" not in vars(error):
         for raised, kind, reason, hint in _REASONS:
             if isinstance(error, raised) and re.search(reason, str(error), re.IGNORECASE):
-                raise _explained(name, args, keywords, error, kind, hint) from error
-        raise
+                return _explained(name, args, keywords, error, kind, hint)
+    return error
 
 
 def _explained(
@@ -177,7 +253,16 @@ _REASONS: list[_Reason] = [
     ),
     (ValueError, ValueError, "", ""),
     (TypeError, TypeError, "cannot cast", "convert it with astype first"),
+    (TypeError, TypeError, "unexpected keyword", "write axis for dim, keepdims for keepdim, and ddof for unbiased"),
+    (TypeError, TypeError, "as a data type", "several axes are one tuple, as in axis=(0, 1)"),
+    (
+        TypeError,
+        TypeError,
+        "scalar index",
+        "give arrays as one list, as in np.concatenate([a, b]), and integers for axes",
+    ),
     (TypeError, TypeError, "", "use numbers, arrays or Tensors"),
+    (AttributeError, TypeError, r"attribute '(ndim|shape|dtype|size)'", "use numbers, arrays or Tensors"),
     (IndexError, IndexError, "", "use indices within the shape"),
     *((kind, kind, "", "check its operands") for kind in (ZeroDivisionError, OverflowError, FloatingPointError)),
 ]

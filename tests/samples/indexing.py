@@ -163,3 +163,20 @@ samples(np.linalg.trace, calls=lambda f, x: [f(x(3, 3)), f(x(2, 3, 4)), f(x(2, 3
 samples(np.tril, np.triu, calls=lambda f, x: [f(x(3, 3)), f(x(2, 4), 1), f(x(4, 2), k=-1), f(x(2, 3, 3)), f(x(3))])
 samples(np.tril, calls=lambda f, x: [f(np.array([[1.5, np.inf], [0.5, 2.0]]))])
 samples(np.triu, calls=lambda f, x: [f(np.array([[1.5, 0.5], [np.nan, 2.0]]))])
+samples(
+    np.pad,
+    calls=lambda f, x: [
+        f(x(2, 3), 1),
+        f(x(2, 3), (1, 2)),
+        f(x(2, 3), ((1, 0), (2, 3))),
+        f(x(2, 3), 1, constant_values=2.5),
+        f(x(2, 3), 1, "constant", constant_values=((1.0, 2.0), (3.0, 4.0))),
+        *(f(x(3, 4), ((2, 1), (0, 2)), mode) for mode in ("edge", "reflect", "symmetric", "wrap")),
+        f(x(3), 5, mode="reflect"),
+        f(x(3), 2, mode="reflect", reflect_type="even"),
+    ],
+)
+raises(ValueError, "mode 'mean' has no rule", np.pad, calls=lambda f, x: [f(x(3), 1, "mean")])
+raises(
+    (TypeError, ValueError), "reflect_type|odd", np.pad, calls=lambda f, x: [f(x(3), 1, "reflect", reflect_type="odd")]
+)

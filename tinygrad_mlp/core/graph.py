@@ -16,7 +16,7 @@ from ..errors import GraphError
 from ..rules.shapes import astype, sum_to
 from ..rules.table import Rule, T
 from .tracer import IDLE, mode
-from .versions import check_unchanged
+from .versions import Read, check_unchanged
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False, slots=True)
 class Node:
-    """How a result was made: its rule, inputs and keywords, and the versions that it read. Not the result itself.
+    """How a result was made: its rule, inputs and keywords, and what it read, as it was. Not the result itself.
 
     ``arrays`` are the inputs with the arrays of Tensors in their place, and ``parents`` the inputs that require grad,
     with their positions. ``inputs`` is None once a backward pass has used and released the node.
@@ -35,7 +35,7 @@ class Node:
     arrays: Sequence[Any]
     parents: Sequence[tuple[int, Tensor]]
     keywords: Mapping[str, Any]
-    reads: Sequence[tuple[Tensor, int]]
+    reads: Sequence[Read]
     age: int
 
     def release(self) -> None:

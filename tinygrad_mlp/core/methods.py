@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -29,6 +29,11 @@ def _unary(function: Any, doc: str | None = None) -> Callable[[Any], Tensor]:
 
     method.__name__, method.__doc__ = function.__name__, doc
     return method
+
+
+def _of_array(name: str, doc: str) -> Any:
+    """Return a property that is the array's own."""
+    return property(operator.attrgetter(f"_data.{name}"), doc=doc)
 
 
 def _binary(function: Any) -> Callable[[Any, Any], Tensor]:
@@ -75,13 +80,22 @@ class At:
 
 
 class ArrayMethods:
-    """What a Tensor can do because an ndarray can: `Tensor` adds what makes it differentiable."""
+    """What a Tensor can do because an ndarray can: `Tensor` adds what makes it differentiable.
+
+    ``words`` are keywords that there are not, such as ``dim``; `_call` refuses them and says what to write.
+    """
 
     __slots__ = ()
 
     _apply: ClassVar[Callable[..., Any]]
     _call: ClassVar[Callable[..., Any]]
     _assign: ClassVar[Callable[..., Any]]
+
+    shape: tuple[int, ...] = _of_array("shape", "The length of each axis.")
+    dtype: np.dtype[Any] = _of_array("dtype", "The type of the elements.")
+    ndim: int = _of_array("ndim", "The number of axes.")
+    size: int = _of_array("size", "The number of elements, as in NumPy.")
+    nbytes: int = _of_array("nbytes", "The size of the elements, in bytes.")
 
     __hash__ = object.__hash__
 
@@ -169,61 +183,69 @@ class ArrayMethods:
         """Return the elements rounded, as a constant."""
         return self._apply(np.round, (self,), {"decimals": decimals})
 
-    def sum(self, axis: Axis = None, dtype: DTypeLike | None = None, keepdims: bool = False) -> Tensor:
+    def sum(
+        self, axis: Axis = None, dtype: DTypeLike | None = None, keepdims: bool = False, **words: NoReturn
+    ) -> Tensor:
         """Return the sum over an axis, several, or all."""
-        return self._apply(np.sum, (self,), {"axis": axis, "dtype": dtype, "keepdims": keepdims})
+        return (self._call if words else self._apply)(
+            np.sum, (self,), {"axis": axis, "dtype": dtype, "keepdims": keepdims, **words}
+        )
 
-    def mean(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    def mean(self, axis: Axis = None, keepdims: bool = False, **words: NoReturn) -> Tensor:
         """Return the mean over an axis, several, or all."""
-        return self._apply(np.mean, (self,), {"axis": axis, "keepdims": keepdims})
+        return (self._call if words else self._apply)(np.mean, (self,), {"axis": axis, "keepdims": keepdims, **words})
 
-    def var(self, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
+    def var(self, axis: Axis = None, ddof: int = 0, keepdims: bool = False, **words: NoReturn) -> Tensor:
         """Return the variance, the sum of squared deviations divided by N - ddof, as in NumPy."""
-        return self._apply(np.var, (self,), {"axis": axis, "ddof": ddof, "keepdims": keepdims})
+        return (self._call if words else self._apply)(
+            np.var, (self,), {"axis": axis, "ddof": ddof, "keepdims": keepdims, **words}
+        )
 
-    def std(self, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
+    def std(self, axis: Axis = None, ddof: int = 0, keepdims: bool = False, **words: NoReturn) -> Tensor:
         """Return the standard deviation. Its gradient where all elements are equal is taken to be 0."""
-        return self._apply(np.std, (self,), {"axis": axis, "ddof": ddof, "keepdims": keepdims})
+        return (self._call if words else self._apply)(
+            np.std, (self,), {"axis": axis, "ddof": ddof, "keepdims": keepdims, **words}
+        )
 
-    def max(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    def max(self, axis: Axis = None, keepdims: bool = False, **words: NoReturn) -> Tensor:
         """Return the maximum. Ties share its gradient evenly."""
-        return self._apply(np.max, (self,), {"axis": axis, "keepdims": keepdims})
+        return (self._call if words else self._apply)(np.max, (self,), {"axis": axis, "keepdims": keepdims, **words})
 
-    def min(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    def min(self, axis: Axis = None, keepdims: bool = False, **words: NoReturn) -> Tensor:
         """Return the minimum. Ties share its gradient evenly."""
-        return self._apply(np.min, (self,), {"axis": axis, "keepdims": keepdims})
+        return (self._call if words else self._apply)(np.min, (self,), {"axis": axis, "keepdims": keepdims, **words})
 
-    def prod(self, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    def prod(self, axis: Axis = None, keepdims: bool = False, **words: NoReturn) -> Tensor:
         """Return the product over an axis, several, or all."""
-        return self._call(np.prod, (self,), {"axis": axis, "keepdims": keepdims})
+        return self._call(np.prod, (self,), {"axis": axis, "keepdims": keepdims, **words})
 
-    def cumsum(self, axis: int | None = None) -> Tensor:
+    def cumsum(self, axis: int | None = None, **words: NoReturn) -> Tensor:
         """Return the sums of all elements so far, along an axis or of the flat array."""
-        return self._call(np.cumsum, (self,), {"axis": axis})
+        return self._call(np.cumsum, (self,), {"axis": axis, **words})
 
-    def argmax(self, axis: int | None = None) -> Tensor:
+    def argmax(self, axis: int | None = None, **words: NoReturn) -> Tensor:
         """Return the position of the maximum, an integer Tensor."""
-        return self._apply(np.argmax, (self,), {"axis": axis})
+        return (self._call if words else self._apply)(np.argmax, (self,), {"axis": axis, **words})
 
-    def argmin(self, axis: int | None = None) -> Tensor:
+    def argmin(self, axis: int | None = None, **words: NoReturn) -> Tensor:
         """Return the position of the minimum, an integer Tensor."""
-        return self._apply(np.argmin, (self,), {"axis": axis})
+        return (self._call if words else self._apply)(np.argmin, (self,), {"axis": axis, **words})
 
-    def sort(self, axis: int | None = -1) -> Tensor:
+    def sort(self, axis: int | None = -1, **words: NoReturn) -> Tensor:
         """Return the elements in order along an axis: a new Tensor, where an ndarray's method works in place."""
-        return self._call(np.sort, (self,), {"axis": axis})
+        return self._call(np.sort, (self,), {"axis": axis, **words})
 
-    def argsort(self, axis: int | None = -1) -> Tensor:
+    def argsort(self, axis: int | None = -1, **words: NoReturn) -> Tensor:
         """Return the positions of the elements in order, an integer Tensor."""
-        return self._call(np.argsort, (self,), {"axis": axis})
+        return self._call(np.argsort, (self,), {"axis": axis, **words})
 
-    def all(self, axis: Axis = None) -> Tensor:
+    def all(self, axis: Axis = None, **words: NoReturn) -> Tensor:
         """Return whether all elements are true."""
-        return self._apply(np.all, (self,), {"axis": axis})
+        return (self._call if words else self._apply)(np.all, (self,), {"axis": axis, **words})
 
-    def any(self, axis: Axis = None) -> Tensor:
+    def any(self, axis: Axis = None, **words: NoReturn) -> Tensor:
         """Return whether any element is true."""
-        return self._apply(np.any, (self,), {"axis": axis})
+        return (self._call if words else self._apply)(np.any, (self,), {"axis": axis, **words})
 
     def flatten(self, order: str = "C") -> Tensor:
         """Return the elements along one axis: row by row, or column by column for ``order="F"``."""
@@ -244,17 +266,17 @@ class ArrayMethods:
         """Return the Tensor with two axes exchanged."""
         return self._apply(np.swapaxes, (self,), {"axis1": axis1, "axis2": axis2})
 
-    def squeeze(self, axis: Axis = None) -> Tensor:
+    def squeeze(self, axis: Axis = None, **words: NoReturn) -> Tensor:
         """Return the Tensor without its axes of length 1."""
-        return self._apply(np.squeeze, (self,), {"axis": axis})
+        return (self._call if words else self._apply)(np.squeeze, (self,), {"axis": axis, **words})
 
-    def take(self, indices: Any, axis: int | None = None) -> Tensor:
+    def take(self, indices: Any, axis: int | None = None, **words: NoReturn) -> Tensor:
         """Return the elements at the indices along an axis."""
-        return self._call(np.take, (self, indices), {"axis": axis})
+        return self._call(np.take, (self, indices), {"axis": axis, **words})
 
-    def repeat(self, repeats: Any, axis: int | None = None) -> Tensor:
+    def repeat(self, repeats: Any, axis: int | None = None, **words: NoReturn) -> Tensor:
         """Return each element several times in a row, along an axis or of the flat array."""
-        return self._call(np.repeat, (self, repeats), {"axis": axis})
+        return self._call(np.repeat, (self, repeats), {"axis": axis, **words})
 
     def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
         """Return the diagonals of two axes, along the last axis."""

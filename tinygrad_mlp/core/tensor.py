@@ -11,20 +11,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from ..checks import as_numbers
-from ..errors import DtypeError, GraphError, NoRuleError, ShapeError, attempt, describe
+from ..checks import as_numbers, check_flag, check_function
+from ..errors import DtypeError, GraphError, NoRuleError, ShapeError, attempt, describe, warn
+from ..foreign import knows_foreign
 from ..rules.shapes import astype
 from ..rules.table import RULES, Rule, constant_operand, find
 from .graph import Node, backpropagate
 from .methods import ArrayMethods
 from .tracer import IDLE, mode
-from .versions import changed, next_age, rebound, version_of
+from .versions import PUBLIC, changed, hand_out, next_age, note, rebound, version_of
 
 _STORE = dis.opmap["STORE_SUBSCR"]
 _DETACH = "use t.detach().numpy()"
 
 
-def wrap(data: np.ndarray[Any, Any], version: list[int] | None = None) -> Tensor:
+def wrap(data: np.ndarray[Any, Any], version: list[Any] | None = None) -> Tensor:
     """Return a Tensor around an array as it is, one that does not require grad."""
     t = Tensor.__new__(Tensor)
     t._data, t._requires_grad, t._version, t._hooks = data, False, version, ()
@@ -38,7 +39,7 @@ def call(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str,
     if rule.kind == "composite":
         return attempt(rule.name, rule.forward, args, kwargs)
     if rule.binds or (kwargs and rule.bind is not None):
-        args, kwargs = rule.bind(*args, **kwargs)  # type: ignore[misc]
+        args, kwargs = attempt(rule.name, rule.bind, args, kwargs)  # type: ignore[arg-type]
     return apply(function, args, kwargs)
 
 
@@ -55,10 +56,12 @@ def apply(function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[s
             if a._requires_grad:
                 parents.append((i, a))
             if a._version is not None:
-                reads.append((a, a._version[0]))
+                reads.append((a, a._data, a._version))
         else:
             if type(a) is not float:
                 a = constant_operand(a, rule.own)
+                if isinstance(a, np.ndarray):
+                    reads.append((a, a, PUBLIC))
             arrays.append(a)
         inputs.append(a)
     if keywords:
@@ -96,8 +99,9 @@ def _connect(result: Tensor, rule: Rule, inputs: Any, arrays: Any, parents: Any,
     elif mode.grad_enabled:
         if dtype.kind != "f":
             raise DtypeError(f"{rule.name} gives {dtype}, which carries no gradient; use float32/float64 operands")
-        if rule.linear:  # its rules read labels and indices, if anything
-            reads = [r for r in reads if not r[0]._requires_grad]
+        if rule.linear:  # its rules read labels, masks and indices, if anything
+            reads = [r for r in reads if not (r[1].dtype.kind == "f" if r[2] is PUBLIC else r[0]._requires_grad)]
+        reads = note(reads) if reads else ()
         result._node, result._requires_grad = Node(rule, inputs, arrays, parents, keywords, reads, next_age()), True
 
 
@@ -116,6 +120,7 @@ def assign(target: Tensor, value: Any) -> Tensor:
     return target
 
 
+@knows_foreign
 class Tensor(ArrayMethods):
     """An array whose operations are recorded, so that they can be differentiated.
 
@@ -142,7 +147,7 @@ class Tensor(ArrayMethods):
     _data: np.ndarray[Any, Any]
     _node: Node | None
     _requires_grad: bool
-    _version: list[int] | None
+    _version: list[Any] | None
     """Counts changes of the memory, see `versions`."""
     _cut: str | None
     """Names the constant function that ended the graph, for the error message."""
@@ -159,13 +164,13 @@ class Tensor(ArrayMethods):
         self._requires_grad, self.name = False, name
         self._version = version_of(data) if isinstance(data, Tensor) else [0]
         if requires_grad:
-            self.requires_grad = True
+            self.requires_grad = requires_grad
 
     @property
     def data(self) -> np.ndarray[Any, Any]:
-        """The array itself, not a copy. Writing into it is not seen by the graph: prefer ``with no_grad():``."""
+        """The array itself, not a copy. Write into it before a graph reads it, or after: else `backward` raises."""
         mode.tracer.reads_value("data")
-        return self._data
+        return hand_out(self)  # type: ignore[no-any-return]
 
     @data.setter
     def data(self, value: ArrayLike) -> None:
@@ -176,6 +181,7 @@ class Tensor(ArrayMethods):
             raise DtypeError(f"a Tensor of {array.dtype} cannot require grad; use float32/float64")
         rebound[0] += 1
         self._data = array
+        del self._version[1:]
         changed(self)
 
     @property
@@ -200,6 +206,7 @@ class Tensor(ArrayMethods):
     def requires_grad(self, value: bool) -> None:
         if (node := self._node) is not None:
             raise GraphError(f"only a leaf can change requires_grad, {node.rule.name} made this; use detach()")
+        check_flag("requires_grad", value)
         if value and self._data.dtype.kind != "f":
             raise DtypeError(f"a Tensor of {self._data.dtype} cannot require grad; use float32/float64")
         self._requires_grad = bool(value)
@@ -214,31 +221,6 @@ class Tensor(ArrayMethods):
     def is_leaf(self) -> bool:
         """Whether no op that is recorded has made this Tensor."""
         return self._node is None
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The length of each axis."""
-        return self._data.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The type of the elements."""
-        return self._data.dtype
-
-    @property
-    def ndim(self) -> int:
-        """The number of axes."""
-        return self._data.ndim
-
-    @property
-    def size(self) -> int:
-        """The number of elements, as in NumPy."""
-        return self._data.size
-
-    @property
-    def nbytes(self) -> int:
-        """The size of the elements, in bytes."""
-        return self._data.nbytes
 
     @property
     def real(self) -> Tensor:
@@ -289,6 +271,7 @@ class Tensor(ArrayMethods):
         Tensor([1. , 0.5], dtype=float64)
         >>> handle.remove()
         """
+        check_function("hook", hook, "hook(gradient)", 1)
         if self._node is None:
             mode.tracer.reads_value("the hook of a leaf")
         return HookHandle(self, hook)
@@ -318,10 +301,10 @@ class Tensor(ArrayMethods):
         mode.tracer.reads_value("numpy")
         if self._requires_grad:
             raise GraphError(f"this Tensor requires grad, and an array would lose it silently; {_DETACH}")
-        return self._data
+        return hand_out(self)  # type: ignore[no-any-return]
 
     def item(self) -> Any:
-        """Return the only element as a Python number."""
+        """Return the only element as a Python number. `float` does too, but warns of a gradient that is lost."""
         mode.tracer.reads_value("item")
         if self._data.size != 1:
             raise ValueError(f"a Tensor of shape {self.shape} has {self.size} elements; item() needs exactly one")
@@ -372,7 +355,13 @@ class Tensor(ArrayMethods):
         return bool(self._data)
 
     def __float__(self) -> float:
-        return float(self._number())
+        number = float(self._number())
+        if self._requires_grad:
+            warn(
+                "a Tensor that requires grad becomes a float and its gradient is lost; "
+                "use np.sin(t), say, instead of math.sin(t), and t.item() where a plain number is wanted"
+            )
+        return number
 
     def __int__(self) -> int:
         return int(self._number())

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ..errors import GraphError, attempt
+from ..foreign import Answers
 
 if TYPE_CHECKING:
     from ..rules.table import Rule
     from .tensor import Tensor
 
 
-class Stateful:
+class Stateful(Answers):
     """What holds Tensors and announces to the tracer what it does with them: a module, an optimiser."""
 
 
@@ -60,6 +61,10 @@ class Tracer:
     def differentiates(self, t: Tensor | None) -> None:
         """See that the rules of the op that made ``t`` come next; None: that the walk back is over."""
 
+    def called_at(self, t: Tensor) -> str:
+        """Return what an error should say of where the op that made ``t`` was called, if that is known."""
+        return ""
+
     def gradient_of(self, t: Tensor, g: Tensor) -> None:
         """See what a rule gives for the gradient of ``t``, or what a backward pass starts with there."""
 
@@ -98,14 +103,19 @@ mode = Mode()
 
 
 @contextmanager
-def out_of_place() -> Iterator[None]:
-    """Context manager in which a formula written for arrays runs on Tensors: no nodes, and ``+=`` gives new Tensors."""
-    before = mode.grad_enabled, mode.rebinds
-    mode.grad_enabled, mode.rebinds = False, True
+def settings(**values: Any) -> Iterator[None]:
+    """Context manager in which `mode` has other values."""
+    before = {name: getattr(mode, name) for name in values}
+    vars(mode).update(values)
     try:
         yield
     finally:
-        mode.grad_enabled, mode.rebinds = before
+        vars(mode).update(before)
+
+
+def out_of_place() -> AbstractContextManager[None]:
+    """Return a context in which formulas written for arrays take Tensors: no nodes, and ``+=`` gives new Tensors."""
+    return settings(grad_enabled=False, rebinds=True)
 
 
 @contextmanager
@@ -117,8 +127,5 @@ def tracing(tracer: Any, name: str = "tracing") -> Iterator[Any]:
     """
     if mode.tracer is not IDLE:
         raise GraphError(f"{name}: this thread's ops are being watched already; leave that context first")
-    mode.tracer = tracer
-    try:
+    with settings(tracer=tracer):
         yield tracer
-    finally:
-        mode.tracer = IDLE

@@ -12,7 +12,7 @@ import numpy as np
 from ..core.tensor import Tensor, wrap
 from ..core.tracer import IDLE, Tracer, mode
 from ..errors import GraphError, ShapeError, describe
-from ..jit.record import Recorder
+from ..jit.recorder import Recorder
 from ..rules import table
 from ..rules.shapes import astype
 from .trees import filled, leaves

@@ -12,7 +12,7 @@ from ..checks import as_numbers, check_integer, check_number
 from ..core.tensor import Tensor
 from ..core.tracer import mode
 from ..errors import GraphError, OptionError, ShapeError, describe, nearest
-from ..jit.record import Recorder
+from ..jit.recorder import Recorder
 from . import transforms
 from .loops import scan
 from .packed import Layout, apart, packed, tried

@@ -22,7 +22,7 @@ from ..core.graph import ancestors
 from ..core.tensor import Tensor, wrap
 from ..core.tracer import mode
 from ..errors import DtypeError, ShapeError, describe, out_of_range
-from ..jit.record import Recorder
+from ..jit.recorder import Recorder
 from .trees import filled, leaves, tree_map
 
 Function = Callable[..., Any]

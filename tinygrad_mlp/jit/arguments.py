@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,30 +15,47 @@ PLAIN = (int, float, complex, str, bytes, type(None), np.generic)
 
 
 class Leaf:
-    """The place of an array or a live number among the arguments, or of anything among the results."""
+    """The place of an array among the arguments, by number, of a live number, by name, or of anything in results."""
 
-    __slots__ = ("index", "live")
+    __slots__ = ("index",)
 
-    def __init__(self, index: Any, live: bool = False) -> None:
-        self.index, self.live = index, live
+    def __init__(self, index: Any) -> None:
+        self.index = index
 
     def __repr__(self) -> str:
         return f"<{self.index}>"
+
+
+class Fields(NamedTuple):
+    """A dataclass taken apart."""
+
+    kind: type
+    fields: dict[str, Any]
+
+
+def branches(a: Any, visit: Callable[[Any, str], Any], name: str = "") -> Any:
+    """Return a list, tuple, named tuple or dict with what ``visit`` makes of each item and its name."""
+    if isinstance(a, dict):
+        return {k: visit(v, f"{name}_{k}") for k, v in a.items()}
+    parts = [visit(x, f"{name}{i}") for i, x in enumerate(a)]
+    return type(a)(*parts) if hasattr(a, "_fields") else type(a)(parts)
 
 
 class Arguments:
     """The arguments of one call.
 
     Attributes:
+        given: the arguments themselves, by position and by name.
         arrays: all arrays, Tensors as arrays too, and ``names``, what they are called.
         floats: Python floats by name; they are live, as the learning rate is.
         key: all else that a program is made for, in the order of ``words``, which say what each part of it is.
         structure: the arguments with leaves in place of arrays and floats.
     """
 
-    __slots__ = ("arrays", "floats", "key", "names", "structure", "words")
+    __slots__ = ("arrays", "floats", "given", "key", "names", "structure", "words")
 
     def __init__(self, args: Sequence[Any], kwargs: Mapping[str, Any], parameters: Sequence[str]) -> None:
+        self.given = args, kwargs
         self.arrays: list[Any] = []
         self.names: list[str] = []
         self.floats: dict[str, float] = {}
@@ -57,7 +74,7 @@ class Arguments:
             name = name if name not in self.floats else f"{name}{len(self.floats)}"
             self.floats[name] = a
             self.key.append(float)
-            return Leaf(name, live=True)
+            return Leaf(name)
         if isinstance(a, Tensor):
             if a._requires_grad:
                 raise RecordingError(
@@ -74,12 +91,9 @@ class Arguments:
             self.arrays.append(a)
             self.names.append(name)
             return Leaf(len(self.arrays) - 1)
-        if isinstance(a, (list, tuple)):
-            self.key.append((kind, len(a)))
-            return like(a, [self._flatten(x, f"{name}{i}") for i, x in enumerate(a)])
-        if isinstance(a, dict):
-            self.key.append((dict, *a))
-            return {k: self._flatten(v, f"{name}_{k}") for k, v in a.items()}
+        if isinstance(a, (list, tuple, dict)):
+            self.key.append((kind, *(a if isinstance(a, dict) else [len(a)])))
+            return branches(a, self._flatten, name)
         self.key.append((kind, repr(a) if isinstance(a, (float, complex, np.generic)) else a))  # tells -0.0 from 0.0
         if kind.__hash__ is None:
             raise TypeError(
@@ -87,17 +101,11 @@ class Arguments:
             )
         return a
 
-    def rebuilt(self, tensors: Sequence[Any], live: Mapping[str, Any]) -> Any:
-        """Return args and kwargs with these in place of the arrays and floats."""
-        return rebuild(self.structure, lambda leaf: live[leaf.index] if leaf.live else tensors[leaf.index])
-
 
 def as_input(a: Any, convert: Callable[[Any], Any]) -> Any:
     """Return an argument with its arrays as Tensors, as the function gets them when it is recorded."""
-    if isinstance(a, (list, tuple)):
-        return like(a, [as_input(x, convert) for x in a])
-    if isinstance(a, dict):
-        return {k: as_input(v, convert) for k, v in a.items()}
+    if isinstance(a, (list, tuple, dict)):
+        return branches(a, lambda x, _: as_input(x, convert))
     is_array = hasattr(a, "__array__") and not isinstance(a, (Tensor, np.generic)) and np.ndim(a)
     return convert(np.asarray(a)) if is_array else a
 
@@ -108,13 +116,11 @@ def flatten_result(r: Any, leaves: list[Any]) -> Any:
     Raises:
         RecordingError: there is something else in it, which a program would give again and again.
     """
-    if type(r) in (list, tuple) or hasattr(r, "_fields"):
-        return like(r, [flatten_result(x, leaves) for x in r])
-    if type(r) is dict:
-        return {k: flatten_result(v, leaves) for k, v in r.items()}
+    if type(r) in (list, tuple, dict) or hasattr(r, "_fields"):
+        return branches(r, lambda x, _: flatten_result(x, leaves))
     if dataclasses.is_dataclass(r) and not isinstance(r, type):
-        fields = {field.name: flatten_result(getattr(r, field.name), leaves) for field in dataclasses.fields(r)}
-        return _Fields(type(r), fields)
+        fields = {field.name: getattr(r, field.name) for field in dataclasses.fields(r)}
+        return Fields(type(r), flatten_result(fields, leaves))
     if not isinstance(r, (Tensor, *PLAIN)):
         raise RecordingError(
             "a jitted function returns Tensors, numbers and texts, alone or in lists, tuples, dicts and dataclasses; "
@@ -124,34 +130,16 @@ def flatten_result(r: Any, leaves: list[Any]) -> Any:
     return Leaf(len(leaves) - 1)
 
 
-class _Fields:
-    """A dataclass taken apart."""
-
-    __slots__ = ("fields", "kind")
-
-    def __init__(self, kind: type, fields: dict[str, Any]) -> None:
-        self.kind, self.fields = kind, fields
-
-    def __repr__(self) -> str:
-        return f"{self.kind}{self.fields}"
-
-
-def like(a: Any, parts: list[Any]) -> Any:
-    """Return a list or tuple, a named one too, of the same type as another one."""
-    return type(a)(*parts) if hasattr(a, "_fields") else type(a)(parts)
-
-
-def rebuild(structure: Any, fill: Callable[[Leaf], Any]) -> Any:
-    """Return a structure with something in place of each leaf."""
+def rebuild(structure: Any, values: Any) -> Any:
+    """Return a structure with what the values have at its index in place of each leaf."""
     if structure.__class__ is Leaf:
-        return fill(structure)
-    if isinstance(structure, (list, tuple)):
-        return like(structure, [rebuild(s, fill) for s in structure])
-    if isinstance(structure, dict):
-        return {k: rebuild(v, fill) for k, v in structure.items()}
-    if structure.__class__ is _Fields:
-        made: Any = object.__new__(structure.kind)
-        for name, part in structure.fields.items():
-            object.__setattr__(made, name, rebuild(part, fill))
-        return made
-    return structure
+        return values[structure.index]
+    if not isinstance(structure, (list, tuple, dict)):
+        return structure
+    built = branches(structure, lambda part, _: rebuild(part, values))
+    if type(built) is not Fields:
+        return built
+    made: Any = object.__new__(built.kind)
+    for name, part in built.fields.items():
+        object.__setattr__(made, name, part)
+    return made

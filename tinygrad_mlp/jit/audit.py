@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,10 @@ from ..core.versions import changed
 from ..errors import describe
 from .arguments import flatten_result
 from .compiled import Compiled
-from .record import Recorder
+from .recorder import Recorder
+
+Entries = list[tuple[str, Any]]
+"""Results and other arrays by name."""
 
 
 class Effects:
@@ -22,7 +27,7 @@ class Effects:
         self.grads = list({**dict.fromkeys(t for t, _ in compiled.grads), **recorder.found_grads})
         self.generators = list(recorder.seen_generators)
 
-    def state(self, result: Any) -> list[tuple[str, Any]]:
+    def state(self, result: Any) -> Entries:
         """Return copies of the results and of all that has changed, with names."""
         leaves: list[Any] = []
         flatten_result(result, leaves)
@@ -36,18 +41,38 @@ class Effects:
             *(("a Generator", rng.bit_generator.state) for rng in self.generators),
         ]
 
-    def compare(self, expected: list[tuple[str, Any]], actual: list[tuple[str, Any]]) -> str | None:
-        """Return in words what differs first, and by how much."""
-        for (name, a), (_, b) in zip(expected, actual, strict=False):
+    def compare(
+        self, expected: Entries, actual: Entries, tolerance: float = 0.0, others: Entries | None = None
+    ) -> str | None:
+        """Return in words what differs first, and by how much.
+
+        A ``tolerance`` is relative to the largest number of all. ``others`` are what a step gives from a start that is
+        rounded otherwise: by ten times that much, where it matters, two ways to compute may differ.
+        """
+        allowed = tolerance * max((_size(a) for _, a in expected), default=0.0)
+        for (name, a), (_, b), (_, c) in zip(expected, actual, others or expected, strict=False):
             if isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and a.shape == b.shape and a.dtype == b.dtype:
-                if _bits(a) != _bits(b):
+                limit = max(allowed, 10 * _size(a - c) if others else 0.0)
+                if _bits(a) != _bits(b) and not (limit and np.allclose(a, b, 0.0, limit, equal_nan=True)):
                     gap = np.abs(a.astype(float) - b.astype(float))
                     return f"{name}, by {np.nanmax(gap, initial=0.0):.3g} at most"
             elif repr(a) != repr(b):
                 return f"{name}, {describe(b)} instead of {describe(a)}"
         return None if len(expected) == len(actual) else "the number of results"
 
-    def restore(self, state: list[tuple[str, Any]]) -> None:
+    @contextmanager
+    def rounded(self) -> Iterator[None]:
+        """Context manager in which all that the step changes starts from numbers that are rounded otherwise."""
+        starts = [(t._data, t._data.copy()) for t in self.tensors if t._data.dtype.kind == "f"]
+        for data, _ in starts:
+            data *= 1 + 2 * np.finfo(data.dtype).eps
+        try:
+            yield
+        finally:
+            for data, start in starts:
+                np.copyto(data, start)
+
+    def restore(self, state: Entries) -> None:
         """Leave everything as it was at that time."""
         values = [value for _, value in state[-len(self.tensors) - len(self.grads) - len(self.generators) :]]
         for t in self.tensors:
@@ -58,6 +83,12 @@ class Effects:
             t._grad = None if value is None else wrap(value)
         for rng in self.generators:
             rng.bit_generator.state = values.pop(0)
+
+
+def _size(a: Any) -> float:
+    """Return the largest finite absolute value of an array of floats; 0 for anything else."""
+    floats = isinstance(a, np.ndarray) and a.dtype.kind == "f"
+    return float(np.max(np.abs(a), where=np.isfinite(a), initial=0.0)) if floats else 0.0
 
 
 def _bits(a: Any) -> bytes:

@@ -14,7 +14,7 @@ from .emit import Program
 from .execute import execute
 from .guards import fits_function
 from .plan import Plan, Storage, base_of, make_plan
-from .reads import Reads
+from .reads import Reads, without_collector
 from .record import Record, Slot, memory_of
 from .scope import Scope
 
@@ -65,12 +65,15 @@ class Shared(Scope):
 class Compiled:
     """A record, and the program made of it once a second run has shown that the step does the same again."""
 
-    def __init__(self, record: Record, reads: Reads, results: list[Any], structure: Any, name: str) -> None:
+    def __init__(
+        self, record: Record, reads: Reads, results: list[Any], structure: Any, name: str, backend: str = "numpy"
+    ) -> None:
         self.record, self.reads, self.results, self.structure, self.name = record, reads, results, structure, name
+        self.backend = backend
         self.outline = [(call.function, len(call.inputs)) for call in record.calls]
         self.constants = (repr(structure), *(repr(r) for r in results if not isinstance(r, Slot)))
         self.confirmed = False
-        self.runs = 0
+        self.runs = self.called = 0
         self.plan: Plan | None = None
         self.program: Program | None = None
         self.test: Callable[[], bool] | None = None
@@ -83,16 +86,31 @@ class Compiled:
         """Return what the record depends on that is not as it was."""
         return next((read.label for read in self.reads.guards() if not read.holds()), None)
 
+    @property
+    def tolerance(self) -> float:
+        """How far the program may be from the eager step, relative to the largest number: as far as rounding goes."""
+        single = any(s.dtype == np.float32 for call in self.record.calls for s in call.slots)
+        return 0.0 if self.backend == "numpy" else 1e-5 if single else 1e-12
+
     def planned(self) -> Plan:
-        """Return the plan, made the first time."""
-        if self.plan is None:
-            self.plan = make_plan(self.record, [r for r in self.results if isinstance(r, Slot)])
-        return self.plan
+        """Return the plan of the NumPy program."""
+        return make_plan(self.record, [r for r in self.results if isinstance(r, Slot)])
+
+    def _emitted(self, arena: Arena) -> Program:
+        """Return the program of the backend."""
+        if self.backend == "numpy":
+            plan = self.planned()
+            return Program(plan, self.name, Shared(arena.place(plan)))
+        from .native.program import native_program
+
+        outputs = [r for r in self.results if isinstance(r, Slot)]
+        return native_program(self.record, outputs, self.name, lambda plan: Shared(arena.place(plan)))
 
     def compile(self, arena: Arena) -> None:
         """Plan, emit and build the program."""
-        plan = self.planned()
-        program = Program(plan, self.name, Shared(arena.place(plan)))
+        with without_collector():
+            program = self._emitted(arena)
+        self.plan = plan = program.plan
         namespace = {"np": np, **program.scope.values}
         namespace.update((name, self._reader(*of)) for name, of in program.readers.items())
         self.step = execute(program.source, namespace, program.function)
@@ -100,8 +118,22 @@ class Compiled:
         self.versions = [t._version for t in (*self.record.changed, *(g for _, g in self.grads if g is not None))]
         self.own = {id(memory_of(namespace[name])) for name in program.memory.values()}
         self.changed = {id(memory_of(t._data)) for t in self.record.changed}
+        if self.backend != "numpy":
+            self.step = self._reporting(self.step)
         self.program = program
         self.test = fits_function(self.reads.guards())
+
+    def _reporting(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a step whose first call says that it compiles, if that takes long."""
+        from .native.cache import reporting
+
+        def first(*arrays: Any) -> Any:
+            with reporting(self.name):
+                result = step(*arrays)
+            self.step = step
+            return result
+
+        return first
 
     def _reader(self, index: int, names: list[tuple[str, Any]]) -> Callable[[], Any]:
         """Return a function that reads live numbers and gives them, one or several, as the program takes them up."""
@@ -145,7 +177,7 @@ class Compiled:
         for t in leaves:
             if isinstance(t, Tensor):
                 t._cut = f"jit({self.name}), whose program has done its backward pass already"
-        return rebuild(self.structure, lambda leaf: leaves[leaf.index])
+        return rebuild(self.structure, leaves)
 
     def _found(self, slot: Slot) -> Any:
         """Return a gradient from before, in memory that the program does not write to before it has read it."""

@@ -65,6 +65,11 @@ class Program:
         lines = _laid_out(self.lines, plan.record.errors)
         self.source = "\n".join([head, *(f"    {line}" if line else "" for line in lines)])
 
+    @property
+    def listing(self) -> str:
+        """All of the program that a person may want to read."""
+        return self.source
+
     def _name(self, slot: Slot, wish: str) -> str:
         self.names[slot] = self.scope.unique(wish)
         return self.names[slot]
@@ -237,7 +242,8 @@ class Program:
             if isinstance(value, Slot) and self.plan.place.get(value) is target:
                 return []
             return [f"np.copyto({self.name(target)}, {self.text(value)})"]
-        operands, rule = self._operands(call), find(function)
+        rule = find(function)
+        operands = self._operands(call, rule.emit is None is rule.express)
         if rule.emit is None:
             self._path(rule.forward, rule.name)  # so that the function has its name before a value takes it
         if out is not None and not out.name:
@@ -280,13 +286,12 @@ class Program:
         given = {k: v for k, v in call.keywords.items() if not is_default(call.function, k, v)}
         return {k: self._operand(v) for k, v in given.items() if k not in ("out", "where")}
 
-    def _operands(self, call: Call) -> list[Operand]:
+    def _operands(self, call: Call, plain: bool) -> list[Any]:
         """Return the operands as text; numbers among the arrays of a ufunc as arrays, which NumPy takes up faster."""
-        dtypes = self.dtypes.get(id(call))
-        if dtypes is None:
-            return [self._operand(a) for a in call.inputs]
+        dtypes = self.dtypes.get(id(call)) or [None] * len(call.inputs)
         pairs = zip(call.inputs, dtypes, strict=True)
-        return [self._operand(a, None if dtype is None else self._number(a, dtype)) for a, dtype in pairs]
+        texts = [self.text(a) if dtype is None else self._number(a, dtype) for a, dtype in pairs]
+        return texts if plain else [self._operand(a, text) for a, text in zip(call.inputs, texts, strict=True)]
 
     def _number(self, a: Any, dtype: Any) -> str:
         """Return the name of a number as an array without axes."""

@@ -11,19 +11,22 @@ import warnings
 import weakref
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
+from importlib.util import find_spec
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 import numpy as np
 
 from ..core.tensor import Tensor, wrap
 from ..core.tracer import IDLE, mode
-from ..errors import GraphError, RecordingError, describe, out_of_range
-from .arguments import Arguments, as_input, flatten_result
+from ..errors import GraphError, OptionError, RecordingError, describe, nearest, out_of_range
+from .arguments import Arguments, as_input, flatten_result, rebuild
 from .audit import Effects
 from .compiled import Arena, Compiled
 from .plan import Plan
-from .reads import Reads, without_collector
-from .record import Recorder, difference
+from .reads import Reads
+from .record import difference
+from .recorder import Recorder
 
 PROGRAMS, PROGRAM_BYTES = 128, 1 << 28
 """How many programs of one function are kept, and of what size together; the one that has not run for longest goes."""
@@ -47,14 +50,17 @@ class Jitted(Generic[P, R]):
 
     __name__: str
 
-    def __init__(self, function: Callable[P, R], check: int | None = None, strict: bool = True) -> None:
+    def __init__(
+        self, function: Callable[P, R], check: int | None = None, strict: bool = True, backend: str = "numpy"
+    ) -> None:
         _check(function, check)
+        check_backend(backend)
         functools.update_wrapper(self, function, updated=())
         self.__name__ = getattr(function, "__name__", type(function).__name__)
         self.function, self.check, self.strict, self.calls = function, check, strict, 0
+        self.backend = backend
         self.parameters = _parameters(function)
         self.cache: dict[Any, list[Compiled]] = {}
-        self.used: dict[Compiled, Any] = {}
         self.arena, self.floats = Arena(), {}  # type: tuple[Arena, dict[str, float]]
         self.lock = threading.RLock()
         self.last: Compiled | None = None
@@ -83,8 +89,7 @@ class Jitted(Generic[P, R]):
                 if compiled.fits():
                     if i:
                         known.insert(0, known.pop(i))
-                    self.last = compiled
-                    self.used[compiled] = self.used.pop(compiled)
+                    self.last, compiled.called = compiled, self.calls
                     return self._run(compiled, key, given)
             return self._record(key, given)
 
@@ -101,22 +106,24 @@ class Jitted(Generic[P, R]):
     def __reduce__(self) -> Any:
         module = inspect.getmodule(self.function)
         name = getattr(self.function, "__qualname__", "")
-        return name if getattr(module, name, None) is self else (Jitted, (self.function, self.check, self.strict))
+        return (
+            name
+            if getattr(module, name, None) is self
+            else (Jitted, (self.function, self.check, self.strict, self.backend))
+        )
 
     def _run(self, compiled: Compiled, key: Any, given: Arguments) -> Any:
         if not compiled.confirmed:
             return self._record(key, given, compiled)
         if compiled.program is None:
-            with without_collector():
-                compiled.compile(self.arena)
+            compiled.compile(self.arena)
             self._make_room()
         if compiled.changes(given.arrays):
             return self._traced(Recorder(strict=False), given)[1]
         self.patience = min(self.patience + EARNED, PATIENCE)
         n = compiled.runs + 1
-        if self.check is not None and self.calls % self.check == 0:
-            return self._audit(compiled, key, given)
-        if n & (n - 1) == 0 and n > 1 and n.bit_length() % 3 == 1:  # 8, 64, 512, ...
+        asked = self.check is not None and self.calls % self.check == 0
+        if asked or (n & (n - 1) == 0 and n > 1 and n.bit_length() % 3 == 1):  # 8, 64, 512, ...
             return self._audit(compiled, key, given)
         return compiled.run(given.arrays)
 
@@ -126,40 +133,45 @@ class Jitted(Generic[P, R]):
         self._note_reasons(key, given, first)
         self.patience -= 2 if first is None and known else 1  # what changes at each call is not worth as many tries
         if self.patience < 0:
-            return self._go_on_eagerly(self._why(), given)
+            self._warn(self._why())
+            return self(*given.given[0], **given.given[1])
         recorder = Recorder(self.strict)
-        compiled, result = self._traced(recorder, given, first, watched=True)
+        watched = True
+        if first is not None and first.reads.settled():  # all that decides is as it was: the same is read again
+            recorder.reads, watched = first.reads, False
+            first.reads.begin_again()
+        compiled, result = self._traced(recorder, given, self._compare, first, watched)
         self.before = recorder.reads
+        if first is not None:
+            known.remove(first)
         if recorder.refused is not None:
             self._warn(f"{recorder.refused}")
-        elif self.changing is None:
-            if first is not None:
-                known.remove(first)
-                del self.used[first]
+        elif self.changing is None and (watched or compiled.confirmed):
             known.insert(0, compiled)
-            self.last = compiled
-            self.used[compiled] = key
+            self.last, compiled.called = compiled, self.calls
             self._make_room()
         return result
 
     def _traced(
-        self, recorder: Recorder, given: Arguments, first: Compiled | None = None, watched: bool = False
+        self,
+        recorder: Recorder,
+        given: Arguments,
+        compare: Callable[..., None] | None = None,
+        first: Compiled | None = None,
+        watched: bool = False,
     ) -> tuple[Compiled, Any]:
         """Run the function as it is, recorded, and return the record and the results.
 
         Raise, with everything put back, if it cannot be a program.
         """
-        reads = recorder.reads
         with recorder.running():
             tensors = [recorder.input(a, name) for a, name in zip(given.arrays, given.names, strict=True)]
             live = {name: recorder.given(name, self.floats) for name in given.floats}
-            args, kwargs = given.rebuilt(tensors, live)
-            leaves: list[Any] = []
-            if watched:
-                with without_collector(), reads.watching(self.function, (*args, *kwargs.values())):
-                    result = self.function(*args, **kwargs)
-            else:
+            args, kwargs = rebuild(given.structure, {**dict(enumerate(tensors)), **live})
+            around = recorder.reads.watching(self.function, (*args, *kwargs.values())) if watched else nullcontext()
+            with around:
                 result = self.function(*args, **kwargs)
+            leaves: list[Any] = []
             try:
                 shape = flatten_result(result, leaves)
             except RecordingError as error:
@@ -167,9 +179,9 @@ class Jitted(Generic[P, R]):
                 return None, result  # type: ignore[return-value]
             leaves = [float(a) if type(a) is not float and isinstance(a, float) else a for a in leaves]
             slots = [recorder.slot(t) if isinstance(t, Tensor) else t for t in leaves]
-            compiled = Compiled(recorder.record, reads, slots, shape, self.__name__)
-            if watched:
-                self._compare(recorder, compiled, first)
+            compiled = Compiled(recorder.record, recorder.reads, slots, shape, self.__name__, self.backend)
+            if compare is not None:
+                compare(recorder, compiled, first)
             if recorder.refused is not None and self.strict:
                 raise recorder.refused
         return compiled, compiled.result(
@@ -219,27 +231,21 @@ class Jitted(Generic[P, R]):
 
     def _warn(self, reason: str) -> None:
         self.eager = reason
-        self.cache, self.used, self.last, self.arena = {}, {}, None, Arena()
+        self.cache, self.last, self.arena = {}, None, Arena()
         warnings.warn(f"{self.__name__} is not compiled, and goes on eagerly: {reason}", RuntimeWarning, stacklevel=5)
-
-    def _go_on_eagerly(self, reason: str, given: Arguments) -> Any:
-        self._warn(reason)
-        args, kwargs = given.rebuilt([wrap(a) for a in given.arrays], given.floats)
-        return self.function(*args, **kwargs)
 
     def _make_room(self) -> None:
         """Drop the programs that have not run for longest, where there are too many."""
-        sizes = {c: c.plan.bytes if c.plan else 0 for c in self.used}
-        while len(sizes) > PROGRAMS or (sum(sizes.values()) > PROGRAM_BYTES and len(sizes) > 1):
-            oldest = next(iter(sizes))
-            del sizes[oldest]
-            self._drop(oldest)
+        by_age = sorted((c for known in self.cache.values() for c in known), key=lambda compiled: compiled.called)
+        sizes = [c.plan.bytes if c.plan else 0 for c in by_age]
+        while len(sizes) > PROGRAMS or (sum(sizes) > PROGRAM_BYTES and len(sizes) > 1):
+            del sizes[0]
+            self._drop(by_age.pop(0))
 
     def _drop(self, compiled: Compiled) -> None:
-        key = self.used.pop(compiled)
-        self.cache[key].remove(compiled)
-        if not self.cache[key]:
-            del self.cache[key]
+        for known in self.cache.values():
+            known[:] = [c for c in known if c is not compiled]
+        self.cache = {key: known for key, known in self.cache.items() if known}
 
     def _audit(self, compiled: Compiled, key: Any, given: Arguments) -> Any:
         """Run the step eagerly, put everything back, run the program, and say so if anything differs."""
@@ -249,7 +255,9 @@ class Jitted(Generic[P, R]):
         before = changes.state(expected)
         recorder.roll_back()
         result = compiled.run(list(given.arrays))
-        difference = changes.compare(before, changes.state(result))
+        difference = changes.compare(before, changes.state(result), compiled.tolerance)
+        if difference is not None and compiled.tolerance:
+            result, difference = self._audit_rounding(compiled, given, recorder, changes, before)
         if difference is None:
             return result
         changes.restore(before)
@@ -262,6 +270,21 @@ class Jitted(Generic[P, R]):
             raise RecordingError(message)
         warnings.warn(message, RuntimeWarning, stacklevel=4)
         return expected
+
+    def _audit_rounding(
+        self, compiled: Compiled, given: Arguments, recorder: Recorder, changes: Effects, expected: Any
+    ) -> tuple[Any, str | None]:
+        """Run the step eagerly from a start that is rounded otherwise, then the program, and compare with that in mind.
+
+        Adam makes steps of full length of a gradient that is 0 but for rounding, as that of a bias before batch norm.
+        """
+        recorder.roll_back()
+        other = Recorder(strict=False)
+        with changes.rounded():
+            others = changes.state(self._traced(other, given)[1])
+            other.roll_back()
+        result = compiled.run(list(given.arrays))
+        return result, changes.compare(expected, changes.state(result), compiled.tolerance, others)
 
     def _main(self) -> Compiled:
         """Return what has run most often, the last one of equals: a short last batch says little of a step."""
@@ -276,7 +299,7 @@ class Jitted(Generic[P, R]):
     @property
     def source(self) -> str:
         """The text of the program that has run most often."""
-        return self._main().program.source  # type: ignore[union-attr]
+        return self._main().program.listing  # type: ignore[union-attr]
 
     @property
     def plan(self) -> Plan:
@@ -322,7 +345,7 @@ class Jitted(Generic[P, R]):
         found = next((c for c in known if c.confirmed and c.fits()), None)
         while found is None or not found.confirmed:
             recorder = Recorder()
-            found = self._traced(recorder, given, found, watched=True)[0]
+            found = self._traced(recorder, given, self._compare, found, watched=True)[0]
             recorder.roll_back()
         return found
 
@@ -335,6 +358,18 @@ class Jitted(Generic[P, R]):
         if self.last is None:
             return html.escape(repr(self))
         return f"<p>{html.escape(repr(self))}</p><pre>{html.escape(self.source)}</pre>"
+
+
+BACKENDS = ("numpy", "numba")
+
+
+def check_backend(backend: Any) -> None:
+    """Raise unless a backend is known and installed."""
+    if backend not in BACKENDS:
+        raise OptionError(f"unknown backend {backend!r}; {nearest(str(backend), BACKENDS)}")
+    missing = [name for name in ("numba", "scipy") if backend == "numba" and find_spec(name) is None]
+    if missing:
+        raise ImportError(f"backend='numba' needs {' and '.join(missing)}: pip install 'tinygrad_mlp[native]'")
 
 
 def _check(function: Any, check: Any) -> None:
@@ -375,10 +410,12 @@ if hasattr(os, "register_at_fork"):
 
 
 @overload
-def jit(function: Callable[P, R], *, check: int | None = None) -> Jitted[P, R]: ...
+def jit(function: Callable[P, R], *, check: int | None = None, backend: str = "numpy") -> Jitted[P, R]: ...
 @overload
-def jit(function: None = None, *, check: int | None = None) -> Callable[[Callable[P, R]], Jitted[P, R]]: ...
-def jit(function: Callable[..., Any] | None = None, *, check: int | None = None) -> Any:
+def jit(
+    function: None = None, *, check: int | None = None, backend: str = "numpy"
+) -> Callable[[Callable[P, R]], Jitted[P, R]]: ...
+def jit(function: Callable[..., Any] | None = None, *, check: int | None = None, backend: str = "numpy") -> Any:
     """Make a function of Tensor ops run as a NumPy program, with the same bits as before, and faster.
 
     Also a decorator, ``@jit`` or ``@jit(check=100)``. The first two calls with a kind of input run as always and are
@@ -399,9 +436,12 @@ def jit(function: Callable[..., Any] | None = None, *, check: int | None = None)
         function: what to compile. It returns Tensors, numbers, texts and None, alone or in tuples, lists, dicts and
             dataclasses.
         check: run each ``check``-th call eagerly as well, and raise if a bit differs.
+        backend: "numpy", or "numba" for loops in machine code, which are compiled once for each machine: several
+            times as fast for small networks, and equal to eager but for rounding (needs the extra ``native``).
 
     Raises:
         TypeError: ``function`` is none, or ``check`` no number of calls.
+        ImportError: the backend is not installed.
         RecordingError: the function pauses (a generator, async). When called: it needs a value (``.item()``,
             ``if tensor:``), changes something of its own (a counter, a list), or returns something else; everything
             is then as it was.
@@ -422,5 +462,5 @@ def jit(function: Callable[..., Any] | None = None, *, check: int | None = None)
     True
     """
     if function is None:
-        return functools.partial(jit, check=check)
-    return Jitted(function, check)
+        return functools.partial(jit, check=check, backend=backend)
+    return Jitted(function, check, backend=backend)

@@ -70,14 +70,19 @@ class Plan:
 def make_plan(record: Record, outputs: list[Slot]) -> Plan:
     """Return the plan of a record whose caller gets ``outputs``."""
     plan = Plan(record, outputs)
-    plan.recorded = list(folded(record.calls))
+    needed_calls(plan)
+    _place(plan)
+    return plan
+
+
+def needed_calls(plan: Plan) -> None:
+    """Find the calls that are needed, those that are views, and the gradients that are read and left."""
+    plan.recorded = list(folded(plan.record.calls))
     calls = _needed(plan, plan.recorded)
     plan.views = _views(calls)
     plan.grads = {c.inputs[0]: c.inputs[1] for c in calls if c.function is set_grad}
     plan.found = _found(plan, calls)
     plan.calls = [c for c in calls if c.function is not set_grad and c.output not in plan.views]
-    _place(plan)
-    return plan
 
 
 def _needed(plan: Plan, calls: list[Call]) -> list[Call]:

@@ -25,14 +25,15 @@ from .guards import (
     CONTAINERS,
     LAYOUT,
     MISSING,
-    OPAQUE,
     READERS,
     SEEN,
-    Items,
+    TEXTS,
     Read,
+    indices,
     inside,
     is_foreign,
     is_open,
+    items,
     look,
 )
 from .paths import ANY, VARS, Scan, scan
@@ -62,7 +63,7 @@ class Reads:
         self.asleep = 1
         self.generators: dict[int, Any] = {}
         self.outside: dict[int, Any] = {}
-        self.shallow = False
+        self.shallow = self.arrays = False
 
     @contextmanager
     def watching(self, function: Any, arguments: Sequence[Any]) -> Iterator[None]:
@@ -104,9 +105,10 @@ class Reads:
             return
         seen: Any = self.scans.get(id(frame.f_code), MISSING)  # code objects take long to be hashed
         if seen is MISSING:
-            name = frame.f_globals.get("__name__") or ""
-            seen = self.scans[id(frame.f_code)] = None if is_foreign(name) else scan(frame.f_code)
-            self.alive.append(frame.f_code)
+            name, code = frame.f_globals.get("__name__") or "", frame.f_code
+            hands_on = name in SEEN and code.co_name == "__call__"  # to what the recorder sees
+            seen = self.scans[id(code)] = None if hands_on or is_foreign(name) else scan(code)
+            self.alive.append(code)
         if seen is not None:
             try:
                 self._look(frame, event, value, seen)
@@ -147,13 +149,13 @@ class Reads:
                 if value is not MISSING and outside:
                     self._reach(value, name, True)
             ends[path] = self._walk(value, steps, name, only_written, outside)
-        for paths in seen.joined:
+        for paths in seen.joined if self.arrays else ():
             self._judge([ends.get(p[:-1] if p[-1] == ANY else p, ()) for p in paths if p[0] != "const"])
 
     def _walk(self, value: Any, steps: Sequence[Any], label: str, only_written: bool, outside: bool) -> tuple[Any, ...]:
         """Follow a path from a value, note what is read on the way, and return what stands at its end."""
         for i, step in enumerate(steps):
-            if value is MISSING or value is OPAQUE:
+            if value is MISSING:
                 return ()
             if step == ANY:
                 for item in inside(value) if i + 1 < len(steps) else ():
@@ -188,38 +190,34 @@ class Reads:
         if isinstance(owner, Tensor):
             for part in ("_data", "_requires_grad") if name in ATTRIBUTES and outside else ():
                 self.hold(owner, part, label)
-            return OPAQUE
-        if isinstance(owner, np.ndarray):
+        elif isinstance(owner, np.ndarray):
             if name not in LAYOUT:
                 self._judge([(owner,)])
-            return OPAQUE
-        return self.note(owner, ".", name, label, only_written, outside) if is_open(owner) else OPAQUE
+        elif is_open(owner):
+            return self.note(owner, ".", name, label, only_written, outside)
+        return MISSING
 
     def note(self, owner: Any, kind: str, name: str, label: str, only_written: bool, outside: bool) -> Any:
         """Note that something was read, or written to, and return its value."""
         key = (id(owner), kind, name)
         read = self.found.get(key)
         if read is None:
-            value = MISSING
-            if kind == "." and (found := look(owner, name))[0] is not MISSING:
-                if found[0] is OPAQUE:
-                    self.learn(next((vars(c)[name] for c in type(owner).__mro__ if name in vars(c)), None))
-                    return OPAQUE
-                value, way = found
-            else:
-                read, way = Read(owner, kind, name, None, label, True, True), kind
-                value = read.now()
-            value = Items(value, kind == "items") if kind in ("items", "vars") else value
+            value, way = look(owner, name) if kind == "." else (READERS[kind](owner, name), kind)
+            if not way:
+                self.learn(value)
+                return MISSING
             read = self.found[key] = Read(owner, way, name, value, label, not only_written, outside)
-            if kind not in READERS and value is not MISSING:
+            if kind in TEXTS and value is not MISSING:
                 self._reach(value, label, outside)
         read.used |= not only_written and kind not in ("array", "draws")
         read.outside |= outside
         return read.value
 
     def hold(self, owner: Any, name: str, label: str) -> None:
-        """Note that an attribute of a Tensor was read."""
-        self.found.setdefault((id(owner), "=", name), Read(owner, "=", name, getattr(owner, name), label, True, True))
+        """Note that an attribute of an object was read which is taken as it is, whatever it is made of."""
+        key = (id(owner), ".", name)
+        if key not in self.found:
+            self.found[key] = Read(owner, ".", name, getattr(owner, name), label, True, True)
 
     def _reach(self, value: Any, label: str, outside: bool) -> None:
         """Note what a value is made of, where its identity does not say all."""
@@ -228,13 +226,16 @@ class Reads:
                 return
             self.outside[id(value)] = value
         if isinstance(value, CONTAINERS):
-            if (id(value), "items", "") not in self.found:
+            if (id(value), "items", "") in self.found:
+                return
+            if not isinstance(value, (tuple, frozenset)):
                 self.note(value, "items", "", label, False, outside)
-                for item in inside(value):
-                    self._reach(item, label, outside)
+            for index, item in zip(indices(value), items(value), strict=True):
+                self._reach(item, label + index, outside)
         elif isinstance(value, np.ndarray):
             if outside:
                 self.note(value, "array", "", label, value.ndim > 0, True)
+                self.arrays = True
         elif isinstance(value, np.random.Generator):
             self.note(value, "draws", "", label, True, outside)
         elif callable(value):
@@ -249,8 +250,7 @@ class Reads:
         if isinstance(function, types.FunctionType):
             for name in ("__defaults__", "__kwdefaults__"):
                 if getattr(function, name) and not is_foreign(function.__module__ or ""):
-                    self.note(function, "default", name, f"{function.__name__}.{name}", False, True)
-                    self._reach(getattr(function, name), f"{function.__name__}.{name}", True)
+                    self.note(function, ".", name, f"{function.__name__}.{name}", False, True)
             cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
             codes = [function.__code__]
             for code in codes:
@@ -268,6 +268,16 @@ class Reads:
             for x in met:
                 if isinstance(x, np.ndarray) and (read := self.found.get((id(x), "array", ""))):
                     read.used = True
+
+    def settled(self) -> bool:
+        """Return whether all that was read is surely not made by the step, so that another run need not be watched."""
+        return all(read.outside for read in self.found.values())
+
+    def begin_again(self) -> None:
+        """Take what does not decide what the step does as it is now."""
+        for read in self.found.values():
+            if not read.used:
+                read.value = read.now()
 
     def owners(self) -> set[int]:
         """Return the ids of all whose attributes or items were read."""
@@ -291,7 +301,7 @@ class Reads:
             if (lenient and read.kind == "draws") or but(read) or read.holds():
                 continue
             if read.outside or id(read.owner) in known:
-                return read.label + (read.value.where() if read.kind == "items" else "")
+                return read.words()
             read.used = False  # made by the step, as far as is known
         return None
 

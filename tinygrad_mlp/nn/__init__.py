@@ -9,6 +9,9 @@
 [('0.weight', (8, 4)), ('0.bias', (8,)), ('2.weight', (3, 8)), ('2.bias', (3,))]
 """
 
+from typing import TYPE_CHECKING
+
+from ..foreign import missing as _missing
 from . import init as init
 from .layers import (
     GELU as GELU,
@@ -37,3 +40,6 @@ from .losses import (
     NLLLoss as NLLLoss,
 )
 from .module import IncompatibleKeys as IncompatibleKeys, Module as Module, Parameter as Parameter
+
+if not TYPE_CHECKING:
+    __getattr__ = _missing(__name__)

@@ -7,20 +7,25 @@ the rest is composed here of ops, so that no derivative is written in this file.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import checks
+from ..checks import as_numbers, check_choice, check_generator, check_number
 from ..core.autograd import no_grad
 from ..core.tensor import Tensor, assign
-from ..errors import DtypeError, OptionError, ShapeError, nearest, out_of_range
+from ..errors import DataError, DtypeError, ShapeError, warn
+from ..foreign import answers, missing
 from ..rules.elementwise import bce, bce_with_logits, select, uniform
 from ..rules.elementwise import leaky_relu as leaky_relu, relu as relu, sigmoid as sigmoid, softplus as softplus
 from ..rules.indexing import gather
 from ..rules.linalg import linear as linear
 from ..rules.reductions import log_softmax as log_softmax, logsumexp as logsumexp, softmax as softmax
 from ..rules.table import T, annotate, constant, primitive
+
+if not TYPE_CHECKING:
+    __getattr__ = missing(__name__)
 
 
 def tanh(x: T) -> T:
@@ -39,20 +44,22 @@ def gelu(x: T) -> T:
     return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x))))
 
 
+@answers
 def dropout(x: T, p: float, rng: np.random.Generator, training: bool = True) -> T:
     """Set elements to 0 with probability ``p`` and scale the others by ``1 / (1 - p)``; identity unless training.
 
     Raises:
         ValueError: ``p`` is outside [0, 1].
     """
-    if not 0 <= p <= 1:
-        raise out_of_range("dropout probability p", p, "between 0 and 1")
+    check_number("dropout probability p", p, 0, 1, "between 0 and 1", closed=True)
     if not training or p == 0:
         return x
+    check_generator(rng)
     scale = 1 / (1 - p) if p < 1 else 1.0
     return select(uniform(rng, x) >= p, x * scale)
 
 
+@answers
 def batch_norm(
     x: T,
     running_mean: Any,
@@ -97,6 +104,7 @@ def batch_norm(
     return out if bias is None else out + bias[column]
 
 
+@answers
 def layer_norm(x: T, normalized_shape: tuple[int, ...], weight: Any = None, bias: Any = None, eps: float = 1e-5) -> T:
     """Normalise each sample over its last axes, those of ``normalized_shape`` (Ba and others, arXiv:1607.06450).
 
@@ -112,6 +120,7 @@ def layer_norm(x: T, normalized_shape: tuple[int, ...], weight: Any = None, bias
     return out if bias is None else out + bias
 
 
+@answers
 def cross_entropy(logits: T, target: Any, *, label_smoothing: float = 0.0, reduction: str = "mean") -> T:
     """Return the cross entropy between softmax(logits) and the target.
 
@@ -135,9 +144,9 @@ def cross_entropy(logits: T, target: Any, *, label_smoothing: float = 0.0, reduc
     >>> print(f"{loss:.6f}", logits.grad.numpy().round(6))
     0.417030 [[-0.340999  0.242433  0.098566]]
     """
-    _check_matrix("cross_entropy", logits)
-    if not 0 <= label_smoothing <= 1:
-        raise out_of_range("label_smoothing", label_smoothing, "between 0 and 1")
+    logits = _as_matrix("cross_entropy", logits)
+    _takes_logits("cross_entropy", logits, "softmax", "nll_loss after log_softmax does that")
+    check_number("label_smoothing", label_smoothing, 0, 1, "between 0 and 1", closed=True)
     target = _as_labels_or_distribution(logits, target)
     log_probs = log_softmax(logits, 1)
     if target.ndim == 2:
@@ -149,6 +158,7 @@ def cross_entropy(logits: T, target: Any, *, label_smoothing: float = 0.0, reduc
     return _reduce(losses, reduction)
 
 
+@answers
 def nll_loss(log_probs: T, target: Any, *, reduction: str = "mean") -> T:
     """Return the negative log-likelihood, ``-log_probs[i, target[i]]``: `cross_entropy` after a `log_softmax`.
 
@@ -160,7 +170,8 @@ def nll_loss(log_probs: T, target: Any, *, reduction: str = "mean") -> T:
     Raises:
         ShapeError, ValueError: as `cross_entropy`.
     """
-    _check_matrix("nll_loss", log_probs)
+    log_probs = _as_matrix("nll_loss", log_probs)
+    _takes_logits("nll_loss", log_probs, "softmax", "take log_softmax", "logarithms of probabilities")
     target = _as_labels_or_distribution(log_probs, target)
     if target.ndim != 1:
         raise ShapeError(
@@ -169,6 +180,7 @@ def nll_loss(log_probs: T, target: Any, *, reduction: str = "mean") -> T:
     return _reduce(-gather(log_probs, target), reduction)
 
 
+@answers
 def binary_cross_entropy_with_logits(logits: T, target: Any, *, reduction: str = "mean") -> T:
     """Return the binary cross entropy between sigmoid(logits) and targets in [0, 1], of the same shape.
 
@@ -181,10 +193,12 @@ def binary_cross_entropy_with_logits(logits: T, target: Any, *, reduction: str =
     >>> binary_cross_entropy_with_logits(tg.Tensor([1000.0, -1000.0]), np.array([0.0, 0.0]), reduction="none")
     Tensor([1000.,    0.], dtype=float64)
     """
-    target = _same_shape("binary_cross_entropy_with_logits", logits, target)
+    logits, target = _same_shape("binary_cross_entropy_with_logits", logits, target)
+    _takes_logits("binary_cross_entropy_with_logits", logits, "sigmoid", "binary_cross_entropy takes probabilities")
     return _reduce(bce_with_logits(logits, target), reduction)
 
 
+@answers
 def binary_cross_entropy(probs: T, target: Any, *, reduction: str = "mean") -> T:
     """Return the binary cross entropy of probabilities; prefer `binary_cross_entropy_with_logits`, which is exact.
 
@@ -194,29 +208,34 @@ def binary_cross_entropy(probs: T, target: Any, *, reduction: str = "mean") -> T
         ShapeError: the shapes differ.
         ValueError: a probability is outside [0, 1]; the first one is named.
     """
-    target = _same_shape("binary_cross_entropy", probs, target)
+    probs, target = _same_shape("binary_cross_entropy", probs, target)
     check_probabilities(probs)
     return _reduce(bce(probs, target), reduction)
 
 
+@answers
 def mse_loss(prediction: T, target: Any, *, reduction: str = "mean") -> T:
     """Return the squared differences of two arrays of the same shape, by default their mean over all elements.
 
     Raises:
         ShapeError: the shapes differ; broadcasting them would compare everything with everything.
     """
-    return _reduce(np.square(prediction - _same_shape("mse_loss", prediction, target)), reduction)
+    prediction, target = _same_shape("mse_loss", prediction, target)
+    return _reduce(np.square(prediction - target), reduction)
 
 
+@answers
 def l1_loss(prediction: T, target: Any, *, reduction: str = "mean") -> T:
     """Return the absolute differences of two arrays of the same shape, by default their mean over all elements.
 
     Raises:
         ShapeError: the shapes differ.
     """
-    return _reduce(np.abs(prediction - _same_shape("l1_loss", prediction, target)), reduction)
+    prediction, target = _same_shape("l1_loss", prediction, target)
+    return _reduce(np.abs(prediction - target), reduction)
 
 
+@answers
 def huber_loss(prediction: T, target: Any, *, delta: float = 1.0, reduction: str = "mean") -> T:
     """Return a loss that is quadratic for differences up to ``delta`` and linear beyond (Huber, 1964).
 
@@ -226,45 +245,57 @@ def huber_loss(prediction: T, target: Any, *, delta: float = 1.0, reduction: str
         ShapeError: the shapes differ.
         ValueError: ``delta`` is not positive.
     """
-    if not delta > 0:
-        raise out_of_range("delta", delta, "a positive number")
-    distance = np.abs(prediction - _same_shape("huber_loss", prediction, target))
+    check_number("delta", delta, math.ulp(0.0), math.inf, "a positive number")
+    prediction, target = _same_shape("huber_loss", prediction, target)
+    distance = np.abs(prediction - target)
     near = np.minimum(distance, delta)
     return _reduce(0.5 * (near * near) + delta * (distance - near), reduction)
 
 
+REDUCTIONS = ("mean", "sum", "none")
+
+
 def _reduce(losses: Any, reduction: str) -> Any:
-    if reduction not in ("mean", "sum", "none"):
-        raise OptionError(f"unknown reduction {reduction!r}; {nearest(reduction, ['mean', 'sum', 'none'])}")
+    check_choice("reduction", reduction, REDUCTIONS)
     return losses if reduction == "none" else getattr(losses, reduction)()
 
 
-def _check_matrix(name: str, logits: Any) -> None:
-    if logits.ndim != 2:
-        raise ShapeError(f"{name} expects scores of shape (N, C), got {logits.shape}")
+def _as_operand(value: Any, name: str) -> Any:
+    return value if isinstance(value, Tensor) else as_numbers(value, name)
 
 
-def _as_operand(target: Any) -> Any:
-    return target if isinstance(target, Tensor) else np.asarray(target)
+def _as_matrix(name: str, scores: Any) -> Any:
+    scores = _as_operand(scores, name)
+    if scores.ndim != 2:
+        raise ShapeError(f"{name} expects scores of shape (N, C), got {scores.shape}")
+    return scores
 
 
-def _same_shape(name: str, prediction: Any, target: Any) -> Any:
-    """Return the target as an operand of the prediction's shape and dtype."""
-    target = _as_operand(target)
+def _takes_logits(loss: str, scores: Any, made_by: str, instead: str, takes: str = "logits") -> None:
+    """Warn of scores that are the result of a function which the loss computes itself."""
+    node = getattr(scores, "_node", None)
+    if node is not None and node.rule.name == made_by:
+        warn(f"{loss} takes {takes}, got the result of {made_by}, which it applies itself: drop it, or {instead}")
+
+
+def _same_shape(name: str, prediction: Any, target: Any) -> tuple[Any, Any]:
+    """Return the prediction, and the target as an operand of its shape and dtype."""
+    prediction, target = _as_operand(prediction, f"{name}: prediction"), _as_operand(target, f"{name}: target")
     if target.shape != prediction.shape:
         try:
             would = f"; they would broadcast to {np.broadcast_shapes(prediction.shape, target.shape)}"
         except ValueError:
             would = ""
-        raise ShapeError(
-            f"{name}: prediction has shape {prediction.shape} and target {target.shape}{would}; reshape one"
-        )
-    return target if target.dtype.kind == "f" and target.dtype == prediction.dtype else target.astype(prediction.dtype)
+        columns = {(*target.shape, 1): "pass target[:, None]", target.shape[:-1]: "pass target[:, 0]"}
+        hint = columns.get(prediction.shape, "reshape one")
+        raise ShapeError(f"{name}: prediction has shape {prediction.shape} and target {target.shape}{would}; {hint}")
+    fits = target.dtype.kind == "f" and target.dtype == prediction.dtype
+    return prediction, target if fits else target.astype(prediction.dtype)
 
 
 def _as_labels_or_distribution(scores: Any, target: Any) -> Any:
     """Return N checked integer labels, or an (N, C) distribution in the dtype of the scores."""
-    target = _as_operand(target)
+    target = target if isinstance(target, Tensor) else checks.as_array(target)
     n, classes = scores.shape
     if classes < 2:
         hint = "use mse_loss for regression, binary_cross_entropy_with_logits for one logit of two classes"
@@ -288,11 +319,11 @@ check_labels = primitive(checks.check_labels)
 
 @primitive
 def check_probabilities(p: T) -> T:
-    """Raise ValueError, naming the first one, if a probability is outside [0, 1]."""
+    """Raise DataError, naming the first one, if a probability is outside [0, 1]."""
     bad = ~((p >= 0) & (p <= 1))
     if bad.any():
         i = tuple(int(k) for k in np.argwhere(bad)[0])
-        raise ValueError(
+        raise DataError(
             f"probability {p[i]} at position {i} is outside [0, 1]; "
             "apply a sigmoid first, or use binary_cross_entropy_with_logits on the logits"
         )

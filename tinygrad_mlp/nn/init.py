@@ -10,10 +10,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
+from ..checks import as_generator, check_choice, check_kind
 from ..core.tensor import Tensor, assign
-from ..errors import OptionError, ShapeError, nearest
+from ..errors import ShapeError
 
 Rng = Any  # a numpy.random.Generator, a seed or None; not spelled out, since that alone would load numpy.random
 GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "leaky_relu": math.sqrt(2)}
@@ -21,12 +20,17 @@ GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "le
 
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, *, rng: Rng = None) -> Tensor:
     """Fill with numbers spread evenly over [a, b)."""
-    return assign(tensor, np.random.default_rng(rng).uniform(a, b, tensor.shape))
+    return _fill(tensor, "uniform", a, b, rng)
 
 
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, *, rng: Rng = None) -> Tensor:
     """Fill with normally distributed numbers."""
-    return assign(tensor, np.random.default_rng(rng).normal(mean, std, tensor.shape))
+    return _fill(tensor, "normal", mean, std, rng)
+
+
+def _fill(tensor: Tensor, distribution: str, first: float, second: float, rng: Rng) -> Tensor:
+    check_kind("what is filled", tensor, Tensor, "a Tensor, such as layer.weight")
+    return assign(tensor, getattr(as_generator(rng), distribution)(first, second, tensor.shape))
 
 
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0, *, rng: Rng = None) -> Tensor:
@@ -72,6 +76,7 @@ def kaiming_normal_(
         ShapeError: the Tensor has fewer than two axes.
         ValueError: ``mode`` or ``nonlinearity`` is unknown.
 
+    >>> import numpy as np
     >>> import tinygrad_mlp as tg
     >>> weight = tg.Tensor(np.empty((400, 200), np.float32), requires_grad=True)
     >>> print(f"{kaiming_normal_(weight, rng=0).std():.3f}")
@@ -93,8 +98,7 @@ def calculate_gain(nonlinearity: str, param: float = 0.01) -> float:
     >>> round(calculate_gain("relu") ** 2, 6)
     2.0
     """
-    if nonlinearity not in GAINS:
-        raise OptionError(f"unknown nonlinearity {nonlinearity!r}; {nearest(nonlinearity, GAINS)}")
+    check_choice("nonlinearity", nonlinearity, GAINS)
     gain = GAINS[nonlinearity]
     return gain / math.sqrt(1 + param**2) if nonlinearity == "leaky_relu" else gain
 
@@ -106,8 +110,7 @@ def _xavier_std(tensor: Tensor, gain: float) -> float:
 
 def _kaiming_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> float:
     fans = _fans(tensor)
-    if mode not in fans:
-        raise OptionError(f"unknown mode {mode!r}; {nearest(mode, fans)}")
+    check_choice("mode", mode, fans)
     return calculate_gain(nonlinearity, a) / math.sqrt(fans[mode])
 
 

@@ -13,16 +13,23 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ..checks import check_integer, check_share
+from ..checks import as_float_dtype, as_generator, check_choice, check_integer, check_number, check_share
 from ..core.tensor import Tensor, assign
-from ..errors import OptionError, ShapeError, describe, nearest, out_of_range
+from ..errors import ShapeError, describe, out_of_range
 from ..rules.elementwise import is_wide
 from . import functional, init
 from .init import Rng
 from .module import Module, Parameter
 
 
-class Linear(Module):
+class _Layer(Module):
+    """A module that takes one array, or what becomes one."""
+
+    def _as_input(self, x: Any) -> Tensor:
+        return x if isinstance(x, Tensor) else Tensor(x)
+
+
+class Linear(_Layer):
     """``x @ weight.T + bias``, for x of shape (..., in_features).
 
     Args:
@@ -53,7 +60,7 @@ class Linear(Module):
         check_integer("in_features", in_features)
         check_integer("out_features", out_features)
         self.in_features, self.out_features = in_features, out_features
-        rng = np.random.default_rng(rng)
+        rng, dtype = as_generator(rng), as_float_dtype(dtype)
         weight = np.empty(
             (out_features, in_features), dtype, order="F" if is_wide((out_features, in_features)) else "C"
         )
@@ -65,18 +72,23 @@ class Linear(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         try:
-            return functional.linear(np.asarray(x) if type(x) is list else x, self.weight, self.bias)
+            return functional.linear(x, self.weight, self.bias)
         except ShapeError as error:
-            raise _misfit(self, x, f"{self.in_features} features", x.shape[-1] if x.ndim else "none") from error
+            flat = x.ndim > 2 and math.prod(x.shape[1:]) == self.in_features
+            hint = "flatten it, x.reshape(len(x), -1), or put nn.Flatten() first" if flat else ""
+            raise _misfit(self, x, f"{self.in_features} features", x.shape[-1] if x.ndim else "none", hint) from error
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
 
 
-class _Elementwise(Module):
+class _Elementwise(_Layer):
     """A function of each element."""
 
     function: Callable[[Any], Any]
+
+    def __init__(self) -> None:
+        """There is nothing to choose."""
 
     def forward(self, x: Tensor) -> Tensor:
         return self.function(x)
@@ -88,10 +100,11 @@ class ReLU(_Elementwise):
     function = staticmethod(functional.relu)
 
 
-class LeakyReLU(Module):
+class LeakyReLU(_Layer):
     """x where it is positive, ``negative_slope * x`` elsewhere."""
 
     def __init__(self, negative_slope: float = 0.01) -> None:
+        check_number("negative_slope", negative_slope, -math.inf, math.inf, "a finite number")
         self.negative_slope = negative_slope
 
     def forward(self, x: Tensor) -> Tensor:
@@ -128,7 +141,7 @@ class Softplus(_Elementwise):
     function = staticmethod(functional.softplus)
 
 
-class _AlongAxis(Module):
+class _AlongAxis(_Layer):
     """A function whose only option is the axis."""
 
     function: Callable[[Any, int], Any]
@@ -155,7 +168,7 @@ class LogSoftmax(_AlongAxis):
     function = staticmethod(functional.log_softmax)
 
 
-class Flatten(Module):
+class Flatten(_Layer):
     """Each sample along one axis: (N, 28, 28) becomes (N, 784).
 
     Raises:
@@ -171,7 +184,7 @@ class Flatten(Module):
         return "start_dim=1, end_dim=-1"
 
 
-class Dropout(Module):
+class Dropout(_Layer):
     """In training, elements set to 0 with probability ``p``, the others scaled by 1 / (1 - p): `functional.dropout`.
 
     Args:
@@ -190,7 +203,7 @@ class Dropout(Module):
 
     def __init__(self, p: float = 0.5, *, rng: Rng = None) -> None:
         check_share("p", p)
-        self.p, self.rng = p, np.random.default_rng(rng)
+        self.p, self.rng = p, as_generator(rng)
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.dropout(x, self.p, self.rng, self.training)
@@ -199,7 +212,7 @@ class Dropout(Module):
         return f"p={self.p}, inplace=False"
 
 
-class BatchNorm1d(Module):
+class BatchNorm1d(_Layer):
     """Normalisation of each feature over the batch: `functional.batch_norm`, for x of shape (N, C) or (N, C, L).
 
     Args:
@@ -231,6 +244,10 @@ class BatchNorm1d(Module):
         dtype: DTypeLike = np.float32,
     ) -> None:
         check_integer("num_features", num_features)
+        check_number("eps", eps, 0, math.inf, "a finite number >= 0")
+        if momentum is not None:
+            check_share("momentum", momentum)
+        dtype = as_float_dtype(dtype)
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
         self.weight = Parameter(np.ones(num_features, dtype)) if affine else None
@@ -259,7 +276,7 @@ class BatchNorm1d(Module):
         )
 
 
-class LayerNorm(Module):
+class LayerNorm(_Layer):
     """Normalisation of each sample over its last axes: `functional.layer_norm`.
 
     Args:
@@ -284,6 +301,8 @@ class LayerNorm(Module):
         shape = tuple(normalized_shape) if isinstance(normalized_shape, Sequence) else (normalized_shape,)
         for size in shape:
             check_integer("normalized_shape", size)
+        check_number("eps", eps, 0, math.inf, "a finite number >= 0")
+        dtype = as_float_dtype(dtype)
         self.normalized_shape, self.eps, self.elementwise_affine = shape, eps, elementwise_affine
         self.weight = Parameter(np.ones(shape, dtype)) if elementwise_affine else None
         self.bias = Parameter(np.zeros(shape, dtype)) if elementwise_affine else None
@@ -343,7 +362,10 @@ class Sequential(Module):
 
     def __getitem__(self, index: int | slice) -> Module:
         if not isinstance(index, slice):
-            return list(self.children())[index]
+            try:
+                return list(self.children())[index]
+            except IndexError:
+                raise IndexError(f"a Sequential of {len(self)} modules has no module {index}; count from 0") from None
         part = Sequential()
         vars(part).update(list(self.named_children())[index])  # past __setattr__: they keep their names in this model
         return part
@@ -400,14 +422,15 @@ class MLP(Sequential):
         rng: Rng = None,
         dtype: DTypeLike = np.float32,
     ) -> None:
+        if isinstance(sizes, str):
+            raise TypeError(str(out_of_range("sizes", sizes, "a list of sizes, as [784, 256, 10]")))
         if not isinstance(sizes, Sequence) or len(sizes) < 2:
             raise out_of_range("sizes", sizes, "a list of at least two sizes, as [784, 256, 10]")
         for i, size in enumerate(sizes):
             check_integer(f"sizes[{i}]", size)
-        if activation not in ACTIVATIONS:
-            raise OptionError(f"unknown activation {activation!r}; {nearest(activation, ACTIVATIONS)}")
+        check_choice("activation", activation, ACTIVATIONS)
         check_share("dropout", dropout)
-        rng = np.random.default_rng(rng)
+        rng = as_generator(rng)
         kind, fill = ACTIVATIONS[activation]
         layers: list[Module] = []
         for size_in, size_out in pairwise(sizes):
@@ -425,10 +448,10 @@ class MLP(Sequential):
                 assign(layer.bias, 0.0)
 
 
-def _misfit(layer: Module, x: Any, expected: str, got: object) -> ShapeError:
+def _misfit(layer: Module, x: Any, expected: str, got: object, hint: str = "") -> ShapeError:
     """Return the error for an input that a layer was not built for."""
     name = f"layer {layer._prefix[:-1]!r}, " if layer._prefix else ""
     return ShapeError(
         f"{name}{layer!r}: expected {expected}, got {got} in an input of shape {x.shape}; "
-        "reshape the input, or build the layer for it"
+        f"{hint or 'reshape the input, or build the layer for it'}"
     )

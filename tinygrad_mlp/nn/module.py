@@ -13,6 +13,7 @@ from ..core.tensor import Tensor, assign
 from ..core.tracer import IDLE, Stateful
 from ..core.tracer import mode as thread_mode
 from ..errors import CheckpointError, describe, out_of_range
+from ..foreign import explain, knows_foreign
 
 T = TypeVar("T")
 M = TypeVar("M", bound="Module")
@@ -20,6 +21,8 @@ M = TypeVar("M", bound="Module")
 
 class Parameter(Tensor):
     """A Tensor that a `Module` counts among its parameters. It requires grad by default; ops make plain Tensors of it.
+
+    Its data is a copy, which is nobody else's.
 
     Raises:
         DtypeError: data that is not float32 or float64, with ``requires_grad=True``.
@@ -33,6 +36,8 @@ class Parameter(Tensor):
 
     def __init__(self, data: ArrayLike, requires_grad: bool = True, name: str | None = None) -> None:
         super().__init__(data, requires_grad, name)
+        self._data = self._data.copy(order="K")
+        self._version = [0, self._data, None]
 
 
 class IncompatibleKeys(NamedTuple):
@@ -42,6 +47,7 @@ class IncompatibleKeys(NamedTuple):
     unexpected_keys: list[str]
 
 
+@knows_foreign
 class Module(Stateful):
     """A function with parameters: what a layer, a loss and a whole network are.
 
@@ -75,15 +81,28 @@ class Module(Stateful):
     def __call__(self, *inputs: Any, **keywords: Any) -> Tensor:
         for x in inputs:
             if type(x) is not Tensor:
-                inputs = tuple(map(_as_input, inputs))
+                inputs = tuple(map(self._as_input, inputs))
                 break
         tracer = thread_mode.tracer
-        return self.forward(*inputs, **keywords) if tracer is IDLE else tracer.calls(self, inputs, keywords)
+        try:
+            return self.forward(*inputs, **keywords) if tracer is IDLE else tracer.calls(self, inputs, keywords)
+        except TypeError as error:
+            explain(error, self.forward, inputs, keywords, "model")
+            raise
+
+    def _as_input(self, x: Any) -> Any:
+        """Return whatever has axes as a Tensor, and all else, Tensors too, as it is."""
+        return x if isinstance(x, Tensor) or not getattr(x, "ndim", 0) else Tensor(x)
 
     def __setattr__(self, name: str, value: Any) -> None:
         held = vars(self).get(name)
         otherwise = Tensor if name in self._buffers else object
         self._check_kind(name, value, next((k for k in (Parameter, Module) if isinstance(held, k)), otherwise))
+        if type(value) is Tensor and value.is_leaf and value.requires_grad and name not in self._buffers:
+            raise TypeError(
+                f"{type(self).__name__}.{name} would be a Tensor that requires grad but no parameter, which no "
+                "optimizer would find; make it a Parameter, or detach() it"
+            )
         if isinstance(value, Module) and any(module is self for module in value.modules()):
             raise ValueError(f"{type(self).__name__} cannot be part of itself, as {name!r} would make it")
         super().__setattr__(name, value)
@@ -279,11 +298,6 @@ def unchanged(model: Module) -> Iterator[None]:
         for buffer, data in buffers:
             if buffer._data.tobytes() != data.tobytes():
                 assign(buffer, data)
-
-
-def _as_input(x: Any) -> Any:
-    """Return whatever has axes as a Tensor, and all else, Tensors too, as it is."""
-    return x if isinstance(x, Tensor) or not getattr(x, "ndim", 0) else Tensor(x)
 
 
 def _as_array(value: Any) -> NDArray[Any]:

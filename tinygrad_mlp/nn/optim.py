@@ -9,22 +9,26 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..checks import check_number, check_share
+from ..checks import check_flag, check_kind, check_number, check_share
 from ..core.tensor import Tensor, assign, wrap
 from ..core.tracer import IDLE, Stateful, mode, out_of_place
 from ..core.versions import changed
-from ..errors import CheckpointError, GraphError, OptionError, describe, nearest
+from ..errors import CheckpointError, GraphError, OptionError, describe, nearest, out_of_range
+from ..foreign import answers, knows_foreign, missing
 from .schedules import CosineAnnealingLR, LRScheduler, OneCycleLR
 
 __all__ = ["SGD", "Adam", "AdamW", "CosineAnnealingLR", "LRScheduler", "OneCycleLR", "Optimizer"]
 
 Group = dict[str, Any]
+if not TYPE_CHECKING:
+    __getattr__ = missing(__name__)
 
 
+@knows_foreign
 class Optimizer(Stateful):
     """What all optimisers share: parameter groups, the state of each parameter, and the walk over them.
 
@@ -48,6 +52,8 @@ class Optimizer(Stateful):
         """Raise ValueError if an option of a group is out of range."""
         for name in ("lr", "weight_decay"):
             check_number(name, group[name], 0, math.inf, "a finite number >= 0")
+        if not isinstance(nesterov := group.get("nesterov", False), (bool, np.bool_)):
+            raise TypeError(str(out_of_range("nesterov", nesterov, "True or False")))
 
     def scalars(self, group: Group, step: int) -> dict[str, Any]:
         """Return the numbers that `formula` needs, all computed: it uses them in array ops only. Steps count from 1."""
@@ -55,6 +61,7 @@ class Optimizer(Stateful):
 
     def add_param_group(self, group: Mapping[str, Any]) -> None:
         """Add parameters with options of their own: ``{"params": [...], "lr": 0.01}``."""
+        check_kind("a parameter group", group, Mapping, 'a dict, such as {"params": [...], "lr": 0.01}')
         unknown = sorted(set(group) - set(self.defaults) - {"params"})
         if unknown:
             raise OptionError(f"unknown option {unknown[0]!r}; {nearest(unknown[0], self.defaults)}")
@@ -69,6 +76,7 @@ class Optimizer(Stateful):
     def _all_params(self) -> list[Any]:
         return [p for group in self.param_groups for p in group["params"]]
 
+    @answers
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters: ``grad`` becomes None."""
         for p in self._all_params():
@@ -163,14 +171,13 @@ class Optimizer(Stateful):
         Raises:
             CheckpointError: it is of another optimiser or of other parameters; everything that differs is listed.
         """
-        absent = {"param_groups", "state"} - set(state_dict)
-        if absent:
+        if not isinstance(state_dict, Mapping) or set(state_dict) != {"param_groups", "state"}:
+            found = sorted(state_dict) if isinstance(state_dict, Mapping) else describe(state_dict)
             raise CheckpointError(
-                f"not the state of an optimizer: it has no {sorted(absent)}; pass what state_dict() gave"
+                f"not the state of an optimizer, which has 'param_groups' and 'state': {found}; pass what state_dict() gave"
             )
-        groups, state = state_dict["param_groups"], {int(k): v for k, v in state_dict["state"].items()}
-        params = self._all_params()
-        wrong = _differences(self.param_groups, groups, params, state, self.buffers)
+        groups, state, params = state_dict["param_groups"], state_dict["state"], self._all_params()
+        wrong = _different_groups(self, groups) + _different_state(self, params, state)
         if wrong:
             raise CheckpointError("optimizer state does not fit: " + "; ".join(wrong))
         for mine, theirs in zip(self.param_groups, groups, strict=True):
@@ -178,8 +185,8 @@ class Optimizer(Stateful):
         self.state = {}
         self._shape_of_state += 1
         for i, entries in state.items():
-            p = params[i]
-            self.state[p] = {k: _like(v, p, k) if k in self.buffers else v for k, v in entries.items()}
+            p = params[int(i)]
+            self.state[p] = {k: _like(v, p, k) if k in self.buffers else int(v) for k, v in entries.items()}
 
 
 def _sgd(
@@ -243,6 +250,7 @@ class SGD(Optimizer):
 
     def check(self, group: Group) -> None:
         super().check(group)
+        check_flag("nesterov", group["nesterov"])
         check_number("momentum", group["momentum"], 0, 1, "in [0, 1)")
         check_share("dampening", group["dampening"])
         if group["nesterov"] and (group["momentum"] == 0 or group["dampening"] != 0):
@@ -320,11 +328,13 @@ class Adam(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ) -> None:
-        super().__init__(params, dict(lr=lr, betas=tuple(betas), eps=eps, weight_decay=weight_decay))
+        super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay))
 
     def check(self, group: Group) -> None:
         super().check(group)
-        for beta in group["betas"]:
+        if not isinstance(betas := group["betas"], (tuple, list)) or len(betas) != 2:
+            raise TypeError(str(out_of_range("betas", betas, "two numbers in [0, 1), such as (0.9, 0.999)")))
+        for beta in betas:
             check_number("each of betas", beta, 0, 1, "in [0, 1)")
         check_number("eps", group["eps"], 1e-300, math.inf, "a finite number > 0")
 
@@ -400,23 +410,51 @@ def _like(value: Any, p: Any, name: str) -> Any:
     return buffer
 
 
-def _differences(
-    mine: list[Group], theirs: list[Group], params: list[Any], state: Mapping[int, Any], buffers: tuple[str, ...]
-) -> list[str]:
-    """Return in words all in which a loaded state does not fit an optimiser."""
-    wrong = []
-    sizes, loaded = [len(g["params"]) for g in mine], [len(g["params"]) for g in theirs]
-    if sizes != loaded:
+def _different_groups(optimizer: Optimizer, groups: Any) -> list[str]:
+    """Return in words all in which loaded parameter groups do not fit an optimiser."""
+    if not isinstance(groups, (list, tuple)) or not all(isinstance(g, Mapping) for g in groups):
+        return [f"param_groups are {describe(groups)}, expected a list of dicts"]
+    wrong, sizes = [], [len(group["params"]) for group in optimizer.param_groups]
+    if (loaded := [np.size(group.get("params", ())) for group in groups]) != sizes:
         wrong.append(f"groups have {loaded} parameters, expected {sizes}")
-    for m, t in zip(mine, theirs, strict=False):
-        if m.keys() != t.keys():
-            wrong.append(f"options {sorted(t)}, expected {sorted(m)}")
-    for i, entries in state.items():
-        if not 0 <= i < len(params):
-            wrong.append(f"state for parameter {i} of {len(params)}")
+    for mine, theirs in zip(optimizer.param_groups, groups, strict=False):
+        if mine.keys() != theirs.keys():
+            wrong.append(f"options {sorted(theirs)}, expected {sorted(mine)}")
             continue
-        for name in buffers:
-            shape = np.shape(entries[name]) if name in entries else params[i].shape
-            if shape != params[i].shape:
-                wrong.append(f"{name} of parameter {i} has shape {shape}, expected {params[i].shape}")
+        try:
+            optimizer.check({**theirs})
+        except (TypeError, ValueError) as error:
+            wrong.append(str(error))
     return wrong
+
+
+def _different_state(optimizer: Optimizer, params: list[Any], state: Any) -> list[str]:
+    """Return in words all in which the loaded state of parameters does not fit an optimiser."""
+    if not isinstance(state, Mapping):
+        return [f"state is {describe(state)}, expected a dict"]
+    wrong, numbers = [], {str(i): p for i, p in enumerate(params)}
+    counts = {"step"} if optimizer.counts_steps else set()
+    for i, entries in state.items():
+        if str(i) not in numbers:
+            wrong.append(f"state for parameter {describe(i)} of {len(params)}")
+        elif not isinstance(entries, Mapping) or set(entries) not in (counts | set(optimizer.buffers), set()):
+            found = sorted(map(str, entries)) if isinstance(entries, Mapping) else describe(entries)
+            wrong.append(f"parameter {i} has {found}, expected {sorted(counts | set(optimizer.buffers))}")
+        else:
+            wrong += [
+                f"{name} of parameter {i} {f}" for name, v in entries.items() if (f := _fault(name, v, numbers[str(i)]))
+            ]
+    return wrong
+
+
+def _fault(name: str, value: Any, p: Any) -> str:
+    """Return what is wrong with an entry of a parameter's state, if anything."""
+    array = value._data if isinstance(value, Tensor) else np.asarray(value)
+    if name == "step":
+        whole = array.ndim == 0 and array.dtype.kind in "iuf" and array >= 1 and array % 1 == 0
+        return "" if whole else f"is {describe(value)}, expected a whole number >= 1"
+    if array.shape != p.shape:
+        return f"has shape {array.shape}, expected {p.shape}"
+    if array.dtype.kind != "f" or not np.isfinite(array).all() or (name.endswith("_sq") and (array < 0).any()):
+        return f"is {describe(value)}, expected finite floats{', none below 0' if name.endswith('_sq') else ''}"
+    return ""

@@ -6,14 +6,15 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..checks import check_integer, check_number
-from ..errors import out_of_range
+from ..checks import check_integer, check_number, check_share
+from ..errors import CheckpointError, describe
+from ..foreign import Answers
 
 if TYPE_CHECKING:
     from .optim import Optimizer
 
 
-class LRScheduler:
+class LRScheduler(Answers):
     """What schedules share: ``step()`` after each ``optimizer.step()`` sets every group's learning rate.
 
     A subclass gives ``factor(step)``, which multiplies the learning rate that the group had at the start; this base
@@ -21,6 +22,7 @@ class LRScheduler:
     """
 
     def __init__(self, optimizer: Optimizer) -> None:
+        _check_optimizer(optimizer)
         self.optimizer = optimizer
         self.base_lrs = [group["lr"] for group in optimizer.param_groups]
         self.last_step = 0
@@ -48,8 +50,26 @@ class LRScheduler:
         return {"last_step": self.last_step, "base_lrs": list(self.base_lrs)}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on from where a state was taken."""
-        self.last_step, self.base_lrs = int(state_dict["last_step"]), list(state_dict["base_lrs"])
+        """Go on from where a state was taken; checked as a whole before anything changes.
+
+        Raises:
+            CheckpointError: it is not the state of a schedule of so many groups.
+        """
+        keys = sorted(map(str, state_dict)) if isinstance(state_dict, Mapping) else describe(state_dict)
+        if keys != ["base_lrs", "last_step"]:
+            raise CheckpointError(f"not the state of a schedule, which has 'base_lrs' and 'last_step': {keys}")
+        step, rates, groups = state_dict["last_step"], state_dict["base_lrs"], len(self.optimizer.param_groups)
+        try:
+            check_integer("last_step", step, 0)
+            if not isinstance(rates, (list, tuple)) or len(rates) != groups:
+                raise TypeError(
+                    f"base_lrs must be a list of {groups}, one for each parameter group, got {describe(rates)}"
+                )
+            for rate in rates:
+                check_number("each of base_lrs", rate, 0, math.inf, "a finite number >= 0")
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(f"the state does not fit {type(self).__name__}: {error}") from error
+        self.last_step, self.base_lrs = int(step), list(rates)
         self._set()
 
 
@@ -79,6 +99,7 @@ class CosineAnnealingLR(LRScheduler):
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, warmup: int = 0) -> None:
         check_integer("T_max", T_max)
         check_integer("warmup", warmup, 0, T_max - 1, "T_max - 1")
+        check_share("eta_min", eta_min)
         self.T_max, self.eta_min, self.warmup = T_max, eta_min, warmup
         super().__init__(optimizer)
 
@@ -114,13 +135,15 @@ class OneCycleLR(LRScheduler):
         div_factor: float = 25.0,
         final_div_factor: float = 1e4,
     ) -> None:
+        _check_optimizer(optimizer)
         check_integer("total_steps", total_steps, 2)
-        if not 0 < pct_start < 1:
-            raise out_of_range("pct_start", pct_start, "between 0 and 1")
+        check_number("pct_start", pct_start, math.ulp(0.0), 1, "between 0 and 1")
         check_number("max_lr", max_lr, 0, math.inf, "a finite number >= 0")
+        for name, value in (("div_factor", div_factor), ("final_div_factor", final_div_factor)):
+            check_number(name, value, math.ulp(0.0), math.inf, "a finite number > 0")
         self.top, self.total_steps = pct_start * total_steps - 1, total_steps
         self.first, self.last = 1 / div_factor, 1 / (div_factor * final_div_factor)
-        for group in optimizer.param_groups:
+        for group in getattr(optimizer, "param_groups", ()):
             group["lr"] = max_lr
         super().__init__(optimizer)
 
@@ -128,6 +151,13 @@ class OneCycleLR(LRScheduler):
         if step < self.top:
             return _cosine(self.first, 1.0, step / self.top)
         return _cosine(1.0, self.last, min(1.0, (step - self.top) / (self.total_steps - 1 - self.top)))
+
+
+def _check_optimizer(optimizer: Any) -> None:
+    if not hasattr(optimizer, "param_groups"):
+        raise TypeError(
+            f"a schedule takes an optimizer, such as optim.SGD(model.parameters()), got {describe(optimizer)}"
+        )
 
 
 def _cosine(start: float, end: float, share: float) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import OptionError
-from .table import T, annotate, composite, constant, primitive, vjp
+from .table import Arguments, T, annotate, composite, constant, primitive, vjp
 
 LN2, LN10 = math.log(2), math.log(10)
 _BITS: dict[Any, type] = {np.dtype(np.float32): np.int32, np.dtype(np.float64): np.int64}
@@ -202,7 +202,7 @@ vjp(np.fmax, lambda g, out, x, y: _above(g, x, y, y != y), lambda g, out, x, y: 
 vjp(np.fmin, lambda g, out, x, y: _above(g, y, x, y != y), lambda g, out, x, y: _above(g, x, y, (x != x) & (y == y)))
 
 
-def _where_call(condition: Any, *branches: Any) -> tuple[Any, dict[str, Any]]:
+def _where_call(condition: Any, *branches: Any) -> Arguments:
     if len(branches) != 2:
         raise TypeError("where of a Tensor needs both branches: where(condition, x, y); for positions use np.nonzero")
     condition = condition if hasattr(condition, "dtype") else np.asarray(condition)
@@ -221,7 +221,7 @@ vjp(
 
 def _clip_call(
     a: Any, a_min: Any = None, a_max: Any = None, out: Any = None, *, min: Any = None, max: Any = None, **keywords: Any
-) -> tuple[Any, dict[str, Any]]:
+) -> Arguments:
     if not (a_min is a_max is None or min is max is None):
         raise OptionError("clip takes its bounds as a_min and a_max or as min and max; give one pair")
     return (a, min if a_min is None else a_min, max if a_max is None else a_max), {"out": out, **keywords}
@@ -239,12 +239,14 @@ vjp(
     bind=_clip_call,
 )
 
-composite(np.heaviside, lambda x, h: np.where(x == 0, h, 0.5 * (np.sign(x) + 1)))
-composite(np.modf, lambda x: (fraction(x), np.trunc(1.0 * x)))
-composite(np.divmod, lambda x, y: (np.floor_divide(x, y), np.remainder(x, y)))
-composite(np.real, lambda x: x.real)
-composite(np.iscomplexobj, lambda x: x.dtype.kind == "c")
-composite(np.isrealobj, lambda x: x.dtype.kind != "c")
+composite({
+    np.heaviside: lambda x, h: np.where(x == 0, h, 0.5 * (np.sign(x) + 1)),
+    np.modf: lambda x: (fraction(x), np.trunc(1.0 * x)),
+    np.divmod: lambda x, y: (np.floor_divide(x, y), np.remainder(x, y)),
+    np.real: lambda x: x.real,
+    np.iscomplexobj: lambda x: x.dtype.kind == "c",
+    np.isrealobj: lambda x: x.dtype.kind != "c",
+})  # fmt: skip
 
 constant(
     np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal, np.isclose, np.allclose,

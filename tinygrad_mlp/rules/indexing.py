@@ -157,6 +157,22 @@ def _diag(x: Any, k: int = 0) -> Any:
     return put(x, *_diagonal_indices(n, n, k), shape=(n, n))
 
 
+def _pad(x: Any, width: Any, mode: Any = "constant", *, constant_values: Any = None, reflect_type: Any = None) -> Any:
+    """Return an array within a frame: of constants, or of elements from where NumPy would pad an index."""
+    if mode not in ("constant", "edge", "reflect", "symmetric", "wrap") or reflect_type == "odd":
+        raise OptionError(f"pad: mode {mode!r} has no rule, nor has reflect_type='odd'; pad with constants or the edge")
+    given = {"constant_values": constant_values, "reflect_type": reflect_type}
+    options = {key: value for key, value in given.items() if value is not None}
+    if mode != "constant":
+        return np.ravel(x)[np.pad(np.arange(x.size).reshape(x.shape), width, mode, **options)]
+    frame = np.pad(np.zeros(x.shape, x.dtype), width, **options)
+    if isinstance(width, dict):
+        width = [np.broadcast_to(width.get(i, width.get(i - x.ndim)) or 0, 2) for i in range(x.ndim)]
+    starts = np.broadcast_to(np.asarray(width), (x.ndim, 2))[:, 0].tolist()
+    inner = put(x, *(slice(i, i + n) for i, n in zip(starts, x.shape, strict=True)), shape=frame.shape)
+    return inner + frame if frame.any() else inner
+
+
 def _below(x: Any, k: int) -> Any:
     """Return a mask of what is on or below the k-th diagonal of the last two axes."""
     return np.tri(*x.shape[-2:], k=k, dtype=bool)  # type: ignore[call-overload]
@@ -166,22 +182,18 @@ def _compress(condition: Any, x: Any, axis: int | None = None) -> Any:
     return np.take(x, np.flatnonzero(condition), axis)
 
 
-composite(np.take, _take)
-composite(np.take_along_axis, _take_along_axis)
-composite(np.sort, _sort)
-composite(np.repeat, _repeat)
-composite(np.delete, _delete)
-composite(np.compress, _compress)
-composite(np.extract, lambda condition, x: _compress(np.ravel(condition), x))
-composite(np.resize, lambda x, new_shape: np.ravel(x)[np.resize(np.arange(x.size), new_shape)])
-composite(np.diagonal, _diagonal)
-composite(np.linalg.diagonal, lambda x, *, offset=0: _diagonal(x, offset, -2, -1))
-composite(np.diag, _diag)
-composite(np.diagflat, lambda x, k=0: _diag(np.ravel(x), k))
-composite(np.trace, lambda x, offset=0, axis1=0, axis2=1: _diagonal(x, offset, axis1, axis2).sum(axis=-1))
-composite(np.linalg.trace, lambda x, *, offset=0: _diagonal(x, offset, -2, -1).sum(axis=-1))
-composite(np.tril, lambda x, k=0: np.where(_below(x, k), x, x.dtype.type(0)))
-composite(np.triu, lambda x, k=0: np.where(_below(x, k - 1), x.dtype.type(0), x))
+composite({
+    np.take: _take, np.take_along_axis: _take_along_axis, np.sort: _sort, np.repeat: _repeat, np.delete: _delete,
+    np.compress: _compress, np.diagonal: _diagonal, np.diag: _diag, np.pad: _pad,
+    np.extract: lambda condition, x: _compress(np.ravel(condition), x),
+    np.resize: lambda x, new_shape: np.ravel(x)[np.resize(np.arange(x.size), new_shape)],
+    np.linalg.diagonal: lambda x, *, offset=0: _diagonal(x, offset, -2, -1),
+    np.diagflat: lambda x, k=0: _diag(np.ravel(x), k),
+    np.trace: lambda x, offset=0, axis1=0, axis2=1: _diagonal(x, offset, axis1, axis2).sum(axis=-1),
+    np.linalg.trace: lambda x, *, offset=0: _diagonal(x, offset, -2, -1).sum(axis=-1),
+    np.tril: lambda x, k=0: np.where(_below(x, k), x, x.dtype.type(0)),
+    np.triu: lambda x, k=0: np.where(_below(x, k - 1), x.dtype.type(0), x),
+})  # fmt: skip
 
 
 def _masks(x: Any, *items: Any) -> list[Any]:

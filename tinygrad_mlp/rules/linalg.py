@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import NoRuleError, OptionError, ShapeError, describe, nearest
-from .elementwise import is_wide, select
+from .elementwise import is_wide
+from .indexing import put
 from .shapes import reduced_axes
-from .table import T, annotate, composite, constant, primitive, vjp
+from .table import Arguments, T, annotate, composite, constant, primitive, vjp
 
 SlogdetResult: Any = type(np.linalg.slogdet(np.ones((1, 1))))
 
@@ -126,7 +127,7 @@ def _einsum(subscripts: str, *operands: Any, **keywords: Any) -> Any:
     return result if result.base is None else result.copy()
 
 
-def _einsum_call(subscripts: Any, *operands: Any, **keywords: Any) -> tuple[Any, dict[str, Any]]:
+def _einsum_call(subscripts: Any, *operands: Any, **keywords: Any) -> Arguments:
     if not isinstance(subscripts, str):
         raise NoRuleError("einsum of Tensors takes its subscripts as a string, as in einsum('ij,jk->ik', x, y)")
     return (subscripts, *operands), keywords
@@ -191,30 +192,17 @@ def _cross(x: Any, y: Any, axis: int = -1) -> Any:
     return np.stack([x1 * y2 - x2 * y1, x2 * y0 - x0 * y2, x0 * y1 - x1 * y0], axis)
 
 
-def _convolve(a: Any, v: Any, mode: str = "full") -> Any:
-    """Return the convolution of two vectors: sums of products of windows of the longer one with the shorter one."""
-    short = min(len(a), len(v))
-    return _middle(a, v, mode, (short - 1) // 2)
-
-
-def _correlate(a: Any, v: Any, mode: str = "valid") -> Any:
-    """Return the correlation: a convolution with the second vector reversed, whose middle NumPy rounds otherwise."""
-    short = min(len(a), len(v))
-    return _middle(a, np.flip(v), mode, (short - 1) // 2 if len(a) >= len(v) else short // 2)
-
-
-def _middle(a: Any, v: Any, mode: str, start: int) -> Any:
-    a, v = (a, v) if len(a) >= len(v) else (v, a)
-    n, m = len(a), len(v)
+def _convolve(a: Any, v: Any, mode: str = "full", reverse: bool = False) -> Any:
+    """Return the convolution of two vectors: each product ``a[i] * v[j]`` is added at ``i + j``."""
+    n, m = sorted((len(a), len(v)), reverse=True)
     if m == 0:
         raise OptionError("convolve and correlate need vectors that are not empty")
+    start = (m - 1) // 2 if len(a) >= len(v) or not reverse else m // 2  # as NumPy rounds the middle
     parts = {"full": slice(None), "same": slice(start, start + n), "valid": slice(m - 1, n)}
     if mode not in parts:
         raise OptionError(f"unknown mode {mode!r}; {nearest(mode, parts)}")
-    places = np.arange(n + m - 1)[:, None] + np.arange(m)
-    products = np.pad(a, m - 1)[places] * np.flip(v)
-    products = select((places >= m - 1) & (places < n + m - 1), products)
-    return products.sum(axis=1, dtype=products.dtype)[parts[mode]]
+    products = np.linalg.outer(a, np.flip(v) if reverse else v)
+    return put(products, np.add.outer(np.arange(len(a)), np.arange(len(v))), shape=(n + m - 1,))[parts[mode]]
 
 
 def _check_square(name: str, x: Any) -> None:
@@ -226,14 +214,12 @@ def _matrix_power(x: Any, n: int) -> Any:
     _check_square("matrix_power", x)
     n = operator.index(n)
     if n < 0:
-        x, n = np.linalg.inv(x), -n
-    if n == 0:
-        return np.zeros_like(x) + np.eye(x.shape[-1], dtype=x.dtype)
-    result = x
-    for bit in f"{n:b}"[1:]:
-        result = np.matmul(result, result)
-        result = np.matmul(result, x) if bit == "1" else result
-    return result if n > 1 else np.copy(result)
+        return _matrix_power(np.linalg.inv(x), -n)
+    if n < 2:
+        return np.copy(x) if n else np.zeros_like(x) + np.eye(x.shape[-1], dtype=x.dtype)
+    root = _matrix_power(x, n // 2)
+    square = np.matmul(root, root)
+    return np.matmul(square, x) if n % 2 else square
 
 
 def _transposed(x: Any) -> Any:
@@ -312,29 +298,25 @@ vjp(cofactors, lambda g, out, x: _cofactors_x(g, out, _transposed(_inverse(x))))
 vjp(logabsdet, lambda g, out, x: g[..., None, None] * _transposed(_inverse(x)))
 vjp(np.linalg.cholesky, lambda g, out, x: _cholesky_x(g, out), forward=_cholesky)
 constant(signdet)
-composite(np.linalg.slogdet, lambda x: SlogdetResult(signdet(x), logabsdet(x)))
-composite(np.linalg.matrix_power, _matrix_power)
-composite(np.linalg.multi_dot, lambda x: functools.reduce(np.matmul, x[2:], (np.matmul if x[2:] else np.dot)(*x[:2])))
-
-composite(np.dot, _dot)
-composite(np.inner, _inner)
-composite(np.outer, lambda x, y: np.reshape(x, (-1, 1)) * np.reshape(y, (1, -1)))
-composite(np.linalg.outer, lambda x, y: np.einsum("i,j->ij", x, y))
-composite(np.vdot, lambda x, y: np.matmul(np.ravel(x), np.ravel(y)))
-composite(np.vecdot, _vecdot)
-composite(np.linalg.vecdot, _vecdot)
-composite(np.tensordot, _tensordot)
-composite(np.linalg.tensordot, lambda x, y, *, axes=2: _tensordot(x, y, axes))
-composite(np.linalg.matmul, lambda x, y: np.matmul(x, y))
-composite(np.kron, _kron)
-composite(np.cross, lambda x, y, axis=None: _cross(x, y, -1 if axis is None else axis))
-composite(np.linalg.cross, lambda x, y, *, axis=-1: _cross(x, y, axis))
-composite(np.convolve, _convolve)
-composite(np.correlate, _correlate)
-composite(np.polyval, lambda p, x: functools.reduce(lambda total, c: total * x + c, p, np.zeros_like(x)))
+composite({
+    np.linalg.matrix_power: _matrix_power, np.dot: _dot, np.inner: _inner, np.vecdot: _vecdot,
+    np.linalg.vecdot: _vecdot, np.tensordot: _tensordot, np.kron: _kron,
+    np.convolve: lambda a, v, mode="full": _convolve(a, v, mode),
+    np.correlate: lambda a, v, mode="valid": _convolve(a, v, mode, reverse=True),
+    np.linalg.slogdet: lambda x: SlogdetResult(signdet(x), logabsdet(x)),
+    np.linalg.multi_dot: lambda x: functools.reduce(np.matmul, x[2:], (np.matmul if x[2:] else np.dot)(*x[:2])),
+    np.outer: lambda x, y: np.reshape(x, (-1, 1)) * np.reshape(y, (1, -1)),
+    np.linalg.outer: lambda x, y: np.einsum("i,j->ij", x, y),
+    np.vdot: lambda x, y: np.matmul(np.ravel(x), np.ravel(y)),
+    np.linalg.tensordot: lambda x, y, *, axes=2: _tensordot(x, y, axes),
+    np.linalg.matmul: lambda x, y: np.matmul(x, y),
+    np.cross: lambda x, y, axis=None: _cross(x, y, -1 if axis is None else axis),
+    np.linalg.cross: lambda x, y, *, axis=-1: _cross(x, y, axis),
+    np.polyval: lambda p, x: functools.reduce(lambda total, c: total * x + c, p, np.zeros_like(x)),
+})  # fmt: skip
 if hasattr(np, "matvec"):
-    composite(np.matvec, lambda a, x: np.matmul(a, x[..., None])[..., :, 0])
-    composite(np.vecmat, lambda x, a: np.matmul(_transposed(a), x[..., None])[..., 0])
+    composite({np.matvec: lambda a, x: np.matmul(a, x[..., None])[..., :, 0]})
+    composite({np.vecmat: lambda x, a: np.matmul(_transposed(a), x[..., None])[..., 0]})
 
 
 def _emit_matmul(out: Any, x: Any, y: Any) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import NoRuleError, OptionError, ShapeError, out_of_range
 from .elementwise import nonzero, select
 from .shapes import Axis, Shape, astype, kept_shape, reduced_axes, spread
-from .table import T, annotate, composite, constant, primitive, vjp
+from .table import Arguments, T, annotate, composite, constant, primitive, vjp
 
 
 def reduced_size(shape: Shape, axis: Axis) -> int:
@@ -99,10 +99,7 @@ def euclidean_norm(x: T, axis: Axis = None, keepdims: bool = False) -> T:
     return norm if keepdims else np.squeeze(norm, axis=axis)
 
 
-vjp(
-    euclidean_norm,
-    lambda g, out, x, axis=None, keepdims=False: _kept(g, x, axis) * (x / _kept(nonzero(out), x, axis)),
-)
+vjp(euclidean_norm, lambda g, out, x, axis=None, keepdims=False: _kept(g, x, axis) * (x / _kept(nonzero(out), x, axis)))
 
 
 def _norm(x: Any, ord: Any = None, axis: Axis = None, keepdims: bool = False) -> Any:
@@ -292,7 +289,7 @@ def _corrcoef(x: Any, rowvar: bool = True) -> Any:
     return np.squeeze(c / scale[:, None] / scale)
 
 
-def _cumsum_call(a: Any, axis: int | None = None, dtype: Any = None, out: Any = None) -> tuple[Any, dict[str, Any]]:
+def _cumsum_call(a: Any, axis: int | None = None, dtype: Any = None, out: Any = None) -> Arguments:
     given = {"dtype": dtype, "out": out}
     return ((np.ravel(a),), {"axis": 0, **given}) if axis is None else ((a,), {"axis": axis, **given})
 
@@ -304,30 +301,20 @@ vjp(
     bind=_cumsum_call,
     linear=True,
 )
-composite(np.linalg.norm, _norm)
-composite(np.linalg.matrix_norm, lambda x, *, ord="fro", keepdims=False: _norm(x, ord, (-2, -1), keepdims))
-composite(np.prod, _prod)
-composite(np.cumprod, _along(_cumprod))
-composite(
-    np.ptp, lambda x, axis=None, keepdims=False: np.max(x, axis, keepdims=keepdims) - np.min(x, axis, keepdims=keepdims)
-)
-composite(np.average, _average)
-composite(np.quantile, _quantile)
-composite(np.percentile, _percentile)
-composite(np.median, _median)
-composite(np.nansum, lambda x, axis=None, keepdims=False: np.sum(_without_nan(x), axis, keepdims=keepdims))
-composite(np.nanprod, lambda x, axis=None, keepdims=False: np.prod(_without_nan(x, 1), axis, keepdims=keepdims))
-composite(np.nancumsum, lambda x, axis=None: np.cumsum(_without_nan(x), axis))
-composite(np.nancumprod, lambda x, axis=None: np.cumprod(_without_nan(x, 1), axis))
-composite(np.nanmean, _nanmean)
-composite(np.nanvar, _nanvar)
-composite(np.nanstd, _nanstd)
-composite(np.diff, _diff)
-composite(np.ediff1d, lambda x: _diff(np.ravel(x)))
-composite(np.lexsort, lambda keys, axis=-1: order(operator.index(axis), *keys))
-composite(np.trapezoid, _trapezoid)
-composite(np.cov, _cov)
-composite(np.corrcoef, _corrcoef)
+composite({
+    np.linalg.norm: _norm, np.prod: _prod, np.cumprod: _along(_cumprod), np.average: _average, np.quantile: _quantile,
+    np.percentile: _percentile, np.median: _median, np.nanmean: _nanmean, np.nanvar: _nanvar, np.nanstd: _nanstd,
+    np.diff: _diff, np.trapezoid: _trapezoid, np.cov: _cov, np.corrcoef: _corrcoef,
+    np.linalg.matrix_norm: lambda x, *, ord="fro", keepdims=False: _norm(x, ord, (-2, -1), keepdims),
+    np.ptp: lambda x, axis=None, keepdims=False:
+        x.max(axis=axis, keepdims=keepdims) - x.min(axis=axis, keepdims=keepdims),
+    np.nansum: lambda x, axis=None, keepdims=False: np.sum(_without_nan(x), axis, keepdims=keepdims),
+    np.nanprod: lambda x, axis=None, keepdims=False: np.prod(_without_nan(x, 1), axis, keepdims=keepdims),
+    np.nancumsum: lambda x, axis=None: np.cumsum(_without_nan(x), axis),
+    np.nancumprod: lambda x, axis=None: np.cumprod(_without_nan(x, 1), axis),
+    np.ediff1d: lambda x: _diff(np.ravel(x)),
+    np.lexsort: lambda keys, axis=-1: order(operator.index(axis), *keys),
+})  # fmt: skip
 
 
 def _top(x: Any, axis: Axis) -> Any:
@@ -368,10 +355,7 @@ def log_softmax(x: T, axis: int = -1) -> T:
     return z - np.log(np.exp(z).sum(axis=axis, keepdims=True)) if x.size else z
 
 
-vjp(
-    logsumexp,
-    lambda g, out, x, axis=None, keepdims=False: _kept(g, x, axis) * _weights(_kept(out, x, axis), x, axis),
-)
+vjp(logsumexp, lambda g, out, x, axis=None, keepdims=False: _kept(g, x, axis) * _weights(_kept(out, x, axis), x, axis))
 vjp(softmax, lambda g, out, x, axis=-1: out * (g - (g * out).sum(axis=axis, keepdims=True)))
 vjp(log_softmax, lambda g, out, x, axis=-1: g - np.exp(out) * g.sum(axis=axis, keepdims=True))
 
@@ -381,9 +365,11 @@ constant(
     np.searchsorted, np.digitize, np.isin, np.linalg.matrix_rank,
     np.zeros_like, np.ones_like, np.empty_like, order,
 )  # fmt: skip
-composite(np.shape, lambda a: a.shape)
-composite(np.ndim, lambda a: a.ndim)
-composite(np.size, lambda a, axis=None: reduced_size(a.shape, axis))
+composite({
+    np.shape: lambda a: a.shape,
+    np.ndim: lambda a: a.ndim,
+    np.size: lambda a, axis=None: reduced_size(a.shape, axis),
+})  # fmt: skip
 
 
 def _emit_reduction(ufunc: str) -> Any:

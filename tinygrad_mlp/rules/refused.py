@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+BUILD_IT = "build it from functions that have one, or call it on t.detach().numpy()"
 _ADVICE = {
     "it writes into its argument; make a new Tensor with np.where, np.concatenate or indexing":
         "copyto fill_diagonal place put put_along_axis putmask",
@@ -44,25 +45,19 @@ _ADVICE = {
     "use np.ones_like": "_ones_like",
     "use np.cumsum": "cumulative_sum",
     "use np.cumprod": "cumulative_prod",
+    "it works on text; Tensors hold numbers": "numpy.char numpy.strings",
+    "it works on structured arrays; Tensors hold plain numbers": "numpy.lib.recfunctions",
+    "its result may turn complex; use the function of the same name in numpy":
+        "numpy.lib.scimath numpy.lib._scimath_impl",  # as NumPy 2.0 calls it
+    BUILD_IT: "numpy.fft numpy.polynomial.polynomial",
 }  # fmt: skip
+"""The advice, and whom it is for: names of functions, or of a module for all that is in it."""
 _BY_NAME = {name: advice for advice, names in _ADVICE.items() for name in names.split()}
-_COMPLEX = "its result may turn complex; use the function of the same name in numpy"
-_TEXT = "it works on text; Tensors hold numbers"
-BUILD_IT = "build it from functions that have one, or call it on t.detach().numpy()"
-_BY_MODULE = {
-    "numpy.fft": BUILD_IT,
-    "numpy.polynomial.polynomial": BUILD_IT,
-    "numpy.char": _TEXT,
-    "numpy.strings": _TEXT,
-    "numpy.lib.recfunctions": "it works on structured arrays; Tensors hold plain numbers",
-    "numpy.lib.scimath": _COMPLEX,
-    "numpy.lib._scimath_impl": _COMPLEX,  # as NumPy 2.0 calls it
-}
 
 
 def advice(function: Callable[..., Any]) -> str | None:
     """Return what to use instead of a refused function, or None for one that nobody has thought about."""
     if "d" not in "".join(getattr(function, "types", "d")):
         return "it works on text or whole numbers; Tensors that carry gradients hold floats"
-    module = _BY_MODULE.get(getattr(function, "__module__", ""))
-    return module or _BY_NAME.get(getattr(function, "__name__", ""))
+    names = (getattr(function, part, "") for part in ("__module__", "__name__"))
+    return next((_BY_NAME[name] for name in names if name in _BY_NAME), None)

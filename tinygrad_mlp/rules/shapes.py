@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import NoRuleError, OptionError, ShapeError, nearest
-from .table import T, annotate, composite, primitive, vjp
+from .table import Arguments, T, annotate, composite, primitive, vjp
 
 Shape = tuple[int, ...]
 Axis = int | Sequence[int] | None
@@ -73,7 +73,7 @@ def astype(x: T, dtype: Any) -> T:
 
 def _reshape_call(
     a: Any, /, shape: Any = None, order: str = "C", *, newshape: Any = None, copy: bool | None = None
-) -> tuple[Sequence[Any], dict[str, Any]]:
+) -> Arguments:
     if order != "C" or copy is not None:
         raise NoRuleError("reshape of a Tensor takes no order or copy; reshape the transpose instead of order='F'")
     return (a,), {"shape": newshape if shape is None else shape}
@@ -103,6 +103,7 @@ vjp(np.transpose, lambda g, out, x, *, axes=None: g.transpose(_inverse(axes)), l
 vjp(np.swapaxes, lambda g, out, x, *, axis1, axis2: g.swapaxes(axis1, axis2), linear=True, view=True)
 vjp(np.moveaxis, lambda g, out, x, *, source, destination: np.moveaxis(g, destination, source), linear=True, view=True)
 vjp(np.flip, lambda g, out, x, *, axis=None: np.flip(g, axis), linear=True, view=True)
+vjp(np.rot90, lambda g, out, x, *, k=1, axes=(0, 1): np.rot90(g, -k, axes), linear=True, view=True)
 vjp(np.roll, lambda g, out, x, *, shift, axis=None: np.roll(g, _negated(shift), axis), linear=True)
 vjp(np.copy, lambda g, out, x: g, linear=True)
 vjp(astype, lambda g, out, x, dtype: g, linear=True)
@@ -110,9 +111,7 @@ vjp(sum_to, lambda g, out, x, shape: spread(g, x.shape, _stretched(x.shape, shap
 vjp(spread, lambda g, out, x, shape, axis=None: g.sum(axis=axis).reshape(x.shape), linear=True)
 
 
-def _join_call(
-    arrays: Sequence[Any], axis: int | None = 0, out: Any = None, **keywords: Any
-) -> tuple[Sequence[Any], dict[str, Any]]:
+def _join_call(arrays: Sequence[Any], axis: int | None = 0, out: Any = None, **keywords: Any) -> Arguments:
     arrays, axis = ([np.ravel(a) for a in arrays], 0) if axis is None else (list(arrays), operator.index(axis))
     lengths = [a.shape[axis] if -np.ndim(a) <= axis < np.ndim(a) else 0 for a in map(_with_shape, arrays)]
     return arrays, {"axis": axis, "_ends": tuple(itertools.accumulate(lengths)), "out": out, **keywords}
@@ -144,43 +143,12 @@ def _type_of(a: Any) -> Any:
     return a.dtype if isinstance(getattr(a, "dtype", None), np.dtype) else a
 
 
-def _pad(
-    x: Any, pad_width: Any, mode: str = "constant", *, constant_values: Any = None, reflect_type: str | None = None
-) -> Any:
-    """Pad with constants by joining, and in all other modes by taking elements from where NumPy would pad an index."""
-    options: Any = {"constant_values": constant_values, "reflect_type": reflect_type}
-    options = {key: value for key, value in options.items() if value is not None}
-    if mode not in ("constant", "edge", "reflect", "symmetric", "wrap") or reflect_type == "odd":
-        odd = f" with reflect_type={reflect_type!r}" if reflect_type == "odd" else ""
-        raise OptionError(f"pad: mode {mode!r}{odd} has no rule; use constant, edge, reflect, symmetric or wrap")
-    np.pad(np.zeros((1,) * x.ndim), pad_width, mode, **options)  # type: ignore[call-overload]  # raises for what NumPy does not take
-    if isinstance(pad_width, dict):
-        pad_width = [np.broadcast_to(pad_width.get(i, pad_width.get(i - x.ndim)) or 0, 2) for i in range(x.ndim)]
-    widths = np.broadcast_to(np.asarray(pad_width), (x.ndim, 2)).tolist()
-    values = np.broadcast_to(np.asarray(options.get("constant_values", 0)), (x.ndim, 2)).tolist()
-    for axis, pair in enumerate(widths):
-        if mode == "constant":
-            shapes = [(*x.shape[:axis], n, *x.shape[axis + 1 :]) for n in pair]
-            low, high = (np.full(shape, value, x.dtype) for shape, value in zip(shapes, values[axis], strict=True))
-            x = np.concatenate([low, x, high], axis)
-        else:
-            x = np.take(x, np.pad(np.arange(x.shape[axis]), pair, mode), axis)  # type: ignore[call-overload]
-    return x
-
-
 def _tile(x: Any, reps: Any) -> Any:
     reps = np.atleast_1d(reps).tolist()
     shape, reps = [1] * (len(reps) - x.ndim) + list(x.shape), [1] * (x.ndim - len(reps)) + reps
     column = np.reshape(x, [k for n in shape for k in (1, n)])
     wide = np.broadcast_to(column, [k for pair in zip(reps, shape, strict=True) for k in pair])
     return np.reshape(wide, [r * n for r, n in zip(reps, shape, strict=True)])
-
-
-def _rot90(x: Any, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Any:
-    first, second = reduced_axes(x.ndim, axes)
-    for _ in range(k % 4):
-        x = np.flip(np.swapaxes(x, first, second), first)
-    return x
 
 
 def _rollaxis(x: Any, axis: int, start: int = 0) -> Any:
@@ -218,15 +186,8 @@ def _block(arrays: Any) -> Any:
     return join(arrays, -depth(arrays))
 
 
-def _atleast(ndim: int) -> Any:
-    def one(x: Any) -> Any:
-        rank = np.ndim(x)
-        if rank >= ndim:
-            return x
-        if ndim == 3 and rank:
-            return np.reshape(x, (*(1,) * (2 - rank), *np.shape(x), 1))
-        return np.reshape(x, (1,) * (ndim - rank) + np.shape(x))
-
+def _atleast(function: Any) -> Any:
+    one = lambda x: np.reshape(x, function(np.broadcast_to(0, np.shape(x))).shape)
     return lambda *arrays: one(arrays[0]) if len(arrays) == 1 else tuple(map(one, arrays))
 
 
@@ -238,12 +199,11 @@ def _broadcast_arrays(*arrays: Any) -> tuple[Any, ...]:
 def _meshgrid(*arrays: Any, indexing: str = "xy") -> tuple[Any, ...]:
     if indexing not in ("xy", "ij"):
         raise OptionError(f"unknown indexing {indexing!r}; {nearest(indexing, ('xy', 'ij'))}")
-    order = [1, 0, *range(2, len(arrays))] if indexing == "xy" and len(arrays) > 1 else list(range(len(arrays)))
-    columns = [
-        np.reshape(a, [-1 if i == axis else 1 for i in range(len(arrays))])
-        for a, axis in zip(arrays, order, strict=True)
-    ]
-    return _broadcast_arrays(*columns)
+    count = len(arrays)
+    grids = _broadcast_arrays(
+        *(np.reshape(a, [-1 if k == i else 1 for k in range(count)]) for i, a in enumerate(arrays))
+    )
+    return tuple(np.swapaxes(grid, 0, 1) for grid in grids) if indexing == "xy" and count > 1 else grids
 
 
 def _select(condlist: Sequence[Any], choicelist: Sequence[Any], default: Any = 0) -> Any:
@@ -260,42 +220,31 @@ def _linspace(start: Any, stop: Any, num: int = 50) -> Any:
     return np.concatenate([inner[:-1], np.full_like(inner[:1], stop)]) if num > 1 else inner
 
 
-composite(np.stack, _stack)
-composite(np.result_type, lambda *arrays: np.result_type(*map(_type_of, arrays)))
-composite(np.can_cast, lambda from_, to, casting="safe": np.can_cast(_type_of(from_), _type_of(to), casting))
-composite(np.vstack, lambda arrays: np.concatenate([np.atleast_2d(a) for a in arrays], 0))
-composite(
-    np.hstack, lambda arrays: np.concatenate([np.atleast_1d(a) for a in arrays], 0 if np.ndim(arrays[0]) <= 1 else 1)
-)
-composite(np.dstack, lambda arrays: np.concatenate([np.atleast_3d(a) for a in arrays], 2))
-composite(np.column_stack, lambda arrays: np.concatenate([a[:, None] if np.ndim(a) == 1 else a for a in arrays], 1))
-composite(np.block, _block)
-composite(np.append, lambda x, values, axis=None: np.concatenate([x, values], axis))
-composite(np.pad, _pad)
-composite(np.tile, _tile)
-composite(np.rot90, _rot90)
-composite(np.fliplr, lambda x: np.flip(x, 1))
-composite(np.flipud, lambda x: np.flip(x, 0))
-composite(np.rollaxis, _rollaxis)
-composite(np.matrix_transpose, lambda x: np.swapaxes(x, -1, -2))
-composite(np.linalg.matrix_transpose, lambda x: np.swapaxes(x, -1, -2))
-composite(np.split, _split_by(np.split))
-composite(np.array_split, _split_by(np.array_split))
-composite(np.vsplit, lambda x, parts: np.split(x[:, :], parts, 0))
-composite(np.hsplit, lambda x, parts: np.split(x, parts, 0 if x.ndim == 1 else 1))
-composite(np.dsplit, lambda x, parts: np.split(x, parts, 2))
-composite(np.atleast_1d, _atleast(1))
-composite(np.atleast_2d, _atleast(2))
-composite(np.atleast_3d, _atleast(3))
-composite(np.broadcast_arrays, _broadcast_arrays)
-composite(np.meshgrid, _meshgrid)
-composite(np.select, _select)
-composite(np.full_like, lambda x, fill: np.zeros_like(x) + astype(np.broadcast_to(fill, np.shape(x)), x.dtype))
-composite(np.linspace, _linspace)
+composite({
+    np.stack: _stack, np.block: _block, np.tile: _tile, np.rollaxis: _rollaxis,
+    np.broadcast_arrays: _broadcast_arrays, np.meshgrid: _meshgrid, np.select: _select, np.linspace: _linspace,
+    **{f: _split_by(f) for f in (np.split, np.array_split)},
+    **{f: _atleast(f) for f in (np.atleast_1d, np.atleast_2d, np.atleast_3d)},
+    np.vstack: lambda arrays: np.concatenate([np.atleast_2d(a) for a in arrays], 0),
+    np.hstack: lambda arrays: np.concatenate([np.atleast_1d(a) for a in arrays], 0 if np.ndim(arrays[0]) <= 1 else 1),
+    np.dstack: lambda arrays: np.concatenate([np.atleast_3d(a) for a in arrays], 2),
+    np.column_stack: lambda arrays: np.concatenate([a[:, None] if np.ndim(a) == 1 else a for a in arrays], 1),
+    np.result_type: lambda *arrays: np.result_type(*map(_type_of, arrays)),
+    np.can_cast: lambda from_, to, casting="safe": np.can_cast(_type_of(from_), _type_of(to), casting),
+    np.append: lambda x, values, axis=None: np.concatenate([x, values], axis),
+    np.fliplr: lambda x: np.flip(x, 1),
+    np.flipud: lambda x: np.flip(x, 0),
+    np.matrix_transpose: lambda x: np.swapaxes(x, -1, -2),
+    np.linalg.matrix_transpose: lambda x: np.swapaxes(x, -1, -2),
+    np.vsplit: lambda x, parts: np.split(x[:, :], parts, 0),
+    np.hsplit: lambda x, parts: np.split(x, parts, 0 if x.ndim == 1 else 1),
+    np.dsplit: lambda x, parts: np.split(x, parts, 2),
+    np.full_like: lambda x, fill: np.zeros_like(x) + astype(np.broadcast_to(fill, np.shape(x)), x.dtype),
+})  # fmt: skip
 if hasattr(np, "unstack"):
-    composite(np.unstack, lambda x, *, axis=0: tuple(np.moveaxis(x, axis, 0)))
+    composite({np.unstack: lambda x, *, axis=0: tuple(np.moveaxis(x, axis, 0))})
 if hasattr(np, "astype"):
-    composite(np.astype, lambda x, dtype: astype(x, dtype))
+    composite({np.astype: lambda x, dtype: astype(x, dtype)})
 
 
 def _emit_spread(out: Any, x: Any, shape: Any, axis: Any = None) -> str:

@@ -16,21 +16,24 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
 
 from ..checks import as_numbers
-from ..errors import NoRuleError, describe
+from ..errors import NoRuleError, attempt_first, describe
+from ..foreign import our_word
 from .refused import BUILD_IT, advice
 
 Function = Callable[..., Any]
 F = TypeVar("F", bound=Function)
 T = TypeVar("T", bound=Any)
 """An array or a Tensor: what goes in decides what comes out."""
-Binder = Callable[..., tuple[Sequence[Any], dict[str, Any]]]
+Arguments = tuple[Sequence[Any], dict[str, Any]]
+"""Of a call: those that can carry a gradient, by position, and all others by keyword."""
+Binder = Callable[..., Arguments]
 
 
 @dataclass(eq=False, slots=True)
@@ -61,6 +64,7 @@ class Rule:
     holds: str = ""
     emit: Function | None = None
     express: Function | None = None
+    loop: str = ""
 
     name: str = field(init=False)
     own: bool = field(init=False)
@@ -123,11 +127,17 @@ def vjp(
     RULES[function] = Rule(function, "vjp", plain, vjps, _binder(function, len(rules), options, bind), linear, view)
 
 
-def composite(function: Function, implementation: Function) -> None:
-    """Enter a function that is computed by others of the table, so that it needs no rule of its own.
+def composite(table: Mapping[Function, Function]) -> None:
+    """Enter functions that are computed by others of the table, so that they need no rule of their own: each by what.
 
     The implementation names its options as NumPy does and gives them NumPy's defaults. Others are refused.
     """
+    for function, implementation in table.items():
+        RULES[function] = Rule(function, "composite", _as_numpy_takes_it(function, implementation))
+
+
+def _as_numpy_takes_it(function: Function, implementation: Function) -> Function:
+    """Return an implementation that is called as NumPy's function is, and raises what that does."""
     code = implementation.__code__
     count = code.co_argcount - len(implementation.__defaults__ or ())
     known = code.co_varnames[count : code.co_argcount + code.co_kwonlyargcount]
@@ -143,7 +153,7 @@ def composite(function: Function, implementation: Function) -> None:
                 raise
             raise other from None
 
-    RULES[function] = Rule(function, "composite", forward)
+    return forward
 
 
 def _in_words_of_numpy(function: Function, args: Any, kwargs: Any, error: Exception) -> Exception:
@@ -166,7 +176,8 @@ def _arrays(tree: Any) -> Any:
 def constant(*functions: Function) -> None:
     """Enter functions whose derivative is zero wherever it exists: their results do not require grad."""
     for function in functions:
-        count = sum(default is inspect.Parameter.empty for default in _defaults(function).values())
+        names = _defaults(function)
+        count = sum(default is inspect.Parameter.empty for default in names.values()) if names else None
         RULES[function] = Rule(function, "constant", _plain(function), (), _binder(function, count, None))
 
 
@@ -185,6 +196,7 @@ def annotate(*functions: Function, **facts: Any) -> None:
     ``holds``            what the result is called in a program
     ``emit``             ``(out, *arguments)``: the lines of NumPy that compute the op into ``out``
     ``express``          ``(*arguments)``: the expression that it is, where that is no plain call
+    ``loop``             an element's formula in a native loop, of arguments ``{0}``, ``{1}`` and dtype ``{t}``
     ==================== ================================================================================
 
     The arguments of ``emit`` and ``express`` are texts that know what they stand for, `jit.scope.Operand`.
@@ -207,7 +219,7 @@ def primitive(function: F) -> F:
         for a in args:
             if type(a) is not np.ndarray and hasattr(a, "__array_function__"):
                 return a.__array_function__(door, (type(a),), args, kwargs)
-        return function(*args, **kwargs)
+        return attempt_first(function.__name__, function, args, kwargs)
 
     door.plain = function  # type: ignore[attr-defined]
     return door  # type: ignore[return-value]
@@ -262,7 +274,7 @@ def _binder(
     an ufunc go by position and of a primitive, too, unless they are keyword-only.
     """
 
-    def bind(*args: Any, **kwargs: Any) -> tuple[Sequence[Any], dict[str, Any]]:
+    def bind(*args: Any, **kwargs: Any) -> Arguments:
         if hasattr(function, "plain"):
             bound = inspect.signature(function).bind(*args, **kwargs)
             bound.apply_defaults()
@@ -281,7 +293,8 @@ def _binder(
                 takes = "all but out and where" if known is None else ", ".join(sorted(known)) or "no keywords"
                 hint = "; write x = x + t for x += t, and y = f(t) for f(t, out=y)" if key == "out" else ""
                 raise NoRuleError(
-                    f"{function.__name__}: keyword {key!r} is not supported on a Tensor; it takes {takes}{hint}"
+                    f"{function.__name__}: keyword {key!r} is not supported on a Tensor; "
+                    f"it takes {takes}{hint or our_word(key, known)}"
                 )
         return args, kwargs
 

@@ -21,6 +21,7 @@ import numpy as np
 
 from ..checks import check_integer, check_number
 from ..errors import OptionError, nearest, out_of_range
+from ..foreign import Answers
 from ..nn.module import Module
 from ..nn.optim import LRScheduler, Optimizer
 from .checkpoint import save
@@ -60,7 +61,7 @@ class Run:
         self.history.stopped = self.history.stopped or reason
 
 
-class Callback:
+class Callback(Answers):
     """What listens to a training; each method does nothing unless it is overridden."""
 
     def on_train_begin(self, run: Run) -> None:

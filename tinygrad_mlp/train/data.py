@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ..checks import Array, as_array, as_classes, check_generator, check_integer
+from ..checks import Array, as_array, as_classes, check_generator, check_integer, to_an_array
 from ..errors import DataError, DtypeError, ShapeError, describe
+from ..foreign import answers
 
 if TYPE_CHECKING:  # loaded where they are used: importing them takes longer than all the rest
     import zipfile
@@ -36,6 +37,7 @@ BLANK = " \t\n"  # str.strip() alone would also take control characters away
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 
 
+@answers
 def load_mnist(path: str | os.PathLike[str]) -> tuple[Array, Array, Array, Array]:
     """Read the whole of MNIST and split it as its authors did: 60 000 images to train on, 10 000 to test on.
 
@@ -207,16 +209,22 @@ def check_rows(value: Any, name: str = "X") -> Any:
 
     >>> check_rows([[1.0, 2.0], [3.0, np.nan]])
     Traceback (most recent call last):
-    tinygrad_mlp.errors.DataError: X is nan at row 1, column 1 (counted from 0); remove or replace such values
+    tinygrad_mlp.errors.DataError: X is nan at row 1, column 1 (from 0), 1 of 4 not finite; remove or replace them
     """
-    value = _sliceable(value)
-    if value.ndim == 0 or 0 in value.shape:
+    given, value = value, _sliceable(value)
+    if value.ndim == 0:
+        simple = given is None or isinstance(given, (str, bytes, int, float))
+        got = describe(given) if simple else f"of type {type(given).__name__}"
+        hint = to_an_array(given) or "an array, a DataFrame or a list of rows"
+        raise DataError(f"{name} is {got}, expected an array with a row for each sample: {hint}")
+    if 0 in value.shape:
         raise DataError(f"{name} has shape {value.shape}, expected at least one row and one column")
     if value.ndim == 2 and hasattr(value, "dtypes"):
         for column, dtype in value.dtypes.items():
             if dtype.kind not in "biuf":
                 raise DtypeError(f"{name} has {dtype} in column {column!r}, expected numbers; convert or drop it")
     size = max(1, BLOCK_VALUES * len(value) // value.size)
+    first, bad = "", 0
     for start in range(0, len(value), size):
         block = rows(value, slice(start, start + size))
         if block.dtype.kind not in "biuf":
@@ -226,7 +234,10 @@ def check_rows(value: Any, name: str = "X") -> Any:
         if block.dtype.kind == "f" and not (finite := np.isfinite(block)).all():
             row, *column = at = _first(~finite)
             where = ", ".join([f"row {start + row}", *(f"column {i}" for i in column)])
-            raise DataError(f"{name} is {block[at]} at {where} (counted from 0); remove or replace such values")
+            first, bad = first or f"{block[at]} at {where}", bad + block.size - np.count_nonzero(finite)
+    if bad:
+        count = f"{bad} of {value.size} not finite"
+        raise DataError(f"{name} is {first} (from 0), {count}; remove or replace them")
     return value
 
 
@@ -267,6 +278,7 @@ def scale_pixels(X: Any) -> Array:
     return np.divide(pixels, 255, dtype=np.float32)
 
 
+@answers
 def one_hot(labels: Any, num_classes: int | None = None, dtype: DTypeLike = np.float32) -> Array:
     """Return labels (N,) as rows (N, num_classes) that are 1 in the label's column and 0 elsewhere.
 
@@ -286,6 +298,7 @@ def one_hot(labels: Any, num_classes: int | None = None, dtype: DTypeLike = np.f
     return rows
 
 
+@answers
 def minibatches(
     X: Any, y: Any, batch_size: int, *, rng: np.random.Generator | None = None
 ) -> Iterator[tuple[Array, Array]]:

@@ -30,7 +30,6 @@ from __future__ import annotations
 import math
 import signal
 import threading
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from time import perf_counter
@@ -38,16 +37,17 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import Array, as_array, check_integer
+from ..checks import Array, as_generator, check_function, check_integer, check_kind
 from ..core.autograd import no_grad
 from ..core.tensor import Tensor, wrap
 from ..core.tracer import IDLE, Tracer, mode, tracing
-from ..errors import DataError, NonFiniteError, OptionError, ShapeError, describe, nearest, out_of_range
+from ..errors import DataError, NonFiniteError, OptionError, ShapeError, describe, nearest, out_of_range, warn
+from ..foreign import answers
 from ..jit import Jitted
 from ..nn import functional as F
 from ..nn.layers import BatchNorm1d
 from ..nn.module import Module, unchanged
-from ..nn.optim import Adam, LRScheduler, Optimizer
+from ..nn.optim import Adam, LRScheduler, OneCycleLR, Optimizer
 from ..tools.anomaly import not_finite
 from .callbacks import Callback, Run
 from .data import minibatches, rows
@@ -58,12 +58,12 @@ from .predict import (
     Function,
     Metrics,
     Samples,
+    as_batch,
     find,
     find_metrics,
     in_mode,
     loss_of,
     metrics_of,
-    suggests_names,
 )
 
 __all__ = ["History", "fit"]
@@ -71,7 +71,7 @@ __all__ = ["History", "fit"]
 BATCH_SIZE = 128
 
 
-@suggests_names
+@answers
 def fit(
     model: Module,
     X: Any,
@@ -88,7 +88,7 @@ def fit(
     augment: Function | None = None,
     seed: int = 0,
     callbacks: Sequence[Callback] = (),
-    jit: bool = True,
+    jit: bool | str = True,
     progress: bool = True,
 ) -> History:
     """Train a model on the rows of X and y, and return the `History`.
@@ -115,10 +115,12 @@ def fit(
             in reverse order, as ``with`` statements end.
         jit: run each step as a program, to the same digits. A model or loss that cannot be one, because it needs the
             value of a Tensor or changes something of its own, is trained eagerly, after a warning that says why.
+            "numba" runs it as loops in machine code, to the same digits but for rounding (needs the extra ``native``).
         progress: print a row an epoch; on a terminal show a bar, if tqdm is installed.
 
     Raises:
         TypeError, ValueError: something does not fit; the message has what was expected, or the nearest name.
+        ImportError: ``jit="numba"``, and Numba or SciPy is not installed.
         NonFiniteError: a FloatingPointError, the loss is NaN or infinite: with epoch, step, learning rate and the
             first layer that is not finite. That step has changed no weight; ``error.history`` has the epochs before.
     """
@@ -132,10 +134,13 @@ def fit(
     _warn_of_unknown(called.modules, model)
     samples.warn_of_pixels()
     optimizer = _check_optimizer(model, optimizer, schedule)
+    _check_schedule(schedule, epochs, -(-len(samples) // batch_size))
+    order = as_generator(seed, "seed")
+    if augment is not None:
+        check_function("augment", augment, "augment(xb, rng)", 2)
     listeners = _check_callbacks(callbacks) + [Progress()] * bool(progress)
     columns, steps_per_epoch = _columns(resolved, held), -(-len(samples) // batch_size)
     run = Run(model, optimizer, schedule, History(), columns, epochs, steps_per_epoch)
-    order = np.random.default_rng(seed)
     (rng,) = order.spawn(1)  # which leaves the order what it is without augmentation
     steps = _make_steps(model, loss, optimizer, jit)
     with in_mode(model, training=True), _interruptible(run), _listening(run, listeners):
@@ -231,20 +236,20 @@ class _Called(Tracer):
 def _warn_of_unknown(called: Iterable[Module], model: Module) -> None:
     for module in set(called) - set(model.modules()):
         if any(parameter.requires_grad for parameter in module.parameters()):
-            warnings.warn(
+            warn(
                 f"{module!r} is used but is no part of the model, so it will neither learn nor be saved; make it an "
-                "attribute of a module, or put modules that stand in a list or dict into nn.Sequential",
-                stacklevel=4,
+                "attribute of a module, or put modules that stand in a list or dict into nn.Sequential"
             )
 
 
 def _check_optimizer(model: Module, optimizer: Any, schedule: Any) -> Optimizer:
-    if schedule is not None and not isinstance(schedule, LRScheduler):
-        raise TypeError(f"schedule must be an LRScheduler, such as optim.CosineAnnealingLR, got {describe(schedule)}")
+    if schedule is not None:
+        check_kind(
+            "schedule", schedule, LRScheduler, "an LRScheduler, such as optim.CosineAnnealingLR(optimizer, T_max=100)"
+        )
     if optimizer is None:
         optimizer = Adam(model.parameters()) if schedule is None else schedule.optimizer
-    if not isinstance(optimizer, Optimizer):
-        raise TypeError(f"optimizer must be one, such as optim.Adam(model.parameters()), got {describe(optimizer)}")
+    check_kind("optimizer", optimizer, Optimizer, "one, such as optim.Adam(model.parameters())")
     if schedule is not None and schedule.optimizer is not optimizer:
         raise ValueError("the schedule belongs to another optimizer; build it on the one that is passed")
     own = set(model.parameters())
@@ -253,13 +258,23 @@ def _check_optimizer(model: Module, optimizer: Any, schedule: Any) -> Optimizer:
     return optimizer
 
 
+def _check_schedule(schedule: Any, epochs: int, steps_per_epoch: int) -> None:
+    """Raise OptionError if a schedule would come to its end before the training does."""
+    steps = epochs * steps_per_epoch
+    if isinstance(schedule, OneCycleLR) and schedule.last_step + steps > schedule.total_steps:
+        raise OptionError(
+            f"the schedule ends after total_steps={schedule.total_steps}, of which {schedule.last_step} are over, and "
+            f"{epochs} epochs of {steps_per_epoch} steps are {steps}; build it with total_steps={steps}"
+        )
+
+
 def _check_callbacks(callbacks: Iterable[Callback]) -> list[Any]:
-    if isinstance(callbacks, Callback):
-        raise TypeError(f"callbacks must be a list, got one {type(callbacks).__name__}; write callbacks=[...]")
+    if not isinstance(callbacks, Iterable):
+        got = type(callbacks).__name__
+        raise TypeError(f"callbacks must be a list, got one {got}; write callbacks=[...], or leave it out")
     callbacks = list(callbacks)
     for i, callback in enumerate(callbacks):
-        if not isinstance(callback, Callback):
-            raise TypeError(f"callbacks[{i}] must be a Callback, got {describe(callback)}; pass an instance of one")
+        check_kind(f"callbacks[{i}]", callback, Callback, "a Callback, such as tg.callbacks.EarlyStopping()")
         for name in dir(type(callback)):
             if name.startswith("on_") and not hasattr(Callback, name):
                 hooks = [hook for hook in dir(Callback) if hook.startswith("on_")]
@@ -274,7 +289,7 @@ def _columns(metrics: Iterable[str], held: Samples | None) -> list[str]:
     return ["epoch", "step", *scores, *validation, "lr", "seconds", "samples_per_second"]
 
 
-def _make_steps(model: Module, loss_of: Function, optimizer: Optimizer, jit: bool) -> tuple[Function, Function]:
+def _make_steps(model: Module, loss_of: Function, optimizer: Optimizer, jit: bool | str) -> tuple[Function, Function]:
     """Return the two halves of a training step; between them, its loss is read.
 
     So a step whose loss is not finite changes no weight, and the layer that made it can still be found.
@@ -292,7 +307,8 @@ def _make_steps(model: Module, loss_of: Function, optimizer: Optimizer, jit: boo
 
     if not jit:
         return forward_backward, update
-    return Jitted(forward_backward, strict=False), Jitted(update, strict=False)
+    backend = jit if isinstance(jit, str) else "numpy"
+    return Jitted(forward_backward, strict=False, backend=backend), Jitted(update, strict=False, backend=backend)
 
 
 def _batches(
@@ -302,7 +318,7 @@ def _batches(
     for xb, yb in minibatches(samples.X, samples.y, batch_size, rng=order):
         xb = samples.inputs(xb)
         if augment is not None:
-            xb = as_array(augment(xb, rng)).astype(samples.dtype, copy=False)
+            xb = as_batch("augment", augment(xb, rng), len(yb)).astype(samples.dtype, copy=False)
         yield xb, samples.targets(yb)
 
 

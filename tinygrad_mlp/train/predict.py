@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
-from ..checks import Array, as_array, check_integer
+from ..checks import Array, as_array, check_function, check_integer, check_kind
 from ..core.autograd import no_grad
 from ..core.tensor import Tensor, wrap
-from ..errors import OptionError, ShapeError, describe, nearest
+from ..errors import OptionError, ShapeError, describe, nearest, warn
+from ..foreign import answers
 from ..nn import functional as F
 from ..nn.module import Module
 from .data import check_rows, rows, select
@@ -23,7 +21,6 @@ from .metrics import accuracy
 
 Function = Callable[..., Any]
 Metrics = Mapping[str, "Function | str"] | Iterable[str] | None
-Called = TypeVar("Called", bound=Function)
 
 EVALUATION_BATCH_SIZE = 1000
 ELEMENTWISE_LOSSES = (F.binary_cross_entropy, F.binary_cross_entropy_with_logits, F.huber_loss, F.l1_loss, F.mse_loss)
@@ -32,21 +29,7 @@ METRICS: dict[str, Function] = {"accuracy": accuracy, **LOSSES}
 RESERVED = ("epoch", "step", "loss", "lr", "seconds", "samples_per_second")
 
 
-def suggests_names(function: Called) -> Called:
-    """Make a function answer an unknown keyword with the nearest name that it has."""
-    names = inspect.signature(function).parameters
-
-    @functools.wraps(function)
-    def checked(*args: Any, **kwargs: Any) -> Any:
-        for name in kwargs:
-            if name not in names:
-                raise TypeError(f"{function.__name__}() has no option {name!r}; {nearest(name, names)}")
-        return function(*args, **kwargs)
-
-    return checked  # type: ignore[return-value]
-
-
-@suggests_names
+@answers
 def evaluate(
     model: Module,
     X: Any,
@@ -72,7 +55,7 @@ def evaluate(
     return samples.scores(outputs, find("loss", loss, LOSSES), find_metrics(metrics, outputs, samples.y))
 
 
-@suggests_names
+@answers
 def predict(
     model: Module, X: Any, *, batch_size: int = EVALUATION_BATCH_SIZE, transform: Function | None = None
 ) -> Array:
@@ -91,7 +74,7 @@ def predict(
     return inputs.outputs(model, batch_size)
 
 
-@suggests_names
+@answers
 def predict_proba(
     model: Module, X: Any, *, batch_size: int = EVALUATION_BATCH_SIZE, transform: Function | None = None
 ) -> Array:
@@ -115,8 +98,9 @@ class Inputs:
     """Rows that are checked once, and of which a model gets a batch at a time; ``name`` is what stands before X."""
 
     def __init__(self, model: Module, X: Any, transform: Function | None, name: str = "") -> None:
-        if not isinstance(model, Module):
-            raise TypeError(f"model must be a Module, got {describe(model)}")
+        check_kind("model", model, Module, "a Module, such as nn.MLP([4, 16, 3])")
+        if transform is not None:
+            check_function("transform", transform, "transform(xb)", 1)
         self.X, self.transform, self.name = check_rows(X, f"{name}X"), transform, name
         self.dtype = next((parameter.dtype for parameter in model.parameters()), np.dtype(np.float32))
 
@@ -125,7 +109,9 @@ class Inputs:
 
     def inputs(self, xb: Any) -> Array:
         """Return rows of X as the model gets them."""
-        return as_array(xb if self.transform is None else self.transform(xb)).astype(self.dtype, copy=False)
+        if self.transform is None:
+            return as_array(xb).astype(self.dtype, copy=False)
+        return as_batch("transform", self.transform(xb), len(xb)).astype(self.dtype, copy=False)
 
     def outputs(self, model: Module, batch_size: int = EVALUATION_BATCH_SIZE) -> Array:
         """Return the model's outputs for all rows, in evaluation mode."""
@@ -135,9 +121,10 @@ class Inputs:
                 xb = self.inputs(rows(self.X, slice(start, start + batch_size)))
                 part = model(xb)
                 if not isinstance(part, Tensor) or part.shape[:1] != xb.shape[:1]:
-                    hint = "; for a single sample pass X[:1]" if xb.ndim == 1 else ""
+                    hint = "for a single sample pass X[:1]" if xb.ndim == 1 else "return what layers and ops give"
                     raise ShapeError(
-                        f"the model returned {describe(part)} for {len(xb)} rows; expected a row for each{hint}"
+                        f"the model returned {kind_of(part)} for {len(xb)} rows; "
+                        f"expected a Tensor, a row for each; {hint}"
                     )
                 parts.append(part.numpy())
         return np.concatenate(parts)
@@ -146,10 +133,9 @@ class Inputs:
         """Warn, on behalf of the function that a user has called, of whole numbers that look like pixels."""
         block = rows(self.X, slice(EVALUATION_BATCH_SIZE))
         if self.transform is None and block.min() >= 0 and 127 < block.max() <= 255 and not (block % 1).any():
-            warnings.warn(
+            warn(
                 f"X holds whole numbers up to {block.max():g}, which look like pixels that are not scaled; "
-                "pass transform=tg.scale_pixels, or another transform that says how they are meant",
-                stacklevel=4,
+                "pass transform=tg.scale_pixels, or another transform that says how they are meant"
             )
 
 
@@ -178,12 +164,25 @@ class Samples(Inputs):
         return {"loss": loss_of(loss, outputs, self.targets(self.y)), **metrics_of(metrics, outputs, self.y)}
 
 
+def kind_of(value: Any) -> str:
+    """Return what a function has given, as an error says it."""
+    return f"an array, {describe(value)}" if isinstance(value, np.ndarray) else describe(value)
+
+
+def as_batch(what: str, value: Any, count: int) -> Array:
+    """Return what a function of the user has made of a batch, once it is found to have as many rows."""
+    batch = as_array(value)
+    if batch.shape[:1] != (count,):
+        raise ShapeError(f"{what} returned {describe(value)} for {count} rows; expected as many, an array")
+    return batch
+
+
 def loss_of(loss: Function, outputs: Array, targets: Array) -> float:
     """Return the loss of outputs."""
     with no_grad():
         value = loss(wrap(outputs), targets)
     if not isinstance(value, Tensor) or value.size != 1:
-        raise ShapeError(f"the loss returned {describe(value)}; expected one number, a Tensor: reduction='mean'")
+        raise ShapeError(f"the loss returned {kind_of(value)}; expected one number, a Tensor: reduction='mean'")
     return float(value.item())
 
 
@@ -195,6 +194,7 @@ def metrics_of(metrics: Mapping[str, Function], outputs: Array, y: Array) -> dic
 def find(kind: str, value: Any, known: Mapping[str, Function]) -> Function:
     """Return a function, or the known one of that name."""
     if callable(value):
+        check_function(kind, value, f"{kind}(outputs, targets)", 2)
         return value
     if not isinstance(value, str) or value not in known:
         raise OptionError(f"unknown {kind} {describe(value)}; {nearest(value, known)}; or pass a function")
@@ -208,10 +208,10 @@ def find_metrics(metrics: Any, outputs: Array, y: Array) -> dict[str, Function]:
         return {"accuracy": accuracy} if are_classes else {}
     if isinstance(metrics, str):
         metrics = [metrics]
-    if not isinstance(metrics, Mapping) and not callable(metrics):
-        metrics = {name: name for name in metrics}
-    if callable(metrics) or not all(isinstance(name, str) for name in metrics):
+    names = list(metrics) if isinstance(metrics, Iterable) else [metrics]
+    if callable(metrics) or not all(isinstance(name, str) for name in names):
         raise TypeError(f"metrics must be names, or functions by name as in {{'mae': f}}, got {describe(metrics)}")
+    metrics = metrics if isinstance(metrics, Mapping) else dict(zip(names, names, strict=True))
     for name in metrics:
         if name in RESERVED or name.startswith("validation_"):
             raise OptionError(f"a metric cannot be called {name!r}, as another column is; choose another name")

@@ -32,10 +32,10 @@ from typing import Any
 import numpy as np
 
 from ...checks import check_integer, check_number
-from ...core.tracer import IDLE
+from ...core.tracer import IDLE, settings
 from ...errors import describe, out_of_range
 from .diagnosis import diagnose
-from .differences import COMPLEX_STEP, Subject, name_of, settings
+from .differences import COMPLEX_STEP, Subject, name_of
 from .judging import SAMPLE, check_input, check_nearby, check_ties
 from .laws import try_laws
 from .report import Element, GradcheckError, Report, notes_on
@@ -141,7 +141,7 @@ def assert_gradcheck(f: Callable[..., Any], inputs: Any, *more: Any, **options: 
 def _check_all(s: Subject, rng: np.random.Generator, rtol: float, sample: int, problems: list[str]) -> list[Element]:
     """Check all derivatives of one order, and add what is wrong to the problems."""
     gradients, elements = try_laws(s, rng, problems), []
-    with settings(tracer=s.watcher):
+    with settings(tracer=s.branches if s.base else IDLE):  # of a function without branches, nobody need watch
         for i, g in enumerate(gradients):
             found = check_input(s, i, gradients, rng, rtol, sample)
             problems += [diagnose(s, i, g.values, found)] if any(e.verdict == "fail" for e in found) else []
@@ -153,9 +153,8 @@ def _check_all(s: Subject, rng: np.random.Generator, rtol: float, sample: int, p
             elements += ties
     if gradients and not problems:
         away = check_nearby(s, rng, rtol)
-        problems += [
-            f"{n}: right at these inputs, wrong at inputs nearby" for n in dict.fromkeys(e.input for e in away)
-        ]
+        names = dict.fromkeys(e.input for e in away)
+        problems += [f"{name}: right at these inputs, wrong at inputs nearby" for name in names]
         elements += [e._replace(input=f"{e.input}, nearby") for e in away]
     return elements
 

@@ -36,6 +36,7 @@ def diagnose(s: Subject, i: int, gradient: Array, elements: Sequence[Element]) -
     ratios = analytic[large] / numeric[large]
     ratio = float(np.median(ratios)) if large.any() else math.nan
     constant = wrong[large].any() and np.all(np.abs(analytic - ratio * numeric) <= 0.01 * abs(ratio - 1) * size)
+    little = wrong.mean() > 0.5 and agrees(gradient, 1e-5)
     share = f"{wrong.sum()} of {len(points)} derivatives are wrong"
     patterns = [
         (not wrong.any(), "no single element that was looked at is wrong, but all together are"),
@@ -46,10 +47,7 @@ def diagnose(s: Subject, i: int, gradient: Array, elements: Sequence[Element]) -
         (agrees(gradient.T) and not np.allclose(gradient, gradient.T), "the gradient is transposed"),
         (not numeric[wrong].any(), f"{share}, where the function does not change: a mask is missing, or another one"),
         (not analytic[wrong].any(), f"{share}, they are zero: elements are cut off, or repeated ones not added up"),
-        (
-            wrong.mean() > 0.5 and agrees(gradient, 1e-5),
-            f"{share}, by a little: something is rounded, to float32 perhaps",
-        ),
+        (little, f"{share}, by a little: something is rounded, to float32 perhaps"),
         (True, share),
     ]
     return f"{s.names[i]}: {next(text for seen, text in patterns if seen)}"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.exceptions import ComplexWarning
 from ...checks import Array, as_numbers
 from ...core.autograd import grad
 from ...core.tensor import Tensor
-from ...core.tracer import IDLE, Tracer, mode
+from ...core.tracer import Tracer, settings
 from ...errors import DtypeError, describe
 from ...rules.table import Rule
 
@@ -24,6 +24,7 @@ STEP, COMPLEX_STEP = 2.0**-8, 2.0**-100
 """The first step, relative to max(1, |x|): truncation and rounding balance near it."""
 TINY = 1e-7
 """How near a kink is where x stands, relative to max(1, |x|)."""
+Index = tuple[int, ...]
 
 
 class Branches(Tracer):
@@ -45,17 +46,6 @@ class Branches(Tracer):
             self.taken = hash((self.taken, np.asarray(branch).tobytes()))
 
 
-@contextmanager
-def settings(**values: Any) -> Iterator[None]:
-    """Set what `tracer.mode` says, for a while."""
-    before = {name: getattr(mode, name) for name in values}
-    vars(mode).update(values)
-    try:
-        yield
-    finally:
-        vars(mode).update(before)
-
-
 class Subject:
     """The function that is checked, at the inputs where it is checked.
 
@@ -75,13 +65,11 @@ class Subject:
             self.notes += [f"{name_of(f)} is jitted: the function itself is checked, its program computes the same"]
         self.f, self.gradient, self.jitter, self.order, self.recording = f, gradient, jitter, 1, False
         self.branches, self.base, self.evaluations = Branches(), 0, 0
-        self.args: list[Any] = []
-        self.named: list[tuple[str, Any]] = []
+        self.args, self.names, self.leaves = list[Any](), list[str](), list[Any]()
         self.buffers: list[tuple[Array, Array]] = []
         several = list(inputs) if isinstance(inputs, (tuple, list)) else [inputs]
         for name, a in zip(_argument_names(f, several), several, strict=True):
             self._open(name, a, f"{name}." if len(several) > 1 else "")
-        self.names, self.leaves = [name for name, _ in self.named], [leaf for _, leaf in self.named]
         self.kept = [leaf._data for leaf in self.leaves]
         self.stand_at([np.array(a, np.float64, order="K") for a in self.kept])
         lifted = [f"{n} ({a.dtype})" for n, a in zip(self.names, self.kept, strict=True) if a.dtype != np.float64]
@@ -92,17 +80,17 @@ class Subject:
     def _open(self, name: str, a: Any, prefix: str) -> None:
         """Add an input: a new leaf for an array or a Tensor, and for a module its parameters."""
         if hasattr(a, "named_parameters"):
-            self.named += [(prefix + n, p) for n, p in a.named_parameters() if p.requires_grad]
-            self.buffers += [(b._data, b._data.copy()) for _, b in a.named_buffers()]
+            named = [(prefix + n, p) for n, p in a.named_parameters() if p.requires_grad]
+            self.buffers += [(b._data, b._data.copy()) for b in a.buffers()]
         else:
             name, data = getattr(a, "name", None) or name, a._data if isinstance(a, Tensor) else as_numbers(a)
             if data.dtype.kind != "f":
-                raise DtypeError(
-                    f"{name} is {describe(data)} and has no gradient; pass float64, or let f close over it"
-                )
+                raise DtypeError(f"{name} is {describe(data)} and has no gradient; pass float64, or close over it")
             a = Tensor(data, requires_grad=True, name=name)
-            self.named.append((name, a))
+            named = [(name, a)]
         self.args.append(a)
+        self.names += [n for n, _ in named]
+        self.leaves += [leaf for _, leaf in named]
 
     def stand_at(self, x: list[Array]) -> None:
         """Take other inputs for those where the function is checked; what is known of the old ones is forgotten."""
@@ -217,11 +205,6 @@ class Subject:
         """Return the names of the inputs that the last call has changed in place."""
         return [n for n, a, b in zip(self.names, self.given, self.start, strict=True) if not same(a, b)]
 
-    @property
-    def watcher(self) -> Tracer:
-        """The tracer that tells branches apart, an idle one if the function has none."""
-        return self.branches if self.base else IDLE
-
 
 class Gradient(NamedTuple):
     """The gradient of one input, with the rounding of each element, and that of what is added up to it."""
@@ -261,9 +244,7 @@ class Line:
     far as it has shown to be less than that of its dtype.
     """
 
-    def __init__(
-        self, s: Subject, gradients: list[Gradient], at: tuple[int, ...] | None, moves: dict[int, Any]
-    ) -> None:
+    def __init__(self, s: Subject, gradients: list[Gradient], at: Index | None, moves: dict[int, Any]) -> None:
         self.s, self.at, self.moves, self.where = s, at, moves, ... if at is None else at
         self.name = " and ".join(s.names[i] for i in moves)
         self.unit = unit_of(*(s.start[i][self.where] for i in moves))
@@ -426,11 +407,10 @@ def _argument_names(f: Callable[..., Any], inputs: Sequence[Any]) -> list[str]:
     """Return the names of the inputs, those of f's parameters if it has them."""
     if not callable(f):
         raise TypeError(f"gradcheck takes a function and its inputs: gradcheck(f, inputs), not {describe(f)} for f")
+    names: list[str] = []
+    with suppress(ValueError):
+        names = list(inspect.signature(f).parameters)
     if not _takes(f, inputs):
         what = "a list is a list of inputs: pass np.array([...]) for one" if len(inputs) > 1 else "pass a list of all"
-        takes = ", ".join(inspect.signature(f).parameters)
-        raise TypeError(f"{name_of(f)}({takes}) cannot be called with {len(inputs)} inputs; {what}")
-    names: list[str] = []
-    with suppress(TypeError, ValueError):
-        names = list(inspect.signature(f).parameters)[: len(inputs)]
-    return names if len(names) == len(inputs) else [f"input {k}" for k in range(len(inputs))]
+        raise TypeError(f"{name_of(f)}({', '.join(names)}) cannot be called with {len(inputs)} inputs; {what}")
+    return names[: len(inputs)] if len(names) >= len(inputs) else [f"input {k}" for k in range(len(inputs))]

@@ -187,10 +187,9 @@ def _at_other_inputs(s: Subject, rng: Random, rtol: float, symmetric: list[bool]
     """Return what is wrong at random inputs up to 1/16 away, if the function can be computed there."""
     before, y, wobble = s.start, s.y, s.wobble
     moved = [a + np.where(a == 0, 1, a) * rng.uniform(-1, 1, a.shape) / 16 for a in before]
+    mean = lambda a, k: np.asarray((a + a.swapaxes(-1, -2)) / 2 if k else a)
     try:
-        s.stand_at(
-            [np.asarray((a + a.swapaxes(-1, -2)) / 2 if k else a) for a, k in zip(moved, symmetric, strict=True)]
-        )
+        s.stand_at([mean(a, k) for a, k in zip(moved, symmetric, strict=True)])
         s.look(rng)
         pull = s.record(s.x)
         gradients = measure(s, pull, [g.copy() for g in pull(s.upstream.copy())])

@@ -1,0 +1,375 @@
+"""Recording: a step runs once, as always, while every op on Tensors is written down as a call of a NumPy function."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import copy_context
+from typing import Any
+
+import numpy as np
+
+from ..core.tensor import Tensor, assign, wrap
+from ..core.tracer import IDLE, Tracer, mode, out_of_place
+from ..errors import RecordingError, user_line
+from ..rules.table import Rule
+from .guards import Read, is_foreign
+from .live import Live
+from .reads import Reads, without_collector
+from .record import Array, Call, Record, Slot, memory_of, set_grad
+
+NOTHING: dict[str, Any] = {}
+_COMPARISONS = {f"__{name}__" for name in ("bool", "eq", "ne", "lt", "le", "gt", "ge", "repr", "format", "hash")}
+
+
+class Recorder(Tracer):
+    """The tracer that writes a `Record`, and the undo list for a step that cannot be recorded.
+
+    It raises where the step does what a program could not do; one that is not ``strict`` remembers it and goes on.
+    """
+
+    def __init__(self, strict: bool = True) -> None:
+        self.record, self.reads, self.strict = Record(), Reads(), strict
+        self.refused: RecordingError | None = None
+        self.slots: dict[int, Slot] = {}
+        self.constants: dict[int, Slot] = {}
+        self.found_grads: dict[Any, Any] = {}
+        self.undo: list[Callable[[], None]] = []
+        self.op_name = self.line = ""
+        self.differentiating = False
+        self.lines: dict[Slot, str] = {}
+        self.context: Any = None
+        self.errors: Any = None
+        self._section = "forward"
+        self.opened: Any = None
+        self.seen_generators: set[Any] = set()
+        self.written: set[Any] = set()
+        self.alive: list[Any] = []
+        self.held: dict[int, Any] = {}
+        self.root: Slot | None = None
+
+    @property
+    def section(self) -> str:
+        """The part of the step that is running: forward, backward or update."""
+        return self._section
+
+    @section.setter
+    def section(self, name: str) -> None:
+        self._section, self.op_name, self.line = name, "", ""
+
+    def differentiates(self, t: Any) -> None:
+        """Note that the rules of the op that made ``t`` come next: their calls belong to the line of that op."""
+        if t is not None and self.section != "backward":
+            self.root = self.slot(t)
+        self.section = "forward" if t is None else "backward"
+        asleep = t is not None and is_foreign(getattr(t._node.rule.function, "__module__", None) or "numpy")
+        if asleep != self.differentiating:
+            self.differentiating = asleep
+            (self.reads.sleep if asleep else self.reads.wake)()
+        if t is not None:
+            self.op_name, self.line = t._node.rule.name, self.lines.get(self.slot(t), "")
+
+    @contextmanager
+    def running(self) -> Any:
+        """Watch the ops of this thread; if the step raises, put everything that it has changed back."""
+        before, mode.tracer = mode.tracer, self
+        try:
+            with without_collector():
+                yield self
+        except BaseException:
+            self.roll_back()
+            raise
+        finally:
+            mode.tracer = before
+
+    def roll_back(self) -> None:
+        """Put back everything that the step has changed."""
+        for restore in reversed(self.undo):
+            restore()
+        self.reads.restore(self.is_replayed)
+
+    def input(self, array: Array, name: str) -> Any:
+        """Return the Tensor that stands for an argument."""
+        t = wrap(array.view())  # a new object, so that the same array in a Tensor from outside is told apart
+        self.record.inputs.append(self._know(t, Slot(array, "input", name)))
+        return t
+
+    def given(self, name: str, floats: dict[str, float]) -> Any:
+        """Return what stands for a float among the arguments, which is read from ``floats``."""
+        slot = Slot(np.asarray(floats[name]), "number", name, len(self.record.numbers))
+        self.record.numbers.append((lambda: {name: floats[name]}, {name: slot}, 0))
+        return Live(floats[name], slot, lambda _: self.reads.note(floats, "global", name, name, False, True))
+
+    def _know(self, t: Any, slot: Slot) -> Slot:
+        """Note the slot of all Tensors over the array that this Tensor is over."""
+        self.alive.append(t._data)
+        self.slots[id(t._data)] = slot
+        return slot
+
+    def compute(self, rule: Rule, arrays: Sequence[Any], inputs: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
+        """Compute an op as eager does, looking inside those that are made of others."""
+        return self._quietly(rule.function, self._compute, rule, arrays, inputs, keywords)
+
+    def _quietly(self, whose: Any, function: Callable[..., Any], *args: Any) -> Any:
+        """Call a function without looking what it reads, unless it is the user's."""
+        if self.reads.asleep or not is_foreign(getattr(whose, "__module__", None) or "numpy"):
+            return function(*args)
+        self.reads.sleep()
+        try:
+            return function(*args)
+        finally:
+            self.reads.wake()
+
+    def _compute(self, rule: Rule, arrays: Sequence[Any], inputs: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
+        for a in inputs:
+            if isinstance(a, np.random.Generator):
+                self._remember_generator(a)
+        if rule.shaped_by_values and (rule.emit is None or any(map(self._is_drawn, rule.shaped_by_values(*inputs)))):
+            self.refuse(f"the shape of what {rule.name} gives", "use np.where(mask, x, 0)")
+        if rule.inline:
+            return self._open(rule, inputs, keywords)
+        plain = {k: _plain(v) for k, v in keywords.items()} if keywords else keywords
+        return super().compute(rule, [a.number if type(a) is Live else a for a in arrays], inputs, plain)
+
+    def _is_drawn(self, a: Any) -> bool:
+        """Return whether an argument may have other values at the next call."""
+        return isinstance(a, Tensor) and self.slot(a).kind not in ("state", "frozen")
+
+    def _open(self, rule: Rule, inputs: Sequence[Any], keywords: Any) -> Any:
+        outer = self.op_name, self.line
+        self.op_name, self.line = self.op_name or rule.name, self.line or user_line()
+        tensors = [a if isinstance(a, Tensor) or not isinstance(a, np.ndarray) else self._lift(a) for a in inputs]
+        try:
+            with out_of_place():
+                result = rule.forward(*tensors, **keywords)
+        finally:
+            self.op_name, self.line = outer
+        if not self.op_name:
+            self._call_it(self.slots.get(id(result._data)), rule.name)
+        self.opened = result
+        return result._data
+
+    def _call_it(self, slot: Slot | None, name: str) -> None:
+        if slot is not None and slot.kind == "result":
+            slot.name = name
+
+    def _lift(self, array: Array) -> Any:
+        t = wrap(array.view())
+        self._know(t, self._constant(array))
+        return t
+
+    def op(self, rule: Rule, inputs: Sequence[Any], keywords: Mapping[str, Any], result: Any) -> None:
+        self._quietly(None, self._op, rule, inputs, keywords, result)
+
+    def _op(self, rule: Rule, inputs: Sequence[Any], keywords: Mapping[str, Any], result: Any) -> None:
+        if self.opened is not None and self.opened._data is result._data:
+            self.opened = None
+            return
+        operands = [self._operand(a) for a in inputs]
+        if {a.kind for a in operands if type(a) is Slot} == {"frozen"}:
+            self.constant(result)
+            return
+        same = id(result._data) in self.slots  # a check gives what it got
+        output = None if same else self._know(result, Slot(result._data, "result"))
+        is_view = rule.view and np.may_share_memory(result._data, _plain(inputs[0]))
+        named = {k: self._keyword(v, is_view) for k, v in keywords.items()} if keywords else NOTHING
+        self._add(rule.function, operands, named, output, is_view)
+
+    def _add(
+        self, function: Any, inputs: list[Any], keywords: dict[str, Any], output: Slot | None, is_view: bool = False
+    ) -> None:
+        op, line, context = self.op_name or getattr(function, "__name__", ""), self.line or user_line(), copy_context()
+        if context != self.context:  # which is faster than to ask anew
+            self.context, self.errors = context, np.geterr()
+        if output is not None:
+            self.lines[output] = line
+        self.record.calls.append(Call(function, inputs, keywords, output, is_view, self.section, line, op, self.errors))
+
+    def _operand(self, a: Any) -> Any:
+        if isinstance(a, Tensor):
+            return self.slot(a)
+        if type(a) is Live:
+            return a.slot
+        if isinstance(a, np.ndarray):
+            return self._constant(a)
+        return a
+
+    def _keyword(self, a: Any, is_view: bool) -> Any:
+        """Return a keyword with the arrays in it as slots; those that say how a view lies are constant."""
+        if isinstance(a, (list, tuple)) and any(isinstance(x, np.ndarray) for x in a):
+            return type(a)(self._keyword(x, is_view) for x in a)
+        if type(a) is Live:
+            return float(a)
+        return a if not isinstance(a, np.ndarray) else a.tolist() if is_view else self._constant(a)
+
+    def _constant(self, array: Array) -> Slot:
+        return self.constants.setdefault(id(array), Slot(array, "constant"))
+
+    def slot(self, t: Any) -> Slot:
+        """Return the slot of a Tensor; one that no op has made is state from outside."""
+        known = self.slots.get(id(t._data))
+        if known is not None and known.kind != "state":
+            return known
+        if id(t) not in self.held and (known is None or self.section != "update"):  # which makes its own of parameters
+            self.held[id(t)] = t
+            for part in ("_data", "_requires_grad", "_hooks"):
+                self.reads.hold(t, part, f"{part.replace('_', ' ').strip()} of {t.name or 'a Tensor'}")
+            for hook in t._hooks:
+                self.reads.learn(hook._function)
+        return known or self._know(t, Slot(t._data, "state", t.name or "", t._data))
+
+    def constant(self, t: Any) -> None:
+        """Note that a Tensor made inside of the step never changes."""
+        self._know(t, Slot(t._data, "frozen"))
+
+    def assign(self, target: Any, value: Any, write: Callable[[], None]) -> None:
+        """Write down an assignment, and what the data was; from here on the target has another slot in its memory."""
+        known = self.slots.get(id(target._data))
+        made_here = known is not None and known.kind not in ("state", "grad")
+        if made_here and (target._data.base is not None or any(a.base is target._data for a in self.alive)):
+            self.refuse("a change in place of an argument, or of what has views", "use t = t + 1")
+        if target not in self.written:
+            self.written.add(target)
+            data, copy = target._data, target._data.copy(order="K")
+            self.undo.append(lambda: np.copyto(data, copy))
+        write()
+        old = self.slot(target)
+        value = value if isinstance(value, Tensor) else np.asarray(value)
+        if old.kind not in ("state", "constant"):  # made by the step, or to be given back to it as another Tensor
+            self._add(np.copy, [self._operand(value)], {}, self._know(target, Slot(target._data, "result")))
+            return
+        new = self._know(target, Slot(target._data, "state", old.name, old.source))
+        self._add(assign, [old, self._operand(value)], {}, new)
+        self.record.changed[target] = None
+
+    def reads_grad(self, t: Any) -> None:
+        """Note that the step depends on the gradient that it finds, or on there being none."""
+        if t in self.found_grads or self._is_made_by_the_step(t):
+            return
+        found = self._remember_grad(t)
+        self.reads.note(t, "grad", "", f"the gradient of {t.name or 'a Tensor'}", False, True)
+        if found is not None and id(found._data) not in self.slots:
+            self._know(found, Slot(found._data, "grad", f"found_grad_{t.name or ''}", t))
+
+    def sets_grad(self, t: Any, value: Any) -> None:
+        """Write down that ``t.grad`` becomes a Tensor or None."""
+        if self._is_made_by_the_step(t):
+            return
+        self._remember_grad(t)
+        if self.root is not None and not self.root.shape:
+            self._call_it(self.root, "loss")
+        slot = None if value is None else self.slot(value)
+        if slot is not None and (slot.kind in ("input", "grad") or value._data.base is not None):
+            copy = Slot(value._data.copy(order="K"), "result")
+            self._add(np.copy, [slot], {}, copy)
+            slot = copy
+        self._add(set_grad, [t, slot], {}, None)
+
+    def _is_made_by_the_step(self, t: Any) -> bool:
+        """Return whether a Tensor is over an argument or a result: nobody sees its gradient after the step."""
+        known = self.slots.get(id(t._data))
+        return known is not None and known.kind not in ("state", "grad")
+
+    def _remember_grad(self, t: Any) -> Any:
+        if t not in self.found_grads:
+            found = self.found_grads[t] = t._grad
+            self.undo.append(lambda: setattr(t, "_grad", found))
+        return self.found_grads[t]
+
+    def _remember_generator(self, rng: np.random.Generator) -> None:
+        if rng not in self.seen_generators:
+            self.seen_generators.add(rng)
+            state = rng.bit_generator.state
+            self.undo.append(lambda: setattr(rng.bit_generator, "state", state))
+
+    def numbers(self, read: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+        """Return numbers as the program will read them at each call, by ``read``; what is no number is frozen."""
+        values = read()
+        numbers = {k: v for k, v in values.items() if isinstance(v, (int, float, np.number)) and type(v) is not bool}
+        slots = {k: Slot(np.asarray(v), "number", k, len(self.record.numbers)) for k, v in numbers.items()}
+        self.record.numbers.append((read, slots, len(self.record.calls)))
+        return {**values, **{k: Live(float(v), slots[k], self._refuse_use) for k, v in numbers.items()}}
+
+    def _refuse_use(self, method: str) -> None:
+        """Raise where the value of an optimiser's number is used; what it is compared with is in its signature."""
+        if method not in _COMPARISONS:
+            self.fail("a live number takes part in array ops only; compute it in Optimizer.scalars")
+
+    def gradient_of(self, t: Any, g: Any) -> None:
+        """Note of what a recorded value is the gradient, for its name."""
+        slot = self.slot(g)
+        if slot.kind in ("result", "frozen") and slot.source is None and not slot.name:
+            slot.source = self.slot(t)
+
+    def updates(self, optimizer: Any) -> None:
+        """Write down an update; the optimiser's state is put back on failure, and decides what the step does."""
+        self.section = "update"
+        if is_foreign(type(optimizer).__module__):
+            self.line = user_line()  # the same for all ops
+        if (id(optimizer), "signature", "") not in self.reads.found:
+            for group in optimizer.param_groups:
+                self.reads.note(group["params"], "items", "", "the parameters of an optimizer", False, True)
+            label = f"the options or the state of {type(optimizer).__name__}"
+            self.reads.note(optimizer, "signature", "", label, False, True)
+            state, version = {p: dict(s) for p, s in optimizer.state.items()}, optimizer._shape_of_state
+            self.undo.append(lambda: vars(optimizer).update(state=state, _shape_of_state=version))
+        if not _is_complete(optimizer):  # the first step is another one, which no program does
+            mode.tracer = IDLE
+            params = [p for group in optimizer.param_groups for p in group["params"]]
+            self.undo += [functools.partial(np.copyto, p._data, p._data.copy(order="K")) for p in params]
+        self._quietly(type(optimizer), super().updates, optimizer)
+        mode.tracer = self
+        self.section = "forward"
+
+    def sets_mode(self, module: Any, training: bool) -> None:
+        """Note that the step switches a module to training or evaluation; the program leaves it as the step does."""
+        self.reads.note(module, ".", "training", f"training of {type(module).__name__}", False, True)
+        before = module.training
+        self.undo.append(lambda: setattr(module, "training", before))
+        self.record.modes[module] = training
+
+    def calls(self, module: Any, inputs: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
+        """Call a module, whose ``forward`` may be replaced."""
+        known = id(module) in self.reads.outside
+        self.reads.note(module, ".", "forward", f"forward of {type(module).__name__}", False, known)
+        return super().calls(module, inputs, keywords)
+
+    def reads_value(self, what: str) -> None:
+        """Raise because a value was asked for that a recorded program would freeze."""
+        self.refuse(what)
+
+    def refuse(self, what: str, instead: str = "return the Tensor and read it outside of the jitted function") -> None:
+        """Raise because a value was asked for that a recorded program would freeze."""
+        self.fail(
+            f"{what} at {user_line()} needs a value while the step is being recorded, which would be frozen; {instead}"
+        )
+
+    def fail(self, message: str) -> None:
+        """Remember that the step cannot be a program, and raise if strict: the step may swallow that."""
+        self.refused = self.refused or RecordingError(message)
+        if self.strict:
+            raise self.refused
+
+    def is_replayed(self, read: Read) -> bool:
+        """Return whether the program changes something as the step does."""
+        switched = read.name == "training" and read.owner in self.record.modes
+        if read.kind == "array":
+            return any(memory_of(read.owner) is memory_of(t._data) for t in self.record.changed)
+        drawn = read.kind == "draws" and read.owner in self.seen_generators
+        return switched or drawn or read.kind in ("grad", "signature")
+
+
+def _is_complete(optimizer: Any) -> bool:
+    """Return whether an optimiser has the state that its next step goes on from."""
+    return all(
+        name in optimizer.state.get(p, ())
+        for group in optimizer.param_groups
+        for name in optimizer.used_buffers(optimizer.scalars(group, 1))
+        for p in group["params"]
+        if p._grad is not None
+    )
+
+
+def _plain(a: Any) -> Any:
+    return a.number if type(a) is Live else a._data if isinstance(a, Tensor) else a
