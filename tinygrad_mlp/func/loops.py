@@ -13,9 +13,11 @@ from ..core.tensor import Tensor
 from ..core.tracer import mode
 from ..errors import ShapeError
 from ..jit.function import Jitted
+from ..jit.record import Slot
 from ..jit.recorder import Recorder
+from ..rules import table
 from . import transforms
-from .packed import Function, Layout, lifted, packed, tried
+from .packed import Function, Layout, apart, lifted, packed, tried
 from .trees import leaves, tree_map
 
 
@@ -23,8 +25,8 @@ class Loop:
     """``steps`` steps of ``step(state, x, constants)``, a function of vectors that gives the next state and a result.
 
     The vector that it is computed of holds the first state, an ``x`` for each step, and the constants. The result has
-    a row for each step: the state after it, and its result. Its derivative is a loop backwards, whose state is the
-    gradient of the state and of the constants; so there are derivatives of any order.
+    a row for each step: the state after it, and its result. Its gradient is a loop backwards, and its derivative along
+    a direction one forwards; so there are derivatives of any order, and neither mode goes through the other's.
     """
 
     def __init__(self, step: Function, steps: int, sizes: tuple[int, int, int, int]) -> None:
@@ -40,14 +42,29 @@ class Loop:
         """Run the loop on arrays; each step is one program."""
         state, xs, constants = self._split(z)
         out = np.empty((self.steps, self.sizes[0] + self.sizes[3]), z.dtype)
+        known: Any = None
         for i, x in enumerate(xs):
-            result = self.program(state, x, constants)
-            out[i] = result._data if isinstance(result, Tensor) else result
+            if known is None:  # the first step of each loop sees whether the program holds
+                result = self.program(state, x, constants)
+                out[i], known = (result._data if isinstance(result, Tensor) else result), self._known()
+            else:
+                (out[i],) = known(state, x, constants)
             state = out[i, : self.sizes[0]]
         return out
 
+    def _known(self) -> Function | None:
+        """Return the program itself, if there is one that does nothing besides."""
+        last = self.program.last
+        if last is None or last.program is None or last.grads or last.versions or last.record.modes:
+            return None
+        return last.step if isinstance(last.results[0], Slot) else None
+
     def reverse(self, g: Any, out: Any, z: Any) -> Any:
-        """Return the gradient of ``z``, by the loop backwards."""
+        """Return the gradient of ``z``."""
+        return pulled(g, out, z, op=self)
+
+    def back(self, g: Any, out: Any, z: Any) -> Any:
+        """Return the gradient of ``z``, by a loop backwards, whose state is the gradient of the state and constants."""
         states, _, constants, _ = self.sizes
         first, xs, held = self._split(z)
         before = np.concatenate([first.reshape((1, states)), out[:-1, :states]])
@@ -57,9 +74,17 @@ class Loop:
         last, of_xs = back[-1], np.flip(back[:, states + constants :], 0)
         return np.concatenate([last[:states], of_xs.reshape(-1), last[states : states + constants]])
 
+    def push(self, v: Any, z: Any) -> Any:
+        """Return the derivative of the result along ``v``, by a loop whose state is the state and its derivative."""
+        states, results = self.sizes[0], self.sizes[3]
+        (first, xs, held), (of_first, of_xs, of_held) = self._split(z), self._split(v)
+        rows = np.concatenate([xs, of_xs], 1).reshape(-1)
+        out = packed(np.concatenate([first, of_first, rows, held, of_held]), op=self.tangents)
+        return np.concatenate([out[:, states : 2 * states], out[:, 2 * states + results :]], 1)
+
     @functools.cached_property
     def backwards(self) -> Loop:
-        """The loop that the reverse is."""
+        """The loop that `back` runs."""
         states, inputs, constants, results = self.sizes
         step = self.step
 
@@ -71,6 +96,40 @@ class Loop:
 
         sizes = (states + constants, states + inputs + states + results, constants, inputs)
         return Loop(back, self.steps, sizes)
+
+    @functools.cached_property
+    def tangents(self) -> Loop:
+        """The loop that `push` runs."""
+        states, inputs, constants, results = self.sizes
+        step = self.step
+
+        def along(state: Any, x: Any, held: Any) -> Any:
+            at = state[:states], x[:inputs], held[:constants]
+            out, d = transforms.jvp(step, at, (state[states:], x[inputs:], held[constants:]))
+            return np.concatenate([out[:states], d[:states], out[states:], d[states:]])
+
+        return Loop(along, self.steps, (2 * states, 2 * inputs, 2 * constants, 2 * results))
+
+
+@table.primitive
+def pulled(g: Any, out: Any, z: Any, *, op: Loop) -> Any:
+    """Return the gradient of the vector of a loop: ``J.T @ g``, where ``out`` is what the loop gave."""
+    with apart():
+        return op.back(g, out, z)
+
+
+def _second(v: Any, g: Any, z: Any, op: Loop) -> Any:
+    """Return the derivative of ``v @ J.T @ g`` by ``z``: that of the derivative along ``v``, with ``g`` upstream."""
+    _, pull = transforms.vjp(lambda z: op.push(v, z), z)
+    return pull(g)[0]
+
+
+table.vjp(
+    pulled,
+    lambda v, _, g, out, z, *, op: op.push(v, z),
+    None,  # it is a function of z, whose rule counts for both
+    lambda v, _, g, out, z, *, op: _second(v, g, z, op),
+)
 
 
 _LOOPS: weakref.WeakKeyDictionary[Any, dict[Any, Any]] = weakref.WeakKeyDictionary()
