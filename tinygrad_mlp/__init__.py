@@ -35,6 +35,8 @@ if TYPE_CHECKING:  # the names of _LATER
     from . import func as func
     from .func.at_a_point import hessian as hessian, hvp as hvp, jacobian as jacobian
     from .func.custom import custom_vjp as custom_vjp
+    from .func.loops import scan as scan
+    from .func.solvers import implicit as implicit, odeint as odeint
     from .tools.drawing import draw as draw
     from .tools.gradcheck import GradcheckError as GradcheckError
     from .tools.gradcheck import assert_gradcheck as assert_gradcheck, gradcheck as gradcheck
@@ -68,6 +70,8 @@ _ROOMS = {
 _LATER = {
     "func.at_a_point": "hessian hvp jacobian",
     "func.custom": "custom_vjp",
+    "func.loops": "scan",
+    "func.solvers": "implicit odeint",
     "tools.drawing": "draw",
     "tools.gradcheck": "GradcheckError assert_gradcheck gradcheck",
     "tools.summary": "summary",
