@@ -167,8 +167,8 @@ def fit(
         training.resume_callbacks()
         while run.history.stopped is None and (run.position or run.epoch < epochs):
             training.begin_epoch(listeners)
-            order, rng, first = training.order if shuffle else None, training.rng, run.position
-            batches = _batches(samples, batch_size, order, augment, rng, first)
+            rows = training.order if shuffle else None
+            batches = _batches(samples, batch_size, rows, augment, training.rng, run.position)
             row = _train_epoch(run, batches, steps, resolved, listeners, asked)
             row |= {} if held is None else _validate(run, held, loss, resolved)
             _end_epoch(run, row, listeners, asked)
