@@ -485,7 +485,7 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "parameters of unequal age are corrected alike",
-            "together.setdefault(steps, [])",
+            'together.setdefault(self.state[p].get("step", 0), [])',
             "together.setdefault(0, [])",
         ),
         Fault(
@@ -579,15 +579,11 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a loss forgets its reduction",
-            "return self.function(prediction, target, reduction=self.reduction)",
-            "return self.function(prediction, target)",
+            "return self.function(prediction, target, reduction=self.reduction, **options)",
+            "return self.function(prediction, target, **options)",
         ),
-        Fault("Huber forgets delta", "delta=self.delta, reduction=self.reduction", "reduction=self.reduction"),
-        Fault(
-            "smoothing is forgotten",
-            "label_smoothing=self.label_smoothing, reduction=self.reduction",
-            "reduction=self.reduction",
-        ),
+        Fault("Huber forgets delta", 'options = ("delta",)', "options = ()"),
+        Fault("smoothing is forgotten", 'options = ("weight", "label_smoothing")', 'options = ("weight",)'),
         Fault(
             "a gain is forgotten", 'return gain * math.sqrt(2 / (fans["fan_in"]', 'return math.sqrt(2 / (fans["fan_in"]'
         ),
@@ -1145,8 +1141,8 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("a stopped epoch goes on", "        if run.history.stopped is not None:\n            break\n", ""),
         Fault(
             "targets of float64 decide the dtype",
-            'return yb.astype(self.dtype, copy=False) if yb.dtype.kind == "f" else yb',
-            "return yb",
+            'yb = yb.astype(self.dtype, copy=False) if yb.dtype.kind == "f" else yb',
+            "pass",
         ),
         Fault(
             "inputs of float64 decide the dtype",
@@ -1172,6 +1168,24 @@ FAULTS: dict[str, list[Fault]] = {
             "callbacks are told of no end after an error",
             "stack.callback(listener.on_train_end, run)\n        yield",
             "pass\n        yield\n        for listener in reversed(list(listeners)):\n            listener.on_train_end(run)",
+        ),
+    ],
+    "weights": [
+        Fault(
+            "the weights of classes do not divide the mean", "if target.ndim == 1 else None\n", "if False else None\n"
+        ),
+        Fault(
+            "the weight of positives is that of all", "- 1) * target * softplus(-logits)", "- 1) * softplus(-logits)"
+        ),
+        Fault("weights keep their own dtype", "losses.shape).astype(losses.dtype)", "losses.shape)"),
+        Fault("weights keep their size", "self.weights = self.weights / self.weights.mean()", "pass"),
+        Fault("classes that are balanced count as their sizes", "np.count_nonzero(sizes) * np.maximum", "np.maximum"),
+        Fault("weights of samples replace those of classes", "weights = weights * own", "weights = own"),
+        Fault(
+            "targets of one output stay a row", "self.y = self.y[:, None]", "self.y = self.y.reshape(len(self.y), 1, 1)"
+        ),
+        Fault(
+            "a share for validation has no weights", "self.weights is None else self.weights[where]\n", "True else 0\n"
         ),
     ],
     "plan": [
@@ -1474,7 +1488,7 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("a gradient stays after a failure", 'self.undo.append(lambda: setattr(t, "_grad", found))', "pass"),
         Fault(
             "an optimizer stays after a failure",
-            "self.undo.append(lambda: vars(optimizer).update(state=state, _shape_of_state=version))",
+            "self.undo.append(functools.partial(_put_back, optimizer, state, kept))",
             "pass",
         ),
         Fault(
@@ -1490,8 +1504,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a gradient that is a view is not copied",
-            'slot.kind in ("input", "grad") or value._data.base is not None',
-            'slot.kind in ("input", "grad")',
+            "and id(memory_of(value._data)) in self.lent",
+            'and slot.kind in ("input", "grad")',
         ),
     ],
 }
