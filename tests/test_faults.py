@@ -46,6 +46,7 @@ TESTS = {
     "checkpoint": "test_checkpoint test_safetensors",
     "plot": "test_plot",
     "fit": "test_training",
+    "weights": "test_weights",
     "plan": "test_jit_traps test_jit test_jit_programs",
     "emit": "test_jit_traps test_jit test_jit_programs",
     "function": "test_jit_traps test_jit",

@@ -1,4 +1,4 @@
-"""Arrays that somebody changes between forward and backward: an error, whoever holds them, and no false alarm."""
+"""Tests of arrays that somebody changes between forward and backward: an error, whoever holds them, and never else."""
 
 from __future__ import annotations
 

@@ -182,7 +182,10 @@ def describe(value: Any) -> str:
     if plain and any(hasattr(item, "dtype") for item in value):
         text = f"[{', '.join(map(describe, value))}]"
     else:
-        text = repr(value)
+        try:
+            text = repr(value)
+        except RecursionError:
+            return type(value).__name__
     if " at 0x" in text or text.startswith("<") or ("\n" in text and not plain):
         return getattr(value, "__name__", type(value).__name__)
     text = " ".join(text.split())

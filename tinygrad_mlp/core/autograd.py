@@ -152,7 +152,7 @@ def grad(
     found: list[Any] = [results.get(t) for t in inputs]
     for i, t in enumerate(inputs):
         if found[i] is not None and any(t is other for other in inputs[:i]):
-            found[i] = found[i].copy()
+            found[i] = np.copy(found[i])
     return tuple(g if g is None or isinstance(g, Tensor) else wrap(g) for g in found)
 
 

@@ -91,20 +91,20 @@ def settle(line: Line, first: Slope | None, judge: Judge) -> tuple[Slope, str]:
             break
     verdict = judge.verdict(line, best) if agreed > 0 else "unresolved"
     if verdict == "unresolved":
-        best = _average(line, best, judge._replace(largest=max(judge.largest, judge.others)))
-        if judge.verdict(line, best) == "pass":
-            return best, "pass"
-    s.losses += 1
+        best, verdict = _average(line, best, judge)
+    s.losses += verdict != "pass"
     return _excuse(line, best, judge) if verdict == "fail" and not few else (best, verdict)
 
 
-def _average(line: Line, best: Slope, judge: Judge) -> Slope:
+def _average(line: Line, best: Slope, judge: Judge) -> tuple[Slope, str]:
     """Return the mean of slopes by steps near the best one, whose roundings mostly cancel, if that is sharp enough."""
     sharp = best._replace(estimate=best.estimate / math.sqrt(REPEATS))
-    if judge.verdict(line, sharp._replace(numeric=line.analytic)) != "pass":
-        return best
+    beside = judge._replace(largest=max(judge.largest, judge.others))
+    if beside.verdict(line, sharp._replace(numeric=line.analytic)) != "pass":
+        return best, "unresolved"
     slopes = [line.slope(best.step * (1 - k / (8 * REPEATS))) or UNKNOWN for k in range(REPEATS)]
-    return sharp._replace(numeric=float(np.mean([slope.numeric for slope in slopes])))
+    mean = sharp._replace(numeric=float(np.mean([slope.numeric for slope in slopes])))
+    return mean, "pass" if judge.verdict(line, mean) == "pass" else "unresolved"
 
 
 def _levels(line: Line, few: bool) -> dict[int, None]:
