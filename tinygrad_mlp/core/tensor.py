@@ -55,7 +55,7 @@ def apply(function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[s
     Raises `NoRuleError` for a function without a rule, `ShapeError`, with all shapes, for operands that do not fit.
     """
     rule, tracer = RULES.get(function) or find(function), mode.tracer
-    arrays, inputs, parents, reads = [], [], [], list[Any]()
+    arrays, inputs, parents, reads = [], [], [], []  # type: tuple[list[Any], list[Any], list[Any], list[Any]]
     for i, a in enumerate(args):
         if isinstance(a, Tensor):
             arrays.append(a._data)
@@ -421,7 +421,7 @@ class HookHandle:
         if self._function is None:
             return g
         mode.tracer.differentiates(None)
-        g = g if t in own else g.copy()
+        g = g if t in own else np.copy(g)
         own.add(t)
         given = self._function(seen := g if lifted else wrap(g))
         if given is None or given is seen:

@@ -61,6 +61,7 @@ class Rule:
     cost: Function | None = None
     hint: str = ""
     holds: str = ""
+    called: Sequence[tuple[str, str]] = ()
     emit: Function | None = None
     express: Function | None = None
     loop: str = ""
@@ -193,6 +194,7 @@ def annotate(*functions: Function, **facts: Any) -> None:
     ``cost``             ``(out, *arguments)``: how many multiply-adds a call takes
     ``hint``             what usually is wrong where the result is not finite
     ``holds``            what the result is called in a program
+    ``called``           patterns of what the operands are called (a number: #), with another word for the result
     ``emit``             ``(out, *arguments)``: the lines of NumPy that compute the op into ``out``
     ``express``          ``(*arguments)``: the expression that it is, where that is no plain call
     ``loop``             an element's formula in a native loop, of arguments ``{0}``, ``{1}`` and dtype ``{t}``
@@ -204,10 +206,13 @@ def annotate(*functions: Function, **facts: Any) -> None:
         RULES[function] = replace(RULES[function], **facts)
 
 
+PLAIN = np.ndarray.__array_function__
+
+
 def primitive(function: F) -> F:
     """Make a function of our own an op like NumPy's: plain on arrays, and on Tensors through the same door.
 
-    The door is NumPy's own protocol: an argument that has ``__array_function__`` and is no plain array decides.
+    The door is NumPy's own protocol: an argument that has an ``__array_function__`` of its own decides.
     ``dim``, PyTorch's word, is taken for ``axis``.
     """
 
@@ -216,7 +221,7 @@ def primitive(function: F) -> F:
         if "dim" in kwargs and "axis" not in kwargs:
             kwargs["axis"] = kwargs.pop("dim")
         for a in args:
-            if type(a) is not np.ndarray and hasattr(a, "__array_function__"):
+            if type(a) is not np.ndarray and getattr(type(a), "__array_function__", PLAIN) is not PLAIN:
                 return a.__array_function__(door, (type(a),), args, kwargs)
         return attempt_first(function.__name__, function, args, kwargs)
 

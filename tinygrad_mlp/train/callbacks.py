@@ -1,6 +1,6 @@
 """What listens while `fit` trains: early stopping, checkpoints, logs, the average of the weights.
 
-A callback overrides some of the four methods of `Callback`. Each of them gets the `Run`, which knows all there is.
+A callback overrides some of the five methods of `Callback`. Each of them gets the `Run`, which knows all there is.
 
 >>> class Shout(Callback):
 ...     def on_epoch_end(self, run):
@@ -95,6 +95,9 @@ class Callback(Answers):
 
     def on_train_begin(self, run: Run) -> None:
         """All has been checked, nothing has been trained: the last moment to raise an error."""
+
+    def on_epoch_begin(self, run: Run) -> None:
+        """An epoch is about to begin; ``run.epoch`` is its number."""
 
     def on_batch_end(self, run: Run) -> None:
         """A step has been taken; the schedule has not yet set the next learning rate."""

@@ -38,13 +38,15 @@ class Training:
         if run.schedule is None:
             del run.parts["schedule"]
 
-    def begin_epoch(self) -> None:
-        """Begin an epoch, or go on with the one that a checkpoint was made in."""
+    def begin_epoch(self, listeners: list[Any]) -> None:
+        """Begin an epoch and tell the callbacks, or go on with the one that a checkpoint was made in."""
         run = self.run
         if not run.position:
             run.epoch += 1
             self.start = generator_state(self.order)
             run.so_far = {"losses": 0.0, "count": 0, "seconds": 0.0, "outputs": [], "targets": []}
+            for listener in listeners:
+                listener.on_epoch_begin(run)
         else:
             set_generator(self.order, self.start)
 
@@ -57,6 +59,7 @@ class Training:
             "settings": self.settings,
             "callbacks": [[type(c).__name__, c.state_dict()] for c in self.callbacks],
             "rows": run.history.rows,
+            "lr": run.history.lr,
             "stopped": run.history.stopped,
             "epoch": run.epoch,
             "step": run.step,
@@ -84,6 +87,7 @@ class Training:
         run.epoch, run.step, run.position, run.so_far = (state[k] for k in ("epoch", "step", "position", "so_far"))
         rows = [row for row in state["rows"] if not run.position or row["epoch"] < run.epoch]
         run.history.rows = [{k: v[()] if isinstance(v, np.ndarray) else v for k, v in row.items()} for row in rows]
+        run.history.lr = [float(lr) for lr in state["lr"]]
         run.history.stopped = None if state["stopped"] == "interrupted" else state["stopped"]
         self.kept = [kept for _, kept in state["callbacks"]]
         modules = dict(run.model.named_modules())
