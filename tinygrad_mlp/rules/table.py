@@ -15,7 +15,9 @@ called, unless it says what is so anyway. One that begins with an underscore is 
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -233,6 +235,9 @@ def _plain(function: Function) -> Function:
 def find(function: Function) -> Rule:
     """Return a function's entry; raise `NoRuleError`, naming it and saying what to use, where there is none."""
     rule = RULES.get(function)
+    if rule is None and "scipy" in sys.modules:
+        importlib.import_module(".special", __package__)
+        rule = RULES.get(function)
     if rule is None:
         name = getattr(function, "__name__", repr(function))
         instead = advice(function) or BUILD_IT
