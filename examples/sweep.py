@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -46,7 +47,8 @@ def main(arguments=None):
     parser.add_argument("--scheduler", help="of a Dask cluster that is there already")
     parser.add_argument("--rows", type=int, default=1797)
     options = parser.parse_args(arguments)
-    os.environ["PYTHONWARNINGS"] = "ignore"  # in the workers too: no network is trained to its end
+    warnings.simplefilter("ignore")  # no network is trained to its end
+    os.environ["PYTHONWARNINGS"] = "ignore"  # in the workers too
     with ExitStack() as stack:
         if options.backend == "dask":
             from dask.distributed import Client, LocalCluster

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import configparser
+import importlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -155,8 +158,22 @@ def test_a_room_has_a_short_name_and_is_one_module(name):
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.parametrize("name", ["optim", "email.optim", "tinygrad_mlp.nn.func"])
+def test_a_short_name_is_one_of_this_package_alone(name):
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module(name)
+
+
 def test_names_that_come_later_are_known_to_type_checkers():
     tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
     block = next(node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
     imported = {a.name: node.module for node in block.body if isinstance(node, ast.ImportFrom) for a in node.names}
     assert {name: room for name, room in imported.items() if name not in tinygrad_mlp._ROOMS} == tinygrad_mlp._NAMES
+
+
+def test_the_version_is_said_once():
+    """The package says it, and its metadata take it from there."""
+    assert re.fullmatch(r"\d+\.\d+\.\d+", tinygrad_mlp.__version__)
+    options = configparser.ConfigParser()
+    options.read(PACKAGE.parent / "setup.cfg", encoding="utf-8")
+    assert options["metadata"]["version"] == "attr: tinygrad_mlp.__version__"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from .errors import DataError, DtypeError, OptionError, ShapeError, describe, nearest, out_of_range
 
 Array = NDArray[Any]
+T = TypeVar("T", bound=Any)
+"""An array or a Tensor: what goes in decides what comes out."""
 
 
 def check_number(name: str, value: Any, low: float, high: float, expected: str, closed: bool = False) -> None:
@@ -249,7 +251,7 @@ def as_classes(labels: Any, num_classes: int | None = None, name: str = "labels"
     return np.asarray(check_labels(labels, limit, name), np.int64)
 
 
-def check_labels(labels: Any, classes: int, name: str = "labels") -> Any:
+def check_labels(labels: T, classes: int, name: str = "labels") -> T:
     """Return labels, or raise DataError, naming the first one that is no whole number in 0..classes-1."""
     whole = not issubclass(labels.dtype.type, np.floating) or (labels == np.floor(labels)).all()
     # argmax, because it takes a fraction of the time of max; a NaN is the largest there

@@ -55,8 +55,7 @@ def dropout(x: T, p: float, rng: np.random.Generator, training: bool = True) -> 
     if not training or p == 0:
         return x
     check_generator(rng)
-    scale = 1 / (1 - p) if p < 1 else 1.0
-    return select(uniform(rng, x) >= p, x * scale)
+    return select(uniform(rng, x) >= p, x * (1 / (1 - p) if p < 1 else 1.0))
 
 
 @answers
@@ -153,10 +152,7 @@ def cross_entropy(
     check_number("label_smoothing", label_smoothing, 0, 1, "between 0 and 1", closed=True)
     target = _as_labels_or_distribution(logits, target)
     log_probs, total = _weigh_classes(log_softmax(logits, 1), target, weight)
-    if target.ndim == 2:
-        losses = -(target * log_probs).sum(axis=1)
-    else:
-        losses = -gather(log_probs, target)
+    losses = -gather(log_probs, target) if target.ndim == 1 else -(target * log_probs).sum(axis=1)
     if label_smoothing:
         losses = (1 - label_smoothing) * losses - label_smoothing * log_probs.mean(axis=1)
     return _reduce(losses, reduction, total=total)
@@ -179,9 +175,7 @@ def nll_loss(log_probs: T, target: Any, *, weight: Any = None, reduction: str = 
     _takes_logits("nll_loss", log_probs, "softmax", "take log_softmax", "logarithms of probabilities")
     target = _as_labels_or_distribution(log_probs, target)
     if target.ndim != 1:
-        raise ShapeError(
-            f"nll_loss takes labels of shape ({log_probs.shape[0]},), got {target.shape}; use argmax(axis=1)"
-        )
+        raise ShapeError(f"nll_loss takes labels of shape ({len(log_probs)},), got {target.shape}; use argmax(axis=1)")
     log_probs, total = _weigh_classes(log_probs, target, weight)
     return _reduce(-gather(log_probs, target), reduction, total=total)
 
@@ -207,7 +201,7 @@ def binary_cross_entropy_with_logits(
     losses = bce_with_logits(logits, target)
     if pos_weight is not None:
         losses = losses + (_weight(losses, pos_weight) - 1) * target * softplus(-logits)
-    return _reduce(losses, reduction, _weight(losses, weight))
+    return _reduce(losses, reduction, weight)
 
 
 @answers
@@ -222,8 +216,7 @@ def binary_cross_entropy(probs: T, target: Any, *, weight: Any = None, reduction
     """
     probs, target = _same_shape("binary_cross_entropy", probs, target)
     check_probabilities(probs)
-    losses = bce(probs, target)
-    return _reduce(losses, reduction, _weight(losses, weight))
+    return _reduce(bce(probs, target), reduction, weight)
 
 
 @answers
@@ -236,9 +229,7 @@ def mse_loss(prediction: T, target: Any, *, weight: Any = None, reduction: str =
         ShapeError: the shapes differ; broadcasting them would compare everything with everything.
     """
     prediction, target = _same_shape("mse_loss", prediction, target)
-    losses = np.square(prediction - target)
-    weight = _weight(losses, weight)
-    return _reduce(losses, reduction, weight, total=weight)
+    return _reduce(np.square(prediction - target), reduction, weight, by_weight=True)
 
 
 @answers
@@ -251,9 +242,7 @@ def l1_loss(prediction: T, target: Any, *, weight: Any = None, reduction: str = 
         ShapeError: the shapes differ.
     """
     prediction, target = _same_shape("l1_loss", prediction, target)
-    losses = np.abs(prediction - target)
-    weight = _weight(losses, weight)
-    return _reduce(losses, reduction, weight, total=weight)
+    return _reduce(np.abs(prediction - target), reduction, weight, by_weight=True)
 
 
 @answers
@@ -271,27 +260,25 @@ def huber_loss(prediction: T, target: Any, *, delta: float = 1.0, weight: Any = 
     prediction, target = _same_shape("huber_loss", prediction, target)
     distance = np.abs(prediction - target)
     near = np.minimum(distance, delta)
-    losses = 0.5 * (near * near) + delta * (distance - near)
-    return _reduce(losses, reduction, _weight(losses, weight))
+    return _reduce(0.5 * (near * near) + delta * (distance - near), reduction, weight)
 
 
 REDUCTIONS = ("mean", "sum", "none")
 
 
-def _reduce(losses: Any, reduction: str, weight: Any = None, total: Any = None) -> Any:
-    """Return losses, weighted and reduced; a mean divides by the sum of ``total``, if there is one, or the count."""
+def _reduce(losses: Any, reduction: str, weight: Any = None, by_weight: bool = False, total: Any = None) -> Any:
+    """Return losses, weighted and reduced; a mean divides by the count, by the weights, or by the sum of ``total``."""
     check_choice("reduction", reduction, REDUCTIONS)
     if weight is not None:
-        losses = losses * weight
+        weight = _weight(losses, weight)
+        losses, total = losses * weight, weight if by_weight else None
     if reduction == "mean" and total is not None:
         return losses.sum() / total.sum()
     return losses if reduction == "none" else getattr(losses, reduction)()
 
 
 def _weight(losses: Any, weight: Any) -> Any:
-    """Return weights in the shape and dtype of the losses that they multiply; None stays None."""
-    if weight is None:
-        return None
+    """Return weights in the shape and dtype of the losses that they multiply."""
     weight = _as_operand(weight, "weight")
     try:
         return np.broadcast_to(weight, losses.shape).astype(losses.dtype)
@@ -355,9 +342,8 @@ def _as_labels_or_distribution(scores: Any, target: Any) -> Any:
     if target.ndim != 1:
         raise ShapeError(f"target has shape {target.shape}; expected labels ({n},) or probabilities ({n}, {classes})")
     if len(target) != n:
-        raise ShapeError(
-            f"scores of shape {scores.shape} are for {n} samples, the target for {len(target)}; pass one label for each"
-        )
+        samples = f"scores of shape {scores.shape} are for {n} samples, the target for {len(target)}"
+        raise ShapeError(f"{samples}; pass one label for each")
     if target.dtype.kind not in "biuf":
         raise DtypeError(f"labels have dtype {target.dtype}; convert them to integers 0..{classes - 1}")
     check_labels(target, classes)
@@ -372,11 +358,9 @@ def check_probabilities(p: T) -> T:
     """Raise DataError, naming the first one, if a probability is outside [0, 1]."""
     bad = ~((p >= 0) & (p <= 1))
     if bad.any():
-        i = tuple(int(k) for k in np.argwhere(bad)[0])
-        raise DataError(
-            f"probability {p[i]} at position {i} is outside [0, 1]; "
-            "apply a sigmoid first, or use binary_cross_entropy_with_logits on the logits"
-        )
+        i = tuple(np.argwhere(bad)[0].tolist())
+        hint = "apply a sigmoid first, or use binary_cross_entropy_with_logits on the logits"
+        raise DataError(f"probability {p[i]} at position {i} is outside [0, 1]; {hint}")
     return p
 
 

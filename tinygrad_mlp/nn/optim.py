@@ -16,10 +16,11 @@ import numpy as np
 from ..checks import check_flag, check_kind, check_number, check_share
 from ..core.tensor import Tensor, assign, wrap
 from ..core.tracer import IDLE, Stateful, mode, out_of_place
-from ..core.versions import changed
+from ..core.versions import changed, rebound
 from ..errors import CheckpointError, GraphError, OptionError, describe, nearest, out_of_range
 from ..foreign import answers, knows_foreign, missing
 from .schedules import CosineAnnealingLR, ExponentialLR, LRScheduler, OneCycleLR, ReduceLROnPlateau, StepLR
+from .states import different_groups, different_state
 
 __all__ = [
     "SGD", "Adam", "AdamW", "CosineAnnealingLR", "ExponentialLR", "LRScheduler", "OneCycleLR", "Optimizer", "RMSprop",
@@ -29,6 +30,19 @@ __all__ = [
 Group = dict[str, Any]
 if not TYPE_CHECKING:
     __getattr__ = missing(__name__)
+
+
+def _counted(change: Callable[..., Any]) -> Callable[..., Any]:
+    def method(self: Any, *args: Any, **keywords: Any) -> Any:
+        rebound[0] += 1
+        return change(self, *args, **keywords)
+
+    return method
+
+
+_CHANGES = ("__setitem__", "__delitem__", "__ior__", "clear", "pop", "popitem", "setdefault", "update")
+State: Any = type("State", (dict,), {name: _counted(getattr(dict, name)) for name in _CHANGES})
+"""A dict of states, or the state of one parameter: what depends on its Tensors notices when it gets others."""
 
 
 @knows_foreign
@@ -48,8 +62,7 @@ class Optimizer(Stateful):
     def __init__(self, params: Iterable[Any], defaults: Mapping[str, Any]) -> None:
         self.defaults = dict(defaults)
         self.param_groups: list[Group] = []
-        self.state: dict[Any, dict[str, Any]] = {}
-        self._shape_of_state = 0
+        self.state: dict[Any, dict[str, Any]] = State()
         for group in _as_groups(params):
             self.add_param_group(group)
 
@@ -57,8 +70,6 @@ class Optimizer(Stateful):
         """Raise ValueError if an option of a group is out of range."""
         for name in ("lr", "weight_decay"):
             check_number(name, group[name], 0, math.inf, "a finite number >= 0")
-        if not isinstance(nesterov := group.get("nesterov", False), (bool, np.bool_)):
-            raise TypeError(str(out_of_range("nesterov", nesterov, "True or False")))
 
     def scalars(self, group: Group, step: int) -> dict[str, Any]:
         """Return the numbers that `formula` needs, all computed: it uses them in array ops only. Steps count from 1."""
@@ -76,7 +87,6 @@ class Optimizer(Stateful):
         group = {**self.defaults, **group, "params": params}
         self.check(group)
         self.param_groups.append(group)
-        self._shape_of_state += 1
 
     def _all_params(self) -> list[Any]:
         return [p for group in self.param_groups for p in group["params"]]
@@ -103,6 +113,8 @@ class Optimizer(Stateful):
 
     def update(self) -> None:
         """Do what `step` does, without a word to the tracer."""
+        if type(self.state) is not State:
+            self.state = State(self.state)
         update = self._update if mode.tracer is IDLE else self._update_traced
         for group in self.param_groups:
             for params in self._in_step(group):
@@ -115,8 +127,9 @@ class Optimizer(Stateful):
         together: dict[int, list[Any]] = {}
         for p in group["params"]:
             if p.grad is not None:
-                steps = self.state.setdefault(p, {}).get("step", 0)
-                together.setdefault(steps, []).append(p)
+                if type(self.state.get(p)) is not State:
+                    self.state[p] = State(self.state.get(p, ()))
+                together.setdefault(self.state[p].get("step", 0), []).append(p)
         return list(together.values())
 
     def _advance(self, group: Group, params: list[Any]) -> dict[str, Any]:
@@ -125,15 +138,17 @@ class Optimizer(Stateful):
         if self.counts_steps:
             step = self.state[params[0]].get("step", 0) + 1
             for p in params:
-                self.state[p]["step"] = step
+                dict.__setitem__(self.state[p], "step", step)
         return self.scalars(group, step)
 
     def signature(self) -> tuple[Any, ...]:
-        """Return what decides which ops a step consists of: the options that are set, and the buffers that exist."""
+        """Return what decides, besides what is `held`, which ops a step consists of: the options that are set."""
         options = [entry for group in self.param_groups for entry in (id(group), *map(bool, group.values()))]
-        states = self.state.values() if any(self.state.values()) else ()
-        buffers = [id(v) for state in states for v in state.values() if isinstance(v, Tensor)]
-        return (self._shape_of_state, *options, *buffers)
+        return (id(self.state), *options)
+
+    def held(self) -> tuple[int, ...]:
+        """Return which Tensors there are in the state; `rebound` counts where that may have changed."""
+        return tuple(id(v) for state in self.state.values() for v in state.values() if isinstance(v, Tensor))
 
     def _update(self, p: Any, names: tuple[str, ...], scalars: Mapping[str, Any]) -> None:
         """Compute on arrays, in place where the formula does."""
@@ -159,7 +174,6 @@ class Optimizer(Stateful):
         old = [state.get(name) for name in names]
         if any(buffer is None for buffer in old):
             state.update((name, _like(0.0, p, name)) for name in names if name not in state)
-            self._shape_of_state += 1
         return old, [state[name] for name in names]
 
     def used_buffers(self, scalars: Mapping[str, Any]) -> tuple[str, ...]:
@@ -180,22 +194,21 @@ class Optimizer(Stateful):
         Raises:
             CheckpointError: it is of another optimiser or of other parameters; everything that differs is listed.
         """
-        if not isinstance(state_dict, Mapping) or set(state_dict) != {"param_groups", "state"}:
-            found = sorted(state_dict) if isinstance(state_dict, Mapping) else describe(state_dict)
-            raise CheckpointError(
-                f"not the state of an optimizer, which has 'param_groups' and 'state': {found}; pass what state_dict() gave"
-            )
+        keys = ["param_groups", "state"]
+        if not isinstance(state_dict, Mapping) or set(state_dict) != set(keys):
+            found = f"{sorted(map(str, state_dict))}" if isinstance(state_dict, Mapping) else describe(state_dict)
+            absent = [key for key in keys if not isinstance(state_dict, Mapping) or key not in state_dict]
+            it = f"it has no {absent}, only {found}" if absent else f"expected {keys}, found {found}"
+            raise CheckpointError(f"not the state of an optimizer: {it}; pass what state_dict() gave")
         groups, state, params = state_dict["param_groups"], state_dict["state"], self._all_params()
-        wrong = _different_groups(self, groups) + _different_state(self, params, state)
-        if wrong:
+        if wrong := different_groups(self, groups) + different_state(self, params, state):
             raise CheckpointError("optimizer state does not fit: " + "; ".join(wrong))
         for mine, theirs in zip(self.param_groups, groups, strict=True):
             mine.update({k: v for k, v in theirs.items() if k != "params"})
-        self.state = {}
-        self._shape_of_state += 1
+        self.state.clear()
         for i, entries in state.items():
             p = params[int(i)]
-            self.state[p] = {k: _like(v, p, k) if k in self.buffers else int(v) for k, v in entries.items()}
+            self.state[p] = State({k: _like(v, p, k) if k in self.buffers else int(v) for k, v in entries.items()})
 
 
 def _sgd(
@@ -350,17 +363,10 @@ class Adam(Optimizer):
     def scalars(self, group: Group, step: int) -> dict[str, Any]:
         b1, b2 = map(float, group["betas"])
         lr, decay = float(group["lr"]), float(group["weight_decay"])
-        return {
-            "b1": b1,
-            "share1": 1 - b1,
-            "b2": b2,
-            "share2": 1 - b2,
-            "lr": lr / (1 - b1**step),
-            "root": math.sqrt(1 - b2**step),
-            "eps": float(group["eps"]),
-            "weight_decay": 0.0 if self.decoupled else decay,
-            "shrink": 1 - lr * decay if self.decoupled and decay else None,
-        }
+        averages = dict(b1=b1, share1=1 - b1, b2=b2, share2=1 - b2)
+        corrected = dict(lr=lr / (1 - b1**step), root=math.sqrt(1 - b2**step), eps=float(group["eps"]))
+        shrink = 1 - lr * decay if self.decoupled and decay else None
+        return {**averages, **corrected, "weight_decay": 0.0 if self.decoupled else decay, "shrink": shrink}
 
 
 class AdamW(Adam):
@@ -482,54 +488,3 @@ def _like(value: Any, p: Any, name: str) -> Any:
     buffer._data[...] = value._data if isinstance(value, Tensor) else value
     buffer.name = f"{p.name or 'parameter'}.{name}"
     return buffer
-
-
-def _different_groups(optimizer: Optimizer, groups: Any) -> list[str]:
-    """Return in words all in which loaded parameter groups do not fit an optimiser."""
-    if not isinstance(groups, (list, tuple)) or not all(isinstance(g, Mapping) for g in groups):
-        return [f"param_groups are {describe(groups)}, expected a list of dicts"]
-    wrong, sizes = [], [len(group["params"]) for group in optimizer.param_groups]
-    if (loaded := [np.size(group.get("params", ())) for group in groups]) != sizes:
-        wrong.append(f"groups have {loaded} parameters, expected {sizes}")
-    for mine, theirs in zip(optimizer.param_groups, groups, strict=False):
-        if mine.keys() != theirs.keys():
-            wrong.append(f"options {sorted(theirs)}, expected {sorted(mine)}")
-            continue
-        try:
-            optimizer.check({**theirs})
-        except (TypeError, ValueError) as error:
-            wrong.append(str(error))
-    return wrong
-
-
-def _different_state(optimizer: Optimizer, params: list[Any], state: Any) -> list[str]:
-    """Return in words all in which the loaded state of parameters does not fit an optimiser."""
-    if not isinstance(state, Mapping):
-        return [f"state is {describe(state)}, expected a dict"]
-    wrong, numbers = [], {str(i): p for i, p in enumerate(params)}
-    most = set(optimizer.buffers) | ({"step"} if optimizer.counts_steps else set())
-    least = most - set(optimizer.optional)
-    for i, entries in state.items():
-        if str(i) not in numbers:
-            wrong.append(f"state for parameter {describe(i)} of {len(params)}")
-        elif not isinstance(entries, Mapping) or (entries and not least <= set(entries) <= most):
-            found = sorted(map(str, entries)) if isinstance(entries, Mapping) else describe(entries)
-            wrong.append(f"parameter {i} has {found}, expected {sorted(most)}")
-        else:
-            wrong += [
-                f"{name} of parameter {i} {f}" for name, v in entries.items() if (f := _fault(name, v, numbers[str(i)]))
-            ]
-    return wrong
-
-
-def _fault(name: str, value: Any, p: Any) -> str:
-    """Return what is wrong with an entry of a parameter's state, if anything."""
-    array = value._data if isinstance(value, Tensor) else np.asarray(value)
-    if name == "step":
-        whole = array.ndim == 0 and array.dtype.kind in "iuf" and array >= 1 and array % 1 == 0
-        return "" if whole else f"is {describe(value)}, expected a whole number >= 1"
-    if array.shape != p.shape:
-        return f"has shape {array.shape}, expected {p.shape}"
-    if array.dtype.kind != "f" or not np.isfinite(array).all() or (name.endswith("_sq") and (array < 0).any()):
-        return f"is {describe(value)}, expected finite floats{', none below 0' if name.endswith('_sq') else ''}"
-    return ""

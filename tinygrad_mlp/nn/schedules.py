@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
-from ..checks import check_choice, check_integer, check_number, check_share
+from ..checks import check_choice, check_integer, check_number
 from ..errors import CheckpointError, OptionError, describe
 from ..foreign import Answers
 
@@ -100,9 +100,8 @@ class LRScheduler(Answers):
         try:
             check_integer("last_step", step, 0)
             if not isinstance(rates, (list, tuple)) or len(rates) != groups:
-                raise TypeError(
-                    f"base_lrs must be a list of {groups}, one for each parameter group, got {describe(rates)}"
-                )
+                each = f"a list of {groups}, one for each parameter group"
+                raise TypeError(f"base_lrs must be {each}, got {describe(rates)}")
             for rate in rates:
                 check_number("each of base_lrs", rate, 0, math.inf, "a finite number >= 0")
         except (TypeError, ValueError) as error:
@@ -140,7 +139,7 @@ class CosineAnnealingLR(LRScheduler):
         if T_max is not None:
             check_integer("T_max", T_max)
         check_integer("warmup", warmup, 0, *(() if T_max is None else (T_max - 1, "T_max - 1")))
-        check_share("eta_min", eta_min)
+        check_number("eta_min", eta_min, 0, math.inf, "a finite number >= 0")
         self.T_max, self.eta_min, self.warmup = T_max, eta_min, warmup
         super().__init__(optimizer)
 
@@ -189,7 +188,7 @@ class OneCycleLR(LRScheduler):
             check_number(name, value, math.ulp(0.0), math.inf, "a finite number > 0")
         self.pct_start, self.total_steps = pct_start, total_steps
         self.first, self.last = 1 / div_factor, 1 / (div_factor * final_div_factor)
-        for group in getattr(optimizer, "param_groups", ()):
+        for group in optimizer.param_groups:
             group["lr"] = max_lr
         super().__init__(optimizer)
 
@@ -298,9 +297,8 @@ class ReduceLROnPlateau(LRScheduler):
 
 def _check_optimizer(optimizer: Any) -> None:
     if not hasattr(optimizer, "param_groups"):
-        raise TypeError(
-            f"a schedule takes an optimizer, such as optim.SGD(model.parameters()), got {describe(optimizer)}"
-        )
+        got = type(optimizer).__name__
+        raise TypeError(f"optimizer must be one, such as optim.SGD(model.parameters(), lr=0.1), got {got}")
 
 
 def _cosine(start: float, end: float, share: float) -> float:

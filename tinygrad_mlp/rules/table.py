@@ -15,13 +15,16 @@ called, unless it says what is so anyway. One that begins with an underscore is 
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
-from collections.abc import Callable, Collection, Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
 
+from ..checks import T as T
 from ..checks import as_numbers
 from ..errors import NoRuleError, attempt_first, describe
 from ..foreign import our_word
@@ -29,8 +32,6 @@ from .refused import BUILD_IT, advice
 
 Function = Callable[..., Any]
 F = TypeVar("F", bound=Function)
-T = TypeVar("T", bound=Any)
-"""An array or a Tensor: what goes in decides what comes out."""
 Arguments = tuple[Sequence[Any], dict[str, Any]]
 """Of a call: those that can carry a gradient, by position, and all others by keyword."""
 Binder = Callable[..., Arguments]
@@ -62,6 +63,7 @@ class Rule:
     cost: Function | None = None
     hint: str = ""
     holds: str = ""
+    called: Sequence[tuple[str, str]] = ()
     emit: Function | None = None
     express: Function | None = None
     loop: str = ""
@@ -194,6 +196,7 @@ def annotate(*functions: Function, **facts: Any) -> None:
     ``cost``             ``(out, *arguments)``: how many multiply-adds a call takes
     ``hint``             what usually is wrong where the result is not finite
     ``holds``            what the result is called in a program
+    ``called``           patterns of what the operands are called (a number: #), with another word for the result
     ``emit``             ``(out, *arguments)``: the lines of NumPy that compute the op into ``out``
     ``express``          ``(*arguments)``: the expression that it is, where that is no plain call
     ``loop``             an element's formula in a native loop, of arguments ``{0}``, ``{1}`` and dtype ``{t}``
@@ -235,10 +238,10 @@ def _plain(function: Function) -> Function:
 
 def find(function: Function) -> Rule:
     """Return a function's entry; raise `NoRuleError`, naming it and saying what to use, where there is none."""
-    rule = RULES.get(function)
-    if rule is None:
-        name = getattr(function, "__name__", repr(function))
-        instead = advice(function) or BUILD_IT
+    if function not in RULES and "scipy" in sys.modules:
+        importlib.import_module(".special", __package__)
+    if (rule := RULES.get(function)) is None:
+        name, instead = getattr(function, "__name__", repr(function)), advice(function) or BUILD_IT
         raise NoRuleError(f"{name} has no derivative rule, so a Tensor cannot pass through it: {instead}")
     return rule
 
@@ -267,9 +270,7 @@ def _defaults(function: Function) -> dict[str, Any]:
         return {}
 
 
-def _binder(
-    function: Function, count: int | None, known: Collection[str] | None, split: Binder | None = None
-) -> Binder:
+def _binder(function: Function, count: int | None, known: Any, split: Binder | None = None) -> Binder:
     """Return what turns a call into ``count`` positional arguments (None: as many as there are) and the rest by name.
 
     The names are those of the function's signature; ``split`` does it for a call that has another form. Keywords that

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ..checks import Array, as_array, as_classes, check_generator, check_integer, to_an_array
+from ..checks import Array, T, as_array, as_classes, check_generator, check_integer, to_an_array
 from ..errors import DataError, DtypeError, ShapeError, describe
 from ..foreign import answers
 
@@ -241,7 +241,7 @@ def check_rows(value: Any, name: str = "X") -> Any:
     return value
 
 
-def select(value: Any, where: Any) -> Any:
+def select(value: T, where: Any) -> T:
     """Return the rows of an array or DataFrame that a slice or an array of numbers says."""
     return value.iloc[where] if hasattr(value, "iloc") else value[where]
 

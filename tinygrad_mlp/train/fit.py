@@ -28,30 +28,31 @@ True
 from __future__ import annotations
 
 import math
+import os
 import signal
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
+from itertools import islice
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
 from ..checks import Array, as_generator, check_function, check_integer, check_kind
-from ..core.autograd import no_grad
-from ..core.tensor import Tensor, wrap
+from ..core.tensor import wrap
 from ..core.tracer import IDLE, Tracer, mode, tracing
-from ..errors import DataError, NonFiniteError, OptionError, ShapeError, describe, nearest, out_of_range, warn
+from ..errors import DataError, OptionError, ShapeError, describe, nearest, out_of_range, warn
 from ..foreign import answers
 from ..jit import Jitted
 from ..nn import functional as F
 from ..nn.layers import BatchNorm1d
-from ..nn.module import Module, unchanged
+from ..nn.module import Module
 from ..nn.optim import Adam, LRScheduler, OneCycleLR, Optimizer
-from ..tools.anomaly import not_finite
 from .callbacks import Callback, Run
 from .data import minibatches, rows
 from .history import History, Progress
+from .non_finite import explained, find_not_finite, keeper
 from .predict import (
     EVALUATION_BATCH_SIZE,
     LOSSES,
@@ -65,6 +66,7 @@ from .predict import (
     loss_of,
     metrics_of,
 )
+from .training import Training
 
 __all__ = ["History", "fit"]
 
@@ -93,6 +95,7 @@ def fit(
     callbacks: Sequence[Callback] = (),
     jit: bool | str = True,
     progress: bool = True,
+    resume: str | os.PathLike[str] | None = None,
 ) -> History:
     """Train a model on the rows of X and y, and return the `History`.
 
@@ -126,40 +129,43 @@ def fit(
             value of a Tensor or changes something of its own, is trained eagerly, after a warning that says why.
             "numba" runs it as loops in machine code, to the same digits but for rounding (needs the extra ``native``).
         progress: print a row an epoch; on a terminal show a bar, if tqdm is installed.
+        resume: a file that `callbacks.Checkpoint` wrote in a call like this one, with the same data and options, from
+            which the training goes on to the same bits, history and callbacks included, as if nothing had been between.
+            ``epochs`` may be more. ``resume=tg.latest("run.npz")`` begins anew if there is none.
 
     Raises:
+        CheckpointError: ``resume`` is damaged, or not of such a training; nothing has changed.
         TypeError, ValueError: something does not fit; the message has what was expected, or the nearest name.
         ImportError: ``jit="numba"``, and Numba or SciPy is not installed.
         NonFiniteError: a FloatingPointError, the loss is NaN or infinite: with epoch, step, learning rate and the
-            first layer that is not finite. That step has changed no weight; ``error.history`` has the epochs before.
+            first layer that is not finite; or a gradient is. The model is as it was before that step, running
+            statistics and Generators included; ``error.history`` has the epochs before.
     """
     samples, held = _check_data(model, X, y, validation, transform, (class_weight, sample_weight))
     batch_size = _check_sizes(model, samples, epochs, batch_size)
     loss = find("loss", loss, LOSSES)
-    called = _Called()
-    with tracing(called, "fit") if mode.tracer is IDLE else nullcontext():
-        for part in filter(None, (samples, held)):
-            resolved = _rehearse(model, part, loss, metrics)
-    _warn_of_unknown(called.modules, model)
+    resolved = _rehearse_all(model, filter(None, (samples, held)), loss, metrics)
     samples.warn_of_pixels()
     optimizer = _check_optimizer(model, optimizer, schedule)
-    steps_per_epoch = -(-len(samples) // batch_size)
+    columns, steps_per_epoch = _columns(resolved, held), -(-len(samples) // batch_size)
     _check_schedule(schedule, epochs, steps_per_epoch)
+    order, own = as_generator(seed, "seed"), _check_callbacks(callbacks)
     if augment is not None:
         check_function("augment", augment, "augment(xb, rng)", 2)
-    listeners = _check_callbacks(callbacks) + [Progress()] * bool(progress)
-    run = Run(model, optimizer, schedule, History(), _columns(resolved, held), epochs, steps_per_epoch)
-    (rng,) = (order := as_generator(seed, "seed")).spawn(1)  # the order is what it is without augmentation
-    steps = _make_steps(model, samples.weigh(loss), optimizer, jit)
-    with in_mode(model, training=True), _interruptible(run), _listening(run, listeners):
-        while run.epoch < epochs and run.history.stopped is None:
-            run.epoch += 1
-            batches = _batches(samples, optimizer, batch_size, order if shuffle else None, augment, rng)
-            for listener in listeners:
-                listener.on_epoch_begin(run)
-            row = _train_epoch(run, batches, steps, resolved, listeners)
+    run = Run(model, optimizer, schedule, History(), columns, epochs, steps_per_epoch)
+    settings = {"rows": len(samples), "batch_size": batch_size, "shuffle": shuffle, "columns": columns}
+    training = Training(run, order, settings, own, [loss, resolved, transform, augment])
+    training.resume(resume)
+    steps, listeners = _make_steps(model, samples.weigh(loss), optimizer, jit), own + [Progress()] * bool(progress)
+    with in_mode(model, training=True), _interruptible() as asked, _listening(run, listeners):
+        training.resume_callbacks()
+        while run.history.stopped is None and (run.position or run.epoch < epochs):
+            training.begin_epoch(listeners)
+            shuffled = training.order if shuffle else None
+            batches = _batches(samples, optimizer, batch_size, shuffled, augment, training.rng, run.position)
+            row = _train_epoch(run, batches, steps, resolved, listeners, asked)
             row |= {} if held is None else _validate(run, held, loss, resolved)
-            _end_epoch(run, row, listeners)
+            _end_epoch(run, row, listeners, asked)
     return run.history
 
 
@@ -195,6 +201,16 @@ def _check_sizes(model: Module, samples: Samples, epochs: Any, batch_size: Any) 
     if single and any(isinstance(module, BatchNorm1d) for module in model.modules()):
         raise out_of_range("batch_size", size, f"one that leaves no single row of {count}, for BatchNorm1d")
     return size
+
+
+def _rehearse_all(model: Module, parts: Iterable[Samples], loss: Function, metrics: Metrics) -> dict[str, Function]:
+    """Try everything on a few rows of each part of the data, and return the metrics by name."""
+    called = _Called()
+    with tracing(called, "fit") if mode.tracer is IDLE else nullcontext():
+        for part in parts:
+            resolved = _rehearse(model, part, loss, metrics)
+    _warn_of_unknown(called.modules, model)
+    return resolved
 
 
 def _rehearse(model: Module, samples: Samples, loss: Function, metrics: Metrics) -> dict[str, Function]:
@@ -333,10 +349,11 @@ def _batches(
     order: np.random.Generator | None,
     augment: Function | None,
     rng: np.random.Generator,
+    first: int,
 ) -> Iterator[tuple[Array, tuple[Array, ...]]]:
-    """Yield the batches of an epoch as the model and the loss get them."""
+    """Yield the batches of an epoch, from the first one on, as the model and the loss get them."""
     numbers = np.arange(len(samples))
-    for batch, _ in minibatches(numbers, numbers, batch_size, rng=order):
+    for batch, _ in islice(minibatches(numbers, numbers, batch_size, rng=order), first, None):
         at = optimizer.part(batch)
         xb = samples.inputs(rows(samples.X, at))
         if augment is not None:
@@ -345,106 +362,92 @@ def _batches(
 
 
 def _train_epoch(
-    run: Run, batches: Iterable[Any], steps: Sequence[Function], metrics: dict[str, Function], listeners: list[Any]
+    run: Run,
+    batches: Iterable[Any],
+    steps: Sequence[Function],
+    metrics: dict[str, Function],
+    listeners: list[Any],
+    asked: list[str],
 ) -> dict[str, Any]:
     """Train for an epoch, or until somebody stops it; return its row, with loss and metrics measured while learning."""
     forward_backward, update = steps
-    group, kept, losses, count, start = run.optimizer.param_groups[0], [], 0.0, 0, perf_counter()
+    group, so_far, keep = run.optimizer.param_groups[0], run.so_far, keeper(run.model)
+    start = perf_counter() - so_far["seconds"]
     for xb, (yb, *weights) in batches:
+        put_back = keep()
         loss, outputs = forward_backward(wrap(xb), wrap(yb), *map(wrap, weights))
         run.loss, run.lr, run.step = loss.item(), group["lr"], run.step + 1
         run.history.lr.append(run.lr)
-        if not math.isfinite(run.loss):
-            raise _non_finite(run, run.loss, xb)
+        if (what := find_not_finite(run)) is not None:
+            run.optimizer.zero_grad()
+            put_back()
+            raise explained(run, what[0], xb, what[1])
         update()
-        losses, count = losses + run.loss * len(yb), count + len(yb)
+        run.position += 1
+        so_far["losses"], so_far["count"] = so_far["losses"] + run.loss * len(yb), so_far["count"] + len(yb)
         if metrics:
-            kept.append((outputs.detach().numpy(), yb))
+            so_far["outputs"].append(outputs.detach().numpy())
+            so_far["targets"].append(yb)
+        so_far["seconds"] = perf_counter() - start
         for listener in listeners:
             listener.on_batch_end(run)
         if run.schedule is not None and not run.schedule.by_epoch:
             run.schedule.step()
+        _settle(run, asked)
         if run.history.stopped is not None:
             break
+    scores = metrics_of(metrics, *(np.concatenate(so_far[name]) for name in ("outputs", "targets"))) if metrics else {}
     seconds = perf_counter() - start
-    scores = metrics_of(metrics, *map(np.concatenate, zip(*kept, strict=True))) if kept else {}
-    pace = {"lr": run.lr, "seconds": seconds, "samples_per_second": count / seconds}
-    return {"epoch": run.epoch, "step": run.step, "loss": losses / count, **scores, **pace}
+    pace = {"lr": run.lr, "seconds": seconds, "samples_per_second": so_far["count"] / seconds}
+    return {"epoch": run.epoch, "step": run.step, "loss": so_far["losses"] / so_far["count"], **scores, **pace}
 
 
-def _end_epoch(run: Run, row: dict[str, Any], listeners: list[Any]) -> None:
-    """Enter the row of an epoch, and tell all who want to know of it."""
+def _end_epoch(run: Run, row: Mapping[str, Any], listeners: list[Any], asked: list[str]) -> None:
+    """Enter the row of an epoch into the history, and tell the callbacks."""
     run.row = {name: row[name] for name in run.columns}
     run.history.rows.append(run.row)
+    run.position %= run.steps_per_epoch
     if run.schedule is not None:
         run.schedule.end_epoch(run.row)
     for listener in listeners:
         listener.on_epoch_end(run)
+    _settle(run, asked)
+
+
+def _settle(run: Run, asked: list[str]) -> None:
+    """Do what is due once all callbacks have been told; Ctrl-C counts only here, so that they all see the same."""
+    if asked:
+        run.stop(asked[0])
+    run.settle()
 
 
 def _validate(run: Run, held: Samples, loss: Function, metrics: dict[str, Function]) -> dict[str, float]:
     scores = held.scores(held.outputs(run.model), loss, metrics)
     if not math.isfinite(scores["loss"]):
         with in_mode(run.model, training=False):
-            xb = held.inputs(rows(held.X, slice(EVALUATION_BATCH_SIZE)))
-            raise _non_finite(run, scores["loss"], xb, "validation loss")
+            xb = held.batch(0, EVALUATION_BATCH_SIZE)
+            raise explained(run, scores["loss"], xb, "validation loss")
     return {f"validation_{name}": value for name, value in scores.items()}
 
 
-def _non_finite(run: Run, value: float, xb: Array, what: str = "loss") -> NonFiniteError:
-    error = NonFiniteError(
-        f"epoch {run.epoch}, step {run.step}, learning rate {run.lr:g}: the {what} is {value}; "
-        f"{_first_non_finite(run.model, xb)}; lower the learning rate, scale the inputs, or train inside of "
-        "tg.detect_anomaly(), which names the op"
-    )
-    error.history = run.history
-    return error
-
-
-class _LayerCheck(Tracer):
-    """The tracer that finds the first layer, in the order of a forward pass, with something that is not finite."""
-
-    def __init__(self, model: Module) -> None:
-        self.names = {module: name for name, module in model.named_modules()}
-        self.found = ""
-
-    def calls(self, module: Module, inputs: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
-        output = super().calls(module, inputs, keywords)
-        own = [(f"its {name}", value) for name, value in vars(module).items() if isinstance(value, Tensor)]
-        for label, tensor in (*own, ("its output", output)):
-            if not self.found and isinstance(tensor, Tensor) and (bad := not_finite(tensor.detach().numpy())):
-                self.found = f"layer {self.names[module]!r}, {module!r}, is the first not finite: {label} has {bad}"
-        return output
-
-
-def _first_non_finite(model: Module, xb: Array) -> str:
-    """Return in words what is not finite first: the batch, or a layer's parameter or output."""
-    if bad := not_finite(xb):
-        return f"the batch, as transform and augment leave it, has {bad}"
-    check = _LayerCheck(model)
-    with unchanged(model), no_grad(), np.errstate(all="ignore"), tracing(check, "fit"):
-        model(xb)
-    return check.found or "every layer's parameters and output are finite, so that the loss itself is to blame"
-
-
 @contextmanager
-def _interruptible(run: Run) -> Iterator[None]:
-    """Context manager inside which Ctrl-C asks the run to stop, so that no step is torn; the next one raises.
+def _interruptible() -> Iterator[list[str]]:
+    """Context manager inside which Ctrl-C fills a list, so that no step is torn; the next one raises.
 
     It stays out of the way of a handler that somebody else has installed, and of threads, which get no signals.
     """
-    usual = signal.default_int_handler
+    usual, asked = signal.default_int_handler, []  # type: tuple[Any, list[str]]
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is not usual:
-        yield
+        yield asked
         return
 
     def ask(*_: Any) -> None:
         signal.signal(signal.SIGINT, usual)
-        run.stop("interrupted")
+        asked.append("interrupted")
 
     signal.signal(signal.SIGINT, ask)
     try:
-        yield
+        yield asked
     finally:
         signal.signal(signal.SIGINT, usual)
 

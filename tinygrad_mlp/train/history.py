@@ -99,6 +99,7 @@ class Progress:
 
     def __init__(self) -> None:
         self.bar: Any = None
+        self.shown = 0
 
     def say(self, text: str) -> None:
         """Print lines above the bar, if there is one."""
@@ -109,8 +110,11 @@ class Progress:
 
     def on_train_begin(self, run: Any) -> None:
         """Open a bar for all steps."""
+        self.shown = 0
         if sys.stdout.isatty():
             self.bar = _bar(run.epochs * run.steps_per_epoch)
+        if self.bar is not None and run.step:
+            self.bar.update(run.step)
 
     def on_epoch_begin(self, run: Any) -> None:
         """Nothing to show yet."""
@@ -122,7 +126,8 @@ class Progress:
 
     def on_epoch_end(self, run: Any) -> None:
         """Print the row of the epoch, the first one under its heading."""
-        self.say(f"{heading(run.row)}\n{line(run.row)}" if len(run.history.rows) == 1 else line(run.row))
+        self.say(line(run.row) if self.shown else f"{heading(run.row)}\n{line(run.row)}")
+        self.shown += 1
 
     def on_train_end(self, run: Any) -> None:
         """Close the bar, and say why the training ended early, if it did."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from copy import copy
@@ -118,12 +120,17 @@ class Inputs:
             return as_array(xb).astype(self.dtype, copy=False)
         return as_batch("transform", self.transform(xb), len(xb)).astype(self.dtype, copy=False)
 
+    def batch(self, start: int, size: int) -> Array:
+        """Return rows as the model gets them: copies where a transform could write into the caller's."""
+        xb = rows(self.X, slice(start, start + size))
+        return self.inputs(xb if self.transform is None else xb.copy())
+
     def outputs(self, model: Module, batch_size: int = EVALUATION_BATCH_SIZE) -> Array:
         """Return the model's outputs for all rows, in evaluation mode."""
         parts = []
         with in_mode(model, training=False), no_grad():
             for start in range(0, len(self), batch_size):
-                xb = self.inputs(rows(self.X, slice(start, start + batch_size)))
+                xb = self.batch(start, batch_size)
                 part = model(xb)
                 if not isinstance(part, Tensor) or part.shape[:1] != xb.shape[:1]:
                     hint = "for a single sample pass X[:1]" if xb.ndim == 1 else "return what layers and ops give"
@@ -255,11 +262,36 @@ def find_metrics(metrics: Any, outputs: Array, y: Array) -> dict[str, Function]:
 
 @contextmanager
 def in_mode(model: Module, training: bool) -> Iterator[None]:
-    """Context manager inside which a model trains or evaluates; afterwards each module is as it was."""
-    before = {module: module.training for module in model.modules()}
-    model.train(training)
+    """Context manager inside which a model trains or evaluates; afterwards each module is as it was.
+
+    Threads may evaluate one model at the same time: the last one that is done puts its modules back.
+    """
+    modules = list(model.modules())
     try:
+        with _lock[0]:
+            for module in modules:
+                _held.setdefault(module, []).append(module.training)
+            model.train(training)
         yield
     finally:
-        for module, mode in before.items():
-            module.training = mode
+        with _lock[0]:
+            for module in modules:
+                module.training = _held[module].pop()
+                if not _held[module]:
+                    del _held[module]
+
+
+_lock, _held = [threading.RLock()], {}  # type: tuple[list[Any], dict[Module, list[bool]]]
+"""Of each module that is being used, the modes in which it was found, and what is locked while they change."""
+
+
+def _after_fork() -> None:
+    """Forget what other threads do with models, which a child process does not have."""
+    _lock[0] = threading.RLock()
+    for module, modes in _held.items():
+        module.training = modes[0]
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
