@@ -26,11 +26,11 @@ from tinygrad_mlp import functional as F
 from tinygrad_mlp import nn, optim
 
 SIZES = ([784, 256, 10], [784, 1024, 1024, 10])
-ROWS = (16, 64, 128, 256, 512, 1024)
+ROWS = (16, 128, 512, 1024)
 BATCH = 1024
 
 
-def shortest(function, count=20, blocks=5):
+def shortest(function, count=5, blocks=8):
     """Return the seconds of a call, from the shortest of some blocks."""
     for _ in range(4):
         function()
