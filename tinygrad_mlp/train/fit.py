@@ -31,7 +31,7 @@ import math
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from itertools import islice
 from time import perf_counter
@@ -40,7 +40,7 @@ from typing import Any
 import numpy as np
 
 from ..checks import Array, as_generator, check_function, check_integer, check_kind
-from ..core.tensor import assign, wrap
+from ..core.tensor import wrap
 from ..core.tracer import IDLE, Tracer, mode, tracing
 from ..errors import DataError, OptionError, ShapeError, describe, nearest, out_of_range, warn
 from ..foreign import answers
@@ -52,7 +52,7 @@ from ..nn.optim import Adam, LRScheduler, OneCycleLR, Optimizer
 from .callbacks import Callback, Run
 from .data import minibatches
 from .history import History, Progress
-from .nonfinite import error_of, what_is_not_finite
+from .non_finite import explained, find_not_finite, keeper
 from .predict import (
     EVALUATION_BATCH_SIZE,
     LOSSES,
@@ -66,7 +66,6 @@ from .predict import (
     loss_of,
     metrics_of,
 )
-from .resume import generators
 from .training import Training
 
 __all__ = ["History", "fit"]
@@ -145,7 +144,7 @@ def fit(
     samples, held = _check_data(model, X, y, validation, transform, (class_weight, sample_weight))
     batch_size = _check_sizes(model, samples, epochs, batch_size)
     loss = find("loss", loss, LOSSES)
-    resolved = _rehearse_all(model, [part for part in (samples, held) if part is not None], loss, metrics)
+    resolved = _rehearse_all(model, filter(None, (samples, held)), loss, metrics)
     samples.warn_of_pixels()
     optimizer = _check_optimizer(model, optimizer, schedule)
     columns, steps_per_epoch = _columns(resolved, held), -(-len(samples) // batch_size)
@@ -171,7 +170,12 @@ def fit(
 
 
 def _check_data(
-    model: Module, X: Any, y: Any, validation: Any, transform: Function | None, weights: tuple[Any, Any]
+    model: Module,
+    X: Any,
+    y: Any,
+    validation: Any,
+    transform: Function | None,
+    weights: tuple[Any, Any],
 ) -> tuple[Samples, Samples | None]:
     """Return the samples to train on, and those kept for validation."""
     samples = Samples(model, X, y, transform, "", weights)
@@ -199,8 +203,8 @@ def _check_sizes(model: Module, samples: Samples, epochs: Any, batch_size: Any) 
     return size
 
 
-def _rehearse_all(model: Module, parts: list[Samples], loss: Function, metrics: Metrics) -> dict[str, Function]:
-    """Return the metrics, having tried the model, the loss and them on each part, and warn of modules from outside."""
+def _rehearse_all(model: Module, parts: Iterable[Samples], loss: Function, metrics: Metrics) -> dict[str, Function]:
+    """Try everything on a few rows of each part of the data, and return the metrics by name."""
     called = _Called()
     with tracing(called, "fit") if mode.tracer is IDLE else nullcontext():
         for part in parts:
@@ -364,17 +368,17 @@ def _train_epoch(
 ) -> dict[str, Any]:
     """Train for an epoch, or until somebody stops it; return its row, with loss and metrics measured while learning."""
     forward_backward, update = steps
-    group, so_far, keep = run.optimizer.param_groups[0], run.so_far, _keeper(run.model)
+    group, so_far, keep = run.optimizer.param_groups[0], run.so_far, keeper(run.model)
     start = perf_counter() - so_far["seconds"]
     for xb, (yb, *weights) in batches:
         put_back = keep()
         loss, outputs = forward_backward(wrap(xb), wrap(yb), *map(wrap, weights))
         run.loss, run.lr, run.step = loss.item(), group["lr"], run.step + 1
         run.history.lr.append(run.lr)
-        if (what := what_is_not_finite(run)) is not None:
+        if (what := find_not_finite(run)) is not None:
             run.optimizer.zero_grad()
             put_back()
-            raise error_of(run, what[0], xb, what[1])
+            raise explained(run, what[0], xb, what[1])
         update()
         run.position += 1
         so_far["losses"], so_far["count"] = so_far["losses"] + run.loss * len(yb), so_far["count"] + len(yb)
@@ -414,30 +418,12 @@ def _settle(run: Run, asked: list[str]) -> None:
     run.settle()
 
 
-def _keeper(model: Module) -> Callable[[], Callable[[], None]]:
-    """Return a function that notes what a step may change before it is found finite, and returns one that undoes it."""
-    buffers, drawing = list(model.buffers()), generators({"model": model})
-
-    def keep() -> Callable[[], None]:
-        arrays, states = [b._data.copy(order="K") for b in buffers], [rng.bit_generator.state for rng in drawing]
-
-        def put_back() -> None:
-            for buffer, array in zip(buffers, arrays, strict=True):
-                assign(buffer, array)
-            for rng, state in zip(drawing, states, strict=True):
-                rng.bit_generator.state = state
-
-        return put_back
-
-    return keep
-
-
 def _validate(run: Run, held: Samples, loss: Function, metrics: dict[str, Function]) -> dict[str, float]:
     scores = held.scores(held.outputs(run.model), loss, metrics)
     if not math.isfinite(scores["loss"]):
         with in_mode(run.model, training=False):
             xb = held.batch(0, EVALUATION_BATCH_SIZE)
-            raise error_of(run, scores["loss"], xb, "validation loss")
+            raise explained(run, scores["loss"], xb, "validation loss")
     return {f"validation_{name}": value for name, value in scores.items()}
 
 

@@ -1,24 +1,43 @@
-"""What is not finite in a training, and where that began."""
+"""A step that is not finite: found before it has changed a weight, undone, and explained."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..checks import Array
 from ..core.autograd import no_grad
-from ..core.tensor import Tensor
+from ..core.tensor import Tensor, assign
 from ..core.tracer import Tracer, tracing
 from ..errors import NonFiniteError
 from ..nn.module import Module, unchanged
 from ..tools.anomaly import not_finite
 from .callbacks import Run
+from .resume import generators
 
 
-def what_is_not_finite(run: Run) -> tuple[float, str] | None:
+def keeper(model: Module) -> Callable[[], Callable[[], None]]:
+    """Return a function that notes what a step may change before it is found finite, and returns one that undoes it."""
+    buffers, drawing = list(model.buffers()), generators({"model": model})
+
+    def keep() -> Callable[[], None]:
+        arrays, states = [b._data.copy(order="K") for b in buffers], [rng.bit_generator.state for rng in drawing]
+
+        def put_back() -> None:
+            for buffer, array in zip(buffers, arrays, strict=True):
+                assign(buffer, array)
+            for rng, state in zip(drawing, states, strict=True):
+                rng.bit_generator.state = state
+
+        return put_back
+
+    return keep
+
+
+def find_not_finite(run: Run) -> tuple[float, str] | None:
     """Return what of a step is not finite, before it has changed a weight: the loss, or a gradient."""
     if not math.isfinite(run.loss):
         return run.loss, "loss"
@@ -31,8 +50,8 @@ def what_is_not_finite(run: Run) -> tuple[float, str] | None:
     return None
 
 
-def error_of(run: Run, value: float, xb: Array, what: str = "loss") -> NonFiniteError:
-    """Return the error of a training that ends because something is not finite: where, and what was it first."""
+def explained(run: Run, value: float, xb: Array, what: str = "loss") -> NonFiniteError:
+    """Return the error of a step: where it was, what is not finite, and which layer is so first."""
     error = NonFiniteError(
         f"epoch {run.epoch}, step {run.step}, learning rate {run.lr:g}: the {what} is {value}; "
         f"{_first_non_finite(run.model, xb)}; lower the learning rate, scale the inputs, or train inside of "

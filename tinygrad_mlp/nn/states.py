@@ -1,4 +1,4 @@
-"""In what a state that an optimiser loads does not fit it: all of it in words, before anything changes."""
+"""Whether a state that was loaded fits an optimizer: everything in which it does not, in words."""
 
 from __future__ import annotations
 
