@@ -1713,6 +1713,7 @@ def test_numbers_of_a_loss_can_be_logged() -> None:
     loss, log, a, table = leaf(2.0) * 2, [], np.zeros(3), {}
     with pytest.warns(UserWarning, match=r"t\.item\(\) where a plain number is wanted"):
         log.append(float(loss))
+    with pytest.warns(UserWarning, match="gradient is lost"):
         a[0] = float(loss)
     a[1], a[2] = loss.item(), int(loss)
     table["loss"] = float(loss.detach())
