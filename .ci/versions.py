@@ -1,14 +1,14 @@
 """Run the tests at both ends of every bound, and in other modes of the interpreter: ``python .ci/versions.py``.
 
-``lowest`` installs the oldest Python and the oldest versions that ``pyproject.toml`` allows, ``newest`` the newest that
+``lowest`` installs the oldest Python and the oldest versions that ``setup.cfg`` allows, ``newest`` the newest that
 there are, on each newer Python that this machine has. ``modes`` runs the newest with ``-W error``, ``-X dev``,
 ``PYTHONOPTIMIZE`` and NumPy's ``errstate(all="raise")``. Names of runs choose some: ``python .ci/versions.py lowest``.
 """
 
 from __future__ import annotations
 
+import configparser
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -36,9 +36,10 @@ def find(version: str) -> str | None:
 
 def bounds() -> list[str]:
     """Return the lower bounds of all that the package and its tests need, as exact versions."""
-    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    lists = re.findall(r"^(?!requires)\w+ = \[(.*?)\]$|^(dependencies = .*?\])", text, flags=re.MULTILINE)
-    return [f"{name}=={version}" for name, version in re.findall(r'"([\w-]+)>=([\d.]+)"', str(lists))]
+    options = configparser.ConfigParser()
+    options.read(ROOT / "setup.cfg", encoding="utf-8")
+    needed = options["options"]["install_requires"] + options["options.extras_require"]["test"]
+    return [line.replace(">=", "==") for line in needed.split("\n") if ">=" in line]
 
 
 def environment(folder: Path, python: str, requirements: list[str]) -> str:

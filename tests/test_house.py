@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import configparser
 import importlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,9 +21,9 @@ PACKAGE = Path(tinygrad_mlp.__file__).parent
 FILES = sorted(p for p in PACKAGE.rglob("*.py"))
 FLOORS = {
     "errors": 0, "checks": 1, "foreign": 1, "_later": 2, "rules": 2, "core": 3, "nn": 4, "tools": 5, "jit": 5,
-    "train": 6, "func": 6, "__init__": 9,
+    "train": 6, "func": 6, "__init__": 9, "sklearn": 10, "deploy": 10,
 }  # fmt: skip
-"""The rooms, and the floor of each; it imports itself and rooms on floors below."""
+"""The rooms, and the floor of each; it imports itself and rooms on floors below. Bridges stand outside, above all."""
 
 
 def room(path: Path) -> str:
@@ -167,3 +169,11 @@ def test_names_that_come_later_are_known_to_type_checkers():
     block = next(node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
     imported = {a.name: node.module for node in block.body if isinstance(node, ast.ImportFrom) for a in node.names}
     assert {name: room for name, room in imported.items() if name not in tinygrad_mlp._ROOMS} == tinygrad_mlp._NAMES
+
+
+def test_the_version_is_said_once():
+    """The package says it, and its metadata take it from there."""
+    assert re.fullmatch(r"\d+\.\d+\.\d+", tinygrad_mlp.__version__)
+    options = configparser.ConfigParser()
+    options.read(PACKAGE.parent / "setup.cfg", encoding="utf-8")
+    assert options["metadata"]["version"] == "attr: tinygrad_mlp.__version__"

@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.special
 from differences import EPS, assert_slope, slope
 from draws import Array, Call, calls_of, errors_of, name_of, results
+from numpy.testing.overrides import get_overridable_numpy_ufuncs
 from samples import SAMPLES
 
 import tinygrad_mlp as tg
@@ -21,13 +23,14 @@ from tinygrad_mlp import Tensor, no_grad
 from tinygrad_mlp import functional as F
 from tinygrad_mlp.core.tensor import assign
 from tinygrad_mlp.errors import GraphError
-from tinygrad_mlp.rules import elementwise, indexing, linalg, reductions, shapes
+from tinygrad_mlp.rules import elementwise, indexing, linalg, reductions, shapes, special
 from tinygrad_mlp.rules.table import RULES
 
 FUNCTIONS = sorted(
     (f for f in RULES if RULES[f].kind != "constant" or not name_of(f).startswith("rules.")), key=name_of
 )
 COMPOSITIONS = sorted({sample.function for sample in SAMPLES} - set(RULES), key=name_of)
+UFUNCS = set(get_overridable_numpy_ufuncs())
 every_function = pytest.mark.parametrize("function", FUNCTIONS, ids=name_of)
 every_function_and_composition = pytest.mark.parametrize("function", FUNCTIONS + COMPOSITIONS, ids=name_of)
 Function = Callable[..., Any]
@@ -53,6 +56,26 @@ def replaced_one_by_one(x: Array, value: Array, *items: Any) -> Array:
     for place, new in zip(np.ravel(places), np.ravel(np.broadcast_to(value, places.shape)), strict=True):
         result.reshape(-1)[place] = new
     return result
+
+
+def by_quadrature(density: Function, arguments: Any, powers: Any) -> Array:
+    """Integrals up to the last argument, over s = log(t), by Gauss's formula on panels of half a unit."""
+    *parameters, end = np.broadcast_arrays(*arguments)
+    nodes, weights = np.polynomial.legendre.leggauss(20)
+    s = np.log(end)[..., None, None] - (np.arange(400)[:, None] + (1 - nodes) / 2) / 2
+    values = density(np.exp(s), *(p[..., None, None] for p in parameters), *powers) * np.exp(s)
+    return np.asarray((values * weights / 4).sum(axis=(-1, -2)))
+
+
+def gamma_density(t: Array, a: Array, k: int) -> Array:
+    logarithm = (a - 1) * np.log(t) - t - scipy.special.gammaln(a)
+    return np.exp(logarithm) * (np.log(t) - scipy.special.digamma(a)) ** k
+
+
+def beta_density(t: Array, a: Array, b: Array, j: int, k: int) -> Array:
+    logarithm = (a - 1) * np.log(t) + (b - 1) * np.log1p(-t) - scipy.special.betaln(a, b)
+    left, right = (scipy.special.digamma(c) - scipy.special.digamma(a + b) for c in (a, b))
+    return np.exp(logarithm) * (np.log(t) - left) ** j * (np.log1p(-t) - right) ** k
 
 
 def put_one_by_one(x: Array, *items: Any, shape: tuple[int, ...]) -> Array:
@@ -90,14 +113,29 @@ REFERENCES: dict[Function, Function] = {
     shapes.sum_to: added_up,
     shapes.spread: lambda x, shape, axis=None: np.broadcast_to(x.reshape(shapes.kept_shape(shape, axis)), shape),
     np.linalg.cholesky: lambda x: np.linalg.cholesky((x + x.swapaxes(-1, -2)) / 2),
+    special.polygamma: scipy.special.polygamma,
+    special.bessel_i: scipy.special.iv,
+    special.bessel_j: scipy.special.jv,
+    special.gamma_moment: lambda a, x, k: by_quadrature(gamma_density, (a, x), (k,)),
+    special.beta_moment: lambda a, b, x, j, k: by_quadrature(beta_density, (a, b, x), (j, k)),
 }
 """What our own functions are, in other words. NumPy's cholesky reads one triangle only, ours the mean of both."""
 
 
-def reduced(f: Function) -> Function:
-    """A loss of (prediction, target) from what it is for each element or sample."""
-    ways = {"mean": np.mean, "sum": np.sum, "none": lambda losses: losses}
-    return lambda p, t, reduction="mean", **options: ways[reduction](f(p, t, **options))
+def reduced(f: Function, mean_by: str = "count") -> Function:
+    """A loss of (prediction, target) from what it is for each element or sample, which weights multiply."""
+
+    def loss(p: Array, t: Array, reduction: str = "mean", weight: Any = None, **options: Any) -> Array:
+        losses = f(p, t, **options)
+        weights = np.broadcast_to(
+            1.0 if weight is None else weight[t] if mean_by == "classes" else weight, losses.shape
+        )
+        total = losses.size if mean_by == "count" else weights.sum()
+        return {"mean": np.sum(losses * weights) / total, "sum": np.sum(losses * weights), "none": losses * weights}[
+            reduction
+        ]
+
+    return loss
 
 
 def cross_entropies(logits: Array, target: Array, label_smoothing: float = 0.0) -> Array:
@@ -127,12 +165,14 @@ def by_batch(
 
 REFERENCES |= {
     F.gelu: lambda x: x / (1 + np.exp(-2 * np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))),
-    F.cross_entropy: reduced(cross_entropies),
-    F.nll_loss: reduced(lambda p, t: -np.array([row[label] for row, label in zip(p, t, strict=True)])),
+    F.cross_entropy: reduced(cross_entropies, "classes"),
+    F.nll_loss: reduced(lambda p, t: -np.array([row[label] for row, label in zip(p, t, strict=True)]), "classes"),
     F.binary_cross_entropy: reduced(lambda p, t: -t * np.log(p) - (1 - t) * np.log(1 - p)),
-    F.binary_cross_entropy_with_logits: reduced(lambda x, t: np.logaddexp(0, x) - t * x),
-    F.mse_loss: reduced(lambda p, t: (p - t) ** 2),
-    F.l1_loss: reduced(lambda p, t: np.abs(p - t)),
+    F.binary_cross_entropy_with_logits: reduced(
+        lambda x, t, pos_weight=1.0: pos_weight * t * np.logaddexp(0, -x) + (1 - t) * np.logaddexp(0, x)
+    ),
+    F.mse_loss: reduced(lambda p, t: (p - t) ** 2, "weights"),
+    F.l1_loss: reduced(lambda p, t: np.abs(p - t), "weights"),
     F.huber_loss: reduced(
         lambda p, t, delta=1.0: np.where(abs(p - t) < delta, (p - t) ** 2 / 2, delta * (abs(p - t) - delta / 2))
     ),
@@ -332,6 +372,9 @@ NOT_ANALYTIC = {
     np.conjugate, np.real, np.heaviside,  # not analytic anywhere
     np.linalg.cholesky, np.linalg.slogdet, linalg.logabsdet,
     linalg.cofactors,  # NumPy takes the conjugate, or the absolute value
+    *(f for f in RULES if type(f) is np.ufunc and f not in UFUNCS and "D" not in "".join(f.types)),
+    special.polygamma, special.gamma_moment, special.beta_moment,  # SciPy has no complex version of these
+    special.bessel_j, scipy.special.jv,  # nor one of this that has digits enough
 }  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from . import nn as nn
 from ._later import later as _later
+from .checks import seed as seed
 from .core.autograd import grad as grad, no_grad as no_grad
 from .core.tensor import Tensor as Tensor
 from .core.tracer import Tracer as Tracer, tracing as tracing
@@ -34,6 +35,8 @@ if TYPE_CHECKING:  # the names of _LATER
     from . import func as func
     from .func.at_a_point import hessian as hessian, hvp as hvp, jacobian as jacobian
     from .func.custom import custom_vjp as custom_vjp
+    from .func.loops import scan as scan
+    from .func.solvers import implicit as implicit, odeint as odeint
     from .tools.drawing import draw as draw
     from .tools.gradcheck import GradcheckError as GradcheckError
     from .tools.gradcheck import assert_gradcheck as assert_gradcheck, gradcheck as gradcheck
@@ -45,6 +48,8 @@ if TYPE_CHECKING:  # the names of _LATER
     from .train.fit import fit as fit
     from .train.history import History as History
     from .train.metrics import accuracy as accuracy
+    from .train.search import find_lr as find_lr
+    from .train.resume import latest as latest, load_checkpoint as load_checkpoint, save_checkpoint as save_checkpoint
     from .train.predict import evaluate as evaluate, predict as predict, predict_proba as predict_proba
 
 __version__ = "0.1.0"
@@ -65,6 +70,8 @@ _ROOMS = {
 _LATER = {
     "func.at_a_point": "hessian hvp jacobian",
     "func.custom": "custom_vjp",
+    "func.loops": "scan",
+    "func.solvers": "implicit odeint",
     "tools.drawing": "draw",
     "tools.gradcheck": "GradcheckError assert_gradcheck gradcheck",
     "tools.summary": "summary",
@@ -74,6 +81,8 @@ _LATER = {
     "train.history": "History",
     "train.metrics": "accuracy",
     "train.predict": "evaluate predict predict_proba",
+    "train.search": "find_lr",
+    "train.resume": "latest load_checkpoint save_checkpoint",
 }
 """Names by their rooms, which are loaded when one is first used: most programs need few of them."""
 

@@ -112,15 +112,35 @@ def check_function(name: str, value: Any, example: str, count: int) -> None:
         raise TypeError(f"{name} must be a function, called as {example}, got {describe(value)}: {problem}")
 
 
+_default = np.random.default_rng()
+
+
+def seed(value: int | None) -> None:
+    """Make all that draws random numbers without an ``rng`` of its own repeatable: initial weights, dropout, ...
+
+    What is made afterwards gets a Generator each, spawned by one of this seed; None makes that one a fresh one again.
+    ``np.random.seed`` has no effect here.
+
+    >>> import tinygrad_mlp as tg
+    >>> tg.seed(0)
+    >>> first = tg.nn.Linear(3, 2)
+    >>> tg.seed(0)
+    >>> bool((tg.nn.Linear(3, 2).weight.data == first.weight.data).all())
+    True
+    """
+    global _default
+    _default = as_generator(np.random.default_rng() if value is None else value, "seed")
+
+
 def as_generator(rng: Any, name: str = "rng") -> np.random.Generator:
-    """Return a Generator, made of a seed unless it is one; None makes a fresh one.
+    """Return a Generator, made of a seed unless it is one; None spawns one from the default, see `seed`.
 
     >>> as_generator(-1, "seed")
     Traceback (most recent call last):
     tinygrad_mlp.errors.OptionError: seed must be an integer >= 0, a Generator or None, got -1
     """
     try:
-        return np.random.default_rng(rng)
+        return _default.spawn(1)[0] if rng is None else np.random.default_rng(rng)
     except (TypeError, ValueError) as error:
         wrong = out_of_range(name, rng, "an integer >= 0, a Generator or None")
         raise (wrong if isinstance(error, ValueError) else TypeError(str(wrong))) from None

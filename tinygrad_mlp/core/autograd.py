@@ -130,7 +130,7 @@ def grad(
     >>> x = tg.Tensor(2.0, requires_grad=True)
     >>> (dy,) = tg.grad(x**3, x, create_graph=True)
     >>> (d2y,) = tg.grad(dy, x)
-    >>> float(dy), float(d2y)
+    >>> dy.item(), d2y.item()
     (12.0, 12.0)
     """
     if callable(outputs):

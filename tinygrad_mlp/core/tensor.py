@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dis
+import os
 import sys
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -23,6 +25,10 @@ from .versions import PUBLIC, changed, hand_out, next_age, note, rebound, versio
 
 _STORE = dis.opmap["STORE_SUBSCR"]
 _DETACH = "use t.detach().numpy()"
+_adding = [threading.RLock()]
+"""Held while gradients are added to those of leaves, which threads may share."""
+if hasattr(os, "register_at_fork"):  # a thread that held it does not exist in the child
+    os.register_at_fork(after_in_child=lambda: _adding.__setitem__(0, threading.RLock()))
 
 
 def wrap(data: np.ndarray[Any, Any], version: list[Any] | None = None) -> Tensor:
@@ -49,7 +55,7 @@ def apply(function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[s
     Raises `NoRuleError` for a function without a rule, `ShapeError`, with all shapes, for operands that do not fit.
     """
     rule, tracer = RULES.get(function) or find(function), mode.tracer
-    arrays, inputs, parents, reads = [], [], [], list[Any]()
+    arrays, inputs, parents, reads = [], [], [], []  # type: tuple[list[Any], list[Any], list[Any], list[Any]]
     for i, a in enumerate(args):
         if isinstance(a, Tensor):
             arrays.append(a._data)
@@ -60,8 +66,6 @@ def apply(function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[s
         else:
             if type(a) is not float:
                 a = constant_operand(a, rule.own)
-                if isinstance(a, np.ndarray):
-                    reads.append((a, a, PUBLIC))
             arrays.append(a)
         inputs.append(a)
     if keywords:
@@ -104,6 +108,7 @@ def _connect(result: Tensor, rule: Rule, inputs: Any, arrays: Any, parents: Any,
     elif mode.grad_enabled:
         if dtype.kind != "f":
             raise DtypeError(f"{rule.name} gives {dtype}, which carries no gradient; use float32/float64 operands")
+        reads += [(a, a, PUBLIC) for a in inputs if isinstance(a, np.ndarray)]
         if rule.linear:  # its rules read labels, masks and indices, if anything
             reads = [r for r in reads if not (r[1].dtype.kind == "f" if r[2] is PUBLIC else r[0]._requires_grad)]
         reads = note(reads) if reads else ()
@@ -251,10 +256,11 @@ class Tensor(ArrayMethods):
         """
         results = backpropagate([self], [seed_of(self, gradient)], None, retain_graph, create_graph)
         gradients = [g if isinstance(g, Tensor) else wrap(g) for g in results.values()]
-        totals = [g if leaf.grad is None else leaf.grad + g for leaf, g in zip(results, gradients, strict=True)]
-        for leaf, total in zip(results, totals, strict=True):
-            mode.tracer.sets_grad(leaf, total)
-            leaf._grad = total
+        with _adding[0]:
+            totals = [g if leaf.grad is None else leaf.grad + g for leaf, g in zip(results, gradients, strict=True)]
+            for leaf, total in zip(results, totals, strict=True):
+                mode.tracer.sets_grad(leaf, total)
+                leaf._grad = total
 
     def register_hook(self, hook: Callable[[Tensor], Any]) -> HookHandle:
         """Call a function with the gradient of this Tensor whenever `backward` or `grad` has completed it.

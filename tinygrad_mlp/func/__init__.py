@@ -1,9 +1,10 @@
 """The functional door: derivatives of functions, for code that is written with NumPy and knows no Tensor."""
 
+from .loops import checkpoint
 from .optimize import for_curve_fit, for_scipy
 from .transforms import grad, hessian, hvp, jacfwd, jacrev, jvp, linearize, value_and_grad, vjp
 
 __all__ = [
-    "for_curve_fit", "for_scipy", "grad", "hessian", "hvp", "jacfwd", "jacrev", "jvp", "linearize",
+    "checkpoint", "for_curve_fit", "for_scipy", "grad", "hessian", "hvp", "jacfwd", "jacrev", "jvp", "linearize",
     "value_and_grad", "vjp",
 ]  # fmt: skip

@@ -87,12 +87,8 @@ def minus_one_hot(x: T, labels: Any, factor: float) -> T:
 
 vjp(getitem, lambda g, out, x, *items: put(g, *items, shape=x.shape), linear=True, view=True)
 vjp(put, lambda g, out, x, *items, shape: getitem(g, *items), linear=True)
-vjp(
-    replaced,
-    lambda g, out, x, value, *items: replaced(g, 0.0, *items),
-    lambda g, out, x, value, *items: select(counts(g.shape, *items), getitem(g, *items)),
-    linear=True,
-)
+_replaced_by = lambda g, out, x, value, *items: select(counts(g.shape, *items), getitem(g, *items))
+vjp(replaced, lambda g, out, x, value, *items: replaced(g, 0.0, *items), _replaced_by, linear=True)
 vjp(picked_once, lambda g, out, x, *items: g, linear=True, view=True)
 constant(counts)
 vjp(gather, lambda g, out, x, labels: scatter(g, labels, x.shape[1]), None, linear=True)
@@ -214,10 +210,8 @@ def _emit_put(out: Any, x: Any, *items: Any, shape: Any) -> list[str]:
 
 annotate(getitem, shaped_by_values=_masks, emit=_emit_getitem, express=_express_getitem)
 annotate(put, emit=_emit_put)
-annotate(
-    replaced,
-    emit=lambda out, x, value, *items: [f"np.copyto({out}, {x})", f"{_express_getitem(out, *items)} = {value}"],
-)
+_emit_replaced = lambda out, x, value, *items: [f"np.copyto({out}, {x})", f"{_express_getitem(out, *items)} = {value}"]
+annotate(replaced, emit=_emit_replaced)
 annotate(picked_once, effect=True)
 annotate(gather, emit=lambda out, x, labels: f"{out}[...] = {x}[{out.rows}, {labels}]")
 annotate(scatter, emit=lambda out, x, labels, classes: [f"{out}.fill(0)", f"{out}[{out.rows}, {labels}] = {x.scalar}"])

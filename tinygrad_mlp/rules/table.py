@@ -15,7 +15,9 @@ called, unless it says what is so anyway. One that begins with an underscore is 
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -206,10 +208,13 @@ def annotate(*functions: Function, **facts: Any) -> None:
         RULES[function] = replace(RULES[function], **facts)
 
 
+PLAIN = np.ndarray.__array_function__
+
+
 def primitive(function: F) -> F:
     """Make a function of our own an op like NumPy's: plain on arrays, and on Tensors through the same door.
 
-    The door is NumPy's own protocol: an argument that has ``__array_function__`` and is no plain array decides.
+    The door is NumPy's own protocol: an argument that has an ``__array_function__`` of its own decides.
     ``dim``, PyTorch's word, is taken for ``axis``.
     """
 
@@ -218,7 +223,7 @@ def primitive(function: F) -> F:
         if "dim" in kwargs and "axis" not in kwargs:
             kwargs["axis"] = kwargs.pop("dim")
         for a in args:
-            if type(a) is not np.ndarray and hasattr(a, "__array_function__"):
+            if type(a) is not np.ndarray and getattr(type(a), "__array_function__", PLAIN) is not PLAIN:
                 return a.__array_function__(door, (type(a),), args, kwargs)
         return attempt_first(function.__name__, function, args, kwargs)
 
@@ -233,6 +238,8 @@ def _plain(function: Function) -> Function:
 
 def find(function: Function) -> Rule:
     """Return a function's entry; raise `NoRuleError`, naming it and saying what to use, where there is none."""
+    if function not in RULES and "scipy" in sys.modules:
+        importlib.import_module(".special", __package__)
     if (rule := RULES.get(function)) is None:
         name, instead = getattr(function, "__name__", repr(function)), advice(function) or BUILD_IT
         raise NoRuleError(f"{name} has no derivative rule, so a Tensor cannot pass through it: {instead}")

@@ -49,30 +49,38 @@ class Piece:
         """The text of the function."""
         head = f"def {self.name}({', '.join(['addresses', *self.given.values()])}):"
         lines = [*self.head, *self.body]
-        return "\n".join(["@njit(error_model='numpy', cache=True)", head, *(f"    {x}" if x else "" for x in lines)])
+        return "\n".join(
+            ["@njit(error_model='numpy', cache=True, _nrt=False)", head, *(f"    {x}" if x else "" for x in lines)]
+        )
 
     def array(self, slot: Slot, shape: tuple[int, ...], packed: bool = True) -> str:
         """Return the name of an array in a shape of its own: that which the loops over it have."""
-        program = self.program
-        name = program.name(slot)
-        if (name, shape) not in self.declared:
-            dtype = _dtype(slot)
-            if program.is_inside(slot):
-                given = self.given.setdefault(name, program.scope.unique(f"{name}_given"))
-                address = f"{given}.ctypes.data"
-            else:
-                address = f"addresses[{self.addresses.setdefault(name, len(self.addresses))}]"
-            known = any(key[0] == name for key in self.declared)
-            local = (
-                program.scope.unique(f"{name}_flat" if known and len(shape) == 1 else f"{name}_2") if known else name
-            )
-            self.declared[name, shape] = local
-            text = f"carray(pointer({address}, {dtype}), {shape if packed else (1,)})"
-            steps = [(n, step) for n, step in zip(slot.shape, slot.strides, strict=True) if n != 1]
-            if not packed:
-                text = f"as_strided({text}, {shape}, {tuple(step for _, step in steps) or (1,)})"
-            self.head.append(f"{local} = {text}" + ("  # by columns" if order(slot) == "F" and len(shape) == 2 else ""))
-        return self.declared[name, shape]
+        name, dtype = self.program.name(slot), _dtype(slot)
+        comment = "  # by columns" if order(slot) == "F" and len(shape) == 2 else ""
+        steps = tuple(step for n, step in zip(slot.shape, slot.strides, strict=True) if n != 1)
+        if self.program.is_inside(slot) and (name, shape) not in self.declared:
+            given = self.given.setdefault(name, self.program.scope.unique(f"{name}_given"))
+            return self._declare(name, dtype, shape, f"{given}.ctypes.data", () if packed else steps or (1,), comment)
+        return self.fixed(name, dtype, shape, () if packed else steps or (1,), comment)
+
+    def fixed(
+        self, name: str, dtype: str, shape: tuple[int, ...], steps: tuple[int, ...] = (), comment: str = ""
+    ) -> str:
+        """Return the name of an array whose memory stays where it is."""
+        if (name, shape) in self.declared:
+            return self.declared[name, shape]
+        address = f"addresses[{self.addresses.setdefault(name, len(self.addresses))}]"
+        return self._declare(name, dtype, shape, address, steps, comment)
+
+    def _declare(
+        self, name: str, dtype: str, shape: tuple[int, ...], address: str, steps: tuple[int, ...], comment: str
+    ) -> str:
+        known = any(key[0] == name for key in self.declared)
+        local = self.program.scope.unique(f"{name}_flat" if len(shape) == 1 else name) if known else name
+        self.declared[name, shape] = local
+        text = f"strided({address}, {dtype}, {shape}, {steps})" if steps else f"array({address}, {dtype}, {shape})"
+        self.head.append(f"{local} = {text}{comment}")
+        return local
 
     def number(self, slot: Slot) -> str:
         """Return the name of a live number."""
@@ -118,7 +126,7 @@ class Loop:
 
     def __init__(self, piece: Piece, group: Group) -> None:
         self.piece, self.program, self.group = piece, piece.program, group
-        self.local: dict[Slot, str] = {}
+        self.local: dict[tuple[Slot, str], str] = {}
         self.elements: dict[tuple[int, Slot], str] = {}
         stages = max(group.stage.values()) + 2
         self.before: list[str] = []
@@ -173,7 +181,7 @@ class Loop:
         """Return an element of an array as the loops reach it."""
         group = self.group
         if slot in self.program.schedule.private:
-            return f"{self.program.name_of_private(slot, self.piece, group.inner)}[{at}]"
+            return f"{self.piece.fixed(self.program.row(slot, group.inner), _dtype(slot), (group.inner,))}[{at}]"
         packed = bool(order(slot))
         if self.flat and role == "full":
             return f"{self.piece.array(slot, (group.outer * group.inner,))}[k]"
@@ -202,18 +210,19 @@ class Loop:
     def _reached(self, slot: Slot, role: str, stage: int, label: str) -> str:
         if role == "picked":
             return self._element(slot, "full", label)
-        if slot in self.local:
-            return self.local[slot]
+        role = "row" if role == "label" else role
+        if (slot, role) in self.local:
+            return self.local[slot, role]
         if role == "full" and (stage, slot) in self.elements:
             return self.elements[stage, slot]
         text = self._element(slot, role)
         if role == "column" or (role == "full" and self.uses[stage, slot] < 2):
             return text
         if role == "full":
-            name = self.elements[stage, slot] = self.program.scope.unique(f"{self.program.name(slot)}_ij")
+            name = self.elements[stage, slot] = self.program.scope.unique(f"{text.partition('[')[0]}_ij")
             self.inner[stage].append(f"{name} = {text}")
             return name
-        name = self.local[slot] = self.program.scope.unique(
+        name = self.local[slot, role] = self.program.scope.unique(
             f"{self.program.name(slot)}_{'0' if role == 'one' else 'i'}"
         )
         (self.before if role == "one" else self.loads).append(f"{name} = {text}")
@@ -245,7 +254,7 @@ class Loop:
         if role == "full":
             self.elements[stage, out] = name
         else:
-            self.local[out] = name
+            self.local[out, role] = name
 
     def _local(self, call: Call, texts: list[str]) -> str:
         """Return the name of a result as a number; what it is stored in has the plain one."""
@@ -284,7 +293,7 @@ class Loop:
         end = self.row[stage + 1] if inside else self.after
         value = f"{_dtype(out)}({name})" if wide else name
         if inside:
-            self.local[out] = value
+            self.local[out, form.role] = value
         if out in self.program.schedule.stored:
             end.append(f"{self._element(out, form.role)} = {value}")
 

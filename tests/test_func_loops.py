@@ -1,0 +1,238 @@
+"""`scan`, `checkpoint`, `odeint` and `implicit`: against loops that are written out, SciPy, and closed forms."""
+
+from __future__ import annotations
+
+import time
+import tracemalloc
+
+import numpy as np
+import pytest
+import scipy.integrate
+import scipy.optimize
+
+import tinygrad_mlp as tg
+from tinygrad_mlp import Tensor, func
+from tinygrad_mlp.errors import GraphError, ShapeError
+
+RNG = np.random.default_rng(0)
+INIT = {"p": np.array([0.1, 0.2, 0.3]), "q": np.zeros(3)}
+XS = (np.linspace(1, 2, 20), RNG.normal(size=(20, 3)))
+
+
+def step(carry, x, rate):
+    scale, push = x
+    new = {"p": carry["p"] + 0.1 * carry["q"], "q": carry["q"] - 0.1 * np.sin(carry["p"]) * rate * scale + 0.01 * push}
+    return new, (new["p"], np.sum(new["q"] ** 2))
+
+
+def scanned(init, xs, rate):
+    carry, (path, sums) = tg.scan(step, init, xs, args=(rate,))
+    return np.sum(path**2) + np.sum(carry["q"]) + sums[3]
+
+
+def written_out(init, xs, rate):
+    carry, total, sums = init, 0.0, []
+    for i in range(20):
+        carry, (p, s) = step(carry, (xs[0][i], xs[1][i]), rate)
+        total, sums = total + np.sum(p**2), [*sums, s]
+    return total + np.sum(carry["q"]) + sums[3]
+
+
+def same(found, expected, rtol=1e-12):
+    for a, b in zip(func_leaves(found), func_leaves(expected), strict=True):
+        a, b = (t.detach().numpy() if isinstance(t, Tensor) else t for t in (a, b))
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=1e-12)
+
+
+def func_leaves(tree):
+    from tinygrad_mlp.func.trees import leaves
+
+    return leaves(tree)
+
+
+def test_scan_is_the_loop_with_its_derivatives():
+    at = (INIT, XS, 1.3)
+    same(scanned(*at), written_out(*at))
+    same(func.grad(scanned, (0, 1, 2))(*at), func.grad(written_out, (0, 1, 2))(*at))
+    same(func.hessian(scanned, (0, 2))(*at), func.hessian(written_out, (0, 2))(*at))
+    same(func.jvp(scanned, at, at), func.jvp(written_out, at, at))
+    tg.assert_gradcheck(
+        lambda q, rate: scanned({"p": INIT["p"], "q": q}, XS, rate), [np.ones(3), np.array(1.3)], order=2
+    )
+
+
+def test_scan_gives_arrays_for_arrays_and_keeps_dtypes():
+    carry, ys = tg.scan(lambda c, x: (c + x, None), np.float32(0), np.arange(3, dtype=np.float32))
+    assert carry == 3 and carry.dtype == np.float32 and ys is None
+    carry, ys = tg.scan(lambda c, x: ((c[0] * 2, c[1]), c[1]), (np.ones(2), np.ones(2, np.float32)), length=3)
+    assert type(carry[0]) is np.ndarray and carry[0].tolist() == [8.0, 8.0]
+    assert ys.dtype == np.float32 and ys.shape == (3, 2)
+    assert isinstance(tg.scan(lambda c, x: (c, c), Tensor(1.0), length=2)[1], Tensor)
+
+
+def test_scan_of_any_length_is_the_same_program():
+    sizes, seconds = [], []
+    for n in (50, 5000):
+        xs = np.linspace(1, 2, n), np.zeros((n, 3))
+        run = tg.jit(func.value_and_grad(lambda xs, rate: scanned(INIT, xs, rate[0]), (0, 1)))
+        for _ in range(3):
+            begin = time.perf_counter()
+            run(xs, np.array([1.3]))
+            seconds.append(time.perf_counter() - begin)
+        assert run.eager is None
+        sizes.append(len(run.source.splitlines()))
+        same(
+            run(xs, np.array([1.3])),
+            func.value_and_grad(lambda xs, r: scanned(INIT, xs, r[0]), (0, 1))(xs, np.array([1.3])),
+        )
+    assert sizes[0] == sizes[1] < 60
+
+
+def test_scan_needs_memory_for_the_carries_alone():
+    def wide(c, x):
+        for _ in range(20):
+            c = np.sin(c) + x
+        return c, None
+
+    def peak(f):
+        tracemalloc.start()
+        func.grad(f)(np.ones(1000))
+        size = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return size
+
+    loop = lambda c: [c := wide(c, 0.1)[0] for _ in range(100)][-1].sum()
+    scan = lambda c: tg.scan(wide, c, np.full(100, 0.1))[0].sum()
+    scan(np.ones(1000))
+    same(func.grad(scan)(np.ones(1000)), func.grad(loop)(np.ones(1000)))
+    assert peak(scan) < 0.5 * peak(loop)
+
+
+def test_checkpoint_is_the_function_with_less_memory():
+    def f(p, x):
+        for _ in range(10):
+            x = np.tanh(p["w"] @ x + p["b"])
+        return {"x": x, "norm": np.sum(x**2)}
+
+    p, x = {"w": RNG.normal(size=(3, 3)), "b": np.ones(3)}, RNG.normal(size=3)
+    again = func.checkpoint(f)
+    same(again(p, x), f(p, x))
+    for by in (0, 1):
+        ours, theirs = (func.grad(lambda p, x, g=g: g(p, x)["norm"], by)(p, x) for g in (again, f))
+        same(ours, theirs)
+    same(*(func.hessian(lambda x, g=g: g(p, x)["norm"])(x) for g in (again, f)))
+
+
+W = Tensor(2.0, requires_grad=True, name="w")
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: tg.scan(lambda c, x: (c * W, None), 1.0, length=3), GraphError, "uses w of shape .*pass it in args"),
+        (lambda: func.checkpoint(lambda x: x * W)(1.0), GraphError, "pass it in args"),
+        (lambda: tg.scan(lambda c, x: (c[:2], c), np.ones(3), length=3), ShapeError, r"next carry is float64\(2,\)"),
+        (lambda: tg.scan(lambda c, x: (c, c), 1.0, (np.ones(3), np.ones(2))), ShapeError, "first axis"),
+        (lambda: tg.scan(lambda c, x: (c, c), 1.0, np.ones(0)), ShapeError, "one step or more"),
+        (lambda: tg.scan(lambda c, x: (c, c), 1.0), TypeError, "length must be"),
+        (lambda: tg.odeint(lambda y, t: y, 1.0, [0, 1], method="rk5"), ValueError, "did you mean 'rk4'"),
+        (lambda: tg.odeint(lambda y, t: y, 1.0, [0, 1, 1]), ShapeError, "in order"),
+        (lambda: tg.odeint(lambda y, t: y * y, 1.0, [0.0, 2.0]), GraphError, "stops at t = 1"),
+        (lambda: tg.implicit(lambda x, a: x - a * W)(lambda a: a)(Tensor(1.0)), GraphError, "pass it in args"),
+        (lambda: func.grad(tg.implicit(lambda x, a: a * x[:1])(lambda a: np.ones(2)))(1.0), ShapeError, "grad takes"),
+    ],
+)
+def test_misuse(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_a_jitted_function_refuses_what_scan_would_freeze():
+    run = tg.jit(lambda x: tg.scan(lambda c, _: (c * x, None), np.ones(3), length=2)[0])
+    with pytest.raises(GraphError, match="pass it in args"):
+        run(np.ones(3))
+
+
+def pendulum(y, t, g, drag):
+    return np.stack([y[1], -g * np.sin(y[0]) - drag * y[1]])
+
+
+TIMES = np.array([0.0, 0.5, 1.1, 3.0])
+
+
+@pytest.mark.parametrize("options", [{}, {"method": "rk4", "steps": 200}])
+@pytest.mark.parametrize("times", [TIMES, TIMES[::-1]])
+def test_odeint_against_scipy(options, times):
+    ours = tg.odeint(pendulum, np.array([1.0, 0.2]), times, args=(2.0, 0.1), **options)
+    theirs = scipy.integrate.odeint(pendulum, [1.0, 0.2], times, args=(2.0, 0.1), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("options", [{}, {"method": "rk4", "steps": 3}])
+def test_gradients_of_odeint_are_those_of_the_computed_solution(options):
+    def last(y0, g, drag):
+        return np.sum(tg.odeint(pendulum, y0, TIMES, args=(g, drag), **options)[-1] ** 2)
+
+    at = (np.array([1.0, 0.2]), 2.0, 0.1)
+    slopes = func.grad(last, (0, 1, 2))(*at)
+    if options:  # the steps are fixed: exact
+        tg.assert_gradcheck(last, [np.array(a) for a in at], order=2)
+    for i, h in ((1, 1e-5), (2, 1e-5)):
+        moved = [last(*(a + s * h * (j == i) for j, a in enumerate(at))) for s in (1, -1)]
+        np.testing.assert_allclose(slopes[i], (moved[0] - moved[1]) / (2 * h), rtol=1e-5)
+
+
+def test_order_of_both_methods():
+    exact = np.exp(-1.0)
+    errors = [abs(tg.odeint(lambda y, t: -y, 1.0, [0.0, 1.0], method="rk4", steps=n)[-1] - exact) for n in (10, 20)]
+    assert 3.8 < np.log2(errors[0] / errors[1]) < 4.2
+    errors = [abs(tg.odeint(lambda y, t: -y, 1.0, [0.0, 1.0], rtol=r, atol=r)[-1] - exact) for r in (1e-4, 1e-9)]
+    assert errors[1] < 1e-8 and errors[0] < 1e-3
+
+
+def test_rk4_is_compiled_and_dopri5_is_refused_there():
+    fit = lambda g: np.sum(
+        tg.odeint(pendulum, np.array([1.0, 0.2]), TIMES, args=(g[0], 0.1), method="rk4", steps=9) ** 2
+    )
+    run = tg.jit(func.value_and_grad(fit))
+    for _ in range(4):
+        same(run(np.array([2.0])), func.value_and_grad(fit)(np.array([2.0])))
+    assert run.eager is None
+    with pytest.raises(GraphError, match="rk4"):
+        tg.jit(lambda g: tg.odeint(pendulum, np.ones(2), TIMES, args=(g[0], 0.1)))(np.ones(1))
+
+
+def cubic(x, a, b):
+    return x**3 + a * x - b
+
+
+@tg.implicit(cubic)
+def solve_cubic(a, b):
+    return scipy.optimize.root(lambda x: cubic(x, a, b), np.zeros(np.shape(b)), tol=1e-14).x
+
+
+def test_implicit_gradients_of_any_order():
+    a, b = 1.5, np.array([1.0, -2.0, 0.3])
+    x = solve_cubic(a, b)
+    np.testing.assert_allclose(cubic(x, a, b), 0, atol=1e-12)
+    np.testing.assert_allclose(func.jacrev(solve_cubic, 1)(a, b), np.diag(1 / (3 * x**2 + a)), rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(func.jacfwd(solve_cubic, 0)(a, b), -x / (3 * x**2 + a), rtol=1e-10)
+    tg.assert_gradcheck(lambda a, b: np.sum(solve_cubic(a, b) ** 2), [np.array(a), b], order=2, rtol=1e-7)
+    run = tg.jit(func.grad(lambda b: np.sum(solve_cubic(a, b) ** 2)))
+    for scale in (1, 2, 3, 4):
+        same(run(b * scale), func.grad(lambda b: np.sum(solve_cubic(a, b) ** 2))(b * scale))
+
+
+def test_implicit_of_a_minimum_and_of_a_tree():
+    def objective(x, p):
+        return np.sum((p["a"] @ x - p["b"]) ** 2) + p["ridge"] * np.sum(x**2)
+
+    @tg.implicit(func.grad(objective))
+    def ridge(p):
+        return scipy.optimize.minimize(func.value_and_grad(objective), np.zeros(2), (p,), jac=True, tol=1e-12).x
+
+    p = {"a": RNG.normal(size=(5, 2)), "b": RNG.normal(size=5), "ridge": 0.7}
+    closed = lambda p: np.linalg.solve(p["a"].T @ p["a"] + p["ridge"] * np.eye(2), p["a"].T @ p["b"])
+    same(ridge(p), closed(p), rtol=1e-6)
+    ours, theirs = (func.grad(lambda p, f=f: np.sum(f(p) ** 2))(p) for f in (ridge, closed))
+    same(ours, theirs, rtol=1e-6)
