@@ -244,3 +244,14 @@ run()
     environment = os.environ | {"NUMBA_BOUNDSCHECK": "1", "PYTHONPATH": f"{here.parent}{os.pathsep}{here}"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.usefixtures("by_python")
+def test_a_vector_is_told_apart_by_how_it_broadcasts() -> None:
+    """In one loop, the same numbers may be those of its rows and of its columns."""
+    rng = np.random.default_rng(0)
+    step = jit(lambda x: (np.arctan2(x.T, np.abs(x) + 1), F.logsumexp(np.exp(x.T) * x, 0, True)), backend="numba")
+    for _ in range(4):
+        x = rng.normal(size=(1, 5))
+        eager = np.arctan2(x.T, np.abs(x) + 1), F.logsumexp(np.exp(x.T) * x, 0, True)
+        assert_close(arrays_of(step(x)), list(eager))

@@ -153,7 +153,7 @@ def need(module: str, extra: str) -> ModuleType:
 
     >>> need("no_such_module", "plot")
     Traceback (most recent call last):
-    ImportError: this needs no_such_module, which is not installed: pip install 'tinygrad_mlp[plot]'
+    ImportError: this needs no_such_module, which is not installed: pip install '.[plot]' in the clone of tinygrad_mlp
     """
     try:
         return importlib.import_module(module)
@@ -161,7 +161,7 @@ def need(module: str, extra: str) -> ModuleType:
         name = module.partition(".")[0]
         if error.name != name:
             raise
-        command = f"pip install 'tinygrad_mlp[{extra}]'"
+        command = f"pip install '.[{extra}]' in the clone of tinygrad_mlp"
         raise ImportError(f"this needs {name}, which is not installed: {command}", name=name) from error
 
 

@@ -22,6 +22,10 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+
+from .errors import need
+
+need("sklearn", "sklearn")  # which says what to do if it is not there
 from scipy.optimize import minimize
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
@@ -38,8 +42,6 @@ import tinygrad_mlp as tg
 
 from . import nn
 from .nn import functional as F
-
-__all__ = ["MLPClassifier", "MLPRegressor"]
 
 ACTIVATIONS: dict[str, Any] = {
     "identity": None,
@@ -254,9 +256,8 @@ class _MLP(CallbackSupportMixin, BaseEstimator):
     def _split(self, X: Any, y: Any, weights: Any, rng: Any) -> tuple[Any, ...]:
         """Return the rows to train on, and those that say when to stop."""
         stratify = y if isinstance(self, ClassifierMixin) and (y.ndim == 1 or y.shape[1] == 1) else None
-        at = np.arange(len(y))
         options = {"random_state": rng, "test_size": self.validation_fraction, "stratify": stratify}
-        train, held = train_test_split(at, **options)
+        train, held = train_test_split(np.arange(len(y)), **options)
         if len(held) < 2:
             raise ValueError("the validation set is too small: raise validation_fraction, or take more rows")
         part = (X[held], y[held], None if weights is None else weights[held])

@@ -369,7 +369,8 @@ def check_backend(backend: Any) -> None:
         raise OptionError(f"unknown backend {backend!r}; {nearest(str(backend), BACKENDS)}")
     missing = [name for name in ("numba", "scipy") if backend == "numba" and find_spec(name) is None]
     if missing:
-        raise ImportError(f"backend='numba' needs {' and '.join(missing)}: pip install 'tinygrad_mlp[native]'")
+        command = "pip install '.[native]' in the clone of tinygrad_mlp"
+        raise ImportError(f"backend='numba' needs {' and '.join(missing)}: {command}")
 
 
 def _check(function: Any, check: Any) -> None:

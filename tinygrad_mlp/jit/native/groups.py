@@ -126,9 +126,9 @@ class Schedule:
 
     def _waits(self, call: Call) -> bool:
         form, out = self.forms.get(call), call.output
-        if form is None or form.kind != "map" or self._writes(call) or out in self.kept or not self.consumers[out]:
+        if form is None or form.kind != "map" or self._writes(call) or out in self.kept or out not in self.consumers:
             return False
-        return all(c in self.forms for c in self.consumers[out])
+        return all(c in self.forms for c in self.consumers[call.result])
 
     def _reads(self, call: Call, memory: int) -> bool:
         return any(memory_key(base_of(self.plan, a)) == memory for a in call.slots)
