@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tinygrad_mlp.rules.table import find
+
+np.seterr(all=os.environ.get("NUMPY_ERRSTATE"))  # type: ignore[arg-type] # None leaves it as it is
 
 
 @pytest.fixture

@@ -19,6 +19,21 @@ class Fault(NamedTuple):
 
 
 FAULTS: dict[str, list[Fault]] = {
+    "foreign": [
+        Fault(
+            "a call that fails inside is called wrong",
+            '        return ""\n    if next(iter',
+            "        problem = 'it'\n    if next(iter",
+        ),
+        Fault("words of others are not known", 'if word in _OURS.get(name, "").split()]', "if False]"),
+        Fault("words that mean nothing are not known", "or _inverted(_WITHOUT).get(word)", ""),
+        Fault("foreign attributes are offered", "if name not in words]  #", "]  #"),
+        Fault(
+            "a subclass is called by the name of its base",
+            "type(self) if type(self).__init__ is answering else cls",
+            "cls",
+        ),
+    ],
     "later": [
         Fault("a room has the name by which it was imported", "module.__spec__ = self.own_spec", "pass"),
         Fault("rooms of other packages are found", "known = package == self.package and", "known ="),
@@ -32,12 +47,29 @@ FAULTS: dict[str, list[Fault]] = {
             "return None if path == __file__ else",
         ),
         Fault("a broken library counts as absent", "if error.name != name:", "if False:"),
+        Fault(
+            "warnings of NumPy stay where they are",
+            "            warn(text, RuntimeWarning)\n        return redirects",
+            "            pass\n        return False",
+        ),
+        Fault(
+            "other warnings are sent on",
+            'text.startswith(("divide by zero", "overflow", "underflow", "invalid value"))',
+            "text",
+        ),
+        Fault("an op within an op explains", "        if frame.f_back is None:", "        if True:"),
+        Fault("a number that is several is one", 'or bool(getattr(value, "shape", ()))', ""),
+        Fault(
+            "a class is an instance",
+            "if not isinstance(value, kind):",
+            "if not (isinstance(value, kind) or isinstance(value, type)):",
+        ),
         Fault("a long value is not shortened", 'text if len(text) <= 60 else text[:57] + "..."', "text"),
-        Fault("an address is shown", 'if " at 0x" in text:', "if False:"),
+        Fault("an address is shown", 'if " at 0x" in text or text', "if text"),
         Fault(
             "an error is explained twice",
-            'if type(error).__module__ == __name__ or "explained" in vars(error):',
-            "if False:",
+            'if type(error).__module__ != __name__ and "explained" not in vars(error):',
+            "if True:",
         ),
         Fault("batch axes of a product are not compared", "x, y = x[:-2], y[:-2]", 'return ""'),
         Fault(
@@ -174,16 +206,20 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("a view has no version", "result._version = version_of(inputs[0])", "pass"),
         Fault(
             "what has cut the graph is forgotten",
-            "result._cut = next((a._cut for a in inputs if isinstance(a, Tensor) and a._cut), None)",
+            "result._cut = _cut_of(inputs)",
             "result._cut = None",
         ),
         Fault(
             "a linear rule reads what it does not",
-            "reads = [r for r in reads if not r[0]._requires_grad]",
+            'reads = [r for r in reads if not (r[1].dtype.kind == "f" if r[2] is PUBLIC else r[0]._requires_grad)]',
             "reads = list(reads)",
             "`check_unchanged` leaves them out as well: noting them takes memory and changes nothing",
         ),
-        Fault("a linear rule reads nothing", "reads = [r for r in reads if not r[0]._requires_grad]", "reads = []"),
+        Fault(
+            "a linear rule reads nothing",
+            'reads = [r for r in reads if not (r[1].dtype.kind == "f" if r[2] is PUBLIC else r[0]._requires_grad)]',
+            "reads = []",
+        ),
         Fault(
             "a cast to integers is an error",
             'if rule.kind == "constant" or dtype.kind in "biu":',
@@ -241,23 +277,19 @@ FAULTS: dict[str, list[Fault]] = {
             "a sum of gradients that fit fits as well; one without axes is a NumPy scalar on its way, and an array at its end",
         ),
         Fault("a gradient keeps its own dtype", "g = astype(g, x.dtype)", "pass"),
-        Fault(
-            "one change is not noticed", "                if version != now:", "                if now > version + 1:"
-        ),
+        Fault("one change is not noticed", "            if version != now[0]:", "            if now[0] > version + 1:"),
         Fault(
             "a node is never younger than a change",
-            "if (node := t._node).age > last_change[0]:\n            return",
-            "if (node := t._node).age > last_change[0] + 10**9:\n            return",
+            "if node.age <= last_change[0]:",
+            "if True:",
             "the nodes are then looked at one by one, and found unchanged: the same in more time",
         ),
         Fault(
             "no node is looked at",
-            "    t._version[0] += 1\n    last_change[0] = next_age()\n",
-            "    t._version[0] += 1\n",
+            "    counter[0] += 1\n    last_change[0] = next_age()\n",
+            "    counter[0] += 1\n",
         ),
-        Fault(
-            "a result that was changed is good", "        for a in (*node.inputs, t):", "        for a in node.inputs:"
-        ),
+        Fault("a result that was changed is good", "    for a in (*node.inputs, t):", "    for a in node.inputs:"),
     ],
     "versions": [
         Fault(
@@ -310,8 +342,8 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("integers ** -1 are 0", 'exponent in POWERS and self.dtype.kind in "fc"', "exponent in POWERS"),
         Fault(
             "replaced data keep their version",
-            "        self._data = array\n        changed(self)",
-            "        self._data = array",
+            "        del self._version[1:]\n        changed(self)",
+            "        del self._version[1:]",
         ),
         Fault(
             "a detached Tensor has its own version",
@@ -327,8 +359,8 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("reduce goes over all axes", '{"axis": 0, **kwargs}', '{"axis": None, **kwargs}'),
         Fault(
             "an empty index is one of floats",
-            "np.array(items) if items else np.array(items, np.intp)",
-            "np.array(items)",
+            "np.array(i, None if i else np.intp)",
+            "np.array(i)",
         ),
         Fault(
             "number % t",
@@ -344,19 +376,19 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("<= is <", "_binary(np.less), _binary(np.less_equal)", "_binary(np.less), _binary(np.less)"),
         Fault(
             "argmin is argmax",
-            'return self._apply(np.argmin, (self,), {"axis": axis})',
-            'return self._apply(np.argmax, (self,), {"axis": axis})',
+            '(np.argmin, (self,), {"axis": axis, **words})',
+            '(np.argmax, (self,), {"axis": axis, **words})',
         ),
         Fault(
             "std forgets ddof",
-            'self._apply(np.std, (self,), {"axis": axis, "ddof": ddof,',
-            'self._apply(np.std, (self,), {"axis": axis, "ddof": 0,',
+            'np.std, (self,), {"axis": axis, "ddof": ddof,',
+            'np.std, (self,), {"axis": axis, "ddof": 0,',
         ),
         Fault("round forgets its decimals", '{"decimals": decimals}', '{"decimals": 0}'),
         Fault(
             "sum forgets its dtype",
-            '{"axis": axis, "dtype": dtype, "keepdims": keepdims}',
-            '{"axis": axis, "keepdims": keepdims}',
+            '{"axis": axis, "dtype": dtype, "keepdims": keepdims, **words}',
+            '{"axis": axis, "keepdims": keepdims, **words}',
         ),
         Fault(
             "data of integers can require grad",
@@ -365,19 +397,19 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "take forgets its axis",
-            'return self._call(np.take, (self, indices), {"axis": axis})',
-            "return self._call(np.take, (self, indices), {})",
+            'return self._call(np.take, (self, indices), {"axis": axis, **words})',
+            "return self._call(np.take, (self, indices), {**words})",
         ),
         Fault("a long repr is not cut", "threshold=100, edgeitems=3", "threshold=10**6, edgeitems=3"),
     ],
     "functional": [
         Fault("gelu has another constant", "0.044715 * (x * x * x)", "0.0447 * (x * x * x)"),
-        Fault("dropout forgets to scale", "scale = 1 / (1 - p) if p < 1 else 1.0", "scale = 1.0"),
+        Fault("dropout forgets to scale", "x * (1 / (1 - p) if p < 1 else 1.0))", "x)"),
         Fault("the running variance is biased", "(momentum * count / (count - 1)) * var", "momentum * var"),
         Fault(
             "a target of float64 decides the dtype",
-            'return target if target.dtype.kind == "f" and target.dtype == prediction.dtype else target.astype(prediction.dtype)',
-            "return target",
+            "return prediction, target if fits else target.astype(prediction.dtype)",
+            "return prediction, target",
         ),
         Fault(
             "a distribution of float64 decides the dtype",
@@ -409,7 +441,13 @@ FAULTS: dict[str, list[Fault]] = {
             "near = np.minimum(distance, delta)",
             "near = np.minimum(distance, 0.9 * delta)",
         ),
-        Fault("a smoothing beyond 1", "if not 0 <= label_smoothing <= 1:", "if not 0 <= label_smoothing <= 2:"),
+        Fault(
+            "a smoothing beyond 1",
+            '"label_smoothing", label_smoothing, 0, 1,',
+            '"label_smoothing", label_smoothing, 0, 2,',
+        ),
+        Fault("no result of a softmax is seen", "node is not None and node.rule.name == made_by", "False"),
+        Fault("any result is one of a softmax", "node is not None and node.rule.name == made_by", "node is not None"),
     ],
     "optim": [
         Fault(
@@ -447,7 +485,7 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "parameters of unequal age are corrected alike",
-            "together.setdefault(steps, [])",
+            'together.setdefault(self.state[p].get("step", 0), [])',
             "together.setdefault(0, [])",
         ),
         Fault(
@@ -481,7 +519,7 @@ FAULTS: dict[str, list[Fault]] = {
             'check_integer("warmup", warmup, 0, T_max - 1,',
             'check_integer("warmup", warmup, 0, T_max,',
         ),
-        Fault("decay of AdamW is not scaled by the rate", '"shrink": 1 - lr * decay if', '"shrink": 1 - decay if'),
+        Fault("decay of AdamW is not scaled by the rate", "shrink = 1 - lr * decay if", "shrink = 1 - decay if"),
         Fault("eps stands inside of the root", "scale /= root\n    scale += eps", "scale += eps\n    scale /= root"),
         Fault("nesterov looks back", "g = g + momentum * buf if nesterov else buf", "g = g + buf if nesterov else buf"),
         Fault("a state for no parameter loads", "if not 0 <= i < len(params):", "if i >= len(params):"),
@@ -503,7 +541,7 @@ FAULTS: dict[str, list[Fault]] = {
             "for name, tensor in (*self.named_parameters(), *self.named_buffers()):",
             "for name, tensor in self.named_parameters():",
         ),
-        Fault("a list is no input", "np.asarray(x) if type(x) is list else x", "x"),
+        Fault("a list is no input", "return x if isinstance(x, Tensor) else Tensor(x)", "return x"),
         Fault(
             "no samples cannot be flattened",
             "x.reshape(x.shape[0], math.prod(x.shape[1:]))",
@@ -541,15 +579,11 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a loss forgets its reduction",
-            "return self.function(prediction, target, reduction=self.reduction)",
-            "return self.function(prediction, target)",
+            "return self.function(prediction, target, reduction=self.reduction, **options)",
+            "return self.function(prediction, target, **options)",
         ),
-        Fault("Huber forgets delta", "delta=self.delta, reduction=self.reduction", "reduction=self.reduction"),
-        Fault(
-            "smoothing is forgotten",
-            "label_smoothing=self.label_smoothing, reduction=self.reduction",
-            "reduction=self.reduction",
-        ),
+        Fault("Huber forgets delta", 'options = ("delta",)', "options = ()"),
+        Fault("smoothing is forgotten", 'options = ("weight", "label_smoothing")', 'options = ("weight",)'),
         Fault(
             "a gain is forgotten", 'return gain * math.sqrt(2 / (fans["fan_in"]', 'return math.sqrt(2 / (fans["fan_in"]'
         ),
@@ -1042,8 +1076,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "augmented batches have their own dtype",
-            "xb = as_array(augment(xb, rng)).astype(samples.dtype, copy=False)",
-            "xb = as_array(augment(xb, rng))",
+            "augment(xb, rng), len(yb)).astype(samples.dtype, copy=False)",
+            "augment(xb, rng), len(yb))",
         ),
         Fault(
             "single rows for batch norm", "single = (count % size or size) == 1 and", "single = count % size == 1 and"
@@ -1107,13 +1141,13 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("a stopped epoch goes on", "        if run.history.stopped is not None:\n            break\n", ""),
         Fault(
             "targets of float64 decide the dtype",
-            'return yb.astype(self.dtype, copy=False) if yb.dtype.kind == "f" else yb',
-            "return yb",
+            'yb = yb.astype(self.dtype, copy=False) if yb.dtype.kind == "f" else yb',
+            "pass",
         ),
         Fault(
             "inputs of float64 decide the dtype",
-            "self.transform(xb)).astype(self.dtype, copy=False)",
-            "self.transform(xb))",
+            "self.transform(xb), len(xb)).astype(self.dtype, copy=False)",
+            "self.transform(xb), len(xb))",
         ),
         Fault(
             "outputs drop a graph late",
@@ -1134,6 +1168,24 @@ FAULTS: dict[str, list[Fault]] = {
             "callbacks are told of no end after an error",
             "stack.callback(listener.on_train_end, run)\n        yield",
             "pass\n        yield\n        for listener in reversed(list(listeners)):\n            listener.on_train_end(run)",
+        ),
+    ],
+    "weights": [
+        Fault(
+            "the weights of classes do not divide the mean", "if target.ndim == 1 else None\n", "if False else None\n"
+        ),
+        Fault(
+            "the weight of positives is that of all", "- 1) * target * softplus(-logits)", "- 1) * softplus(-logits)"
+        ),
+        Fault("weights keep their own dtype", "losses.shape).astype(losses.dtype)", "losses.shape)"),
+        Fault("weights keep their size", "self.weights = self.weights / self.weights.mean()", "pass"),
+        Fault("classes that are balanced count as their sizes", "np.count_nonzero(sizes) * np.maximum", "np.maximum"),
+        Fault("weights of samples replace those of classes", "weights = weights * own", "weights = own"),
+        Fault(
+            "targets of one output stay a row", "self.y = self.y[:, None]", "self.y = self.y.reshape(len(self.y), 1, 1)"
+        ),
+        Fault(
+            "a share for validation has no weights", "self.weights is None else self.weights[where]\n", "True else 0\n"
         ),
     ],
     "plan": [
@@ -1436,7 +1488,7 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("a gradient stays after a failure", 'self.undo.append(lambda: setattr(t, "_grad", found))', "pass"),
         Fault(
             "an optimizer stays after a failure",
-            "self.undo.append(lambda: vars(optimizer).update(state=state, _shape_of_state=version))",
+            "self.undo.append(functools.partial(_put_back, optimizer, state, kept))",
             "pass",
         ),
         Fault(
@@ -1452,8 +1504,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a gradient that is a view is not copied",
-            'slot.kind in ("input", "grad") or value._data.base is not None',
-            'slot.kind in ("input", "grad")',
+            "and id(memory_of(value._data)) in self.lent",
+            'and slot.kind in ("input", "grad")',
         ),
     ],
 }

@@ -25,18 +25,15 @@ class Checked:
         self.array[index] = value
 
 
-def pointer(address: Any, dtype: Any) -> Any:
-    return int(address), np.dtype(dtype)
+def array(address: Any, dtype: Any, shape: Any) -> Any:
+    dtype = np.dtype(dtype)
+    return Checked(
+        np.ndarray(shape, dtype, (ctypes.c_byte * (int(np.prod(shape)) * dtype.itemsize)).from_address(int(address)))
+    )
 
 
-def carray(place: Any, shape: Any) -> Any:
-    address, dtype = place
-    size = int(np.prod(shape)) * dtype.itemsize
-    return Checked(np.ndarray(shape, dtype, (ctypes.c_byte * size).from_address(address)))
-
-
-def strided(a: Checked, shape: Any, strides: Any) -> Any:
-    return Checked(as_strided(a.array, shape, strides))
+def strided(address: Any, dtype: Any, shape: Any, strides: Any) -> Any:
+    return Checked(as_strided(array(address, dtype, (1,)).array, shape, strides))
 
 
 def gemm(blas: Any, alpha: Any, a: Any, ta: bool, b: Any, tb: bool, beta: Any, out: Any, sizes: Any) -> None:
@@ -59,7 +56,7 @@ def gemm(blas: Any, alpha: Any, a: Any, ta: bool, b: Any, tb: bool, beta: Any, o
 def load(source: str, name: str) -> dict[str, Any]:
     """Stand in for `jit.native.cache.load`."""
     space: dict[str, Any] = {
-        "np": np, "carray": carray, "pointer": pointer, "as_strided": strided, "gemm": gemm,
+        "np": np, "array": array, "strided": strided, "gemm": gemm,
         "exp_f": np.exp, "exp_d": np.exp, "plus": lambda total, x: total + x,
         "njit": lambda **options: lambda function: function,
     }  # fmt: skip

@@ -629,17 +629,16 @@ def test_batches_copy_only_a_batch_at_a_time(tmp_path: Path) -> None:
             0,
             None,
             ValueError,
-            "an integer in 1..4, the number of rows, got 0",
+            "an integer >= 1, got 0",
         ),
         (np.zeros((4, 2)), np.zeros(4), -1, None, ValueError, "got -1"),
-        (np.zeros((4, 2)), np.zeros(4), 5, None, ValueError, "got 5"),
         (
             np.zeros((4, 2)),
             np.zeros(4),
             2.0,
             None,
             TypeError,
-            "batch_size must be an integer in 1..4, the",
+            "batch_size must be an integer >= 1, got 2.0",
         ),
         (np.zeros((4, 2)), np.zeros(4), "2", None, TypeError, "got '2'"),
         (np.zeros((4, 2)), np.zeros(4), True, None, TypeError, "got True"),
@@ -659,7 +658,7 @@ def test_a_refused_call_leaves_the_generator_as_it_was() -> None:
     rng = np.random.default_rng(0)
     before = rng.bit_generator.state
     with pytest.raises(ValueError, match="batch_size"):
-        minibatches([[1], [2]], [1, 2], 3, rng=rng)
+        minibatches([[1], [2]], [1, 2], 0, rng=rng)
     assert rng.bit_generator.state == before
 
 

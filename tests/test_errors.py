@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import os
+import pickle
 import re
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -729,3 +735,60 @@ def test_one_class_is_no_choice() -> None:
     ):
         with pytest.raises(ShapeError, match=r"scores of shape \(3, 1\) leave no choice of a class; use mse_loss"):
             loss(Tensor(np.zeros((3, 1))), target)
+
+
+SCRIPT = """
+import warnings
+import numpy as np
+import tinygrad_mlp as tg
+x = tg.Tensor([-1.0, 0.0], requires_grad=True)
+for _ in range(2):
+    y = np.log(x)  # here
+z = np.log(x)  # here
+np.sum(1 / x).backward()  # here
+(tg.Tensor([1e300]) * 1e300)  # here
+with np.errstate(all="ignore"):
+    np.log(x)
+"""
+
+
+def test_warnings_of_numpy_point_at_the_users_line(tmp_path: Any) -> None:
+    """Once for each line, as anywhere: those of a loop are one, and those of two lines are two."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    lines = [i for i, line in enumerate(SCRIPT.splitlines(), 1) if line.endswith("# here")]
+    env = {**os.environ, "PYTHONPATH": str(Path(tg.__file__).parents[1])}
+    run = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True, env=env)
+    found = re.findall(r"(\S+):(\d+): RuntimeWarning: (.*)", run.stderr)
+    assert {path for path, _, _ in found} == {str(script)}
+    assert sorted({int(line) for _, line, _ in found}) == lines
+    assert len(set(found)) == len(found)
+    assert {message for _, _, message in found} >= {
+        "divide by zero encountered in log",
+        "invalid value encountered in log",
+        "divide by zero encountered in divide",
+        "overflow encountered in multiply",
+    }
+    for option, code in (("error", 1), ("ignore", 0)):
+        call = [sys.executable, "-W", option, script]
+        run = subprocess.run(call, capture_output=True, text=True, check=False, env=env)
+        assert (run.returncode, "RuntimeWarning" in run.stderr, "line 7" in run.stderr) == (
+            code,
+            bool(code),
+            bool(code),
+        )
+
+
+def test_filters_can_be_sent_to_other_processes() -> None:
+    assert len(pickle.loads(pickle.dumps(warnings.filters))) == len(warnings.filters)
+
+
+def test_a_number_of_a_tensor_that_requires_grad_is_said_to_lose_it() -> None:
+    """As in PyTorch: `float` warns, and what asks for a plain number in so many words does not."""
+    t = Tensor(2.0, requires_grad=True)
+    for lose in (float, math.sin, lambda t: np.fromiter([t, t], float), complex):
+        with pytest.warns(UserWarning, match=r"its gradient is lost; use np\.sin\(t\), say, .*t\.item\(\)") as caught:
+            lose(t)
+        assert caught[0].filename == __file__
+    assert (t.item(), t.tolist(), int(t), bool(t), f"{t:.1f}") == (2.0, 2.0, 2, True, "2.0")
+    assert float(t.detach()) == float(Tensor(2.0)) == 2.0

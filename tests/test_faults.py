@@ -23,14 +23,15 @@ import tinygrad_mlp
 
 ROOT, PACKAGE = Path(__file__).parent.parent, Path(tinygrad_mlp.__file__).parent
 TESTS = {
+    "foreign": "test_mistakes test_nn",
     "later": "test_house",
-    "errors": "test_errors test_engine",
+    "errors": "test_errors test_mistakes test_engine",
     "rules": "test_rules test_engine test_traps",
     "graph": "test_engine test_traps test_rules",
     "versions": "test_versions",
     "autograd": "test_engine test_traps",
     "tensor": "test_engine test_traps test_rules",
-    "functional": "test_nn test_traps test_errors test_engine test_rules",
+    "functional": "test_mistakes test_nn test_traps test_errors test_engine test_rules",
     "optim": "test_optim test_errors test_nn_torch test_jit",
     "nn": "test_nn test_nn_torch",
     "gradcheck": "test_gradcheck test_gradcheck_verdicts test_planted",
@@ -45,6 +46,7 @@ TESTS = {
     "checkpoint": "test_checkpoint test_safetensors",
     "plot": "test_plot",
     "fit": "test_training",
+    "weights": "test_weights",
     "plan": "test_jit_traps test_jit test_jit_programs",
     "emit": "test_jit_traps test_jit test_jit_programs",
     "function": "test_jit_traps test_jit",

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import configparser
+import importlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,9 +21,9 @@ PACKAGE = Path(tinygrad_mlp.__file__).parent
 FILES = sorted(p for p in PACKAGE.rglob("*.py"))
 FLOORS = {
     "errors": 0, "checks": 1, "foreign": 1, "_later": 2, "rules": 2, "core": 3, "nn": 4, "tools": 5, "jit": 5,
-    "train": 6, "func": 6, "__init__": 9,
+    "train": 6, "func": 6, "__init__": 9, "sklearn": 10,
 }  # fmt: skip
-"""The rooms, and the floor of each; it imports itself and rooms on floors below."""
+"""The rooms, and the floor of each; it imports itself and rooms on floors below. Bridges stand outside, above all."""
 
 
 def room(path: Path) -> str:
@@ -140,7 +143,7 @@ def test_what_tab_offers_is_what_there_is():
 
 
 def test_import_loads_neither_pandas_nor_extras_nor_what_takes_long():
-    others = {"pandas", "matplotlib", "scipy", "tqdm", "safetensors", "importlib.abc", "tempfile", "ast", "inspect"}
+    others = {"pandas", "matplotlib", "scipy", "tqdm", "safetensors", "importlib.abc", "tempfile", "ast"}
     code = "import sys, numpy; before = set(sys.modules); import tinygrad_mlp; "
     code += f"print(sorted({others} & (set(sys.modules) - before)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -155,8 +158,22 @@ def test_a_room_has_a_short_name_and_is_one_module(name):
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.parametrize("name", ["optim", "email.optim", "tinygrad_mlp.nn.func"])
+def test_a_short_name_is_one_of_this_package_alone(name):
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module(name)
+
+
 def test_names_that_come_later_are_known_to_type_checkers():
     tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
     block = next(node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
     imported = {a.name: node.module for node in block.body if isinstance(node, ast.ImportFrom) for a in node.names}
     assert {name: room for name, room in imported.items() if name not in tinygrad_mlp._ROOMS} == tinygrad_mlp._NAMES
+
+
+def test_the_version_is_said_once():
+    """The package says it, and its metadata take it from there."""
+    assert re.fullmatch(r"\d+\.\d+\.\d+", tinygrad_mlp.__version__)
+    options = configparser.ConfigParser()
+    options.read(PACKAGE.parent / "setup.cfg", encoding="utf-8")
+    assert options["metadata"]["version"] == "attr: tinygrad_mlp.__version__"

@@ -213,3 +213,36 @@ def test_the_text_of_a_program_goes_with_it() -> None:
     assert texts() > before
     del step
     assert texts() == before
+
+
+PRODUCTS: dict[str, Function] = {
+    "by the transpose": lambda x, w: x @ w.T,
+    "linear": lambda x, w: x @ w.swapaxes(0, 1) + (w * w).sum(axis=1),
+    "inner": lambda x, w: np.inner(x, w),
+    "einsum": lambda x, w: np.einsum("ni,oi->no", x, w),
+    "from the left": lambda x, w: w @ x.T,
+}
+
+
+@pytest.mark.parametrize("product", PRODUCTS)
+@pytest.mark.parametrize("shape", [(3, 500), (500, 3), (1, 500)])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_gradients_lie_as_eager_ones_do(product: str, shape: tuple[int, int], order: Any) -> None:
+    rng = np.random.default_rng(0)
+    x, start = rng.normal(size=(5, shape[1])), np.array(rng.normal(size=shape), order=order)
+
+    def build() -> Any:
+        w = Tensor(start.copy(order="K"), requires_grad=True)
+
+        def step(x: Any) -> Any:
+            w.grad = None
+            (PRODUCTS[product](x, w) ** 2).sum().backward()
+            return (w.grad * w.grad).sum()  # which depends, in the last bits, on the layout
+
+        return w, step
+
+    (w, eager), (other, function) = build(), build()
+    step = jit(function)
+    for _ in range(4):
+        assert bits(eager(Tensor(x))) == bits(step(x))
+        assert w.grad._data.strides == other.grad._data.strides

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -279,3 +280,22 @@ def run(spec: dict[str, Any], calls: int = 5) -> None:
 @given(programs())
 def test_random_programs_give_the_same_bits(spec: dict[str, Any]) -> None:
     run(spec)
+
+
+@pytest.mark.parametrize(
+    ("function", "names"),
+    [
+        (lambda x: x - x.max(axis=1, keepdims=True), {"maximum", "shifted"}),
+        (lambda x: x - x.mean(axis=0), {"total", "mean", "centred"}),
+        (lambda x: (x * x + 1 / (x + 3)) * 0.5, {"squares", "inverse", "added", "scaled"}),
+        (lambda x: np.exp(F.log_softmax(x)), {"exponentials", "total", "log_total", "log_softmax", "softmax"}),
+        (lambda x: (x * x > 0.1) * x, {"squares", "mask"}),
+    ],
+    ids=["shifted", "centred", "inverse", "softmax", "mask"],
+)
+def test_values_are_called_by_what_they_hold(function: Any, names: set[str]) -> None:
+    step = jit(lambda x: function(x) * 1.0)
+    with np.errstate(all="ignore"):
+        for _ in range(3):
+            step(np.arange(6.0).reshape(2, 3))
+    assert names <= set(re.findall(r"out=(\w+)", step.source)), step.source

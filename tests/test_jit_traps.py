@@ -1434,3 +1434,71 @@ def test_a_function_that_returns_a_gradient_and_does_nothing() -> None:
         assert grad.tolist() == [1.0] * 3
         assert seen(same) == seen(w.detach())
         grad._data.fill(0)
+
+
+GRADIENTS: dict[str, Callable[..., Any]] = {
+    "an argument": lambda x, p, q: x,
+    "a view of an argument": lambda x, p, q: x.T.reshape(2, 3),
+    "the transpose of an argument": lambda x, p, q: x.reshape(3, 2).T,
+    "a view of a result": lambda x, p, q: (x * 2).reshape(3, 2).T,
+    "a view of a parameter that is updated": lambda x, p, q: q.detach().T,
+    "a parameter that is updated": lambda x, p, q: p.detach(),
+    "a view of another gradient": lambda x, p, q: q.grad.T,
+    "a view of the gradient itself": lambda x, p, q: p.grad[:],
+}
+
+
+@pytest.mark.parametrize("gradient", GRADIENTS)
+def test_a_gradient_that_the_step_sets_is_in_the_same_memory(gradient: str) -> None:
+    def build() -> Any:
+        p, q = (Tensor(np.full(shape, 0.5), requires_grad=True, name=str(shape)) for shape in ((2, 3), (3, 2)))
+        opt = optim.SGD([p, q], lr=0.1)
+
+        def step(x: Any) -> Any:
+            opt.zero_grad()
+            loss = ((p.T * q) ** 2).sum() + x.sum()
+            loss.backward()
+            p.grad = GRADIENTS[gradient](x, p, q)
+            opt.step()
+            return loss
+
+        return p, q, step
+
+    (p, q, eager), (*others, function) = build(), build()
+    step = jit(function)
+    for i in range(6):
+        x = np.arange(6.0).reshape(2, 3) + i
+        assert step(x).item() == eager(Tensor(x)).item()
+        for t, other in zip((p, q), others, strict=True):
+            assert t._data.tolist() == other._data.tolist()
+            assert t.grad._data.tolist() == other.grad._data.tolist()  # type: ignore[union-attr]
+
+
+class Counts(optim.Optimizer):
+    """An optimiser whose formula needs no number, and which counts its steps."""
+
+    counts_steps = True
+    formula = staticmethod(lambda p, g, **_: (p - g,))
+
+    def __init__(self, params: Any) -> None:
+        super().__init__(params, {"lr": 0.1, "weight_decay": 0.0})
+
+    def scalars(self, group: Any, step: int) -> dict[str, Any]:
+        return {"unused": float(step)}
+
+
+def test_steps_are_counted_although_nothing_needs_their_number() -> None:
+    p = Tensor(np.ones(2), requires_grad=True)
+    opt = Counts([p])
+
+    @jit
+    def step(x: Any) -> Any:
+        opt.zero_grad()
+        loss = (p * x).sum()
+        loss.backward()
+        opt.step()
+        return loss
+
+    for i in range(6):
+        step(np.ones(2))
+        assert opt.state[p]["step"] == i + 1

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import re
 import warnings
+from typing import Any
 
+import numpy as np
 import pytest
 from mistakes import MISTAKES, Mistake, Work
+
+import tinygrad_mlp as tg
+from tinygrad_mlp import nn
+from tinygrad_mlp.foreign import answers
 
 
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda m: m.name.replace(" ", "_"))
@@ -29,3 +35,61 @@ def test_mistake(mistake: Mistake, tmp_path, monkeypatch) -> None:
 
 def test_there_are_many_and_each_is_another() -> None:
     assert len({m.name for m in MISTAKES}) == len(MISTAKES) >= 200
+
+
+@pytest.mark.parametrize(
+    ("part", "ours", "theirs"), [("t", "reshape", "view"), ("model", "train", "fit"), ("optimizer", "step", "lr")]
+)
+def test_what_tab_offers_is_ours(part: str, ours: str, theirs: str) -> None:
+    thing = getattr(Work(), part)
+    assert ours in dir(thing) and theirs not in dir(thing) and not hasattr(thing, theirs)
+
+
+def test_an_attribute_of_ones_own_can_have_any_name() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            self.weights = 3
+
+        def fit(self) -> int:
+            return self.weights
+
+    assert Net().fit() == 3
+    assert {"weights", "fit"} <= set(vars(Net())) | set(vars(Net))
+
+
+def test_a_class_is_called_by_the_name_that_a_user_has_written() -> None:
+    class Net(nn.MLP):
+        pass
+
+    class Own(nn.MLP):
+        def __init__(self) -> None:
+            super().__init__(784, 128, 10)
+
+    with pytest.raises(TypeError, match=r"^Net\(784, 128, 10\): too many"):
+        Net(784, 128, 10)
+    with pytest.raises(TypeError, match=r"^MLP\(784, 128, 10\): too many"):
+        Own()
+    with pytest.raises(TypeError, match=r"^Own\(3\): too many positional arguments; write Own\(\)"):
+        Own(3)
+
+
+def test_what_fails_inside_of_a_call_says_what_it_said() -> None:
+    class Net(nn.Module):
+        def __init__(self, size: int) -> None:
+            raise TypeError("a bad argument of mine")
+
+        def forward(self, x: Any) -> Any:
+            raise TypeError("another bad argument")
+
+    with pytest.raises(TypeError, match="^a bad argument of mine$"):
+        Net(3)
+    with pytest.raises(TypeError, match="^another bad argument$"):
+        Net.__new__(Net)(np.ones(3))
+    with pytest.raises(TypeError, match="unexpected keyword argument 'b'"):
+        answers(lambda a: dict(a=1)["a"] + (lambda c: c)(b=2))(1)
+
+
+def test_names_of_modules_that_python_asks_for_are_not_advised_on() -> None:
+    for module in (tg, nn, tg.optim, tg.functional):
+        with pytest.raises(AttributeError, match="^__path_of_nothing__$"):
+            getattr(module, "__path_of_nothing__")

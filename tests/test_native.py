@@ -1,8 +1,16 @@
-"""Native programs: what compiles, compiles natively, to what eager gives but for rounding."""
+"""Native programs: what compiles, compiles natively, to what eager gives but for rounding, and exactly where it can be.
+
+Most tests run the text of the programs by Python (`native_text`): that takes no time to compile, and checks types and
+indices. The others compile it. Those of `test_jit` that compare trainings bit for bit run here again, within tolerance.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,50 +18,136 @@ import pytest
 
 pytest.importorskip("numba")
 pytest.importorskip("scipy")
+pytest.importorskip("hypothesis")
 
 import native_text
+import test_jit
 import test_jit_ops
 import test_jit_programs
 from draws import calls_of, name_of
 from hypothesis import HealthCheck, given, settings
+from test_jit import (  # noqa: F401  # which run here again
+    test_a_batch_of_no_samples,
+    test_batch_norm_of_three_axes,
+    test_betas_that_change_between_calls,
+    test_cross_entropy,
+    test_evaluation_under_no_grad_and_modes,
+    test_gradient_accumulation_over_two_calls,
+    test_gradient_penalty,
+    test_gradients_clipped_in_the_step,
+    test_gradients_of_different_memory_layouts_add_up_alike,
+    test_layers,
+    test_losses,
+    test_losses_as_modules,
+    test_optimizer_options,
+    test_options_that_change_between_calls,
+    test_tied_weights_and_shared_layers,
+    test_two_backward_calls_and_several_outputs,
+    test_two_backward_calls_through_one_graph,
+    test_two_optimizers_that_train_against_each_other,
+)
 
 from tinygrad_mlp import Tensor, jit
+from tinygrad_mlp import functional as F
 from tinygrad_mlp.jit.native import program
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-TOLERANCES = {"f": 1e-5, "d": 1e-12}
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
+Array = np.ndarray[Any, Any]
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep native programs of tests where only this run finds them."""
+    monkeypatch.setenv("TINYGRAD_MLP_CACHE", str(tmp_path_factory.getbasetemp() / "native"))
+
+
+@pytest.fixture(autouse=True)
+def _trainings(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the tests of `test_jit` compare natively."""
+    if request.function.__module__ == "test_jit":
+        request.getfixturevalue("by_python")
+        monkeypatch.setattr(test_jit, "assert_same_bits", assert_close_trainings)
 
 
 @pytest.fixture
 def by_python(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run the text of programs by Python, which takes no time to compile, and checks types and bounds."""
+    """Run the text of programs by Python."""
     monkeypatch.setattr(program, "load", native_text.load)
     monkeypatch.setattr(program, "_blas", lambda name: 0)
 
 
-def assert_close(actual: Any, expected: Any, scale: float = 0.0, tolerance: float | None = None) -> None:
-    """Compare results: numbers within the tolerance of their dtype, everything else exactly."""
-    if isinstance(expected, (tuple, list)):
-        assert len(actual) == len(expected)
-        for a, e in zip(actual, expected, strict=True):
-            assert_close(a, e, scale, tolerance)
-        return
-    if isinstance(expected, Tensor):
-        a, e = actual._data, expected._data
+def arrays_of(result: Any) -> list[Any]:
+    """Return what is in a result: arrays of Tensors, and all else."""
+    if isinstance(result, dict):
+        return [x for k, v in result.items() for x in (k, *arrays_of(v))]
+    if isinstance(result, (tuple, list)):
+        return [x for v in result for x in arrays_of(v)]
+    return [result._data.copy() if isinstance(result, Tensor) else result]
+
+
+def size(a: Any) -> float:
+    """Return the largest finite absolute value."""
+    a = np.asarray(a)
+    return float(np.abs(a[np.isfinite(a)]).max(initial=0.0)) if a.dtype.kind == "f" else 0.0
+
+
+def assert_close(actual: list[Any], expected: list[Any], others: list[Any] | None = None) -> None:
+    """Compare floats within 1e-12 of the largest number, or 1e-5 if any is float32, and everything else exactly.
+
+    Where ``others``, the same from a start that is rounded otherwise, are further away, ten times that is allowed.
+    """
+    assert len(actual) == len(expected)
+    single = any(getattr(e, "dtype", None) == np.float32 for e in expected)
+    scale = max(map(size, expected), default=0.0) * (1e-5 if single else 1e-12)
+    for a, e, other in zip(actual, expected, others or expected, strict=True):
+        if not isinstance(e, np.ndarray) or e.dtype.kind != "f":
+            assert np.array_equal(a, e) and getattr(a, "dtype", None) == getattr(e, "dtype", None), f"{a}, not {e}"
+            continue
         assert (a.dtype, a.shape) == (e.dtype, e.shape)
         finite = np.isfinite(e)
-        assert np.array_equal(a[~finite], e[~finite], equal_nan=e.dtype.kind in "fc"), f"{a} {e}"
-        allowed = (TOLERANCES.get(e.dtype.char, 0.0) if tolerance is None else tolerance) * max(
-            scale, np.abs(e, where=finite, out=np.zeros_like(e)).max(initial=0)
-        )
-        assert (
-            np.abs(np.subtract(a, e, where=finite, out=np.zeros_like(e)) if e.dtype.kind != "b" else a != e).max(
-                initial=0
-            )
-            <= allowed
-        ), f"{a} {e}"
-    else:
-        assert actual == expected
+        assert np.array_equal(a[~finite], e[~finite], equal_nan=True), f"{a}, not {e}"
+        allowed = max(scale, 10 * size(np.subtract(e, other, where=finite, out=np.zeros_like(e))))
+        gap = np.abs(np.subtract(a, e, where=finite, out=np.zeros_like(e))).max(initial=0.0)
+        assert gap <= allowed, f"{gap} > {allowed}: {a}, not {e}"
+
+
+def tensors_of(run: test_jit.Run) -> Iterator[Any]:
+    """Yield all Tensors that a step may change."""
+    yield from (t for _, t in (*run.model.named_parameters(), *run.model.named_buffers()))
+    for o in run.optimizers:
+        for p in (p for group in o.param_groups for p in group["params"]):
+            yield from (v for v in o.state.get(p, {}).values() if isinstance(v, Tensor))
+
+
+def all_of(run: test_jit.Run, result: Any) -> list[Any]:
+    grads = [None if t._grad is None else t._grad._data.copy() for _, t in run.model.named_parameters()]
+    drawn = [value for key, value in run.state().items() if key.startswith("generator")]
+    return [*arrays_of(result), *(t._data.copy() for t in tensors_of(run)), *grads, *drawn]
+
+
+def assert_close_trainings(
+    build: Callable[[], dict[str, Any]], batches: Callable[[int], tuple[Any, ...]], steps: int
+) -> Any:
+    """Compare an eager and a native copy after each step, and start the next one from the same numbers."""
+    eager, native, rounded = (test_jit.Run(build) for _ in range(3))
+    step = jit(native.step, backend="numba")
+    for i in range(min(steps, 6)):
+        batch = batches(i)
+        given = [Tensor(a) if isinstance(a, np.ndarray) else a for a in batch]
+        for t in tensors_of(rounded):
+            t._data[...] *= t._data.dtype.type(1 + 2 * np.finfo(t.dtype).eps) if t.dtype.kind == "f" else 1
+        others, expected = (all_of(run, run.step(*given)) for run in (rounded, eager))
+        try:
+            assert_close(all_of(native, step(*batch)), expected, others)
+        except AssertionError as error:
+            raise AssertionError(f"step {i}: {error}\n{step.source if i > 2 else ''}") from error
+        for run in (native, rounded):
+            for mine, other in zip(tensors_of(run), tensors_of(eager), strict=True):
+                np.copyto(mine._data, other._data)
+        for run in (eager, native, rounded):
+            run.after(i)
+    assert step.last is not None and step.last.program is not None, "nothing has been compiled"
+    return step
 
 
 def run_samples(function: Callable[..., Any], dtype: Any) -> None:
@@ -62,24 +156,36 @@ def run_samples(function: Callable[..., Any], dtype: Any) -> None:
         (eager, params), (compiled, others) = (
             test_jit_ops.differentiated(call, [a.copy() for a in arrays]) for _ in range(2)
         )
-        if function in test_jit_ops.SHAPED_BY_VALUES:
-            continue
         step = jit(compiled, backend="numba")
         for i in range(4):
-            expected = eager()
+            expected = arrays_of(eager())
             try:
-                assert_close(step(), expected)
+                assert_close(arrays_of(step()), expected)
             except AssertionError as error:
-                raise AssertionError(f"{call}, call {i}\n{step.source if i > 1 else ''}") from error
+                raise AssertionError(f"{call}, call {i}: {error}\n{step.source if i > 1 else ''}") from error
             for p in (*params, *others):
                 p.data[...] *= dtype(0.875)
 
 
-@pytest.mark.parametrize("function", test_jit_ops.FUNCTIONS, ids=name_of)
+SAMPLED = [f for f in test_jit_ops.FUNCTIONS if f not in test_jit_ops.SHAPED_BY_VALUES]
+COMPILED = [np.exp, np.maximum, np.sum, np.where, np.matmul, np.tanh, np.std, F.softmax, F.cross_entropy]
+
+
+@pytest.mark.parametrize("function", SAMPLED, ids=name_of)
 @pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["float64", "float32"])
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.usefixtures("by_python")
-def test_samples_by_python(function: Any, dtype: Any) -> None:
+def test_samples(function: Any, dtype: Any) -> None:
     run_samples(function, dtype)
+
+
+@pytest.mark.parametrize(
+    "function", [pytest.param(f, marks=() if f in COMPILED[:3] else pytest.mark.slow) for f in SAMPLED], ids=name_of
+)
+@pytest.mark.filterwarnings("ignore")
+def test_samples_compiled(function: Any) -> None:
+    for dtype in (np.float64, np.float32):
+        run_samples(function, dtype)
 
 
 def run_program(spec: dict[str, Any], calls: int = 5) -> None:
@@ -94,25 +200,47 @@ def run_program(spec: dict[str, Any], calls: int = 5) -> None:
                 step(*map(test_jit_programs.as_given, compiled.inputs(call)))
             return
         result, others = step(*map(test_jit_programs.as_given, compiled.inputs(call)))
-        expected = [loss, *kept, *eager.params, *(p.grad for p in eager.params)]
-        actual = [result, *others, *compiled.params, *(p.grad for p in compiled.params)]
-        scale = max(
-            float(np.abs(t._data[np.isfinite(t._data)]).max(initial=1)) for t in expected if t.dtype.kind == "f"
-        )
+        single = np.zeros(1, np.float32 if np.float32 in [d for _, _, d in spec["arrays"]] else np.float64)
+        expected = [single, *arrays_of([loss, kept, eager.params, [p.grad for p in eager.params]])]
+        actual = [single, *arrays_of([result, others, compiled.params, [p.grad for p in compiled.params]])]
         try:
-            assert_close(
-                actual, expected, scale * 10, 1e-5 if np.float32 in [d for _, _, d in spec["arrays"]] else 1e-12
-            )
+            assert_close(actual, expected)
         except AssertionError as error:
             raise AssertionError(f"call {call}: {error}\n{step.source if call > 1 else ''}") from error
         if call >= 2:
             test_jit_programs.poison(step)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(
+    max_examples=int(os.environ.get("NRAND", "100")),
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    derandomize=True,
+)
 @given(test_jit_programs.programs())
-def test_random_programs_by_python(spec: dict[str, Any]) -> None:
+def test_random_programs(spec: dict[str, Any]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(program, "load", native_text.load)
         patch.setattr(program, "_blas", lambda name: 0)
         run_program(spec)
+
+
+@pytest.mark.slow
+def test_random_programs_compiled_with_bounds_checked() -> None:
+    code = """
+import sys, warnings
+warnings.simplefilter("ignore")
+from hypothesis import HealthCheck, given, settings
+import test_native, test_jit_programs
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@given(test_jit_programs.programs())
+def run(spec):
+    test_native.run_program(spec)
+
+run()
+"""
+    here = Path(__file__).parent
+    environment = os.environ | {"NUMBA_BOUNDSCHECK": "1", "PYTHONPATH": f"{here.parent}{os.pathsep}{here}"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]

@@ -39,6 +39,13 @@ def rules() -> Iterator[None]:
 X = np.array([0.5, -1.5, 2.0])
 
 
+def test_an_op_is_plain_on_arrays_of_a_subclass(tmp_path):
+    mapped = np.memmap(tmp_path / "x", np.float64, "w+", shape=(2,))
+    mapped[:] = [-1, 2]
+    assert cube(mapped).tolist() == [-1, 8]
+    assert (2 * Tensor(mapped)).numpy().tolist() == [-2, 4]
+
+
 def test_an_op_is_plain_on_arrays_and_differentiable_to_any_order():
     assert type(cube(X)) is np.ndarray
     x = Tensor(2.0, requires_grad=True)

@@ -140,10 +140,18 @@ def test_curves_have_a_panel_for_each_of_loss_metric_and_learning_rate() -> None
         figure = tg.plot.training_curves(history)
         assert [axes.get_title() for axes in figure.axes] == ["loss", "accuracy", "learning rate"]
         assert {axes.get_xlabel() for axes in figure.axes} == {"epoch"}
-        assert [text.get_text() for text in figure.legends[0].texts] == ["training", "validation"]
+        assert [text.get_text() for text in figure.legends[0].texts] == ["training", "validation", "best epoch, 3"]
         loss, accuracy, rate = map(curves, figure.axes)
-        assert loss == {"training": [[1, 2, 3], [0.9, 0.5, 0.3]], "validation": [[1, 3], [0.8, 0.4]]}
-        assert accuracy == {"training": [[1, 2, 3], [0.7, 0.8, 0.9]], "validation": [[1, 3], [0.75, 0.85]]}
+        assert loss == {
+            "training": [[1, 2, 3], [0.9, 0.5, 0.3]],
+            "validation": [[1, 3], [0.8, 0.4]],
+            "best epoch, 3": [[3, 3], [0, 1]],
+        }
+        assert accuracy == {
+            "training": [[1, 2, 3], [0.7, 0.8, 0.9]],
+            "validation": [[1, 3], [0.75, 0.85]],
+            "best epoch, 3": [[3, 3], [0, 1]],
+        }
         assert rate == {"learning rate": [[1, 2, 3], [0.1, 0.05, 0.0]]}
         assert figure.axes[2].get_ylim()[0] == 0
 

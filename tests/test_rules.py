@@ -122,10 +122,20 @@ REFERENCES: dict[Function, Function] = {
 """What our own functions are, in other words. NumPy's cholesky reads one triangle only, ours the mean of both."""
 
 
-def reduced(f: Function) -> Function:
-    """A loss of (prediction, target) from what it is for each element or sample."""
-    ways = {"mean": np.mean, "sum": np.sum, "none": lambda losses: losses}
-    return lambda p, t, reduction="mean", **options: ways[reduction](f(p, t, **options))
+def reduced(f: Function, mean_by: str = "count") -> Function:
+    """A loss of (prediction, target) from what it is for each element or sample, which weights multiply."""
+
+    def loss(p: Array, t: Array, reduction: str = "mean", weight: Any = None, **options: Any) -> Array:
+        losses = f(p, t, **options)
+        weights = np.broadcast_to(
+            1.0 if weight is None else weight[t] if mean_by == "classes" else weight, losses.shape
+        )
+        total = losses.size if mean_by == "count" else weights.sum()
+        return {"mean": np.sum(losses * weights) / total, "sum": np.sum(losses * weights), "none": losses * weights}[
+            reduction
+        ]
+
+    return loss
 
 
 def cross_entropies(logits: Array, target: Array, label_smoothing: float = 0.0) -> Array:
@@ -155,12 +165,14 @@ def by_batch(
 
 REFERENCES |= {
     F.gelu: lambda x: x / (1 + np.exp(-2 * np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))),
-    F.cross_entropy: reduced(cross_entropies),
-    F.nll_loss: reduced(lambda p, t: -np.array([row[label] for row, label in zip(p, t, strict=True)])),
+    F.cross_entropy: reduced(cross_entropies, "classes"),
+    F.nll_loss: reduced(lambda p, t: -np.array([row[label] for row, label in zip(p, t, strict=True)]), "classes"),
     F.binary_cross_entropy: reduced(lambda p, t: -t * np.log(p) - (1 - t) * np.log(1 - p)),
-    F.binary_cross_entropy_with_logits: reduced(lambda x, t: np.logaddexp(0, x) - t * x),
-    F.mse_loss: reduced(lambda p, t: (p - t) ** 2),
-    F.l1_loss: reduced(lambda p, t: np.abs(p - t)),
+    F.binary_cross_entropy_with_logits: reduced(
+        lambda x, t, pos_weight=1.0: pos_weight * t * np.logaddexp(0, -x) + (1 - t) * np.logaddexp(0, x)
+    ),
+    F.mse_loss: reduced(lambda p, t: (p - t) ** 2, "weights"),
+    F.l1_loss: reduced(lambda p, t: np.abs(p - t), "weights"),
     F.huber_loss: reduced(
         lambda p, t, delta=1.0: np.where(abs(p - t) < delta, (p - t) ** 2 / 2, delta * (abs(p - t) - delta / 2))
     ),
@@ -526,7 +538,7 @@ OPERATORS: dict[Function, Function] = {
 METHODS: dict[Function, Function] = {
     getattr(np, name): getattr(Tensor, name)
     for name in dir(Tensor)
-    if name[0] != "_" and inspect.isfunction(getattr(Tensor, name, None)) and getattr(np, name, None) in RULES
+    if not name.startswith("_") and inspect.isfunction(getattr(Tensor, name, None)) and getattr(np, name, None) in RULES
 } | {shapes.astype: Tensor.astype, np.absolute: Tensor.abs}
 
 

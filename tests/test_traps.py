@@ -250,8 +250,6 @@ BEYOND: list[Row] = [
      [np.ones((2, 1, 0)), np.ones((0, 3))]),
     ("linear_of_no_features", F.linear, [np.ones((2, 1, 0)), np.ones((3, 0))], np.zeros((2, 1, 3)),
      [np.ones((2, 1, 0)), np.ones((3, 0))]),
-    ("pad_of_one_axis", lambda x: np.pad(x, {-1: (1, 2)}), [[[1, 2]]], [[0, 1, 2, 0, 0]], [[[1, 1]]]),
-    ("pad_of_axes", lambda x: np.pad(x, {0: 1, 1: (0, 1)}, "edge"), [[[1, 2]]], [[1, 2, 2]] * 3, [[[3, 6]]]),
     ("prod_of_infinity_and_zero", np.prod, [[inf, 0]], nan, [[0, inf]]),
     ("linspace_to_infinity", lambda x, y: np.linspace(x, y, 3), [1, inf], [nan, inf, inf], [1.5, 1.5]),
     ("trapezoid_of_a_stretched_step", lambda y, dx: np.trapezoid(y, dx=dx, axis=0), [[[1, 2], [3, 4]], [1, 2]], [2, 6],
@@ -260,6 +258,11 @@ BEYOND: list[Row] = [
     ("det_of_infinity", np.linalg.det, [[[inf, 0], [0, 1]]], inf, [[[nan, nan], [nan, nan]]]),
     ("det_of_one_zero", np.linalg.det, [[[0]]], 0, [[[1]]]),
 ]  # fmt: skip
+if np.lib.NumpyVersion(np.__version__) >= "2.4.0":  # before, widths were no dict
+    BEYOND += [
+        ("pad_of_one_axis", lambda x: np.pad(x, {-1: (1, 2)}), [[[1, 2]]], [[0, 1, 2, 0, 0]], [[[1, 1]]]),
+        ("pad_of_axes", lambda x: np.pad(x, {0: 1, 1: (0, 1)}, "edge"), [[[1, 2]]], [[1, 2, 2]] * 3, [[[3, 6]]]),
+    ]
 
 # As `BEYOND`, met to a relative 4e-15.
 BEYOND_DIGITS: list[Row] = [

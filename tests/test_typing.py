@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+import tinygrad_mlp as tg
 
 SCRIPT = Path(__file__).with_name("typed_script.py")
 LINES = SCRIPT.read_text(encoding="utf-8").splitlines()
@@ -26,3 +31,35 @@ def test_a_users_script_has_the_errors_that_it_should_have_and_no_other(name: st
     assert {int(n) for n, _ in found} == set(EXPECTED) and len(EXPECTED) >= 9, run.stdout + run.stderr
     for n, text in found:
         assert EXPECTED[int(n)] in text
+
+
+def of_the_package(thing: Any) -> bool:
+    name = thing.__name__ if inspect.ismodule(thing) else getattr(thing, "__module__", None)
+    return str(name).partition(".")[0] == tg.__name__
+
+
+def public_functions() -> Iterator[tuple[str, Any]]:
+    """Yield what a user can call, once each: by public names alone, from the package through its modules and classes.
+
+    That is functions, public methods, inherited ones too, properties, and ``__call__``, which is a public name.
+    """
+    seen, found = set(), [(tg.__name__, tg)]
+    while found:
+        path, thing = found.pop()
+        thing = getattr(thing, "fget", None) or getattr(thing, "__func__", thing)
+        if id(thing) in seen or not of_the_package(thing):
+            continue
+        seen.add(id(thing))
+        if inspect.ismodule(thing) or inspect.isclass(thing):
+            every = vars(thing) | ({name: getattr(tg, name) for name in tg.__all__} if thing is tg else {})
+            found += [(f"{path}.{name}", each) for name, each in every.items() if name[0] != "_" or name == "__call__"]
+            found += [(path, base) for base in getattr(thing, "__bases__", ())]
+        elif callable(thing):
+            yield path, thing
+
+
+def test_few_public_functions_return_any() -> None:
+    functions = dict(public_functions())
+    results = {path: getattr(function, "__annotations__", {}).get("return") for path, function in functions.items()}
+    assert len(functions) > 300
+    assert len([path for path, result in results.items() if str(result) in ("Any", "typing.Any")]) < 20

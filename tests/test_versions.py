@@ -1,4 +1,4 @@
-"""Tests of arrays that somebody changes between forward and backward: an error, whoever holds them, and no false alarm."""
+"""Tests of arrays that somebody changes between forward and backward: an error, whoever holds them, and never else."""
 
 from __future__ import annotations
 
@@ -173,7 +173,8 @@ def test_blocks_of_a_large_array(layout: str) -> None:
     for block in (slice(0, 20), slice(-20, None), slice(100, 120), slice(None, None, 2)):
         a = {
             "C": lambda: np.ones(shape), "F": lambda: np.ones(shape[::-1]).T,
-            "strided": lambda: np.ones((400, 600))[:, ::2], "broadcast": lambda: np.broadcast_to(np.ones((400, 1)), shape),
+            "strided": lambda: np.ones((400, 600))[:, ::2],
+            "broadcast": lambda: np.broadcast_to(np.ones((400, 1)), shape),
         }[layout]()  # fmt: skip
         x = tg.Tensor(np.ones(shape), requires_grad=True)
         y = (x * a).sum()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from . import nn as nn
 from ._later import later as _later
+from .checks import seed as seed
 from .core.autograd import grad as grad, no_grad as no_grad
 from .core.tensor import Tensor as Tensor
 from .core.tracer import Tracer as Tracer, tracing as tracing
@@ -47,7 +48,11 @@ if TYPE_CHECKING:  # the names of _LATER
     from .train.fit import fit as fit
     from .train.history import History as History
     from .train.metrics import accuracy as accuracy
+    from .train.search import find_lr as find_lr
+    from .train.resume import latest as latest, load_checkpoint as load_checkpoint, save_checkpoint as save_checkpoint
     from .train.predict import evaluate as evaluate, predict as predict, predict_proba as predict_proba
+
+__version__ = "0.1.0"
 
 _ROOMS = {
     "func": "func",
@@ -76,6 +81,8 @@ _LATER = {
     "train.history": "History",
     "train.metrics": "accuracy",
     "train.predict": "evaluate predict predict_proba",
+    "train.search": "find_lr",
+    "train.resume": "latest load_checkpoint save_checkpoint",
 }
 """Names by their rooms, which are loaded when one is first used: most programs need few of them."""
 

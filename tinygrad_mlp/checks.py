@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from .errors import DataError, DtypeError, OptionError, ShapeError, describe, nearest, out_of_range
 
 Array = NDArray[Any]
+T = TypeVar("T", bound=Any)
+"""An array or a Tensor: what goes in decides what comes out."""
 
 
 def check_number(name: str, value: Any, low: float, high: float, expected: str, closed: bool = False) -> None:
@@ -110,15 +112,35 @@ def check_function(name: str, value: Any, example: str, count: int) -> None:
         raise TypeError(f"{name} must be a function, called as {example}, got {describe(value)}: {problem}")
 
 
+_default = np.random.default_rng()
+
+
+def seed(value: int | None) -> None:
+    """Make all that draws random numbers without an ``rng`` of its own repeatable: initial weights, dropout, ...
+
+    What is made afterwards gets a Generator each, spawned by one of this seed; None makes that one a fresh one again.
+    ``np.random.seed`` has no effect here.
+
+    >>> import tinygrad_mlp as tg
+    >>> tg.seed(0)
+    >>> first = tg.nn.Linear(3, 2)
+    >>> tg.seed(0)
+    >>> bool((tg.nn.Linear(3, 2).weight.data == first.weight.data).all())
+    True
+    """
+    global _default
+    _default = as_generator(np.random.default_rng() if value is None else value, "seed")
+
+
 def as_generator(rng: Any, name: str = "rng") -> np.random.Generator:
-    """Return a Generator, made of a seed unless it is one; None makes a fresh one.
+    """Return a Generator, made of a seed unless it is one; None spawns one from the default, see `seed`.
 
     >>> as_generator(-1, "seed")
     Traceback (most recent call last):
     tinygrad_mlp.errors.OptionError: seed must be an integer >= 0, a Generator or None, got -1
     """
     try:
-        return np.random.default_rng(rng)
+        return _default.spawn(1)[0] if rng is None else np.random.default_rng(rng)
     except (TypeError, ValueError) as error:
         wrong = out_of_range(name, rng, "an integer >= 0, a Generator or None")
         raise (wrong if isinstance(error, ValueError) else TypeError(str(wrong))) from None
@@ -229,7 +251,7 @@ def as_classes(labels: Any, num_classes: int | None = None, name: str = "labels"
     return np.asarray(check_labels(labels, limit, name), np.int64)
 
 
-def check_labels(labels: Any, classes: int, name: str = "labels") -> Any:
+def check_labels(labels: T, classes: int, name: str = "labels") -> T:
     """Return labels, or raise DataError, naming the first one that is no whole number in 0..classes-1."""
     whole = not issubclass(labels.dtype.type, np.floating) or (labels == np.floor(labels)).all()
     # argmax, because it takes a fraction of the time of max; a NaN is the largest there

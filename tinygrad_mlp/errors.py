@@ -14,7 +14,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -145,7 +145,7 @@ def out_of_range(name: str, value: object, expected: str) -> OptionError:
     return OptionError(f"{name} must be {expected}, got {value!r}")
 
 
-def need(module: str, extra: str) -> Any:
+def need(module: str, extra: str) -> ModuleType:
     """Return a module of an optional extra, imported when it is used.
 
     Raises:
@@ -182,7 +182,10 @@ def describe(value: Any) -> str:
     if plain and any(hasattr(item, "dtype") for item in value):
         text = f"[{', '.join(map(describe, value))}]"
     else:
-        text = repr(value)
+        try:
+            text = repr(value)
+        except RecursionError:
+            return type(value).__name__
     if " at 0x" in text or text.startswith("<") or ("\n" in text and not plain):
         return getattr(value, "__name__", type(value).__name__)
     text = " ".join(text.split())
@@ -194,9 +197,8 @@ def attempt(name: str, function: Callable[..., Any], args: Sequence[Any], keywor
     try:
         return function(*args, **keywords)
     except Exception as error:
-        if (told := _in_our_words(name, args, keywords, error)) is error:
-            raise
-        raise told from error
+        _raise_in_our_words(name, args, keywords, error)
+        raise
 
 
 def attempt_first(name: str, function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
@@ -207,19 +209,17 @@ def attempt_first(name: str, function: Callable[..., Any], args: Sequence[Any], 
         frame = sys._getframe(1)
         while frame.f_back is not None and frame.f_code not in (attempt.__code__, attempt_first.__code__):
             frame = frame.f_back
-        within = frame.f_back is not None
-        if within or (told := _in_our_words(name, args, keywords, error)) is error:
-            raise
-        raise told from error
+        if frame.f_back is None:
+            _raise_in_our_words(name, args, keywords, error)
+        raise
 
 
-def _in_our_words(name: str, args: Sequence[Any], keywords: Mapping[str, Any], error: Exception) -> Exception:
-    """Return an error of NumPy with the call, what clashes, and what to do; any other error as it is."""
+def _raise_in_our_words(name: str, args: Sequence[Any], keywords: Mapping[str, Any], error: Exception) -> None:
+    """Raise an error of NumPy with the call, what clashes, and what to do; of any other error, say nothing."""
     if type(error).__module__ != __name__ and "explained" not in vars(error):
         for raised, kind, reason, hint in _REASONS:
             if isinstance(error, raised) and re.search(reason, str(error), re.IGNORECASE):
-                return _explained(name, args, keywords, error, kind, hint)
-    return error
+                raise _explained(name, args, keywords, error, kind, hint) from error
 
 
 def _explained(

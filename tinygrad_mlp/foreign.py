@@ -35,7 +35,9 @@ _OURS = {
     "retain_graph": "retain keep_graph", "monitor": "save_best_only", "path": "filepath filename file",
     "total_steps": "epochs steps_per_epoch", "T_max": "epochs total_steps steps", "patience": "n_iter_no_change",
     "reduction": "size_average reduce", "label_smoothing": "smoothing", "delta": "beta", "negative_slope": "alpha",
-    "target": "y labels targets", "num_classes": "n_classes classes depth", "affine": "scale center",
+    "target": "y labels targets", "num_classes": "n_classes classes depth",
+    "sample_weight": "weight weights", "weight": "class_weight weights",
+    "affine": "scale center",
 }  # fmt: skip
 """For each word of ours, those of PyTorch, Keras and scikit-learn that mean the same."""
 
@@ -44,12 +46,10 @@ _WITHOUT = {
     "leave it out, there is no device but the processor": "device pin_memory",
     "leave it out, nothing is computed in place": "inplace",
     "leave it out, gradients become None": "set_to_none",
-    "leave it out, the rows are shuffled, and seed says how": "shuffle",
     "leave it out, the loss takes logits": "from_logits",
     "leave it out, the best weights come back": "restore_best_weights",
     "put a module for it after the layer, as nn.ReLU()": "activation",
     "convert the data, as in np.asarray(data, np.float32)": "dtype",
-    "take reduction='none', and the mean of the weighted losses": "weight class_weight sample_weight pos_weight",
     "drop these rows first": "ignore_index",
 }
 """For words that mean nothing here, what to do."""
@@ -81,10 +81,11 @@ _OPTIMIZER = {
 }
 _ROOMS = {
     "Tensor(np.zeros(shape)), or np.ones, ...": "zeros ones arange randn rand tensor eye full empty from_numpy",
-    "rng=0, which what draws numbers takes": "manual_seed seed set_seed", "MLP or Sequential of Linear layers": "Model",
+    "tg.seed(0), or rng=0, which what draws numbers takes": "manual_seed set_seed",
+    "MLP or Sequential of Linear layers": "Model",
     "Linear": "Dense", "Sequential": "ModuleList ModuleDict", "tg.functional": "function",
-    "the schedules of optim itself: optim.CosineAnnealingLR, optim.OneCycleLR": "lr_scheduler StepLR ExponentialLR",
-    "optim.Adam or optim.AdamW": "RMSprop Adagrad Adadelta", "tg.grad, or loss.backward()": "backward",
+    "the schedules of optim itself: optim.CosineAnnealingLR, optim.OneCycleLR": "lr_scheduler",
+    "optim.Adam or optim.AdamW": "Adagrad Adadelta", "tg.grad, or loss.backward()": "backward",
     **{f"tg.func.{name}": name for name in ("jacrev", "jacfwd", "linearize")},
     "tg.func.value_and_grad": "value_and_grad grad_and_value",
     "tg.func.grad of a sum, or tg.func.vjp": "elementwise_grad",
@@ -212,6 +213,8 @@ class _Foreign:
         self.name, self.ours = name, ours
 
     def __get__(self, owner: Any, kind: type) -> Any:
+        if owner is None:
+            return self
         raise AttributeError(f"{kind.__name__} has no {self.name!r}; use {self.ours}", name=self.name, obj=owner)
 
 

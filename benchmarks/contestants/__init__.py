@@ -54,7 +54,9 @@ class Contestant(NamedTuple):
 CONTESTANTS = {
     "tinygrad_mlp": ("ours.eager", "tinygrad_mlp"),
     "tinygrad_mlp jit": ("ours.compiled", "tinygrad_mlp"),
+    "tinygrad_mlp native": ("ours.native", "numba"),
     "NumPy": ("by_hand.numpy_loop", "numpy"),
+    "Numba": ("by_hand.numba_loop", "numba"),
     "matrix products": ("by_hand.matrix_products", "numpy"),
     "PyTorch": ("pytorch.eager", "torch"),
     "torch.compile": ("pytorch.compiled", "torch"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from . import Contestant, Problem
 
 
-def eager(problem: Problem) -> Contestant:
+def eager(problem: Problem, forget: bool = False) -> Contestant:
     from tinygrad_mlp import functional as F
     from tinygrad_mlp import nn, optim
 
@@ -20,6 +20,8 @@ def eager(problem: Problem) -> Contestant:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        if forget:
+            optimizer.zero_grad()
         return loss
 
     return Contestant(step)
@@ -29,3 +31,10 @@ def compiled(problem: Problem) -> Contestant:
     from tinygrad_mlp import jit
 
     return Contestant(jit(eager(problem).step))
+
+
+def native(problem: Problem) -> Contestant:
+    """The compiled step in machine code; gradients are forgotten at its end, so that no memory need hold them."""
+    from tinygrad_mlp import jit
+
+    return Contestant(jit(eager(problem, forget=True).step, backend="numba"))

@@ -91,7 +91,7 @@ samples(
         f(x(3, 2), [], axis=0),
     ],
 )
-raises(ValueError, "unknown mode 'warp'; did you mean 'wrap'", np.take, calls=lambda f, x: [f(x(3), 5, mode="warp")])
+raises(ValueError, "unknown mode 'swap'; did you mean 'wrap'", np.take, calls=lambda f, x: [f(x(3), 5, mode="swap")])
 raises(IndexError, "out of bounds", np.take, calls=lambda f, x: [f(x(3), 3), f(x(2, 3), [0, 5], axis=1)])
 samples(
     np.take_along_axis,

@@ -130,7 +130,7 @@ def grad(
     >>> x = tg.Tensor(2.0, requires_grad=True)
     >>> (dy,) = tg.grad(x**3, x, create_graph=True)
     >>> (d2y,) = tg.grad(dy, x)
-    >>> float(dy), float(d2y)
+    >>> dy.item(), d2y.item()
     (12.0, 12.0)
     """
     if callable(outputs):
@@ -152,7 +152,7 @@ def grad(
     found: list[Any] = [results.get(t) for t in inputs]
     for i, t in enumerate(inputs):
         if found[i] is not None and any(t is other for other in inputs[:i]):
-            found[i] = found[i].copy()
+            found[i] = np.copy(found[i])
     return tuple(g if g is None or isinstance(g, Tensor) else wrap(g) for g in found)
 
 

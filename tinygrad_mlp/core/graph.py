@@ -84,7 +84,7 @@ class _Gradients:
 
     def given(self, t: Tensor, g: Any) -> Any:
         """Return the gradient of ``t`` in memory that nothing else refers to."""
-        return g if t in self.own else g.copy()
+        return g if t in self.own else np.copy(g)
 
 
 def backpropagate(
@@ -159,10 +159,9 @@ def ancestors(roots: Sequence[Tensor]) -> tuple[set[Tensor], list[Tensor]]:
         if (node := (t := stack.pop())._node) is None:
             continue
         if node.inputs is None:
-            raise GraphError(
-                f"graph already released at {node.rule.name}: a backward pass has gone through it; "
-                "call backward(retain_graph=True) the first time, or compute the result again"
-            )
+            released = f"graph already released at {node.rule.name}: a backward pass has gone through it"
+            hint = "call backward(retain_graph=True) the first time, or compute the result again"
+            raise GraphError(f"{released}; {hint}")
         made.append((node.age, t))
         for _, a in node.parents:
             if a not in seen:

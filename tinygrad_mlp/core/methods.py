@@ -31,9 +31,9 @@ def _unary(function: Any, doc: str | None = None) -> Callable[[Any], Tensor]:
     return method
 
 
-def _of_array(name: str, doc: str) -> Any:
-    """Return a property that is the array's own."""
-    return property(operator.attrgetter(f"_data.{name}"), doc=doc)
+def _property(get: Callable[[Any], Any], doc: str) -> Any:
+    """Return a property whose type is that of the name which it is given."""
+    return property(get, doc=doc)
 
 
 def _binary(function: Any) -> Callable[[Any, Any], Tensor]:
@@ -91,11 +91,13 @@ class ArrayMethods:
     _call: ClassVar[Callable[..., Any]]
     _assign: ClassVar[Callable[..., Any]]
 
-    shape: tuple[int, ...] = _of_array("shape", "The length of each axis.")
-    dtype: np.dtype[Any] = _of_array("dtype", "The type of the elements.")
-    ndim: int = _of_array("ndim", "The number of axes.")
-    size: int = _of_array("size", "The number of elements, as in NumPy.")
-    nbytes: int = _of_array("nbytes", "The size of the elements, in bytes.")
+    shape: tuple[int, ...] = _property(operator.attrgetter("_data.shape"), "The length of each axis.")
+    dtype: np.dtype[Any] = _property(operator.attrgetter("_data.dtype"), "The type of the elements.")
+    ndim: int = _property(operator.attrgetter("_data.ndim"), "The number of axes.")
+    size: int = _property(operator.attrgetter("_data.size"), "The number of elements, as in NumPy.")
+    nbytes: int = _property(operator.attrgetter("_data.nbytes"), "The size of the elements, in bytes.")
+    T: Tensor = _property(_unary(np.transpose), "The Tensor with its axes reversed.")
+    mT: Tensor = _property(lambda self: self.swapaxes(-1, -2), "The Tensor with its last two axes exchanged.")  # noqa: N815
 
     __hash__ = object.__hash__
 
@@ -164,16 +166,6 @@ class ArrayMethods:
     tanh = _unary(np.tanh, "Return the hyperbolic tangents.")
     ravel = _unary(np.ravel, "Return the elements along one axis.")
     copy = _unary(np.copy, "Return a copy, through which gradients flow.")
-
-    @property
-    def T(self) -> Tensor:  # noqa: N802 - NumPy's spelling
-        """The Tensor with its axes reversed."""
-        return self._apply(np.transpose, (self,), _NONE)
-
-    @property
-    def mT(self) -> Tensor:  # noqa: N802
-        """The Tensor with its last two axes exchanged."""
-        return self._apply(np.swapaxes, (self,), {"axis1": -1, "axis2": -2})
 
     def clip(self, min: Any = None, max: Any = None) -> Tensor:
         """Return the elements limited to [min, max]; either may be None. The gradient passes at the bounds."""

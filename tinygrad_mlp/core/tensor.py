@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dis
+import os
 import sys
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -23,6 +25,10 @@ from .versions import PUBLIC, changed, hand_out, next_age, note, rebound, versio
 
 _STORE = dis.opmap["STORE_SUBSCR"]
 _DETACH = "use t.detach().numpy()"
+_adding = [threading.RLock()]
+"""Held while gradients are added to those of leaves, which threads may share."""
+if hasattr(os, "register_at_fork"):  # a thread that held it does not exist in the child
+    os.register_at_fork(after_in_child=lambda: _adding.__setitem__(0, threading.RLock()))
 
 
 def wrap(data: np.ndarray[Any, Any], version: list[Any] | None = None) -> Tensor:
@@ -49,7 +55,7 @@ def apply(function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[s
     Raises `NoRuleError` for a function without a rule, `ShapeError`, with all shapes, for operands that do not fit.
     """
     rule, tracer = RULES.get(function) or find(function), mode.tracer
-    arrays, inputs, parents, reads = [], [], [], []
+    arrays, inputs, parents, reads = [], [], [], []  # type: tuple[list[Any], list[Any], list[Any], list[Any]]
     for i, a in enumerate(args):
         if isinstance(a, Tensor):
             arrays.append(a._data)
@@ -60,8 +66,6 @@ def apply(function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[s
         else:
             if type(a) is not float:
                 a = constant_operand(a, rule.own)
-                if isinstance(a, np.ndarray):
-                    reads.append((a, a, PUBLIC))
             arrays.append(a)
         inputs.append(a)
     if keywords:
@@ -80,10 +84,15 @@ def apply(function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[s
     if parents:
         _connect(result, rule, inputs, arrays, parents, keywords, reads)
     else:
-        result._cut = next((a._cut for a in inputs if isinstance(a, Tensor) and a._cut), None)
+        result._cut = _cut_of(inputs)
     if tracer is not IDLE:
         tracer.op(rule, inputs, keywords, result)
     return result
+
+
+def _cut_of(inputs: Sequence[Any]) -> str | None:
+    """Return what ended the graph of one of the inputs, if something did."""
+    return next((a._cut for a in inputs if isinstance(a, Tensor) and a._cut), None)
 
 
 def _refuse_tensors(rule: Rule, keywords: Mapping[str, Any]) -> None:
@@ -99,6 +108,7 @@ def _connect(result: Tensor, rule: Rule, inputs: Any, arrays: Any, parents: Any,
     elif mode.grad_enabled:
         if dtype.kind != "f":
             raise DtypeError(f"{rule.name} gives {dtype}, which carries no gradient; use float32/float64 operands")
+        reads += [(a, a, PUBLIC) for a in inputs if isinstance(a, np.ndarray)]
         if rule.linear:  # its rules read labels, masks and indices, if anything
             reads = [r for r in reads if not (r[1].dtype.kind == "f" if r[2] is PUBLIC else r[0]._requires_grad)]
         reads = note(reads) if reads else ()
@@ -170,7 +180,7 @@ class Tensor(ArrayMethods):
     def data(self) -> np.ndarray[Any, Any]:
         """The array itself, not a copy. Write into it before a graph reads it, or after: else `backward` raises."""
         mode.tracer.reads_value("data")
-        return hand_out(self)  # type: ignore[no-any-return]
+        return hand_out(self)
 
     @data.setter
     def data(self, value: ArrayLike) -> None:
@@ -246,10 +256,11 @@ class Tensor(ArrayMethods):
         """
         results = backpropagate([self], [seed_of(self, gradient)], None, retain_graph, create_graph)
         gradients = [g if isinstance(g, Tensor) else wrap(g) for g in results.values()]
-        totals = [g if leaf.grad is None else leaf.grad + g for leaf, g in zip(results, gradients, strict=True)]
-        for leaf, total in zip(results, totals, strict=True):
-            mode.tracer.sets_grad(leaf, total)
-            leaf._grad = total
+        with _adding[0]:
+            totals = [g if leaf.grad is None else leaf.grad + g for leaf, g in zip(results, gradients, strict=True)]
+            for leaf, total in zip(results, totals, strict=True):
+                mode.tracer.sets_grad(leaf, total)
+                leaf._grad = total
 
     def register_hook(self, hook: Callable[[Tensor], Any]) -> HookHandle:
         """Call a function with the gradient of this Tensor whenever `backward` or `grad` has completed it.
@@ -301,7 +312,7 @@ class Tensor(ArrayMethods):
         mode.tracer.reads_value("numpy")
         if self._requires_grad:
             raise GraphError(f"this Tensor requires grad, and an array would lose it silently; {_DETACH}")
-        return hand_out(self)  # type: ignore[no-any-return]
+        return hand_out(self)
 
     def item(self) -> Any:
         """Return the only element as a Python number. `float` does too, but warns of a gradient that is lost."""
@@ -410,7 +421,7 @@ class HookHandle:
         if self._function is None:
             return g
         mode.tracer.differentiates(None)
-        g = g if t in own else g.copy()
+        g = g if t in own else np.copy(g)
         own.add(t)
         given = self._function(seen := g if lifted else wrap(g))
         if given is None or given is seen:

@@ -6,8 +6,8 @@ no node's counts are looked at that is younger than the last change of anything.
 
 Whoever holds an array can write into it without a word: that of a leaf, one among the operands, or what ``t.data`` and
 ``t.numpy()`` gave. So a node also notes the `fingerprint` of each of these. The array of a result or of a parameter is
-nobody else's until it is handed out: then its counter gets the fingerprint. Small arrays are compared whole, larger ones
-in `PLACES` places, spread over all of them, unless a tracer is active: to read them takes as long as to compute.
+nobody else's until it is handed out: then its counter gets the fingerprint. Small arrays are compared whole, larger
+ones in `PLACES` places, spread over all of them, unless a tracer is active: to read them takes as long as to compute.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def fingerprint(array: Any, size: int = -1) -> bytes:
     nbytes = array.nbytes
     if nbytes > WHOLE and nbytes != size and (size >= 0 or mode.tracer is IDLE):
         array = (array.ravel("K") if array.flags.forc else array.flat)[:: array.size // PLACES]
-    return array.tobytes()  # type: ignore[no-any-return]
+    return array.tobytes()
 
 
 def version_of(t: Tensor) -> list[Any]:
@@ -106,8 +106,8 @@ def _check_versions(t: Any, node: Any) -> None:
 
 def _error(t: Any, a: Any, version: int, how: str) -> GraphError:
     name = getattr(a, "name", None) or ("a Tensor" if hasattr(a, "_data") else "an array")
-    did, shape = "gave" if a is t else "read", getattr(a, "_data", a).shape
+    did = f"{'gave' if a is t else 'read'} {name} of shape {getattr(a, '_data', a).shape} at version {version}"
+    hint = "call backward() before changing it, or compute the result again"
     return GraphError(
-        f"{t._node.rule.name}{mode.tracer.called_at(t)} {did} {name} of shape {shape} at version {version}, and its data "
-        f"has changed since ({how}); call backward() before changing it, or compute the result again"
+        f"{t._node.rule.name}{mode.tracer.called_at(t)} {did}, and its data has changed since ({how}); {hint}"
     )

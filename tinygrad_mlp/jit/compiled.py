@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..core.tensor import Tensor, wrap
-from ..core.versions import count
+from ..core.versions import last_change, next_age
 from .arguments import rebuild
 from .emit import Program
 from .execute import execute
@@ -169,7 +169,8 @@ class Compiled:
         for module, training in self.record.modes.items():
             module.training = training
         for version in self.versions:
-            count(version)
+            version[0] += 1
+        last_change[0] = next_age()
         return self.result([wrap(next(values)) if isinstance(r, Slot) else r for r in self.results])
 
     def result(self, leaves: list[Any]) -> Any:

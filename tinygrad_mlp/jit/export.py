@@ -102,6 +102,8 @@ class Module:
         public = [key for key in places if "._" not in key and key.split(".")[0] not in ("__main__", "tinygrad_mlp")]
         if public:
             return f"from {min(public, key=len)} import {called}" + f" as {name}" * (name != called)
+        if isinstance(a, type) and issubclass(a, Exception):  # one of this package's, which derives from Python's
+            return f"{name} = {next(kind.__name__ for kind in a.__mro__ if kind.__module__ == 'builtins')}"
         raise RecordingError(f"{called or name} cannot be exported: {type(a).__name__} objects have no text")
 
     def _function(self, name: str, function: Any) -> str:

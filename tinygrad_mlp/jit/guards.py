@@ -146,6 +146,7 @@ READERS: dict[str, Callable[[Any, str], Any]] = {
     "draws": lambda owner, name: repr(owner.bit_generator.state),
     "grad": lambda owner, name: None if owner._grad is None else _layout(owner._grad._data),
     "signature": lambda owner, name: owner.signature(),
+    "held": lambda owner, name: owner.held(),
 }
 """How each kind of thing is read from its owner."""
 TEXTS = {".": "{}.{}", "()": "{}.{}.__func__", "global": "{}[{!r}]", "cell": "{}.cell_contents"}
@@ -166,13 +167,15 @@ def _layout(array: Any) -> Any:
 def fits_function(guards: Sequence[Read]) -> Callable[[], bool]:
     """Return a function that says whether all guards hold, in one expression.
 
-    Those of Tensors are looked at only if any Tensor has got other memory since.
+    Those of Tensors, and of what holds them, are looked at only if any Tensor has got other memory since.
     """
-    tensors = [read for read in guards if isinstance(read.owner, Tensor) and read.kind == "."]
+    tensors = [read for read in guards if read.kind == "held" or (read.kind == "." and isinstance(read.owner, Tensor))]
+    apart = set(tensors)
+    others = [read for read in guards if read not in apart]
     owners: dict[int, str] = {}
     namespace: dict[str, Any] = dict(same=same, rebound=rebound, seen=[-1], tensors=tensors, holds=Read.holds)
     tests = ["(rebound[0] == seen[0] or all(map(holds, tensors)) and not seen.__setitem__(0, rebound[0]))"]
-    for i, read in enumerate(read for read in guards if read.kind != "." or not isinstance(read.owner, Tensor)):
+    for i, read in enumerate(others):
         name = owners.setdefault(id(read.owner), f"owner{len(owners)}")
         namespace[name], namespace[f"value{i}"], namespace[f"holds_value{i}"] = read.owner, read.value, read.holds
         tests.append(read.test(name, f"value{i}"))

@@ -35,21 +35,15 @@ def function_name(name: str) -> str:
 
 def value_name(call: Call, operands: Sequence[str]) -> str:
     """Return what the result of a call holds, in a word; ``operands`` is how those of the call are called."""
-    name = getattr(call.function, "__name__", "value")
-    first, last = (operands[0], operands[-1]) if operands else ("", "")
     if call.result.dtype == bool:
         return "mask"
-    if name == "subtract" and last.startswith(("maximum", "mean")):
-        return "shifted" if last.startswith("maximum") else "centred"
-    if name == "exp" and first.startswith("log_"):
-        return re.sub(r"_\d+$", "", first)[4:]
-    if name == "log" and first.isidentifier() and len(first) < 12:
-        return f"log_{first}"
-    if name == "divide" and first.startswith("total") and is_number(call.inputs[1]):
-        return "mean"
-    if name in ("multiply", "divide") and any(is_number(a) for a in call.inputs):
-        return "scaled"
-    return find(call.function).holds or name
+    rule = find(call.function)
+    if rule.called:
+        given = ", ".join(["#" if is_number(a) else name for a, name in zip(call.inputs, operands, strict=True)])
+        for pattern, word in rule.called:
+            if match := re.fullmatch(pattern, given):
+                return match.expand(word)
+    return rule.holds or rule.name
 
 
 def view_name(call: Call, base: str) -> str:

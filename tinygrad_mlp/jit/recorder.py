@@ -47,6 +47,7 @@ class Recorder(Tracer):
         self.written: set[Any] = set()
         self.alive: list[Any] = []
         self.held: dict[int, Any] = {}
+        self.lent: set[int] = set()
         self.root: Slot | None = None
 
     @property
@@ -105,6 +106,8 @@ class Recorder(Tracer):
         """Note the slot of all Tensors over the array that this Tensor is over."""
         self.alive.append(t._data)
         self.slots[id(t._data)] = slot
+        if slot.kind in ("input", "grad"):
+            self.lent.add(id(memory_of(t._data)))
         return slot
 
     def compute(self, rule: Rule, arrays: Sequence[Any], inputs: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
@@ -260,7 +263,7 @@ class Recorder(Tracer):
         if self.root is not None and not self.root.shape:
             self._call_it(self.root, "loss")
         slot = None if value is None else self.slot(value)
-        if slot is not None and (slot.kind in ("input", "grad") or value._data.base is not None):
+        if slot is not None and id(memory_of(value._data)) in self.lent:  # and has other values at the next call
             copy = Slot(value._data.copy(order="K"), "result")
             self._add(np.copy, [slot], {}, copy)
             slot = copy
@@ -311,9 +314,10 @@ class Recorder(Tracer):
             for group in optimizer.param_groups:
                 self.reads.note(group["params"], "items", "", "the parameters of an optimizer", False, True)
             label = f"the options or the state of {type(optimizer).__name__}"
-            self.reads.note(optimizer, "signature", "", label, False, True)
-            state, version = {p: dict(s) for p, s in optimizer.state.items()}, optimizer._shape_of_state
-            self.undo.append(lambda: vars(optimizer).update(state=state, _shape_of_state=version))
+            for kind in ("signature", "held"):
+                self.reads.note(optimizer, kind, "", label, False, True)
+            state, kept = optimizer.state, {p: type(s)(s) for p, s in optimizer.state.items()}
+            self.undo.append(functools.partial(_put_back, optimizer, state, kept))
         if not _is_complete(optimizer):  # the first step is another one, which no program does
             mode.tracer = IDLE
             params = [p for group in optimizer.param_groups for p in group["params"]]
@@ -357,7 +361,7 @@ class Recorder(Tracer):
         if read.kind == "array":
             return any(memory_of(read.owner) is memory_of(t._data) for t in self.record.changed)
         drawn = read.kind == "draws" and read.owner in self.seen_generators
-        return switched or drawn or read.kind in ("grad", "signature")
+        return switched or drawn or read.kind in ("grad", "signature", "held")
 
 
 def _is_complete(optimizer: Any) -> bool:
@@ -369,6 +373,12 @@ def _is_complete(optimizer: Any) -> bool:
         for p in group["params"]
         if p._grad is not None
     )
+
+
+def _put_back(optimizer: Any, state: Any, kept: Any) -> None:
+    optimizer.state = state
+    state.clear()
+    state.update(kept)
 
 
 def _plain(a: Any) -> Any:

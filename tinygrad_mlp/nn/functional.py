@@ -55,8 +55,7 @@ def dropout(x: T, p: float, rng: np.random.Generator, training: bool = True) -> 
     if not training or p == 0:
         return x
     check_generator(rng)
-    scale = 1 / (1 - p) if p < 1 else 1.0
-    return select(uniform(rng, x) >= p, x * scale)
+    return select(uniform(rng, x) >= p, x * (1 / (1 - p) if p < 1 else 1.0))
 
 
 @answers
@@ -121,12 +120,16 @@ def layer_norm(x: T, normalized_shape: tuple[int, ...], weight: Any = None, bias
 
 
 @answers
-def cross_entropy(logits: T, target: Any, *, label_smoothing: float = 0.0, reduction: str = "mean") -> T:
+def cross_entropy(
+    logits: T, target: Any, *, weight: Any = None, label_smoothing: float = 0.0, reduction: str = "mean"
+) -> T:
     """Return the cross entropy between softmax(logits) and the target.
 
     Args:
         logits: (N, C), unnormalised.
         target: N integer labels in 0..C-1, or (N, C) probabilities: one-hot or soft.
+        weight: of each class, (C,). The mean over labels is then the weighted one, as in PyTorch: the sum over the
+            samples, divided by that of their classes' weights.
         label_smoothing: mix the target with this share of the uniform distribution (Szegedy and others,
             arXiv:1512.00567).
         reduction: "mean" or "sum" over the samples, or "none".
@@ -135,7 +138,7 @@ def cross_entropy(logits: T, target: Any, *, label_smoothing: float = 0.0, reduc
         ShapeError: the shapes do not belong together.
         ValueError: a label is out of range (the first is named), or an option is.
 
-    The formula is ``-sum(target * log_softmax(logits), axis=1)``.
+    The formula is ``-sum(weight * target * log_softmax(logits), axis=1)``.
 
     >>> import tinygrad_mlp as tg
     >>> logits = tg.Tensor([[2.0, 1.0, 0.1]], requires_grad=True)
@@ -148,23 +151,21 @@ def cross_entropy(logits: T, target: Any, *, label_smoothing: float = 0.0, reduc
     _takes_logits("cross_entropy", logits, "softmax", "nll_loss after log_softmax does that")
     check_number("label_smoothing", label_smoothing, 0, 1, "between 0 and 1", closed=True)
     target = _as_labels_or_distribution(logits, target)
-    log_probs = log_softmax(logits, 1)
-    if target.ndim == 2:
-        losses = -(target * log_probs).sum(axis=1)
-    else:
-        losses = -gather(log_probs, target)
+    log_probs, total = _weigh_classes(log_softmax(logits, 1), target, weight)
+    losses = -gather(log_probs, target) if target.ndim == 1 else -(target * log_probs).sum(axis=1)
     if label_smoothing:
         losses = (1 - label_smoothing) * losses - label_smoothing * log_probs.mean(axis=1)
-    return _reduce(losses, reduction)
+    return _reduce(losses, reduction, total=total)
 
 
 @answers
-def nll_loss(log_probs: T, target: Any, *, reduction: str = "mean") -> T:
+def nll_loss(log_probs: T, target: Any, *, weight: Any = None, reduction: str = "mean") -> T:
     """Return the negative log-likelihood, ``-log_probs[i, target[i]]``: `cross_entropy` after a `log_softmax`.
 
     Args:
         log_probs: (N, C) logarithms of probabilities.
         target: N integer labels in 0..C-1.
+        weight: of each class, (C,), as in `cross_entropy`.
         reduction: "mean" or "sum" over the samples, or "none".
 
     Raises:
@@ -174,20 +175,22 @@ def nll_loss(log_probs: T, target: Any, *, reduction: str = "mean") -> T:
     _takes_logits("nll_loss", log_probs, "softmax", "take log_softmax", "logarithms of probabilities")
     target = _as_labels_or_distribution(log_probs, target)
     if target.ndim != 1:
-        raise ShapeError(
-            f"nll_loss takes labels of shape ({log_probs.shape[0]},), got {target.shape}; use argmax(axis=1)"
-        )
-    return _reduce(-gather(log_probs, target), reduction)
+        raise ShapeError(f"nll_loss takes labels of shape ({len(log_probs)},), got {target.shape}; use argmax(axis=1)")
+    log_probs, total = _weigh_classes(log_probs, target, weight)
+    return _reduce(-gather(log_probs, target), reduction, total=total)
 
 
 @answers
-def binary_cross_entropy_with_logits(logits: T, target: Any, *, reduction: str = "mean") -> T:
+def binary_cross_entropy_with_logits(
+    logits: T, target: Any, *, weight: Any = None, pos_weight: Any = None, reduction: str = "mean"
+) -> T:
     """Return the binary cross entropy between sigmoid(logits) and targets in [0, 1], of the same shape.
 
-    ``max(x, 0) - x * t + log(1 + exp(-|x|))``: finite for logits of any size.
+    ``max(x, 0) - x * t + log(1 + exp(-|x|))``: finite for logits of any size. It is multiplied by ``weight``, and what
+    belongs to the positive class, ``t * log(1 + exp(-x))``, by ``pos_weight``; both broadcast to the logits.
 
     Raises:
-        ShapeError: the shapes differ.
+        ShapeError: the shapes differ, or a weight does not broadcast.
 
     >>> import tinygrad_mlp as tg
     >>> binary_cross_entropy_with_logits(tg.Tensor([1000.0, -1000.0]), np.array([0.0, 0.0]), reduction="none")
@@ -195,51 +198,64 @@ def binary_cross_entropy_with_logits(logits: T, target: Any, *, reduction: str =
     """
     logits, target = _same_shape("binary_cross_entropy_with_logits", logits, target)
     _takes_logits("binary_cross_entropy_with_logits", logits, "sigmoid", "binary_cross_entropy takes probabilities")
-    return _reduce(bce_with_logits(logits, target), reduction)
+    losses = bce_with_logits(logits, target)
+    if pos_weight is not None:
+        losses = losses + (_weight(losses, pos_weight) - 1) * target * softplus(-logits)
+    return _reduce(losses, reduction, _weight(losses, weight))
 
 
 @answers
-def binary_cross_entropy(probs: T, target: Any, *, reduction: str = "mean") -> T:
+def binary_cross_entropy(probs: T, target: Any, *, weight: Any = None, reduction: str = "mean") -> T:
     """Return the binary cross entropy of probabilities; prefer `binary_cross_entropy_with_logits`, which is exact.
 
-    ``-t log(p) - (1 - t) log(1 - p)``, with logarithms not below -100, as in PyTorch.
+    ``-t log(p) - (1 - t) log(1 - p)``, with logarithms not below -100, as in PyTorch. ``weight`` broadcasts to it.
 
     Raises:
-        ShapeError: the shapes differ.
+        ShapeError: the shapes differ, or the weight does not broadcast.
         ValueError: a probability is outside [0, 1]; the first one is named.
     """
     probs, target = _same_shape("binary_cross_entropy", probs, target)
     check_probabilities(probs)
-    return _reduce(bce(probs, target), reduction)
+    losses = bce(probs, target)
+    return _reduce(losses, reduction, _weight(losses, weight))
 
 
 @answers
-def mse_loss(prediction: T, target: Any, *, reduction: str = "mean") -> T:
+def mse_loss(prediction: T, target: Any, *, weight: Any = None, reduction: str = "mean") -> T:
     """Return the squared differences of two arrays of the same shape, by default their mean over all elements.
+
+    ``weight`` broadcasts to them and multiplies them; the mean is then ``sum(losses) / sum(weight)``, as in PyTorch.
 
     Raises:
         ShapeError: the shapes differ; broadcasting them would compare everything with everything.
     """
     prediction, target = _same_shape("mse_loss", prediction, target)
-    return _reduce(np.square(prediction - target), reduction)
+    losses = np.square(prediction - target)
+    weight = _weight(losses, weight)
+    return _reduce(losses, reduction, weight, total=weight)
 
 
 @answers
-def l1_loss(prediction: T, target: Any, *, reduction: str = "mean") -> T:
+def l1_loss(prediction: T, target: Any, *, weight: Any = None, reduction: str = "mean") -> T:
     """Return the absolute differences of two arrays of the same shape, by default their mean over all elements.
+
+    ``weight`` is that of `mse_loss`.
 
     Raises:
         ShapeError: the shapes differ.
     """
     prediction, target = _same_shape("l1_loss", prediction, target)
-    return _reduce(np.abs(prediction - target), reduction)
+    losses = np.abs(prediction - target)
+    weight = _weight(losses, weight)
+    return _reduce(losses, reduction, weight, total=weight)
 
 
 @answers
-def huber_loss(prediction: T, target: Any, *, delta: float = 1.0, reduction: str = "mean") -> T:
+def huber_loss(prediction: T, target: Any, *, delta: float = 1.0, weight: Any = None, reduction: str = "mean") -> T:
     """Return a loss that is quadratic for differences up to ``delta`` and linear beyond (Huber, 1964).
 
-    ``d**2 / 2`` where d = |prediction - target| <= delta, else ``delta * (d - delta / 2)``.
+    ``d**2 / 2`` where d = |prediction - target| <= delta, else ``delta * (d - delta / 2)``. It is multiplied by
+    ``weight``, which broadcasts; as in PyTorch, and unlike in `mse_loss`, the mean stays that over the elements.
 
     Raises:
         ShapeError: the shapes differ.
@@ -249,15 +265,43 @@ def huber_loss(prediction: T, target: Any, *, delta: float = 1.0, reduction: str
     prediction, target = _same_shape("huber_loss", prediction, target)
     distance = np.abs(prediction - target)
     near = np.minimum(distance, delta)
-    return _reduce(0.5 * (near * near) + delta * (distance - near), reduction)
+    losses = 0.5 * (near * near) + delta * (distance - near)
+    return _reduce(losses, reduction, _weight(losses, weight))
 
 
 REDUCTIONS = ("mean", "sum", "none")
 
 
-def _reduce(losses: Any, reduction: str) -> Any:
+def _reduce(losses: Any, reduction: str, weight: Any = None, total: Any = None) -> Any:
+    """Return losses, weighted and reduced; a mean divides by the sum of ``total``, if there is one, or the count."""
     check_choice("reduction", reduction, REDUCTIONS)
+    if weight is not None:
+        losses = losses * weight
+    if reduction == "mean" and total is not None:
+        return losses.sum() / total.sum()
     return losses if reduction == "none" else getattr(losses, reduction)()
+
+
+def _weight(losses: Any, weight: Any) -> Any:
+    """Return weights in the shape and dtype of the losses that they multiply; None stays None."""
+    if weight is None:
+        return None
+    weight = _as_operand(weight, "weight")
+    try:
+        return np.broadcast_to(weight, losses.shape).astype(losses.dtype)
+    except ValueError:
+        expected = f"one that broadcasts to the losses, {losses.shape}"
+        raise ShapeError(f"weight has shape {weight.shape}, expected {expected}") from None
+
+
+def _weigh_classes(log_probs: Any, target: Any, weight: Any) -> tuple[Any, Any]:
+    """Return log-probabilities times their classes' weights, and the weights of labels, which a mean divides by."""
+    if weight is None:
+        return log_probs, None
+    if np.shape(weight) != log_probs.shape[1:]:
+        raise ShapeError(f"weight has shape {np.shape(weight)}, expected ({log_probs.shape[1]},): one for each class")
+    weight = _weight(log_probs, weight)
+    return log_probs * weight, gather(weight, target) if target.ndim == 1 else None
 
 
 def _as_operand(value: Any, name: str) -> Any:
@@ -305,9 +349,8 @@ def _as_labels_or_distribution(scores: Any, target: Any) -> Any:
     if target.ndim != 1:
         raise ShapeError(f"target has shape {target.shape}; expected labels ({n},) or probabilities ({n}, {classes})")
     if len(target) != n:
-        raise ShapeError(
-            f"scores of shape {scores.shape} are for {n} samples, the target for {len(target)}; pass one label for each"
-        )
+        samples = f"scores of shape {scores.shape} are for {n} samples, the target for {len(target)}"
+        raise ShapeError(f"{samples}; pass one label for each")
     if target.dtype.kind not in "biuf":
         raise DtypeError(f"labels have dtype {target.dtype}; convert them to integers 0..{classes - 1}")
     check_labels(target, classes)
@@ -322,11 +365,9 @@ def check_probabilities(p: T) -> T:
     """Raise DataError, naming the first one, if a probability is outside [0, 1]."""
     bad = ~((p >= 0) & (p <= 1))
     if bad.any():
-        i = tuple(int(k) for k in np.argwhere(bad)[0])
-        raise DataError(
-            f"probability {p[i]} at position {i} is outside [0, 1]; "
-            "apply a sigmoid first, or use binary_cross_entropy_with_logits on the logits"
-        )
+        i = tuple(np.argwhere(bad)[0].tolist())
+        hint = "apply a sigmoid first, or use binary_cross_entropy_with_logits on the logits"
+        raise DataError(f"probability {p[i]} at position {i} is outside [0, 1]; {hint}")
     return p
 
 

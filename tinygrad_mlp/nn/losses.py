@@ -11,18 +11,30 @@ from .module import Module
 
 
 class _Loss(Module):
-    """A function of prediction and target whose only option is the reduction."""
+    """A function of prediction and target whose options, the reduction and those of ``options``, are kept."""
 
     function: Callable[..., Any]
+    options: tuple[str, ...] = ()
 
     def __init__(self, *, reduction: str = "mean") -> None:
         self.reduction = reduction
 
     def forward(self, prediction: Tensor, target: Any) -> Tensor:
-        return self.function(prediction, target, reduction=self.reduction)
+        options = {name: getattr(self, name) for name in self.options}
+        return self.function(prediction, target, reduction=self.reduction, **options)
 
 
-class CrossEntropyLoss(_Loss):
+class _WeightedLoss(_Loss):
+    """A loss with a weight, which is a buffer, as in PyTorch."""
+
+    options: tuple[str, ...] = ("weight",)
+
+    def __init__(self, *, weight: Any = None, reduction: str = "mean") -> None:
+        super().__init__(reduction=reduction)
+        self.register_buffer("weight", None if weight is None else Tensor(weight))
+
+
+class CrossEntropyLoss(_WeightedLoss):
     """The cross entropy of logits (N, C) and labels (N,) or probabilities (N, C): `functional.cross_entropy`.
 
     >>> import numpy as np
@@ -31,29 +43,35 @@ class CrossEntropyLoss(_Loss):
     2.3026
     """
 
-    def __init__(self, *, label_smoothing: float = 0.0, reduction: str = "mean") -> None:
-        self.label_smoothing, self.reduction = label_smoothing, reduction
+    function = staticmethod(functional.cross_entropy)
+    options = ("weight", "label_smoothing")
 
-    def forward(self, logits: Tensor, target: Any) -> Tensor:
-        return functional.cross_entropy(logits, target, label_smoothing=self.label_smoothing, reduction=self.reduction)
+    def __init__(self, *, weight: Any = None, label_smoothing: float = 0.0, reduction: str = "mean") -> None:
+        super().__init__(weight=weight, reduction=reduction)
+        self.label_smoothing = label_smoothing
 
 
-class NLLLoss(_Loss):
+class NLLLoss(_WeightedLoss):
     """The negative log-likelihood of log-probabilities (N, C) and labels (N,): `functional.nll_loss`."""
 
     function = staticmethod(functional.nll_loss)
 
 
-class BCELoss(_Loss):
+class BCELoss(_WeightedLoss):
     """The binary cross entropy of probabilities: `functional.binary_cross_entropy`. Prefer `BCEWithLogitsLoss`."""
 
     function = staticmethod(functional.binary_cross_entropy)
 
 
-class BCEWithLogitsLoss(_Loss):
+class BCEWithLogitsLoss(_WeightedLoss):
     """The binary cross entropy of logits: `functional.binary_cross_entropy_with_logits`."""
 
     function = staticmethod(functional.binary_cross_entropy_with_logits)
+    options = ("weight", "pos_weight")
+
+    def __init__(self, *, weight: Any = None, pos_weight: Any = None, reduction: str = "mean") -> None:
+        super().__init__(weight=weight, reduction=reduction)
+        self.register_buffer("pos_weight", None if pos_weight is None else Tensor(pos_weight))
 
 
 class MSELoss(_Loss):
@@ -71,8 +89,9 @@ class L1Loss(_Loss):
 class HuberLoss(_Loss):
     """Quadratic for differences up to ``delta``, linear beyond: `functional.huber_loss`."""
 
-    def __init__(self, *, delta: float = 1.0, reduction: str = "mean") -> None:
-        self.delta, self.reduction = delta, reduction
+    function = staticmethod(functional.huber_loss)
+    options = ("delta",)
 
-    def forward(self, prediction: Tensor, target: Any) -> Tensor:
-        return functional.huber_loss(prediction, target, delta=self.delta, reduction=self.reduction)
+    def __init__(self, *, delta: float = 1.0, reduction: str = "mean") -> None:
+        super().__init__(reduction=reduction)
+        self.delta = delta

@@ -16,35 +16,52 @@ import numpy as np
 from ..checks import check_flag, check_kind, check_number, check_share
 from ..core.tensor import Tensor, assign, wrap
 from ..core.tracer import IDLE, Stateful, mode, out_of_place
-from ..core.versions import changed
+from ..core.versions import changed, rebound
 from ..errors import CheckpointError, GraphError, OptionError, describe, nearest, out_of_range
 from ..foreign import answers, knows_foreign, missing
-from .schedules import CosineAnnealingLR, LRScheduler, OneCycleLR
+from .schedules import CosineAnnealingLR, ExponentialLR, LRScheduler, OneCycleLR, ReduceLROnPlateau, StepLR
 
-__all__ = ["SGD", "Adam", "AdamW", "CosineAnnealingLR", "LRScheduler", "OneCycleLR", "Optimizer"]
+__all__ = [
+    "SGD", "Adam", "AdamW", "CosineAnnealingLR", "ExponentialLR", "LRScheduler", "OneCycleLR", "Optimizer", "RMSprop",
+    "ReduceLROnPlateau", "StepLR",
+]  # fmt: skip
 
 Group = dict[str, Any]
 if not TYPE_CHECKING:
     __getattr__ = missing(__name__)
 
 
+def _counted(change: Callable[..., Any]) -> Callable[..., Any]:
+    def method(self: Any, *args: Any, **keywords: Any) -> Any:
+        rebound[0] += 1
+        return change(self, *args, **keywords)
+
+    return method
+
+
+_CHANGES = ("__setitem__", "__delitem__", "__ior__", "clear", "pop", "popitem", "setdefault", "update")
+State: Any = type("State", (dict,), {name: _counted(getattr(dict, name)) for name in _CHANGES})
+"""A dict of states, or the state of one parameter: what depends on its Tensors notices when it gets others."""
+
+
 @knows_foreign
 class Optimizer(Stateful):
     """What all optimisers share: parameter groups, the state of each parameter, and the walk over them.
 
-    A subclass gives ``buffers``, the names of its state arrays, and ``formula(p, g, *buffers, **scalars)``, which
-    returns the new values of the parameter and its buffers, and may write into the old ones, but not into ``g``.
+    A subclass gives ``buffers``, the names of its state arrays, of which not all options need the ``optional`` ones,
+    and ``formula(p, g, *buffers, **scalars)``, which returns the new values of the parameter and its buffers, and may
+    write into the old ones, but not into ``g``.
     """
 
     buffers: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
     formula: Callable[..., tuple[Any, ...]]
     counts_steps: bool = False
 
     def __init__(self, params: Iterable[Any], defaults: Mapping[str, Any]) -> None:
         self.defaults = dict(defaults)
         self.param_groups: list[Group] = []
-        self.state: dict[Any, dict[str, Any]] = {}
-        self._shape_of_state = 0
+        self.state: dict[Any, dict[str, Any]] = State()
         for group in _as_groups(params):
             self.add_param_group(group)
 
@@ -52,8 +69,6 @@ class Optimizer(Stateful):
         """Raise ValueError if an option of a group is out of range."""
         for name in ("lr", "weight_decay"):
             check_number(name, group[name], 0, math.inf, "a finite number >= 0")
-        if not isinstance(nesterov := group.get("nesterov", False), (bool, np.bool_)):
-            raise TypeError(str(out_of_range("nesterov", nesterov, "True or False")))
 
     def scalars(self, group: Group, step: int) -> dict[str, Any]:
         """Return the numbers that `formula` needs, all computed: it uses them in array ops only. Steps count from 1."""
@@ -71,7 +86,6 @@ class Optimizer(Stateful):
         group = {**self.defaults, **group, "params": params}
         self.check(group)
         self.param_groups.append(group)
-        self._shape_of_state += 1
 
     def _all_params(self) -> list[Any]:
         return [p for group in self.param_groups for p in group["params"]]
@@ -94,6 +108,8 @@ class Optimizer(Stateful):
 
     def update(self) -> None:
         """Do what `step` does, without a word to the tracer."""
+        if type(self.state) is not State:
+            self.state = State(self.state)
         update = self._update if mode.tracer is IDLE else self._update_traced
         for group in self.param_groups:
             for params in self._in_step(group):
@@ -106,8 +122,9 @@ class Optimizer(Stateful):
         together: dict[int, list[Any]] = {}
         for p in group["params"]:
             if p.grad is not None:
-                steps = self.state.setdefault(p, {}).get("step", 0)
-                together.setdefault(steps, []).append(p)
+                if type(self.state.get(p)) is not State:
+                    self.state[p] = State(self.state.get(p, ()))
+                together.setdefault(self.state[p].get("step", 0), []).append(p)
         return list(together.values())
 
     def _advance(self, group: Group, params: list[Any]) -> dict[str, Any]:
@@ -116,15 +133,17 @@ class Optimizer(Stateful):
         if self.counts_steps:
             step = self.state[params[0]].get("step", 0) + 1
             for p in params:
-                self.state[p]["step"] = step
+                dict.__setitem__(self.state[p], "step", step)
         return self.scalars(group, step)
 
     def signature(self) -> tuple[Any, ...]:
-        """Return what decides which ops a step consists of: the options that are set, and the buffers that exist."""
+        """Return what decides, besides what is `held`, which ops a step consists of: the options that are set."""
         options = [entry for group in self.param_groups for entry in (id(group), *map(bool, group.values()))]
-        states = self.state.values() if any(self.state.values()) else ()
-        buffers = [id(v) for state in states for v in state.values() if isinstance(v, Tensor)]
-        return (self._shape_of_state, *options, *buffers)
+        return (id(self.state), *options)
+
+    def held(self) -> tuple[int, ...]:
+        """Return which Tensors there are in the state; `rebound` counts where that may have changed."""
+        return tuple(id(v) for state in self.state.values() for v in state.values() if isinstance(v, Tensor))
 
     def _update(self, p: Any, names: tuple[str, ...], scalars: Mapping[str, Any]) -> None:
         """Compute on arrays, in place where the formula does."""
@@ -148,9 +167,8 @@ class Optimizer(Stateful):
             return (), ()
         state = self.state[p]
         old = [state.get(name) for name in names]
-        if old[0] is None:
-            state.update((name, _like(0.0, p, name)) for name in names)
-            self._shape_of_state += 1
+        if any(buffer is None for buffer in old):
+            state.update((name, _like(0.0, p, name)) for name in names if name not in state)
         return old, [state[name] for name in names]
 
     def used_buffers(self, scalars: Mapping[str, Any]) -> tuple[str, ...]:
@@ -171,22 +189,21 @@ class Optimizer(Stateful):
         Raises:
             CheckpointError: it is of another optimiser or of other parameters; everything that differs is listed.
         """
-        if not isinstance(state_dict, Mapping) or set(state_dict) != {"param_groups", "state"}:
-            found = sorted(state_dict) if isinstance(state_dict, Mapping) else describe(state_dict)
-            raise CheckpointError(
-                f"not the state of an optimizer, which has 'param_groups' and 'state': {found}; pass what state_dict() gave"
-            )
+        keys = ["param_groups", "state"]
+        if not isinstance(state_dict, Mapping) or set(state_dict) != set(keys):
+            found = f"{sorted(map(str, state_dict))}" if isinstance(state_dict, Mapping) else describe(state_dict)
+            absent = [key for key in keys if not isinstance(state_dict, Mapping) or key not in state_dict]
+            it = f"it has no {absent}, only {found}" if absent else f"expected {keys}, found {found}"
+            raise CheckpointError(f"not the state of an optimizer: {it}; pass what state_dict() gave")
         groups, state, params = state_dict["param_groups"], state_dict["state"], self._all_params()
-        wrong = _different_groups(self, groups) + _different_state(self, params, state)
-        if wrong:
+        if wrong := _different_groups(self, groups) + _different_state(self, params, state):
             raise CheckpointError("optimizer state does not fit: " + "; ".join(wrong))
         for mine, theirs in zip(self.param_groups, groups, strict=True):
             mine.update({k: v for k, v in theirs.items() if k != "params"})
-        self.state = {}
-        self._shape_of_state += 1
+        self.state.clear()
         for i, entries in state.items():
             p = params[int(i)]
-            self.state[p] = {k: _like(v, p, k) if k in self.buffers else int(v) for k, v in entries.items()}
+            self.state[p] = State({k: _like(v, p, k) if k in self.buffers else int(v) for k, v in entries.items()})
 
 
 def _sgd(
@@ -341,17 +358,10 @@ class Adam(Optimizer):
     def scalars(self, group: Group, step: int) -> dict[str, Any]:
         b1, b2 = map(float, group["betas"])
         lr, decay = float(group["lr"]), float(group["weight_decay"])
-        return {
-            "b1": b1,
-            "share1": 1 - b1,
-            "b2": b2,
-            "share2": 1 - b2,
-            "lr": lr / (1 - b1**step),
-            "root": math.sqrt(1 - b2**step),
-            "eps": float(group["eps"]),
-            "weight_decay": 0.0 if self.decoupled else decay,
-            "shrink": 1 - lr * decay if self.decoupled and decay else None,
-        }
+        averages = dict(b1=b1, share1=1 - b1, b2=b2, share2=1 - b2)
+        corrected = dict(lr=lr / (1 - b1**step), root=math.sqrt(1 - b2**step), eps=float(group["eps"]))
+        shrink = 1 - lr * decay if self.decoupled and decay else None
+        return {**averages, **corrected, "weight_decay": 0.0 if self.decoupled else decay, "shrink": shrink}
 
 
 class AdamW(Adam):
@@ -371,6 +381,71 @@ class AdamW(Adam):
         weight_decay: float = 0.01,
     ) -> None:
         super().__init__(params, lr, betas, eps, weight_decay)
+
+
+def _rmsprop(
+    p: Any, g: Any, v: Any, *more: Any, lr: float, alpha: float, share: float, eps: float, weight_decay: float,
+    momentum: float, centered: bool,
+) -> tuple[Any, ...]:  # fmt: skip
+    if weight_decay:
+        g = g + weight_decay * p
+    before = [v, *more]
+    averages = [g * g, g] if centered else [g * g]
+    after = [share * a if old is None else old * alpha + share * a for old, a in zip(before, averages, strict=False)]
+    scale = np.sqrt(after[0] - after[1] * after[1] if centered else after[0]) + eps
+    change = g / scale
+    if momentum:
+        change = change if before[-1] is None else before[-1] * momentum + change
+        after.append(change)
+    p -= lr * change
+    return p, *after
+
+
+class RMSprop(Optimizer):
+    """RMSprop (Hinton, "Neural networks for machine learning", lecture 6), in PyTorch's form.
+
+    ``v = alpha v + (1 - alpha) g**2``; with ``centered``, ``m = alpha m + (1 - alpha) g`` and v less ``m**2`` in its
+    place; ``p -= lr * g / (sqrt(v) + eps)``, or with momentum ``buf = momentum * buf + g / (sqrt(v) + eps)`` and
+    ``p -= lr * buf``.
+
+    Args:
+        params: the parameters, or dicts of them with options of their own.
+        lr: the learning rate, finite, >= 0.
+        alpha: the decay of the averages, in [0, 1).
+        eps: > 0.
+        weight_decay: >= 0, added to the gradient.
+        momentum: in [0, 1).
+        centered: divide by an estimate of the variance.
+
+    Raises:
+        ValueError, TypeError: an option out of range, or parameters that cannot be optimised.
+    """
+
+    buffers = ("square_avg", "grad_avg", "momentum_buffer")
+    optional = ("grad_avg", "momentum_buffer")
+    formula = staticmethod(_rmsprop)
+
+    def __init__(
+        self, params: Iterable[Any], lr: float = 1e-2, alpha: float = 0.99, eps: float = 1e-8,
+        weight_decay: float = 0.0, momentum: float = 0.0, centered: bool = False,
+    ) -> None:  # fmt: skip
+        options = dict(lr=lr, alpha=alpha, eps=eps, weight_decay=weight_decay, momentum=momentum, centered=centered)
+        super().__init__(params, options)
+
+    def check(self, group: Group) -> None:
+        super().check(group)
+        for name in ("alpha", "momentum"):
+            check_number(name, group[name], 0, 1, "in [0, 1)")
+        check_number("eps", group["eps"], 1e-300, math.inf, "a finite number > 0")
+        check_flag("centered", group["centered"])
+
+    def scalars(self, group: Group, step: int) -> dict[str, Any]:
+        numbers = {name: float(group[name]) for name in ("lr", "alpha", "eps", "weight_decay", "momentum")}
+        return {**numbers, "share": 1 - numbers["alpha"], "centered": group["centered"]}
+
+    def used_buffers(self, scalars: Mapping[str, Any]) -> tuple[str, ...]:
+        used = {"square_avg": True, "grad_avg": scalars["centered"], "momentum_buffer": scalars["momentum"]}
+        return tuple(name for name, is_used in used.items() if is_used)
 
 
 def _as_groups(params: Iterable[Any]) -> list[Mapping[str, Any]]:
@@ -433,13 +508,14 @@ def _different_state(optimizer: Optimizer, params: list[Any], state: Any) -> lis
     if not isinstance(state, Mapping):
         return [f"state is {describe(state)}, expected a dict"]
     wrong, numbers = [], {str(i): p for i, p in enumerate(params)}
-    counts = {"step"} if optimizer.counts_steps else set()
+    most = set(optimizer.buffers) | ({"step"} if optimizer.counts_steps else set())
+    least = most - set(optimizer.optional)
     for i, entries in state.items():
         if str(i) not in numbers:
             wrong.append(f"state for parameter {describe(i)} of {len(params)}")
-        elif not isinstance(entries, Mapping) or set(entries) not in (counts | set(optimizer.buffers), set()):
+        elif not isinstance(entries, Mapping) or (entries and not least <= set(entries) <= most):
             found = sorted(map(str, entries)) if isinstance(entries, Mapping) else describe(entries)
-            wrong.append(f"parameter {i} has {found}, expected {sorted(counts | set(optimizer.buffers))}")
+            wrong.append(f"parameter {i} has {found}, expected {sorted(most)}")
         else:
             wrong += [
                 f"{name} of parameter {i} {f}" for name, v in entries.items() if (f := _fault(name, v, numbers[str(i)]))

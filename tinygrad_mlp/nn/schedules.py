@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
-from ..checks import check_integer, check_number, check_share
-from ..errors import CheckpointError, describe
+from ..checks import check_choice, check_integer, check_number
+from ..errors import CheckpointError, OptionError, describe
 from ..foreign import Answers
 
 if TYPE_CHECKING:
@@ -18,8 +19,18 @@ class LRScheduler(Answers):
     """What schedules share: ``step()`` after each ``optimizer.step()`` sets every group's learning rate.
 
     A subclass gives ``factor(step)``, which multiplies the learning rate that the group had at the start; this base
-    class keeps it.
+    class keeps it. Or, as in PyTorch, it gives ``get_lr()``: a rate for each group, made of ``base_lrs`` and
+    ``last_epoch``, which is the same as ``last_step``.
+
+    Attributes:
+        by_epoch: whether `fit` calls ``step()`` after each epoch, rather than after each step.
+        total: the name of the option, if any, that `fit` fills with the number of all steps where it is None.
+        kept: the attributes that are the state.
     """
+
+    by_epoch = False
+    total = ""
+    kept: tuple[str, ...] = ("last_step", "base_lrs")
 
     def __init__(self, optimizer: Optimizer) -> None:
         _check_optimizer(optimizer)
@@ -32,14 +43,40 @@ class LRScheduler(Answers):
         """Return by what the base learning rate is multiplied at a step, the first being 0."""
         return 1.0
 
+    def get_lr(self) -> list[float]:
+        """Return the learning rate of each group at the present step."""
+        return [lr * self.factor(self.last_step) for lr in self.base_lrs]
+
+    @property
+    def last_epoch(self) -> int:
+        """PyTorch's name of ``last_step``."""
+        return self.last_step
+
+    def size(self, steps: int) -> None:
+        """Take over how many steps there will be in all, unless that was said before: `fit` calls this."""
+        if self.total and getattr(self, self.total) is None:
+            setattr(self, self.total, check_integer(self.total, self.last_step + steps))
+            self._set()
+
+    def end_epoch(self, row: Mapping[str, Any]) -> None:
+        """Do what is to be done after an epoch, of which the history has this row: `fit` calls this."""
+        if self.by_epoch:
+            self.step()
+
     def step(self) -> None:
-        """Go on to the next step's learning rate."""
+        """Go on to the next step's learning rate.
+
+        Raises:
+            OptionError: it is not known how many steps there will be.
+        """
+        if self.total and getattr(self, self.total) is None:
+            raise OptionError(f"{self.total} is not known; pass it to the schedule, or the schedule to fit")
         self.last_step += 1
         self._set()
 
     def _set(self) -> None:
-        for group, lr in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
-            group["lr"] = lr * self.factor(self.last_step)
+        for group, lr in zip(self.optimizer.param_groups, self.get_lr(), strict=True):
+            group["lr"] = lr
 
     def get_last_lr(self) -> list[float]:
         """Return the present learning rate of each group."""
@@ -47,7 +84,7 @@ class LRScheduler(Answers):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what is needed to go on from here."""
-        return {"last_step": self.last_step, "base_lrs": list(self.base_lrs)}
+        return {name: copy(getattr(self, name)) for name in self.kept}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on from where a state was taken; checked as a whole before anything changes.
@@ -56,20 +93,20 @@ class LRScheduler(Answers):
             CheckpointError: it is not the state of a schedule of so many groups.
         """
         keys = sorted(map(str, state_dict)) if isinstance(state_dict, Mapping) else describe(state_dict)
-        if keys != ["base_lrs", "last_step"]:
-            raise CheckpointError(f"not the state of a schedule, which has 'base_lrs' and 'last_step': {keys}")
+        if keys != sorted(self.kept):
+            expected = " and ".join(map(repr, sorted(self.kept)))
+            raise CheckpointError(f"not the state of a schedule, which has {expected}: {keys}")
         step, rates, groups = state_dict["last_step"], state_dict["base_lrs"], len(self.optimizer.param_groups)
         try:
             check_integer("last_step", step, 0)
             if not isinstance(rates, (list, tuple)) or len(rates) != groups:
-                raise TypeError(
-                    f"base_lrs must be a list of {groups}, one for each parameter group, got {describe(rates)}"
-                )
+                each = f"a list of {groups}, one for each parameter group"
+                raise TypeError(f"base_lrs must be {each}, got {describe(rates)}")
             for rate in rates:
                 check_number("each of base_lrs", rate, 0, math.inf, "a finite number >= 0")
         except (TypeError, ValueError) as error:
             raise CheckpointError(f"the state does not fit {type(self).__name__}: {error}") from error
-        self.last_step, self.base_lrs = int(step), list(rates)
+        vars(self).update(state_dict, last_step=int(step), base_lrs=list(rates))
         self._set()
 
 
@@ -78,7 +115,7 @@ class CosineAnnealingLR(LRScheduler):
 
     Args:
         optimizer: whose learning rates are the highest ones.
-        T_max: steps in all, at which the rate is ``eta_min``.
+        T_max: steps in all, at which the rate is ``eta_min``. None: as many as `fit` will take.
         eta_min: the last rate, as a share of the highest.
         warmup: steps of the warm-up; the first has 1 / (warmup + 1) of the highest rate.
 
@@ -96,17 +133,22 @@ class CosineAnnealingLR(LRScheduler):
     [1.0, 0.854, 0.5, 0.146, 0.0]
     """
 
-    def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, warmup: int = 0) -> None:
-        check_integer("T_max", T_max)
-        check_integer("warmup", warmup, 0, T_max - 1, "T_max - 1")
-        check_share("eta_min", eta_min)
+    total = "T_max"
+
+    def __init__(self, optimizer: Optimizer, T_max: int | None = None, eta_min: float = 0.0, warmup: int = 0) -> None:
+        if T_max is not None:
+            check_integer("T_max", T_max)
+        check_integer("warmup", warmup, 0, *(() if T_max is None else (T_max - 1, "T_max - 1")))
+        check_number("eta_min", eta_min, 0, math.inf, "a finite number >= 0")
         self.T_max, self.eta_min, self.warmup = T_max, eta_min, warmup
         super().__init__(optimizer)
 
     def factor(self, step: int) -> float:
         if step < self.warmup:
             return (step + 1) / (self.warmup + 1)
-        return _cosine(1.0, self.eta_min, min(1.0, (step - self.warmup) / (self.T_max - self.warmup)))
+        return _cosine(
+            1.0, self.eta_min, min(1.0, (step - self.warmup) / max(1, (self.T_max or math.inf) - self.warmup))
+        )
 
 
 class OneCycleLR(LRScheduler):
@@ -117,7 +159,7 @@ class OneCycleLR(LRScheduler):
     Args:
         optimizer: whose learning rates are replaced.
         max_lr: the highest rate, of every group.
-        total_steps: steps in all.
+        total_steps: steps in all. None: as many as `fit` will take.
         pct_start: the share of them that goes up.
         div_factor: the first rate is ``max_lr / div_factor``.
         final_div_factor: the last rate is the first divided by this.
@@ -126,38 +168,137 @@ class OneCycleLR(LRScheduler):
         ValueError: an option out of range.
     """
 
+    total = "total_steps"
+
     def __init__(
         self,
         optimizer: Optimizer,
         max_lr: float,
-        total_steps: int,
+        total_steps: int | None = None,
         pct_start: float = 0.3,
         div_factor: float = 25.0,
         final_div_factor: float = 1e4,
     ) -> None:
         _check_optimizer(optimizer)
-        check_integer("total_steps", total_steps, 2)
+        if total_steps is not None:
+            check_integer("total_steps", total_steps, 2)
         check_number("pct_start", pct_start, math.ulp(0.0), 1, "between 0 and 1")
         check_number("max_lr", max_lr, 0, math.inf, "a finite number >= 0")
         for name, value in (("div_factor", div_factor), ("final_div_factor", final_div_factor)):
             check_number(name, value, math.ulp(0.0), math.inf, "a finite number > 0")
-        self.top, self.total_steps = pct_start * total_steps - 1, total_steps
+        self.pct_start, self.total_steps = pct_start, total_steps
         self.first, self.last = 1 / div_factor, 1 / (div_factor * final_div_factor)
-        for group in getattr(optimizer, "param_groups", ()):
+        for group in optimizer.param_groups:
             group["lr"] = max_lr
         super().__init__(optimizer)
 
     def factor(self, step: int) -> float:
-        if step < self.top:
-            return _cosine(self.first, 1.0, step / self.top)
-        return _cosine(1.0, self.last, min(1.0, (step - self.top) / (self.total_steps - 1 - self.top)))
+        last = (self.total_steps or math.inf) - 1
+        top = self.pct_start * (last + 1) - 1
+        if step < top:
+            return _cosine(self.first, 1.0, step / top)
+        return _cosine(1.0, self.last, min(1.0, (step - top) / (last - top)))
+
+
+class StepLR(LRScheduler):
+    """The learning rate multiplied by ``gamma`` every ``step_size`` epochs.
+
+    >>> import tinygrad_mlp as tg
+    >>> opt = tg.optim.SGD([tg.Tensor([1.0], requires_grad=True)], lr=1.0)
+    >>> schedule = StepLR(opt, step_size=2, gamma=0.5)
+    >>> for _ in range(4):
+    ...     print(schedule.get_last_lr())
+    ...     schedule.step()
+    [1.0]
+    [1.0]
+    [0.5]
+    [0.5]
+    """
+
+    by_epoch = True
+
+    def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
+        check_integer("step_size", step_size)
+        check_number("gamma", gamma, 0, math.inf, "a finite number >= 0")
+        self.step_size, self.gamma = step_size, gamma
+        super().__init__(optimizer)
+
+    def factor(self, step: int) -> float:
+        return float(self.gamma ** (step // self.step_size))
+
+
+class ExponentialLR(StepLR):
+    """The learning rate multiplied by ``gamma`` every epoch."""
+
+    def __init__(self, optimizer: Optimizer, gamma: float) -> None:
+        super().__init__(optimizer, 1, gamma)
+
+
+class ReduceLROnPlateau(LRScheduler):
+    """The learning rate multiplied by ``factor`` when a value has not improved for more than ``patience`` epochs.
+
+    ``step(value)`` after each epoch; `fit` passes the validation loss, or without validation the loss.
+
+    Args:
+        optimizer: whose learning rates are replaced.
+        mode: "min" or "max", what is better.
+        factor: in [0, 1).
+        patience: epochs without improvement that are allowed.
+        threshold: the share of the best value by which another must be better to count.
+        cooldown: epochs after a reduction that do not count.
+        min_lr: no rate becomes less.
+
+    Raises:
+        ValueError: an option out of range.
+    """
+
+    by_epoch = True
+    kept = ("last_step", "base_lrs", "best", "bad_epochs", "cooling")
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        mode: str = "min",
+        factor: float = 0.1,
+        patience: int = 10,
+        threshold: float = 1e-4,
+        cooldown: int = 0,
+        min_lr: float = 0.0,
+    ) -> None:
+        check_choice("mode", mode, ("min", "max"))
+        check_number("factor", factor, 0, 1, "in [0, 1)")
+        for name, number in (("patience", patience), ("cooldown", cooldown)):
+            check_integer(name, number, 0)
+        for name, value in (("threshold", threshold), ("min_lr", min_lr)):
+            check_number(name, value, 0, math.inf, "a finite number >= 0")
+        self.sign, self.reduction, self.patience = 1 if mode == "min" else -1, factor, patience
+        self.threshold, self.cooldown, self.min_lr = threshold, cooldown, min_lr
+        self.best, self.bad_epochs, self.cooling = self.sign * math.inf, 0, 0
+        super().__init__(optimizer)
+
+    def end_epoch(self, row: Mapping[str, Any]) -> None:
+        self.step(row.get("validation_loss", row["loss"]))
+
+    def step(self, value: float) -> None:  # type: ignore[override]
+        """Go on to the next epoch's learning rate, after one that has ended with a value."""
+        self.last_step += 1
+        better = self.sign * (self.best - value) > self.threshold * abs(self.best) if math.isfinite(self.best) else True
+        if better and value == value:
+            self.best, self.bad_epochs = value, 0
+        else:
+            self.bad_epochs += 1
+        if self.cooling > 0:
+            self.cooling, self.bad_epochs = self.cooling - 1, 0
+        if self.bad_epochs > self.patience:
+            self.base_lrs = [max(lr * self.reduction, self.min_lr) for lr in self.base_lrs]
+            self.cooling, self.bad_epochs = self.cooldown, 0
+        self._set()
 
 
 def _check_optimizer(optimizer: Any) -> None:
     if not hasattr(optimizer, "param_groups"):
-        raise TypeError(
-            f"a schedule takes an optimizer, such as optim.SGD(model.parameters()), got {describe(optimizer)}"
-        )
+        got = type(optimizer).__name__
+        raise TypeError(f"optimizer must be one, such as optim.SGD(model.parameters(), lr=0.1), got {got}")
 
 
 def _cosine(start: float, end: float, share: float) -> float:

@@ -82,7 +82,7 @@ def fraction(x: T) -> T:
 
 
 @primitive
-def uniform(rng: np.random.Generator, like: Any) -> Any:
+def uniform(rng: np.random.Generator, like: T) -> T:
     """Return float32 numbers spread evenly over [0, 1), in the shape and memory layout of another array."""
     return rng.random(like.shape[::-1], np.float32).T if is_wide(like.shape) else rng.random(like.shape, np.float32)
 
@@ -92,9 +92,9 @@ def is_wide(shape: tuple[int, ...]) -> bool:
     return len(shape) == 2 and shape[1] > shape[0]
 
 
-def nonzero(x: Any) -> Any:
+def nonzero(x: T) -> T:
     """Return a denominator in which 0 is infinity, so that the quotient is 0 there: the subgradient that is chosen."""
-    return np.where(x == 0, np.inf, x)
+    return np.where(x == 0, np.inf, x)  # type: ignore[return-value]
 
 
 def _above(g: Any, x: Any, y: Any, also: Any = False) -> Any:
@@ -108,6 +108,11 @@ def _power_slope(x: Any, y: Any) -> Any:
         return y * np.power(x, y - (y != 0))
     known = np.logical_or(y != 0, np.abs(x) > np.finfo(x.dtype).tiny)
     return y * select(known, np.power(np.where(known, x, 1.0), y - 1.0))
+
+
+def _power_log(out: Any, x: Any, y: Any) -> Any:
+    """Return log(x), and 0 where the power does not change with y."""
+    return np.log(np.where((out == 0) | ((x == 0) & (y == 0)), 1.0, x))
 
 
 def _over_square(a: Any, x: Any, y: Any) -> Any:
@@ -133,11 +138,7 @@ vjp(np.square, lambda g, out, x: g * (2 * x))
 vjp(np.sqrt, lambda g, out, x: g / (2 * out))
 vjp(np.cbrt, lambda g, out, x: g * (np.square(1 / out) / 3))
 for _power in (np.power, np.float_power):
-    vjp(
-        _power,
-        lambda g, out, x, y: g * _power_slope(x, y),
-        lambda g, out, x, y: g * (out * np.log(np.where((out == 0) | ((x == 0) & (y == 0)), 1.0, x))),
-    )
+    vjp(_power, lambda g, out, x, y: g * _power_slope(x, y), lambda g, out, x, y: g * (out * _power_log(out, x, y)))
 
 vjp(np.exp, lambda g, out, x: g * out)
 vjp(np.exp2, lambda g, out, x: g * (out * LN2))
@@ -178,21 +179,15 @@ vjp(np.conjugate, lambda g, out, x: g, linear=True)
 vjp(np.nan_to_num, lambda g, out, x, *, nan=0.0, posinf=None, neginf=None: select(np.isfinite(x), g))
 
 vjp(relu, lambda g, out, x: select(x > 0, g))
-vjp(
-    leaky_relu,
-    lambda g, out, x, negative_slope=0.01: np.where(x > 0, g, negative_slope * g),
-    lambda g, out, x, negative_slope=0.01: select(x <= 0, g * x),
-)
+_leaky_x = lambda g, out, x, negative_slope=0.01: np.where(x > 0, g, negative_slope * g)
+vjp(leaky_relu, _leaky_x, lambda g, out, x, *_: select(x <= 0, g * x))
 vjp(sigmoid, lambda g, out, x: g * (out * (1 - out)))
 vjp(softplus, lambda g, out, x: g * sigmoid(x))
 vjp(select, None, lambda g, out, mask, x: select(mask, g))
 
 vjp(bce_with_logits, lambda g, out, x, t: g * (sigmoid(x) - t), lambda g, out, x, t: -g * x)
-vjp(
-    bce,
-    lambda g, out, p, t: g * ((p - t) / np.maximum(p * (1 - p), 1e-12)),
-    lambda g, out, p, t: g * (np.log1p(-p) - np.log(p)),
-)
+_bce_p = lambda g, out, p, t: g * ((p - t) / np.maximum(p * (1 - p), 1e-12))
+vjp(bce, _bce_p, lambda g, out, p, t: g * (np.log1p(-p) - np.log(p)))
 
 vjp(np.absolute, lambda g, out, x: g * np.sign(x), forward=_absolute)
 vjp(np.fabs, lambda g, out, x: g * np.sign(x))
@@ -209,14 +204,8 @@ def _where_call(condition: Any, *branches: Any) -> Arguments:
     return (condition if condition.dtype == bool else condition != 0, *branches), {}
 
 
-vjp(
-    np.where,
-    None,
-    lambda g, out, c, x, y: select(c, g),
-    lambda g, out, c, x, y: select(np.logical_not(c), g),
-    bind=_where_call,
-    linear=True,
-)
+_otherwise = lambda g, out, c, *_: select(np.logical_not(c), g)
+vjp(np.where, None, lambda g, out, c, *_: select(c, g), _otherwise, bind=_where_call, linear=True)
 
 
 def _clip_call(
@@ -231,13 +220,10 @@ def _inside(x: Any, low: Any, high: Any) -> Any:
     return np.logical_and(True if low is None else x >= low, True if high is None else x <= high)
 
 
-vjp(
-    np.clip,
-    lambda g, out, x, low, high: select(_inside(x, low, high), g),
-    lambda g, out, x, low, high: select((x < low) & _inside(low, None, high), g),  # of bounds that cross, high wins
-    lambda g, out, x, low, high: select(np.maximum(x, -np.inf if low is None else low) > high, g),
-    bind=_clip_call,
-)
+_clip_x = lambda g, out, x, low, high: select(_inside(x, low, high), g)
+_clip_low = lambda g, out, x, low, high: select((x < low) & _inside(low, None, high), g)  # if they cross, high wins
+_clip_high = lambda g, out, x, low, high: select(np.maximum(x, -np.inf if low is None else low) > high, g)
+vjp(np.clip, _clip_x, _clip_low, _clip_high, bind=_clip_call)
 
 composite({
     np.heaviside: lambda x, h: np.where(x == 0, h, 0.5 * (np.sign(x) + 1)),

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import OptionError, ShapeError, nearest
 from .elementwise import select
-from .shapes import _with_shape, kept_shape, reduced_axes
+from .shapes import _with_shape, flat, kept_shape, reduced_axes
 from .table import T, annotate, composite, constant, primitive, vjp
 
 Shape = tuple[int, ...]
@@ -78,7 +78,7 @@ def scatter(x: T, labels: Any, classes: int) -> T:
 
 
 @primitive
-def minus_one_hot(x: Any, labels: Any, factor: float) -> Any:
+def minus_one_hot(x: T, labels: Any, factor: float) -> T:
     """Return ``(x - one_hot(labels)) * factor`` for an (N, C) array, the gradient of a cross entropy."""
     result = x * factor
     result[np.arange(len(labels)), labels] -= factor
@@ -87,12 +87,8 @@ def minus_one_hot(x: Any, labels: Any, factor: float) -> Any:
 
 vjp(getitem, lambda g, out, x, *items: put(g, *items, shape=x.shape), linear=True, view=True)
 vjp(put, lambda g, out, x, *items, shape: getitem(g, *items), linear=True)
-vjp(
-    replaced,
-    lambda g, out, x, value, *items: replaced(g, 0.0, *items),
-    lambda g, out, x, value, *items: select(counts(g.shape, *items), getitem(g, *items)),
-    linear=True,
-)
+_replaced_by = lambda g, out, x, value, *items: select(counts(g.shape, *items), getitem(g, *items))
+vjp(replaced, lambda g, out, x, value, *items: replaced(g, 0.0, *items), _replaced_by, linear=True)
 vjp(picked_once, lambda g, out, x, *items: g, linear=True, view=True)
 constant(counts)
 vjp(gather, lambda g, out, x, labels: scatter(g, labels, x.shape[1]), None, linear=True)
@@ -100,12 +96,8 @@ vjp(scatter, lambda g, out, x, labels, classes: gather(g, labels), None, linear=
 vjp(minus_one_hot, lambda g, out, x, labels, factor: g * factor, None, None, linear=True)
 
 
-def _flat(x: Any, axis: int | None) -> tuple[Any, int]:
-    return (np.ravel(x), 0) if axis is None else (x, axis)
-
-
 def _take(x: Any, indices: Any, axis: int | None = None, mode: str = "raise") -> Any:
-    x, axis = _flat(x, axis)
+    x, axis = flat(x, axis)
     n = x.shape[axis]
     indices = np.multiply(indices, 1) if _with_shape(indices).dtype == bool else indices  # they are no mask here
     if mode not in ("raise", "clip", "wrap"):
@@ -126,17 +118,17 @@ def _take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Any:
 
 
 def _sort(x: Any, axis: int | None = -1) -> Any:
-    x, axis = _flat(x, axis)
+    x, axis = flat(x, axis)
     return np.take_along_axis(x, np.argsort(x, axis=axis, kind="stable"), axis)
 
 
 def _repeat(x: Any, repeats: Any, axis: int | None = None) -> Any:
-    x, axis = _flat(x, axis)
+    x, axis = flat(x, axis)
     return np.take(x, np.repeat(np.arange(x.shape[axis]), repeats), axis)
 
 
 def _delete(x: Any, obj: Any, axis: int | None = None) -> Any:
-    x, axis = _flat(x, axis)
+    x, axis = flat(x, axis)
     return np.take(x, np.delete(np.arange(x.shape[axis]), obj if isinstance(obj, slice) else np.asarray(obj)), axis)
 
 
@@ -218,10 +210,8 @@ def _emit_put(out: Any, x: Any, *items: Any, shape: Any) -> list[str]:
 
 annotate(getitem, shaped_by_values=_masks, emit=_emit_getitem, express=_express_getitem)
 annotate(put, emit=_emit_put)
-annotate(
-    replaced,
-    emit=lambda out, x, value, *items: [f"np.copyto({out}, {x})", f"{_express_getitem(out, *items)} = {value}"],
-)
+_emit_replaced = lambda out, x, value, *items: [f"np.copyto({out}, {x})", f"{_express_getitem(out, *items)} = {value}"]
+annotate(replaced, emit=_emit_replaced)
 annotate(picked_once, effect=True)
 annotate(gather, emit=lambda out, x, labels: f"{out}[...] = {x}[{out.rows}, {labels}]")
 annotate(scatter, emit=lambda out, x, labels, classes: [f"{out}.fill(0)", f"{out}[{out.rows}, {labels}] = {x.scalar}"])

@@ -55,7 +55,7 @@ def _rows(x: Any) -> Any:
 
 def _matmul_x(g: Any, x: Any, y: Any) -> Any:
     if y.ndim == 1:
-        return g * y if x.ndim == 1 else g.reshape(*g.shape, 1) * y
+        return g.reshape(*g.shape, 1) * y
     if x.ndim == 1:
         return matmul(y, g) if y.ndim == 2 else matmul(y, g.reshape(*g.shape, 1))[..., 0]
     return matmul(g, y.swapaxes(-1, -2))
@@ -71,16 +71,16 @@ def _matmul_y(g: Any, x: Any, y: Any) -> Any:
     return matmul(x.swapaxes(-1, -2), g)
 
 
-def _einsum_term(i: int, g: Any, subscripts: str, operands: Any) -> Any:
-    """Return the gradient of operand ``i``: an einsum of the upstream gradient with all other operands.
+def _einsum_x(i: int, g: Any, out: Any, subscripts: str, *operands: Any, optimize: Any = False) -> Any:
+    """Return the gradient of argument ``i``: an einsum of the upstream gradient with all other operands.
 
     An index that only this operand has, or has in full, was summed away: ones bring it back. An index that repeats
     within it has picked a diagonal: an identity matrix puts that back.
     """
     inputs, output = explicit_subscripts(subscripts, [np.ndim(a) for a in operands])
-    target, terms, arrays = "", [output], [g]
-    terms += [letters for j, letters in enumerate(inputs) if j != i]
-    arrays += [array for j, array in enumerate(operands) if j != i]
+    i, target = i - 1, ""  # the first argument is the text
+    terms = [output, *(letters for j, letters in enumerate(inputs) if j != i)]
+    arrays = [g, *(array for j, array in enumerate(operands) if j != i)]
     shapes = [dict(zip(letters, np.shape(a), strict=True)) for letters, a in zip(terms, arrays, strict=True)]
     unused = iter(sorted(set(string.ascii_letters) - set("".join(inputs)) - set(output)))
     dtype = operands[i].dtype
@@ -113,12 +113,7 @@ def explicit_subscripts(subscripts: str, ranks: list[int]) -> tuple[list[str], s
 
 vjp(np.matmul, lambda g, out, x, y: _matmul_x(g, x, y), lambda g, out, x, y: _matmul_y(g, x, y), forward=matmul)
 vjp(matmul, lambda g, out, x, y: _matmul_x(g, x, y), lambda g, out, x, y: _matmul_y(g, x, y))
-vjp(
-    linear,
-    lambda g, out, x, weight, bias=None: matmul(g, weight),
-    lambda g, out, x, weight, bias=None: matmul(_rows(g).T, _rows(x)),
-    lambda g, out, x, weight, bias=None: g,
-)
+vjp(linear, lambda g, out, x, w, *_: matmul(g, w), lambda g, out, x, *_: matmul(_rows(g).T, _rows(x)), lambda g, *_: g)
 
 
 def _einsum(subscripts: str, *operands: Any, **keywords: Any) -> Any:
@@ -133,12 +128,7 @@ def _einsum_call(subscripts: Any, *operands: Any, **keywords: Any) -> Arguments:
     return (subscripts, *operands), keywords
 
 
-vjp(
-    np.einsum,
-    each=lambda i, g, out, subscripts, *operands, optimize=False: _einsum_term(i - 1, g, subscripts, operands),
-    forward=_einsum,
-    bind=_einsum_call,
-)
+vjp(np.einsum, each=_einsum_x, forward=_einsum, bind=_einsum_call)
 
 
 def _dot(x: Any, y: Any) -> Any:
@@ -150,9 +140,7 @@ def _dot(x: Any, y: Any) -> Any:
 def _tensordot(x: Any, y: Any, axes: Any = 2) -> Any:
     """Sum over pairs of axes, as one product of matrices."""
     rank_x, rank_y = np.ndim(x), np.ndim(y)
-    if isinstance(axes, int):
-        axes = (range(rank_x - axes, rank_x), range(axes))
-    left, right = ([a] if isinstance(a, int) else list(a) for a in axes)
+    left, right = (range(rank_x - axes, rank_x), range(axes)) if isinstance(axes, int) else axes
     left, right = list(reduced_axes(rank_x, left)), list(reduced_axes(rank_y, right))
     keep_x, keep_y = [i for i in range(rank_x) if i not in left], [i for i in range(rank_y) if i not in right]
     summed, rows, columns = _sizes(x, left), _sizes(x, keep_x), _sizes(y, keep_y)

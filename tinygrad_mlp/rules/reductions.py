@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import NoRuleError, OptionError, ShapeError, out_of_range
 from .elementwise import nonzero, select
-from .shapes import Axis, Shape, astype, kept_shape, reduced_axes, spread
+from .shapes import Axis, Shape, astype, flat, kept_shape, reduced_axes, spread
 from .table import Arguments, T, annotate, composite, constant, primitive, vjp
 
 
@@ -27,9 +27,17 @@ def _mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     return x.sum(axis=axis, keepdims=keepdims) / _count("mean", x, axis)
 
 
+def _mean_x(g: Any, out: Any, x: Any, *, axis: Axis = None, keepdims: bool = False) -> Any:
+    return spread(g / reduced_size(x.shape, axis), x.shape, axis)
+
+
 def _var(x: Any, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Any:
     count, deviation = _count("variance", x, axis, ddof), _from_mean(x, axis)
     return (deviation * deviation).sum(axis=axis, keepdims=keepdims) / count
+
+
+def _var_x(g: Any, out: Any, x: Any, *, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Any:
+    return _kept(2 * g / _count("variance", x, axis, ddof), x, axis) * _from_mean(x, axis)
 
 
 def _from_mean(x: Any, axis: Axis) -> Any:
@@ -50,9 +58,10 @@ def _to_ties(g: Any, out: Any, x: Any, axis: Axis) -> Any:
     return select(hit, spread(_kept(g, x, axis) / hit.sum(axis=axis, keepdims=True, dtype=x.dtype), x.shape, axis))
 
 
-def _spread_out(x: Any, out: Any, axis: Axis, keepdims: bool) -> Any:
-    """Return a standard deviation as a denominator: infinity where it is 0, but for the rounding of the mean."""
-    return nonzero(out * (x.max(axis=axis, keepdims=keepdims) != x.min(axis=axis, keepdims=keepdims)))
+def _std_x(g: Any, out: Any, x: Any, *, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Any:
+    """Return the gradient of a standard deviation: 0 where that is 0, but for the rounding of the mean."""
+    size = nonzero(out * (x.max(axis=axis, keepdims=keepdims) != x.min(axis=axis, keepdims=keepdims)))
+    return _kept(g / (size * _count("std", x, axis, ddof)), x, axis) * _from_mean(x, axis)
 
 
 def _kept(g: Any, x: Any, axis: Axis) -> Any:
@@ -61,26 +70,9 @@ def _kept(g: Any, x: Any, axis: Axis) -> Any:
 
 
 vjp(np.sum, lambda g, out, x, *, axis=None, dtype=None, keepdims=False: spread(g, x.shape, axis), linear=True)
-vjp(
-    np.mean,
-    lambda g, out, x, *, axis=None, keepdims=False: spread(g / reduced_size(x.shape, axis), x.shape, axis),
-    forward=_mean,
-    linear=True,
-)
-vjp(
-    np.var,
-    lambda g, out, x, *, axis=None, ddof=0, keepdims=False: (
-        _kept(2 * g / _count("variance", x, axis, ddof), x, axis) * _from_mean(x, axis)
-    ),
-    forward=_var,
-)
-vjp(
-    np.std,
-    lambda g, out, x, *, axis=None, ddof=0, keepdims=False: (
-        _kept(g / (_spread_out(x, out, axis, keepdims) * _count("std", x, axis, ddof)), x, axis) * _from_mean(x, axis)
-    ),
-    forward=lambda x, axis=None, ddof=0, keepdims=False: np.sqrt(_var(x, axis, ddof, keepdims)),
-)
+vjp(np.mean, _mean_x, forward=_mean, linear=True)
+vjp(np.var, _var_x, forward=_var)
+vjp(np.std, _std_x, forward=lambda x, axis=None, ddof=0, keepdims=False: np.sqrt(_var(x, axis, ddof, keepdims)))
 for _max in (np.max, np.amax, np.min, np.amin):  # these pass a NaN on
     vjp(_max, lambda g, out, x, *, axis=None, keepdims=False: _to_ties(np.where(out == out, g, out), out, x, axis))
 for _max in (np.nanmax, np.nanmin):
@@ -152,13 +144,9 @@ def _prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     return x.reshape(shape) if keepdims else x[0]
 
 
-def _along(function: Any) -> Any:
-    """Return a function of (x, axis) that flattens first where no axis is given, as NumPy's cumulative ones do."""
-    return lambda x, axis=None: function(np.ravel(x), 0) if axis is None else function(x, axis)
-
-
-def _cumprod(x: Any, axis: int) -> Any:
+def _cumprod(x: Any, axis: int | None = None) -> Any:
     """Return the running product by doubling: each step multiplies by what stands 1, 2, 4, ... before."""
+    x, axis = flat(x, axis)
     x = np.moveaxis(np.atleast_1d(_counted(x)), axis, 0)
     shift = 1
     while shift < len(x):
@@ -211,14 +199,6 @@ def _quantile(x: Any, q: Any, axis: Axis = None, keepdims: bool = False) -> Any:
 
 def _percentile(x: Any, q: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     return _quantile(x, q / 100 if isinstance(q, (int, float)) else np.asarray(q) / 100, axis, keepdims)
-
-
-def _median(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    """Return the mean of the one or two elements in the middle, NaN if there is one."""
-    shape, x = kept_shape(x.shape, axis), np.sort(_gathered(x, axis), axis=0)
-    result = x[(len(x) - 1) // 2 : len(x) // 2 + 1].mean(axis=0)
-    result = np.where(np.isnan(x[-1]), x[-1], result)
-    return result.reshape(shape) if keepdims else result
 
 
 def _without_nan(x: Any, fill: int = 0) -> Any:
@@ -290,29 +270,31 @@ def _corrcoef(x: Any, rowvar: bool = True) -> Any:
 
 
 def _cumsum_call(a: Any, axis: int | None = None, dtype: Any = None, out: Any = None) -> Arguments:
-    given = {"dtype": dtype, "out": out}
-    return ((np.ravel(a),), {"axis": 0, **given}) if axis is None else ((a,), {"axis": axis, **given})
+    x, axis = flat(a, axis)
+    return (x,), {"axis": axis, "dtype": dtype, "out": out}
 
 
-vjp(
-    np.cumsum,
-    lambda g, out, x, *, axis: np.flip(np.cumsum(np.flip(g, axis), axis), axis).reshape(x.shape),
-    forward=lambda x, axis: np.cumsum(x, axis),
-    bind=_cumsum_call,
-    linear=True,
-)
+def _cumsum_x(g: Any, out: Any, x: Any, *, axis: int) -> Any:
+    return np.flip(np.cumsum(np.flip(g, axis), axis), axis).reshape(x.shape)
+
+
+vjp(np.cumsum, _cumsum_x, bind=_cumsum_call, linear=True)
 composite({
-    np.linalg.norm: _norm, np.prod: _prod, np.cumprod: _along(_cumprod), np.average: _average, np.quantile: _quantile,
-    np.percentile: _percentile, np.median: _median, np.nanmean: _nanmean, np.nanvar: _nanvar, np.nanstd: _nanstd,
+    np.linalg.norm: _norm, np.prod: _prod, np.cumprod: _cumprod, np.average: _average, np.quantile: _quantile,
+    np.percentile: _percentile, np.nanmean: _nanmean, np.nanvar: _nanvar, np.nanstd: _nanstd,
     np.diff: _diff, np.trapezoid: _trapezoid, np.cov: _cov, np.corrcoef: _corrcoef,
     np.linalg.matrix_norm: lambda x, *, ord="fro", keepdims=False: _norm(x, ord, (-2, -1), keepdims),
     np.ptp: lambda x, axis=None, keepdims=False:
         x.max(axis=axis, keepdims=keepdims) - x.min(axis=axis, keepdims=keepdims),
+    np.median: lambda x, axis=None, keepdims=False: _quantile(x, 0.5, axis, keepdims),
     np.nansum: lambda x, axis=None, keepdims=False: np.sum(_without_nan(x), axis, keepdims=keepdims),
     np.nanprod: lambda x, axis=None, keepdims=False: np.prod(_without_nan(x, 1), axis, keepdims=keepdims),
     np.nancumsum: lambda x, axis=None: np.cumsum(_without_nan(x), axis),
     np.nancumprod: lambda x, axis=None: np.cumprod(_without_nan(x, 1), axis),
     np.ediff1d: lambda x: _diff(np.ravel(x)),
+    np.shape: lambda a: a.shape,
+    np.ndim: lambda a: a.ndim,
+    np.size: lambda a, axis=None: reduced_size(a.shape, axis),
     np.lexsort: lambda keys, axis=-1: order(operator.index(axis), *keys),
 })  # fmt: skip
 
@@ -365,11 +347,6 @@ constant(
     np.searchsorted, np.digitize, np.isin, np.linalg.matrix_rank,
     np.zeros_like, np.ones_like, np.empty_like, order,
 )  # fmt: skip
-composite({
-    np.shape: lambda a: a.shape,
-    np.ndim: lambda a: a.ndim,
-    np.size: lambda a, axis=None: reduced_size(a.shape, axis),
-})  # fmt: skip
 
 
 def _emit_reduction(ufunc: str) -> Any:
@@ -387,9 +364,8 @@ def _emit_reduction(ufunc: str) -> Any:
 annotate(np.mean, np.var, np.std, euclidean_norm, logsumexp, softmax, log_softmax, inline=True)
 annotate(total_weight, effect=True)
 annotate(np.nonzero, np.flatnonzero, np.argwhere, shaped_by_values=lambda x: [x])
-annotate(
-    np.max, np.amax, np.min, np.amin, branch=lambda out, x, axis=None, keepdims=False: x == spread(out, x.shape, axis)
-)
+_extreme = lambda out, x, axis=None, keepdims=False: x == spread(out, x.shape, axis)
+annotate(np.max, np.amax, np.min, np.amin, branch=_extreme)
 annotate(log_softmax, hint="the logits are infinite or NaN already: look at what made them")
 annotate(np.sum, emit=_emit_reduction("np.add"))
 annotate(np.cumsum, emit=lambda out, x, *, axis: f"np.add.accumulate({x}, axis={axis}, out={out})")

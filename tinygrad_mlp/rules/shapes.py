@@ -32,6 +32,11 @@ def reduced_axes(ndim: int, axis: Axis) -> tuple[int, ...]:
     return tuple(range(ndim)) if axis is None else np.lib.array_utils.normalize_axis_tuple(axis, ndim)
 
 
+def flat(x: Any, axis: int | None) -> tuple[Any, int]:
+    """Return an array and its axis, or without one all elements along axis 0, as NumPy's functions have it."""
+    return (np.ravel(x), 0) if axis is None else (x, axis)
+
+
 @primitive
 def sum_to(x: T, shape: Shape) -> T:
     """Sum an array over the axes that broadcasting it from ``shape`` has added or stretched.
@@ -49,9 +54,7 @@ def sum_to(x: T, shape: Shape) -> T:
 def _stretched(shape: Shape, origin: Shape) -> tuple[int, ...]:
     added = len(shape) - len(origin)
     if added < 0:
-        raise ShapeError(
-            f"a gradient of shape {shape} cannot be summed to its input's shape {origin}; its rule is wrong"
-        )
+        raise ShapeError(f"the gradient of an input of shape {origin} has shape {shape}: its rule is wrong")
     if shape[added:] == origin:
         return tuple(range(added))
     return (*range(added), *(i for i, n in enumerate(origin, added) if n == 1 != shape[i]))
@@ -87,14 +90,8 @@ def _negated(shift: Any) -> Any:
     return tuple(-s for s in shift) if isinstance(shift, (tuple, list)) else -shift
 
 
-vjp(
-    np.reshape,
-    lambda g, out, x, *, shape: g.reshape(x.shape),
-    forward=lambda x, shape: x.reshape(shape),
-    bind=_reshape_call,
-    linear=True,
-    view=True,
-)
+_reshape_x, _reshape = lambda g, out, x, *, shape: g.reshape(x.shape), lambda x, shape: x.reshape(shape)
+vjp(np.reshape, _reshape_x, forward=_reshape, bind=_reshape_call, linear=True, view=True)
 vjp(np.ravel, lambda g, out, x: g.reshape(x.shape), linear=True, view=True)
 vjp(np.expand_dims, lambda g, out, x, *, axis: g.reshape(x.shape), linear=True, view=True)
 vjp(np.squeeze, lambda g, out, x, *, axis=None: g.reshape(x.shape), linear=True, view=True)
@@ -121,18 +118,13 @@ def _with_shape(a: Any) -> Any:
     return a if hasattr(a, "shape") else np.asarray(a)
 
 
-def _part(i: int, g: Any, axis: int, ends: tuple[int, ...]) -> Any:
+def _part(i: int, g: Any, out: Any, *arrays: Any, axis: int = 0, _ends: tuple[int, ...] = ()) -> Any:
     """Return the part of ``g`` where array ``i`` stands in the joined one."""
-    return g[(slice(None),) * (axis % g.ndim) + (slice(ends[i - 1] if i else 0, ends[i]),)]
+    return g[(slice(None),) * (axis % g.ndim) + (slice(_ends[i - 1] if i else 0, _ends[i]),)]
 
 
-vjp(
-    np.concatenate,
-    each=lambda i, g, out, *arrays, axis=0, _ends=(): _part(i, g, axis, _ends),
-    forward=lambda *arrays, axis=0, _ends=(): np.concatenate(arrays, axis),
-    bind=_join_call,
-    linear=True,
-)
+_join = lambda *arrays, axis=0, _ends=(): np.concatenate(arrays, axis)
+vjp(np.concatenate, each=_part, forward=_join, bind=_join_call, linear=True)
 
 
 def _stack(arrays: Sequence[Any], axis: int = 0) -> Any:
@@ -229,8 +221,6 @@ composite({
     np.hstack: lambda arrays: np.concatenate([np.atleast_1d(a) for a in arrays], 0 if np.ndim(arrays[0]) <= 1 else 1),
     np.dstack: lambda arrays: np.concatenate([np.atleast_3d(a) for a in arrays], 2),
     np.column_stack: lambda arrays: np.concatenate([a[:, None] if np.ndim(a) == 1 else a for a in arrays], 1),
-    np.result_type: lambda *arrays: np.result_type(*map(_type_of, arrays)),
-    np.can_cast: lambda from_, to, casting="safe": np.can_cast(_type_of(from_), _type_of(to), casting),
     np.append: lambda x, values, axis=None: np.concatenate([x, values], axis),
     np.fliplr: lambda x: np.flip(x, 1),
     np.flipud: lambda x: np.flip(x, 0),
@@ -239,6 +229,8 @@ composite({
     np.vsplit: lambda x, parts: np.split(x[:, :], parts, 0),
     np.hsplit: lambda x, parts: np.split(x, parts, 0 if x.ndim == 1 else 1),
     np.dsplit: lambda x, parts: np.split(x, parts, 2),
+    np.result_type: lambda *arrays: np.result_type(*map(_type_of, arrays)),
+    np.can_cast: lambda from_, to, casting="safe": np.can_cast(_type_of(from_), _type_of(to), casting),
     np.full_like: lambda x, fill: np.zeros_like(x) + astype(np.broadcast_to(fill, np.shape(x)), x.dtype),
 })  # fmt: skip
 if hasattr(np, "unstack"):
@@ -256,9 +248,7 @@ annotate(sum_to, inline=True)
 annotate(spread, emit=_emit_spread)
 annotate(astype, emit=lambda out, x, dtype: f'np.copyto({out}, {x}, casting="unsafe")')
 annotate(np.copy, emit=lambda out, x: f"np.copyto({out}, {x})")
-annotate(
-    np.concatenate,
-    emit=lambda out, *arrays, axis="0", _ends=(): f"np.concatenate([{', '.join(arrays)}], axis={axis}, out={out})",
-)
+_emit_join = lambda out, *arrays, axis="0", _ends=(): f"np.concatenate([{', '.join(arrays)}], axis={axis}, out={out})"
+annotate(np.concatenate, emit=_emit_join)
 annotate(np.transpose, express=lambda x, axes=None: f"{x}.T" if axes is None else f"np.transpose({x}, axes={axes})")
 annotate(np.reshape, express=lambda x, shape: f"{x}.reshape({shape})")

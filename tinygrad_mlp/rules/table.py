@@ -18,12 +18,13 @@ import functools
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
 
+from ..checks import T as T
 from ..checks import as_numbers
 from ..errors import NoRuleError, attempt_first, describe
 from ..foreign import our_word
@@ -31,8 +32,6 @@ from .refused import BUILD_IT, advice
 
 Function = Callable[..., Any]
 F = TypeVar("F", bound=Function)
-T = TypeVar("T", bound=Any)
-"""An array or a Tensor: what goes in decides what comes out."""
 Arguments = tuple[Sequence[Any], dict[str, Any]]
 """Of a call: those that can carry a gradient, by position, and all others by keyword."""
 Binder = Callable[..., Arguments]
@@ -64,6 +63,7 @@ class Rule:
     cost: Function | None = None
     hint: str = ""
     holds: str = ""
+    called: Sequence[tuple[str, str]] = ()
     emit: Function | None = None
     express: Function | None = None
     loop: str = ""
@@ -196,6 +196,7 @@ def annotate(*functions: Function, **facts: Any) -> None:
     ``cost``             ``(out, *arguments)``: how many multiply-adds a call takes
     ``hint``             what usually is wrong where the result is not finite
     ``holds``            what the result is called in a program
+    ``called``           patterns of what the operands are called (a number: #), with another word for the result
     ``emit``             ``(out, *arguments)``: the lines of NumPy that compute the op into ``out``
     ``express``          ``(*arguments)``: the expression that it is, where that is no plain call
     ``loop``             an element's formula in a native loop, of arguments ``{0}``, ``{1}`` and dtype ``{t}``
@@ -207,10 +208,13 @@ def annotate(*functions: Function, **facts: Any) -> None:
         RULES[function] = replace(RULES[function], **facts)
 
 
+PLAIN = np.ndarray.__array_function__
+
+
 def primitive(function: F) -> F:
     """Make a function of our own an op like NumPy's: plain on arrays, and on Tensors through the same door.
 
-    The door is NumPy's own protocol: an argument that has ``__array_function__`` and is no plain array decides.
+    The door is NumPy's own protocol: an argument that has an ``__array_function__`` of its own decides.
     ``dim``, PyTorch's word, is taken for ``axis``.
     """
 
@@ -219,7 +223,7 @@ def primitive(function: F) -> F:
         if "dim" in kwargs and "axis" not in kwargs:
             kwargs["axis"] = kwargs.pop("dim")
         for a in args:
-            if type(a) is not np.ndarray and hasattr(a, "__array_function__"):
+            if type(a) is not np.ndarray and getattr(type(a), "__array_function__", PLAIN) is not PLAIN:
                 return a.__array_function__(door, (type(a),), args, kwargs)
         return attempt_first(function.__name__, function, args, kwargs)
 
@@ -234,13 +238,10 @@ def _plain(function: Function) -> Function:
 
 def find(function: Function) -> Rule:
     """Return a function's entry; raise `NoRuleError`, naming it and saying what to use, where there is none."""
-    rule = RULES.get(function)
-    if rule is None and "scipy" in sys.modules:
+    if function not in RULES and "scipy" in sys.modules:
         importlib.import_module(".special", __package__)
-        rule = RULES.get(function)
-    if rule is None:
-        name = getattr(function, "__name__", repr(function))
-        instead = advice(function) or BUILD_IT
+    if (rule := RULES.get(function)) is None:
+        name, instead = getattr(function, "__name__", repr(function)), advice(function) or BUILD_IT
         raise NoRuleError(f"{name} has no derivative rule, so a Tensor cannot pass through it: {instead}")
     return rule
 
@@ -269,9 +270,7 @@ def _defaults(function: Function) -> dict[str, Any]:
         return {}
 
 
-def _binder(
-    function: Function, count: int | None, known: Collection[str] | None, split: Binder | None = None
-) -> Binder:
+def _binder(function: Function, count: int | None, known: Any, split: Binder | None = None) -> Binder:
     """Return what turns a call into ``count`` positional arguments (None: as many as there are) and the rest by name.
 
     The names are those of the function's signature; ``split`` does it for a call that has another form. Keywords that

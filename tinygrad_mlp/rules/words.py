@@ -10,6 +10,13 @@ _HOLDS = {
     "random": "uniform", "size": "absolute", "converted": "astype", "repeated": "spread broadcast_to",
     "inverse": "reciprocal", "logarithms": "log", "T": "transpose swapaxes moveaxis", "reshaped": "reshape",
 }  # fmt: skip
+_CALLED = {
+    "subtract": [(".*, maximum.*", "shifted"), (".*, mean.*", "centred")],
+    "exp": [(r"log_(\w+?)(_\d+)?", r"\1")],
+    "log": [(r"([^\W\d]\w{0,10})", r"log_\1")],
+    "divide": [("total.*, #", "mean"), ("#, .*", "inverse"), (".*#.*", "scaled")],
+    "multiply": [(r"(.*), \1", "squares"), (".*#.*", "scaled")],
+}
 _BY_NAME = {name: word for word, names in _HOLDS.items() for name in names.split()}
 for _rule in RULES.values():
-    _rule.holds = _BY_NAME.get(_rule.name, "")
+    _rule.holds, _rule.called = _BY_NAME.get(_rule.name, ""), _CALLED.get(_rule.name, ())

@@ -1,6 +1,6 @@
 """What listens while `fit` trains: early stopping, checkpoints, logs, the average of the weights.
 
-A callback overrides some of the four methods of `Callback`. Each of them gets the `Run`, which knows all there is.
+A callback overrides some of the five methods of `Callback`. Each of them gets the `Run`, which knows all there is.
 
 >>> class Shout(Callback):
 ...     def on_epoch_end(self, run):
@@ -12,7 +12,7 @@ from __future__ import annotations
 import csv
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,8 @@ from ..errors import OptionError, nearest, out_of_range
 from ..foreign import Answers
 from ..nn.module import Module
 from ..nn.optim import LRScheduler, Optimizer
-from .checkpoint import save
+from .checkpoint import is_plain
+from .resume import save_checkpoint
 
 __all__ = ["CSVLogger", "Callback", "Checkpoint", "EarlyStopping", "LearningRateLogger", "Run", "WeightAveraging"]
 
@@ -39,8 +40,11 @@ class Run:
         columns: the names that each row will have.
         epochs, steps_per_epoch: how many there will be.
         epoch, step: where the training is, both counted from 1; ``step`` goes on from epoch to epoch.
+        position: the steps taken in the epoch that is running; 0 between epochs.
         loss, lr: of the step that has just been taken.
         row: that of the epoch that has ended; what a callback adds to it becomes a column of the history.
+        parts, so_far: what a checkpoint needs besides, and what the epoch that is running has gathered.
+        due: functions of the run, to be called once all callbacks have been told.
     """
 
     model: Module
@@ -52,9 +56,18 @@ class Run:
     steps_per_epoch: int
     epoch: int = 0
     step: int = 0
+    position: int = 0
     loss: float = math.nan
     lr: float = math.nan
     row: dict[str, Any] = field(default_factory=dict)
+    parts: dict[str, Any] = field(default_factory=dict)
+    so_far: dict[str, Any] = field(default_factory=dict)
+    due: list[Callable[[Run], None]] = field(default_factory=list)
+
+    def settle(self) -> None:
+        """Call what is due."""
+        while self.due:
+            self.due.pop(0)(self)
 
     def stop(self, reason: str) -> None:
         """End the training after the step that is running, and its epoch with that; the first reason counts."""
@@ -62,10 +75,29 @@ class Run:
 
 
 class Callback(Answers):
-    """What listens to a training; each method does nothing unless it is overridden."""
+    """What listens to a training; each method does nothing unless it is overridden.
+
+    A checkpoint keeps a callback's attributes, those that `save` can hold, and the Generators among them, so that a
+    training that is resumed finds them as they were. ``kept`` names which, if not all; a callback whose state is of
+    another kind overrides `state_dict` and `load_state_dict`.
+    """
+
+    kept: Sequence[str] | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps of this callback."""
+        names = vars(self) if self.kept is None else [name for name in self.kept if name in vars(self)]
+        return {name: value for name in names if is_plain(value := vars(self)[name])}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Be as a checkpoint has it."""
+        vars(self).update(state_dict)
 
     def on_train_begin(self, run: Run) -> None:
         """All has been checked, nothing has been trained: the last moment to raise an error."""
+
+    def on_epoch_begin(self, run: Run) -> None:
+        """An epoch is about to begin; ``run.epoch`` is its number."""
 
     def on_batch_end(self, run: Run) -> None:
         """A step has been taken; the schedule has not yet set the next learning rate."""
@@ -79,6 +111,8 @@ class Callback(Answers):
 
 class _Monitor(Callback):
     """What follows a column of the history and knows when it is the best so far."""
+
+    kept: Sequence[str] | None = ("best", "best_epoch")
 
     def __init__(self, monitor: str, mode: str | None, min_delta: float = 0.0) -> None:
         if mode not in (None, "min", "max"):
@@ -123,6 +157,8 @@ class EarlyStopping(_Monitor):
         ValueError: an option out of range; when the training begins, there is no such column.
     """
 
+    kept = ("best", "best_epoch", "weights")
+
     def __init__(
         self, monitor: str = "validation_loss", patience: int = 5, min_delta: float = 0.0, *, mode: str | None = None
     ) -> None:
@@ -149,51 +185,87 @@ class EarlyStopping(_Monitor):
 
 
 class Checkpoint(_Monitor):
-    """Write model and optimizer to a file with `save` after each epoch, or only after those that are the best so far.
+    """Write the whole training to a file after each epoch, or only after those that are the best so far.
 
-    ``state = tg.load(path)`` gives them back: ``model.load_state_dict(state["model"])``, and "optimizer" and, if there
-    is one, "schedule" likewise; "epoch" and "step" say when it was. Each state replaces the one before.
+    ``fit(..., resume=path)`` goes on from there to the same bits. To take parts of it by hand: with
+    ``state = tg.load(path)``, ``model.load_state_dict(state["model"])``, and "optimizer" and, if there is one,
+    "schedule" likewise; "epoch" and "step" say when it was. Ctrl-C writes it too, in the middle of an epoch. Nothing is
+    trained if it cannot be written.
 
     Args:
         path: the file.
         monitor: a column of the history; by default, every epoch is saved.
         mode: "min" or "max", as for `EarlyStopping`.
+        every: also save after each so many steps, which a monitor does not look at.
+        keep: how many files to keep: ``path``, the one before as ``path.1``, and so on; see `latest`.
+
+    Raises:
+        ValueError, TypeError: an option out of range.
+        OSError, ValueError: when the training begins, its state cannot be written there.
     """
 
-    def __init__(self, path: str | os.PathLike[str], monitor: str | None = None, *, mode: str | None = None) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        monitor: str | None = None,
+        *,
+        mode: str | None = None,
+        every: int | None = None,
+        keep: int = 1,
+    ) -> None:
         super().__init__(monitor or "epoch", mode if monitor else "max")  # of all epochs, the last is the best
-        self.path = Path(path)
+        if every is not None:
+            check_integer("every", every)
+        self.path, self.every, self.keep = Path(path), every, check_integer("keep", keep)
+        self.best_only = monitor is not None
 
     def on_train_begin(self, run: Run) -> None:
         super().on_train_begin(run)
         if not self.path.parent.is_dir():
             raise FileNotFoundError(f"Checkpoint({str(self.path)!r}): there is no folder {str(self.path.parent)!r}")
+        self._write(run, 0)
+
+    def on_batch_end(self, run: Run) -> None:
+        if not self.best_only:
+            run.due.append(self._after_step)
+
+    def _after_step(self, run: Run) -> None:
+        if run.history.stopped or (self.every and run.step % self.every == 0 and run.position < run.steps_per_epoch):
+            self._write(run)
 
     def on_epoch_end(self, run: Run) -> None:
-        if not self.improves(run):
-            return
-        parts: dict[str, Any] = {"model": run.model, "optimizer": run.optimizer, "schedule": run.schedule}
-        state = {name: part.state_dict() for name, part in parts.items() if part is not None}
-        save({**state, "epoch": run.epoch, "step": run.step}, self.path)
+        if self.improves(run) and (self.best_only or not run.position):
+            run.due.append(self._write)
+
+    def _write(self, run: Run, keep: int | None = None) -> None:
+        keep = self.keep if keep is None else keep
+        save_checkpoint(self.path, keep=keep, epoch=run.epoch, step=run.step, **run.parts)
 
 
 class CSVLogger(Callback):
     """Write each epoch's row to a CSV file as soon as the epoch ends.
 
-    An old file is replaced when the training begins. The columns are those of the first row.
+    An old file is replaced when the training begins, by the rows so far if it is resumed. The columns are those of the
+    first row.
     """
+
+    kept = ("columns",)
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = path
 
     def on_train_begin(self, run: Run) -> None:
         self.file = open(self.path, "w", newline="", encoding="utf-8")  # noqa: SIM115 - open as long as it trains
+        self.count, self.columns = 0, []  # type: tuple[int, list[str]]
 
     def on_epoch_end(self, run: Run) -> None:
-        if len(run.history.rows) == 1:
-            self.writer = csv.DictWriter(self.file, list(run.row), extrasaction="ignore", lineterminator="\n")
+        rows = run.history.rows
+        if self.count == 0:
+            self.columns = self.columns or list(rows[0])
+            self.writer = csv.DictWriter(self.file, self.columns, extrasaction="ignore", lineterminator="\n")
             self.writer.writeheader()
-        self.writer.writerow(run.row)
+        self.writer.writerows(rows[self.count :])
+        self.count = len(rows)
         self.file.flush()
 
     def on_train_end(self, run: Run) -> None:
@@ -202,6 +274,8 @@ class CSVLogger(Callback):
 
 class LearningRateLogger(Callback):
     """Keep the learning rate of each step, of the first parameter group, in the list ``lr``."""
+
+    kept = ("lr",)
 
     def on_train_begin(self, run: Run) -> None:
         self.lr: list[float] = []
@@ -224,6 +298,8 @@ class WeightAveraging(Callback):
         start: the share of the epochs, in [0, 1), after which averaging begins.
         decay: in [0, 1): the average becomes ``decay * average + (1 - decay) * weights``. None: the plain mean.
     """
+
+    kept = ("average", "count")
 
     def __init__(self, start: float = 0.5, decay: float | None = None) -> None:
         check_number("start", start, 0, 1, "in [0, 1)")

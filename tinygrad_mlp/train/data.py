@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ..checks import Array, as_array, as_classes, check_generator, check_integer, to_an_array
+from ..checks import Array, T, as_array, as_classes, check_generator, check_integer, to_an_array
 from ..errors import DataError, DtypeError, ShapeError, describe
 from ..foreign import answers
 
@@ -241,7 +241,7 @@ def check_rows(value: Any, name: str = "X") -> Any:
     return value
 
 
-def select(value: Any, where: Any) -> Any:
+def select(value: T, where: Any) -> T:
     """Return the rows of an array or DataFrame that a slice or an array of numbers says."""
     return value.iloc[where] if hasattr(value, "iloc") else value[where]
 
@@ -308,7 +308,7 @@ def minibatches(
     batch is a fresh array, and only a batch at a time is copied, also from a memory-mapped file or a DataFrame.
 
     Raises, at the call: ShapeError when the lengths differ, DataError when there are no rows, ValueError unless
-    ``1 <= batch_size <= N``, TypeError for a batch size that is no integer or an ``rng`` that is no Generator.
+    ``batch_size >= 1``, TypeError for a batch size that is no integer or an ``rng`` that is no Generator.
 
     >>> [(xb.tolist(), yb.tolist()) for xb, yb in minibatches([[1], [2], [3]], [10, 20, 30], 2)]
     [([[1], [2]], [10, 20]), ([[3]], [30])]
@@ -318,7 +318,7 @@ def minibatches(
         raise ShapeError(f"X and y must have one row for each sample, got shapes {X.shape} and {y.shape}")
     if len(X) == 0:
         raise DataError(f"X has shape {X.shape}, expected at least one row")
-    batch_size = check_integer("batch_size", batch_size, 1, len(X), "the number of rows")
+    batch_size = check_integer("batch_size", batch_size)
     if rng is not None:
         check_generator(rng)
     order = np.arange(len(X)) if rng is None else rng.permutation(len(X))

@@ -28,10 +28,12 @@ True
 from __future__ import annotations
 
 import math
+import os
 import signal
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
+from itertools import islice
 from time import perf_counter
 from typing import Any
 
@@ -39,7 +41,7 @@ import numpy as np
 
 from ..checks import Array, as_generator, check_function, check_integer, check_kind
 from ..core.autograd import no_grad
-from ..core.tensor import Tensor, wrap
+from ..core.tensor import Tensor, assign, wrap
 from ..core.tracer import IDLE, Tracer, mode, tracing
 from ..errors import DataError, NonFiniteError, OptionError, ShapeError, describe, nearest, out_of_range, warn
 from ..foreign import answers
@@ -50,7 +52,7 @@ from ..nn.module import Module, unchanged
 from ..nn.optim import Adam, LRScheduler, OneCycleLR, Optimizer
 from ..tools.anomaly import not_finite
 from .callbacks import Callback, Run
-from .data import minibatches, rows
+from .data import minibatches
 from .history import History, Progress
 from .predict import (
     EVALUATION_BATCH_SIZE,
@@ -65,6 +67,8 @@ from .predict import (
     loss_of,
     metrics_of,
 )
+from .resume import generators
+from .training import Training
 
 __all__ = ["History", "fit"]
 
@@ -81,15 +85,19 @@ def fit(
     optimizer: Optimizer | None = None,
     epochs: int = 10,
     batch_size: int | None = None,
-    validation: tuple[Any, Any] | float | None = None,
+    validation: tuple[Any, ...] | float | None = None,
+    class_weight: Any = None,
+    sample_weight: Any = None,
     schedule: LRScheduler | None = None,
     metrics: Metrics = None,
     transform: Function | None = None,
     augment: Function | None = None,
     seed: int = 0,
+    shuffle: bool = True,
     callbacks: Sequence[Callback] = (),
     jit: bool | str = True,
     progress: bool = True,
+    resume: str | os.PathLike[str] | None = None,
 ) -> History:
     """Train a model on the rows of X and y, and return the `History`.
 
@@ -102,29 +110,40 @@ def fit(
         loss: a function of (outputs, targets) that returns one number, or the name of one in `functional`.
         optimizer: built on the model's parameters. None: that of the schedule, or `Adam` with its defaults.
         epochs: passes through the data.
-        batch_size: rows a step; the last step of an epoch may have fewer. None: 128, or all if there are fewer.
-        validation: ``(X, y)``, or the share of the rows, the last ones as they stand, that is kept for it: shuffle rows
-            that are sorted first.
-        schedule: sets the learning rate after each step.
+        batch_size: rows a step; the last step of an epoch may have fewer. None: 128. If there are fewer: all.
+        validation: ``(X, y)`` or ``(X, y, sample_weight)``, or the share of the rows, the last ones as they stand, that
+            is kept for it: shuffle rows that are sorted first.
+        class_weight, sample_weight: how much classes and rows count in the loss, here and in validation: a dict from
+            labels, an array (C,) or "balanced", by which each class counts the same; an array (N,). Their product is
+            given a mean of 1 over the rows, so that the learning rate keeps its meaning, and a step's loss is the mean
+            of weight times loss. The loss is called with ``reduction="none"``.
+        schedule: sets the learning rate after each step, or epoch, and is told how many steps there will be, so that
+            ``optim.OneCycleLR(optimizer, 0.1)`` needs no ``total_steps``.
         metrics: names, such as "accuracy", or functions of (outputs, targets) by their names; each is called once an
             epoch, with the arrays of all rows. None: accuracy where the targets are integer classes.
         transform: is applied to each batch of X, in validation too, as in ``transform=tg.scale_pixels``.
         augment: ``augment(xb, rng)`` is applied to each batch that is trained on, after ``transform``.
         seed: of the order of the rows and of ``augment``. The same seed gives the same digits.
+        shuffle: whether rows come in another order in each epoch, or as they stand.
         callbacks: a list, such as ``[tg.callbacks.EarlyStopping()]``; see `callbacks`. Their ``on_train_end`` is called
             in reverse order, as ``with`` statements end.
         jit: run each step as a program, to the same digits. A model or loss that cannot be one, because it needs the
             value of a Tensor or changes something of its own, is trained eagerly, after a warning that says why.
             "numba" runs it as loops in machine code, to the same digits but for rounding (needs the extra ``native``).
         progress: print a row an epoch; on a terminal show a bar, if tqdm is installed.
+        resume: a file that `callbacks.Checkpoint` wrote in a call like this one, with the same data and options, from
+            which the training goes on to the same bits, history and callbacks included, as if nothing had been between.
+            ``epochs`` may be more. ``resume=tg.latest("run.npz")`` begins anew if there is none.
 
     Raises:
+        CheckpointError: ``resume`` is damaged, or not of such a training; nothing has changed.
         TypeError, ValueError: something does not fit; the message has what was expected, or the nearest name.
         ImportError: ``jit="numba"``, and Numba or SciPy is not installed.
         NonFiniteError: a FloatingPointError, the loss is NaN or infinite: with epoch, step, learning rate and the
-            first layer that is not finite. That step has changed no weight; ``error.history`` has the epochs before.
+            first layer that is not finite; or a gradient is. The model is as it was before that step, running
+            statistics and Generators included; ``error.history`` has the epochs before.
     """
-    samples, held = _check_data(model, X, y, validation, transform)
+    samples, held = _check_data(model, X, y, validation, transform, (class_weight, sample_weight))
     batch_size = _check_sizes(model, samples, epochs, batch_size)
     loss = find("loss", loss, LOSSES)
     called = _Called()
@@ -134,37 +153,43 @@ def fit(
     _warn_of_unknown(called.modules, model)
     samples.warn_of_pixels()
     optimizer = _check_optimizer(model, optimizer, schedule)
-    _check_schedule(schedule, epochs, -(-len(samples) // batch_size))
-    order = as_generator(seed, "seed")
+    columns, steps_per_epoch = _columns(resolved, held), -(-len(samples) // batch_size)
+    _check_schedule(schedule, epochs, steps_per_epoch)
+    order, own = as_generator(seed, "seed"), _check_callbacks(callbacks)
     if augment is not None:
         check_function("augment", augment, "augment(xb, rng)", 2)
-    listeners = _check_callbacks(callbacks) + [Progress()] * bool(progress)
-    columns, steps_per_epoch = _columns(resolved, held), -(-len(samples) // batch_size)
     run = Run(model, optimizer, schedule, History(), columns, epochs, steps_per_epoch)
-    (rng,) = order.spawn(1)  # which leaves the order what it is without augmentation
-    steps = _make_steps(model, loss, optimizer, jit)
-    with in_mode(model, training=True), _interruptible(run), _listening(run, listeners):
-        while run.epoch < epochs and run.history.stopped is None:
-            run.epoch += 1
-            batches = _batches(samples, batch_size, order, augment, rng)
-            row = _train_epoch(run, batches, steps, resolved, listeners)
+    settings = {"rows": len(samples), "batch_size": batch_size, "shuffle": shuffle, "columns": columns}
+    training = Training(run, order, settings, own, [loss, resolved, transform, augment])
+    training.resume(resume)
+    steps, listeners = _make_steps(model, samples.weigh(loss), optimizer, jit), own + [Progress()] * bool(progress)
+    with in_mode(model, training=True), _interruptible() as asked, _listening(run, listeners):
+        training.resume_callbacks()
+        while run.history.stopped is None and (run.position or run.epoch < epochs):
+            training.begin_epoch(listeners)
+            order, rng, first = training.order if shuffle else None, training.rng, run.position
+            batches = _batches(samples, batch_size, order, augment, rng, first)
+            row = _train_epoch(run, batches, steps, resolved, listeners, asked)
             row |= {} if held is None else _validate(run, held, loss, resolved)
-            run.row = {name: row[name] for name in columns}
-            run.history.rows.append(run.row)
-            for listener in listeners:
-                listener.on_epoch_end(run)
+            _end_epoch(run, row, listeners, asked)
     return run.history
 
 
 def _check_data(
-    model: Module, X: Any, y: Any, validation: Any, transform: Function | None
+    model: Module,
+    X: Any,
+    y: Any,
+    validation: Any,
+    transform: Function | None,
+    weights: tuple[Any, Any],
 ) -> tuple[Samples, Samples | None]:
     """Return the samples to train on, and those kept for validation."""
-    samples = Samples(model, X, y, transform)
+    samples = Samples(model, X, y, transform, "", weights)
     if validation is None:
         return samples, None
-    if isinstance(validation, (tuple, list)) and len(validation) == 2:
-        return samples, Samples(model, validation[0], validation[1], transform, "validation ")
+    if isinstance(validation, (tuple, list)) and len(validation) in (2, 3):
+        held_X, held_y, weight = [*validation, None][:3]
+        return samples, Samples(model, held_X, held_y, transform, "validation ", (weights[0], weight))
     if not isinstance(validation, float) or not 0 < validation < 1:
         raise OptionError(f"validation must be (X, y), or a share of the rows in (0, 1), got {describe(validation)}")
     first = len(samples) - max(1, round(validation * len(samples)))
@@ -177,28 +202,28 @@ def _check_sizes(model: Module, samples: Samples, epochs: Any, batch_size: Any) 
     """Return the batch size, once it and the number of epochs are found to be possible."""
     check_integer("epochs", epochs)
     count = len(samples)
-    size = min(BATCH_SIZE, count) if batch_size is None else batch_size
-    check_integer("batch_size", size, 1, count, "the number of rows")
+    size = min(check_integer("batch_size", BATCH_SIZE if batch_size is None else batch_size), count)
     single = (count % size or size) == 1 and samples.X.ndim == 2
     if single and any(isinstance(module, BatchNorm1d) for module in model.modules()):
         raise out_of_range("batch_size", size, f"one that leaves no single row of {count}, for BatchNorm1d")
-    return int(size)
+    return size
 
 
 def _rehearse(model: Module, samples: Samples, loss: Function, metrics: Metrics) -> dict[str, Function]:
     """Return the metrics as functions by name, once model, loss and metrics are found to take the samples."""
-    y, name = samples.y, f"{samples.name}y"
-    outputs = samples.part(slice(BATCH_SIZE)).outputs(model)
+    outputs, name = samples.part(slice(BATCH_SIZE)).outputs(model), f"{samples.name}y"
+    samples.prepare(loss, outputs)
+    y, by_row = samples.y, samples.weigh(loss)
     first = y[: len(outputs)]
     if loss is F.cross_entropy and first.ndim == 2 and first.shape == outputs.shape:
         _check_distributions(first, name)
-    _try_loss(loss, outputs, samples.targets(first), name)
+    _try_loss(by_row, outputs, samples.targets(slice(len(outputs))), name)
     found = find_metrics(metrics, outputs, first)
     if np.isfinite(outputs).all():  # or the first step will say what is wrong
         metrics_of(found, outputs, first)
     if y.ndim == 1:  # the labels that could be out of range, and one with a fraction
         for row in {int(y.argmin()), int(y.argmax()), int((y % 1 != 0).argmax())}:
-            _try_loss(loss, outputs[:1], samples.targets(y[row : row + 1]), f"{name}, row {row}")
+            _try_loss(by_row, outputs[:1], samples.targets(slice(row, row + 1)), f"{name}, row {row}")
     return found
 
 
@@ -212,13 +237,13 @@ def _check_distributions(y: Array, name: str) -> None:
         )
 
 
-def _try_loss(loss: Function, outputs: Array, targets: Array, name: str) -> None:
+def _try_loss(loss: Function, outputs: Array, targets: tuple[Array, ...], name: str) -> None:
     try:
         loss_of(loss, outputs, targets)
     except ShapeError:
         raise
     except ValueError as error:
-        message = str(error) if len(targets) > 1 else str(error).replace("labels[0]", "the label")
+        message = str(error) if len(targets[0]) > 1 else str(error).replace("labels[0]", "the label")
         raise DataError(f"{name}: {message}") from error
 
 
@@ -259,9 +284,11 @@ def _check_optimizer(model: Module, optimizer: Any, schedule: Any) -> Optimizer:
 
 
 def _check_schedule(schedule: Any, epochs: int, steps_per_epoch: int) -> None:
-    """Raise OptionError if a schedule would come to its end before the training does."""
+    """Tell a schedule how many steps there will be; raise OptionError if it would come to its end before them."""
     steps = epochs * steps_per_epoch
-    if isinstance(schedule, OneCycleLR) and schedule.last_step + steps > schedule.total_steps:
+    if schedule is not None:
+        schedule.size(steps)
+    if isinstance(schedule, OneCycleLR) and schedule.last_step + steps > (schedule.total_steps or 0):
         raise OptionError(
             f"the schedule ends after total_steps={schedule.total_steps}, of which {schedule.last_step} are over, and "
             f"{epochs} epochs of {steps_per_epoch} steps are {steps}; build it with total_steps={steps}"
@@ -295,9 +322,9 @@ def _make_steps(model: Module, loss_of: Function, optimizer: Optimizer, jit: boo
     So a step whose loss is not finite changes no weight, and the layer that made it can still be found.
     """
 
-    def forward_backward(x: Any, targets: Any) -> Any:
+    def forward_backward(x: Any, *targets: Any) -> Any:
         outputs = model(x)
-        loss = loss_of(outputs, targets)
+        loss = loss_of(outputs, *targets)
         optimizer.zero_grad()
         loss.backward()
         return loss, outputs
@@ -312,48 +339,117 @@ def _make_steps(model: Module, loss_of: Function, optimizer: Optimizer, jit: boo
 
 
 def _batches(
-    samples: Samples, batch_size: int, order: np.random.Generator, augment: Function | None, rng: np.random.Generator
-) -> Iterator[tuple[Array, Array]]:
-    """Yield the batches of an epoch as the model gets them."""
-    for xb, yb in minibatches(samples.X, samples.y, batch_size, rng=order):
+    samples: Samples,
+    batch_size: int,
+    order: np.random.Generator | None,
+    augment: Function | None,
+    rng: np.random.Generator,
+    first: int,
+) -> Iterator[tuple[Array, tuple[Array, ...]]]:
+    """Yield the batches of an epoch, from the first one on, as the model and the loss get them."""
+    for xb, at in islice(minibatches(samples.X, np.arange(len(samples)), batch_size, rng=order), first, None):
         xb = samples.inputs(xb)
         if augment is not None:
-            xb = as_batch("augment", augment(xb, rng), len(yb)).astype(samples.dtype, copy=False)
-        yield xb, samples.targets(yb)
+            xb = as_batch("augment", augment(xb, rng), len(at)).astype(samples.dtype, copy=False)
+        yield xb, samples.targets(at)
 
 
 def _train_epoch(
-    run: Run, batches: Iterable[Any], steps: Sequence[Function], metrics: dict[str, Function], listeners: list[Any]
+    run: Run,
+    batches: Iterable[Any],
+    steps: Sequence[Function],
+    metrics: dict[str, Function],
+    listeners: list[Any],
+    asked: list[str],
 ) -> dict[str, Any]:
     """Train for an epoch, or until somebody stops it; return its row, with loss and metrics measured while learning."""
     forward_backward, update = steps
-    group, kept, losses, count, start = run.optimizer.param_groups[0], [], 0.0, 0, perf_counter()
-    for xb, yb in batches:
-        loss, outputs = forward_backward(wrap(xb), wrap(yb))
+    group, so_far, keep = run.optimizer.param_groups[0], run.so_far, _keeper(run.model)
+    start = perf_counter() - so_far["seconds"]
+    for xb, (yb, *weights) in batches:
+        put_back = keep()
+        loss, outputs = forward_backward(wrap(xb), wrap(yb), *map(wrap, weights))
         run.loss, run.lr, run.step = loss.item(), group["lr"], run.step + 1
-        if not math.isfinite(run.loss):
-            raise _non_finite(run, run.loss, xb)
+        run.history.lr.append(run.lr)
+        if (what := _not_finite(run)) is not None:
+            run.optimizer.zero_grad()
+            put_back()
+            raise _non_finite(run, what[0], xb, what[1])
         update()
-        losses, count = losses + run.loss * len(yb), count + len(yb)
+        run.position += 1
+        so_far["losses"], so_far["count"] = so_far["losses"] + run.loss * len(yb), so_far["count"] + len(yb)
         if metrics:
-            kept.append((outputs.detach().numpy(), yb))
+            so_far["outputs"].append(outputs.detach().numpy())
+            so_far["targets"].append(yb)
+        so_far["seconds"] = perf_counter() - start
         for listener in listeners:
             listener.on_batch_end(run)
-        if run.schedule is not None:
+        if run.schedule is not None and not run.schedule.by_epoch:
             run.schedule.step()
+        _settle(run, asked)
         if run.history.stopped is not None:
             break
+    scores = metrics_of(metrics, *(np.concatenate(so_far[name]) for name in ("outputs", "targets"))) if metrics else {}
     seconds = perf_counter() - start
-    scores = metrics_of(metrics, *map(np.concatenate, zip(*kept, strict=True))) if kept else {}
-    pace = {"lr": run.lr, "seconds": seconds, "samples_per_second": count / seconds}
-    return {"epoch": run.epoch, "step": run.step, "loss": losses / count, **scores, **pace}
+    pace = {"lr": run.lr, "seconds": seconds, "samples_per_second": so_far["count"] / seconds}
+    return {"epoch": run.epoch, "step": run.step, "loss": so_far["losses"] / so_far["count"], **scores, **pace}
+
+
+def _end_epoch(run: Run, row: Mapping[str, Any], listeners: list[Any], asked: list[str]) -> None:
+    """Enter the row of an epoch into the history, and tell the callbacks."""
+    run.row = {name: row[name] for name in run.columns}
+    run.history.rows.append(run.row)
+    run.position %= run.steps_per_epoch
+    if run.schedule is not None:
+        run.schedule.end_epoch(run.row)
+    for listener in listeners:
+        listener.on_epoch_end(run)
+    _settle(run, asked)
+
+
+def _settle(run: Run, asked: list[str]) -> None:
+    """Do what is due once all callbacks have been told; Ctrl-C counts only here, so that they all see the same."""
+    if asked:
+        run.stop(asked[0])
+    run.settle()
+
+
+def _keeper(model: Module) -> Callable[[], Callable[[], None]]:
+    """Return a function that notes what a step may change before it is found finite, and returns one that undoes it."""
+    buffers, drawing = list(model.buffers()), generators({"model": model})
+
+    def keep() -> Callable[[], None]:
+        arrays, states = [b._data.copy(order="K") for b in buffers], [rng.bit_generator.state for rng in drawing]
+
+        def put_back() -> None:
+            for buffer, array in zip(buffers, arrays, strict=True):
+                assign(buffer, array)
+            for rng, state in zip(drawing, states, strict=True):
+                rng.bit_generator.state = state
+
+        return put_back
+
+    return keep
+
+
+def _not_finite(run: Run) -> tuple[float, str] | None:
+    """Return what of a step is not finite, before it has changed a weight: the loss, or a gradient."""
+    if not math.isfinite(run.loss):
+        return run.loss, "loss"
+    for group in run.optimizer.param_groups:
+        for p in group["params"]:
+            if p._grad is None or math.isfinite(np.vdot(g := p._grad._data.ravel("K"), g)):
+                continue
+            if (bad := ~np.isfinite(g)).any():  # or only their squares are too large
+                return g[bad][0], f"gradient of {p.name or 'a parameter'}"
+    return None
 
 
 def _validate(run: Run, held: Samples, loss: Function, metrics: dict[str, Function]) -> dict[str, float]:
     scores = held.scores(held.outputs(run.model), loss, metrics)
     if not math.isfinite(scores["loss"]):
         with in_mode(run.model, training=False):
-            xb = held.inputs(rows(held.X, slice(EVALUATION_BATCH_SIZE)))
+            xb = held.batch(0, EVALUATION_BATCH_SIZE)
             raise _non_finite(run, scores["loss"], xb, "validation loss")
     return {f"validation_{name}": value for name, value in scores.items()}
 
@@ -395,23 +491,23 @@ def _first_non_finite(model: Module, xb: Array) -> str:
 
 
 @contextmanager
-def _interruptible(run: Run) -> Iterator[None]:
-    """Context manager inside which Ctrl-C asks the run to stop, so that no step is torn; the next one raises.
+def _interruptible() -> Iterator[list[str]]:
+    """Context manager inside which Ctrl-C fills a list, so that no step is torn; the next one raises.
 
     It stays out of the way of a handler that somebody else has installed, and of threads, which get no signals.
     """
-    usual = signal.default_int_handler
+    usual, asked = signal.default_int_handler, []  # type: tuple[Any, list[str]]
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is not usual:
-        yield
+        yield asked
         return
 
     def ask(*_: Any) -> None:
         signal.signal(signal.SIGINT, usual)
-        run.stop("interrupted")
+        asked.append("interrupted")
 
     signal.signal(signal.SIGINT, ask)
     try:
-        yield
+        yield asked
     finally:
         signal.signal(signal.SIGINT, usual)
 

@@ -61,6 +61,7 @@ class History:
         rows: dicts with the keys epoch, step (steps so far), loss, the metrics, validation_loss, validation_<metric>,
             lr (of the last step), seconds and samples_per_second (of the steps alone, without validation). Loss and
             metrics are those while learning; the loss is the mean over the rows.
+        lr: the learning rate of each step, that of the first parameter group.
         stopped: why the training ended before its last epoch, "interrupted" for Ctrl-C; None if it did not.
 
     ``print`` shows it as text, a notebook as a table.
@@ -68,6 +69,7 @@ class History:
 
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
+        self.lr: list[float] = []
         self.stopped: str | None = None
 
     @property
@@ -97,6 +99,7 @@ class Progress:
 
     def __init__(self) -> None:
         self.bar: Any = None
+        self.shown = 0
 
     def say(self, text: str) -> None:
         """Print lines above the bar, if there is one."""
@@ -107,8 +110,14 @@ class Progress:
 
     def on_train_begin(self, run: Any) -> None:
         """Open a bar for all steps."""
+        self.shown = 0
         if sys.stdout.isatty():
             self.bar = _bar(run.epochs * run.steps_per_epoch)
+        if self.bar is not None and run.step:
+            self.bar.update(run.step)
+
+    def on_epoch_begin(self, run: Any) -> None:
+        """Nothing to show yet."""
 
     def on_batch_end(self, run: Any) -> None:
         """Move the bar on; its loss is renewed when it is drawn."""
@@ -117,7 +126,8 @@ class Progress:
 
     def on_epoch_end(self, run: Any) -> None:
         """Print the row of the epoch, the first one under its heading."""
-        self.say(f"{heading(run.row)}\n{line(run.row)}" if len(run.history.rows) == 1 else line(run.row))
+        self.say(line(run.row) if self.shown else f"{heading(run.row)}\n{line(run.row)}")
+        self.shown += 1
 
     def on_train_end(self, run: Any) -> None:
         """Close the bar, and say why the training ended early, if it did."""

@@ -37,12 +37,12 @@ NO_CURVES = {"epoch", "step", "seconds", "samples_per_second"}
 
 
 def training_curves(history: Any) -> Figure:
-    """Draw the loss, each metric and the learning rate over the epochs.
+    """Draw the loss, each metric and the learning rate over the epochs; a line marks the best validation loss.
 
     Args:
-        history: a `History`, or a DataFrame with a row an epoch, such as its CSV file read back. Each numeric column
-            but step, seconds and samples_per_second gets a panel, which it shares with its ``validation_`` column.
-            Without a column ``epoch``, the index takes its place.
+        history: a `History`, whose learning rate is drawn step by step, or a DataFrame with a row an epoch, such as its
+            CSV file read back. Each numeric column but step, seconds and samples_per_second gets a panel, which it
+            shares with its ``validation_`` column. Without a column ``epoch``, the index takes its place.
 
     Raises:
         TypeError: it is neither.
@@ -59,9 +59,9 @@ def training_curves(history: Any) -> Figure:
     rows = ceil(len(panels) / columns)
     figure = _figure(3.0 * rows)
     for i, name in enumerate(panels, 1):
-        _draw_curves(figure.add_subplot(rows, columns, i), frame, name)
+        _draw_curves(figure.add_subplot(rows, columns, i), frame, name, getattr(history, "lr", []))
     handles = {line.get_label(): line for axes in figure.axes for line in axes.lines if line.get_color() != GREEN}
-    figure.legend(handles=list(handles.values()), loc="outside upper center", ncols=2, frameon=False)
+    figure.legend(handles=list(handles.values()), loc="outside upper center", ncols=3, frameon=False)
     return figure
 
 
@@ -79,7 +79,7 @@ def _numbers(history: Any) -> pd.DataFrame:
     return numbers
 
 
-def _draw_curves(axes: Axes, frame: pd.DataFrame, name: str) -> None:
+def _draw_curves(axes: Axes, frame: pd.DataFrame, name: str, lr: Sequence[float]) -> None:
     epochs = frame["epoch"] if "epoch" in frame else frame.index.to_series()
     curves = [(name, "training", BLUE, "-"), (f"validation_{name}", "validation", VERMILLION, "--")]
     if name == "lr":
@@ -88,12 +88,40 @@ def _draw_curves(axes: Axes, frame: pd.DataFrame, name: str) -> None:
         if column in frame:
             known = frame[column].notna()  # validation may take place in some of the epochs only
             axes.plot(epochs[known], frame[column][known], style, marker=".", color=color, label=label)
+    if name == "lr":
+        steps = 1 + np.arange(len(lr))
+        if len(lr):
+            axes.lines[0].set_data(epochs.iloc[0] - 1 + steps * len(epochs) / len(lr), lr)
+            axes.lines[0].set_marker("")
+            axes.relim()
+    elif "validation_loss" in frame:
+        best = epochs.iloc[int(frame["validation_loss"].argmin())]
+        axes.axvline(best, linestyle=":", color=GREY, label=f"best epoch, {best}")
     axes.set(title="learning rate" if name == "lr" else name.replace("_", " "), xlabel="epoch")
     if name == "lr":
         axes.set_ylim(bottom=0)
     axes.locator_params(axis="x", integer=True, min_n_ticks=1)
     axes.ticklabel_format(axis="y", scilimits=(-3, 4), useOffset=False)
     axes.grid(alpha=0.3)
+
+
+def learning_rates(found: Any) -> Figure:
+    """Draw the loss over the learning rate, and the suggestion, of what `find_lr` has found.
+
+    >>> from tinygrad_mlp.train.search import LRSearch
+    >>> found = LRSearch()
+    >>> found.lr, found.loss = [0.001, 0.01, 0.1, 1.0], [1.0, 0.9, 0.5, 2.0]
+    >>> learning_rates(found).axes[0].get_title()
+    'the loss falls fastest at 0.01'
+    """
+    figure = _figure(4.0)
+    title = f"the loss falls fastest at {found.suggestion:.2g}"
+    axes = figure.add_subplot(xscale="log", xlabel="learning rate", ylabel="loss, smoothed", title=title)
+    axes.plot(found.lr, found.loss, color=BLUE)
+    axes.axvline(found.suggestion, linestyle=":", color=GREY)
+    axes.set_ylim(top=min(max(found.loss), 2 * found.loss[0]) * 1.05)
+    axes.grid(alpha=0.3)
+    return figure
 
 
 def confusion_matrix(predictions: Any, labels: Any, class_names: Sequence[Any] | None = None) -> Figure:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import copy
 from typing import Any
 
@@ -12,12 +14,13 @@ import numpy as np
 from ..checks import Array, as_array, check_function, check_integer, check_kind
 from ..core.autograd import no_grad
 from ..core.tensor import Tensor, wrap
-from ..errors import OptionError, ShapeError, describe, nearest, warn
+from ..errors import DataError, OptionError, ShapeError, describe, nearest, warn
 from ..foreign import answers
 from ..nn import functional as F
 from ..nn.module import Module
 from .data import check_rows, rows, select
 from .metrics import accuracy
+from .weights import row_weights, weighted
 
 Function = Callable[..., Any]
 Metrics = Mapping[str, "Function | str"] | Iterable[str] | None
@@ -39,20 +42,24 @@ def evaluate(
     metrics: Metrics = None,
     batch_size: int = EVALUATION_BATCH_SIZE,
     transform: Function | None = None,
+    class_weight: Any = None,
+    sample_weight: Any = None,
 ) -> dict[str, float]:
     """Return the loss and the metrics of a model, each computed once, on all rows.
 
-    Arguments and errors as `fit`; the model works on ``batch_size`` rows at a time, in evaluation mode.
+    Arguments and errors as `fit`; the model works on ``batch_size`` rows at a time, in evaluation mode. Weights are
+    those of the loss; metrics count every row once.
 
     >>> from tinygrad_mlp import nn
     >>> evaluate(nn.MLP([2, 3], rng=0), np.zeros((4, 2)), np.zeros(4, int))
     {'loss': 1.0986123085021973, 'accuracy': 1.0}
     """
     check_integer("batch_size", batch_size)
-    samples = Samples(model, X, y, transform)
+    samples = Samples(model, X, y, transform, "", (class_weight, sample_weight))
     samples.warn_of_pixels()
-    outputs = samples.outputs(model, batch_size)
-    return samples.scores(outputs, find("loss", loss, LOSSES), find_metrics(metrics, outputs, samples.y))
+    outputs, loss = samples.outputs(model, batch_size), find("loss", loss, LOSSES)
+    samples.prepare(loss, outputs)
+    return samples.scores(outputs, loss, find_metrics(metrics, outputs, samples.y))
 
 
 @answers
@@ -113,12 +120,17 @@ class Inputs:
             return as_array(xb).astype(self.dtype, copy=False)
         return as_batch("transform", self.transform(xb), len(xb)).astype(self.dtype, copy=False)
 
+    def batch(self, start: int, size: int) -> Array:
+        """Return rows as the model gets them: copies where a transform could write into the caller's."""
+        xb = rows(self.X, slice(start, start + size))
+        return self.inputs(xb if self.transform is None else xb.copy())
+
     def outputs(self, model: Module, batch_size: int = EVALUATION_BATCH_SIZE) -> Array:
         """Return the model's outputs for all rows, in evaluation mode."""
         parts = []
         with in_mode(model, training=False), no_grad():
             for start in range(0, len(self), batch_size):
-                xb = self.inputs(rows(self.X, slice(start, start + batch_size)))
+                xb = self.batch(start, batch_size)
                 part = model(xb)
                 if not isinstance(part, Tensor) or part.shape[:1] != xb.shape[:1]:
                     hint = "for a single sample pass X[:1]" if xb.ndim == 1 else "return what layers and ops give"
@@ -140,28 +152,58 @@ class Inputs:
 
 
 class Samples(Inputs):
-    """Inputs with a target for each."""
+    """Inputs with a target for each, and maybe a weight."""
 
-    def __init__(self, model: Module, X: Any, y: Any, transform: Function | None, name: str = "") -> None:
+    def __init__(
+        self,
+        model: Module,
+        X: Any,
+        y: Any,
+        transform: Function | None,
+        name: str = "",
+        weights: tuple[Any, Any] = (None, None),
+    ) -> None:
         super().__init__(model, X, transform, name)
         self.y = as_array(check_rows(y, f"{name}y"))
         if len(self.X) != len(self.y):
             expected = "expected a target for each row"
             raise ShapeError(f"{name}X has {len(self.X)} rows and {name}y has {len(self.y)}; {expected}")
+        self.weights = row_weights(self.y, *weights, name)
 
     def part(self, where: slice, name: str = "") -> Samples:
         """Return some of the samples, not copied."""
         part = copy(self)
         part.X, part.y, part.name = select(self.X, where), self.y[where], name
+        part.weights = None if self.weights is None else self.weights[where]
         return part
 
-    def targets(self, yb: Array) -> Array:
-        """Return rows of y as the loss gets them: integers stay what they are."""
-        return yb.astype(self.dtype, copy=False) if yb.dtype.kind == "f" else yb
+    def prepare(self, loss: Function, outputs: Array) -> None:
+        """Give the weights a mean of 1, and y the shape of a single output, unless the loss takes it as it is."""
+        if self.weights is not None:
+            if not self.weights.any():
+                raise DataError(f"the weights of all rows of {self.name}X are 0; give some of them a weight")
+            self.weights = self.weights / self.weights.mean()
+        if self.y.ndim == 1 and outputs.shape[1:] == (1,):
+            row = self.y
+            for self.y in (row, row[:, None]):
+                with suppress(ValueError):
+                    loss_of(self.weigh(loss), outputs[:1], self.targets(slice(1)))
+                    return
+            self.y = row
+
+    def weigh(self, loss: Function) -> Function:
+        """Return the loss as a function of outputs and `targets`."""
+        return loss if self.weights is None else weighted(loss)
+
+    def targets(self, where: Any = slice(None)) -> tuple[Array, ...]:
+        """Return rows of y, and their weights if there are any, as the loss gets them: integers stay what they are."""
+        yb = self.y[where]
+        yb = yb.astype(self.dtype, copy=False) if yb.dtype.kind == "f" else yb
+        return (yb,) if self.weights is None else (yb, self.weights[where].astype(self.dtype))
 
     def scores(self, outputs: Array, loss: Function, metrics: Mapping[str, Function]) -> dict[str, float]:
         """Return the loss of outputs, and each metric."""
-        return {"loss": loss_of(loss, outputs, self.targets(self.y)), **metrics_of(metrics, outputs, self.y)}
+        return {"loss": loss_of(self.weigh(loss), outputs, self.targets()), **metrics_of(metrics, outputs, self.y)}
 
 
 def kind_of(value: Any) -> str:
@@ -177,10 +219,10 @@ def as_batch(what: str, value: Any, count: int) -> Array:
     return batch
 
 
-def loss_of(loss: Function, outputs: Array, targets: Array) -> float:
+def loss_of(loss: Function, outputs: Array, targets: tuple[Array, ...]) -> float:
     """Return the loss of outputs."""
     with no_grad():
-        value = loss(wrap(outputs), targets)
+        value = loss(wrap(outputs), *targets)
     if not isinstance(value, Tensor) or value.size != 1:
         raise ShapeError(f"the loss returned {kind_of(value)}; expected one number, a Tensor: reduction='mean'")
     return float(value.item())
@@ -220,11 +262,36 @@ def find_metrics(metrics: Any, outputs: Array, y: Array) -> dict[str, Function]:
 
 @contextmanager
 def in_mode(model: Module, training: bool) -> Iterator[None]:
-    """Context manager inside which a model trains or evaluates; afterwards each module is as it was."""
-    before = {module: module.training for module in model.modules()}
-    model.train(training)
+    """Context manager inside which a model trains or evaluates; afterwards each module is as it was.
+
+    Threads may evaluate one model at the same time: the last one that is done puts its modules back.
+    """
+    modules = list(model.modules())
     try:
+        with _lock[0]:
+            for module in modules:
+                _held.setdefault(module, []).append(module.training)
+            model.train(training)
         yield
     finally:
-        for module, mode in before.items():
-            module.training = mode
+        with _lock[0]:
+            for module in modules:
+                module.training = _held[module].pop()
+                if not _held[module]:
+                    del _held[module]
+
+
+_lock, _held = [threading.RLock()], {}  # type: tuple[list[Any], dict[Module, list[bool]]]
+"""Of each module that is being used, the modes in which it was found, and what is locked while they change."""
+
+
+def _after_fork() -> None:
+    """Forget what other threads do with models, which a child process does not have."""
+    _lock[0] = threading.RLock()
+    for module, modes in _held.items():
+        module.training = modes[0]
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

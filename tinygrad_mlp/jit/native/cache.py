@@ -19,7 +19,6 @@ import numpy as np
 _HEAD = """\
 \"\"\"Native pieces of {name}, written by tinygrad_mlp; safe to delete.\"\"\"
 
-from numpy.lib.stride_tricks import as_strided
 from tinygrad_mlp.jit.native.library import *
 
 

@@ -15,6 +15,9 @@ from ..record import Call, Slot, memory_of
 from .forms import Form, form_of, seen
 from .products import Factors
 
+READABLE = {"full": {"full", "picked"}, "row": {"row"}, "one": {"one"}}
+"""In what roles a value can be read in the very loop that makes it, by the role in which it is made."""
+
 
 @dataclass(eq=False)
 class Group:
@@ -102,11 +105,24 @@ class Schedule:
         awaited, form = self._awaited(call), self.forms.get(call)
         alone = [[call]] if form is None or form.kind == "product" else []
         ready = awaited if alone else [*awaited, call]
-        alike = all(_alike(self.forms[c], self.forms[ready[-1]]) for c in ready)
+        alike = self._fit_together(ready)
         for calls in [*([ready] * bool(ready) if alike else [[c] for c in ready]), *alone]:
             group = self._group_for(calls, max([start, *map(self._earliest, calls)]))
             for c in calls:
                 self._join(c, group)
+
+    def _fit_together(self, calls: list[Call]) -> bool:
+        """Return whether calls can be computed in one loop: as the last one, and what one makes as others read it."""
+        made = {c.output: self.forms[c].role for c in calls}
+        for c in calls:
+            if not _alike(self.forms[c], self.forms[calls[-1]]):
+                return False
+            for a in c.slots:
+                base, root = seen(a, self.views)[0], base_of(self.plan, a)
+                roles = {v.role for v in self.forms[c].values if v.slot is base}
+                if root in made and (base is not root or not roles <= READABLE[made[root]]):
+                    return False
+        return True
 
     def _waits(self, call: Call) -> bool:
         form, out = self.forms.get(call), call.output
@@ -174,7 +190,7 @@ class Schedule:
     def _joins(self, form: Any, base: Slot, made: _Made) -> bool:
         """Return whether a value can be read in the very group that makes it."""
         roles = {v.role for v in form.values if v.slot is base}
-        return roles <= {"full": {"full", "picked"}, "row": {"row"}, "one": {"one"}}.get(made.role, set())
+        return roles <= READABLE.get(made.role, set())
 
     def _writable(self, call: Call, form: Form | None) -> int:
         """Return the first group in which an assignment does not change what others still read."""

@@ -6,60 +6,78 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import carray, njit, types
+from numba import njit, types
+from numba.core import cgutils
 from numba.extending import get_cython_function_address, intrinsic
+from numba.np.arrayobj import populate_array
 
-__all__ = ["carray", "exp_d", "exp_f", "gemm", "njit", "np", "outside", "plus", "pointer"]
-
-
-@intrinsic
-def pointer(typing: Any, address: Any, dtype: Any) -> Any:
-    """Return an address as a pointer to numbers of a dtype."""
-    kind = types.CPointer(dtype.dtype)
-
-    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.inttoptr(args[0], context.get_value_type(kind))
-
-    return kind(address, dtype), code
+__all__ = ["array", "exp_d", "exp_f", "gemm", "njit", "np", "plus", "strided"]
 
 
 @intrinsic
-def _call_gemm(typing: Any, function: Any, letters: Any, sizes: Any, factors: Any, addresses: Any) -> Any:
-    """Call BLAS's gemm by its address; Fortran takes everything by address."""
-    real = factors.dtype
+def array(typing: Any, address: Any, dtype: Any, shape: Any) -> Any:
+    """Return the array of a shape, in rows, whose memory is at an address and belongs to somebody else."""
+    return _array(address, dtype, shape, None)
+
+
+@intrinsic
+def strided(typing: Any, address: Any, dtype: Any, shape: Any, strides: Any) -> Any:
+    """Return the array whose memory is at an address, with these strides."""
+    return _array(address, dtype, shape, strides)
+
+
+def _array(address: Any, dtype: Any, shape: Any, strides: Any) -> Any:
+    kind = types.Array(dtype.dtype, len(shape), "A" if strides else "C")
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        function, letters, sizes, factors, addresses = args
+        made = context.make_array(kind)(context, builder)
+        size = context.get_abi_sizeof(context.get_data_type(kind.dtype))
+        lengths = cgutils.unpack_tuple(builder, args[2])
+        steps = cgutils.unpack_tuple(builder, args[3]) if strides else [context.get_constant(types.intp, size)]
+        for length in lengths[:0:-1] if not strides else ():
+            steps.insert(0, builder.mul(steps[0], length))
+        data = builder.inttoptr(args[0], made.data.type)
+        populate_array(made, data=data, shape=lengths, strides=steps, itemsize=size, meminfo=None)
+        return made._getvalue()
 
-        def by_address(pair: Any, i: int, kind: Any) -> Any:
-            place = builder.alloca(kind)
-            builder.store(builder.trunc(v, kind) if (v := builder.extract_value(pair, i)).type != kind else v, place)
-            return place
-
-        byte, integer, number = ir.IntType(8), ir.IntType(32), context.get_value_type(real)
-        m, n, k, lda, ldb, ldc = (by_address(sizes, i, integer) for i in range(6))
-        ta, tb = (by_address(letters, i, byte) for i in range(2))
-        alpha, beta = (by_address(factors, i, number) for i in range(2))
-        a, b, c = (builder.inttoptr(builder.extract_value(addresses, i), number.as_pointer()) for i in range(3))
-        given = [ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc]
-        kind = ir.FunctionType(ir.VoidType(), [g.type for g in given])
-        builder.call(builder.inttoptr(function, kind.as_pointer()), given)
-        return context.get_dummy_value()
-
-    return types.void(function, letters, sizes, factors, addresses), code
+    parts = (address, dtype, shape) if strides is None else (address, dtype, shape, strides)
+    return kind(*parts), code
 
 
-@njit
-def gemm(blas: Any, alpha: Any, a: Any, ta: Any, b: Any, tb: Any, beta: Any, out: Any, sizes: Any) -> None:
+@intrinsic
+def gemm(typing: Any, blas: Any, alpha: Any, a: Any, ta: Any, b: Any, tb: Any, beta: Any, out: Any, sizes: Any) -> Any:
     """Set ``out`` to ``alpha * (a @ b) + beta * out``, all in rows, for a or b given transposed as ta and tb say.
 
-    ``sizes`` are those of the result and what is summed over, and the lengths of the rows of a, b and out. BLAS thinks
-    in columns: it computes the transpose.
+    ``blas`` is the address of BLAS's function, and ``sizes`` are those of the result and what is summed over, and the
+    lengths of the rows of a, b and out. BLAS thinks in columns, and is given everything by address: it computes the
+    transpose.
     """
-    m, n, k, lda, ldb, ldc = sizes
-    letters = (84 if tb else 78, 84 if ta else 78)
-    data = (b.ctypes.data, a.ctypes.data, out.ctypes.data)
-    _call_gemm(blas, letters, (n, m, k, ldb, lda, ldc), (alpha, beta), data)
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        byte, integer = ir.IntType(8), ir.IntType(32)
+
+        def by_address(value: Any) -> Any:
+            place = cgutils.alloca_once(builder, value.type)
+            builder.store(value, place)
+            return place
+
+        def letter(flag: Any) -> Any:
+            transposed = builder.icmp_unsigned("!=", flag, flag.type(0))
+            return by_address(builder.select(transposed, byte(ord("T")), byte(ord("N"))))
+
+        def data(i: int) -> Any:
+            return context.make_array(signature.args[i])(context, builder, args[i]).data
+
+        m, n, k, lda, ldb, ldc = (
+            by_address(builder.trunc(builder.extract_value(args[8], i), integer)) for i in range(6)
+        )
+        scale, keep = by_address(args[1]), by_address(args[6])
+        given = [letter(args[5]), letter(args[3]), n, m, k, scale, data(4), ldb, data(2), lda, keep, data(7), ldc]
+        kind = ir.FunctionType(ir.VoidType(), [g.type for g in given])
+        builder.call(builder.inttoptr(args[0], kind.as_pointer()), given)
+        return context.get_dummy_value()
+
+    return types.void(blas, alpha, a, ta, b, tb, beta, out, sizes), code
 
 
 def blas(name: str) -> int:
@@ -71,15 +89,6 @@ def blas(name: str) -> int:
 def plus(total: Any, x: Any) -> Any:
     """Return a sum that may be taken in any order, so that several are taken at once."""
     return total + x
-
-
-@njit
-def outside(labels: Any, classes: int) -> bool:
-    """Return whether one of the labels is no number of a class."""
-    wrong = False
-    for i in range(len(labels)):
-        wrong |= not 0 <= labels[i] < classes
-    return wrong
 
 
 @njit(forceinline=True)

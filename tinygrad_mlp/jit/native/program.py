@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from ...core.tensor import assign
 from ...nn.functional import check_labels
+from ...rules.table import find
 from ..emit import Program, _Line, dtype_text
 from ..naming import value_name
 from ..plan import Plan, Storage, _Pool, base_of, has_effect, needed_calls
@@ -75,9 +77,9 @@ def _relay(plan: Plan) -> None:
     """Lay results that only the program sees in rows, and those of the shape of a state as it lies."""
     states = {s.shape: order(s) for c in plan.calls for s in c.slots if s.kind in ("state", "constant")}
     fixed = {base_of(plan, s) for s in plan.outputs} | {c.output for c in plan.calls if has_effect(c)}
-    for slot, call in plan.views.items():
-        if not turns(call):
-            fixed.add(base_of(plan, slot))
+    for call in (*plan.views.values(), *plan.calls):  # what is a view depends on how memory lies
+        if call.function is not assign and find(call.function).view and not (call.output in plan.views and turns(call)):
+            fixed.update(base_of(plan, a) for a in call.slots)
     for call in plan.calls:
         out = call.output
         if out is not None and out.kind == "result" and out not in fixed and len(out.shape) == 2 and order(out):
@@ -150,7 +152,6 @@ class NativeProgram(Program):
     def __init__(self, plan: NativePlan, wish: str, scope: Scope) -> None:
         self.schedule: Schedule = plan.schedule
         self.pieces: list[Piece] = []
-        self.buffers: dict[Slot, str] = {}
         super().__init__(plan, wish, scope)
         self.natives = "\n\n\n".join(piece.source for piece in self.pieces)
         functions = load(self.natives, wish) if self.pieces else {}
@@ -172,24 +173,23 @@ class NativeProgram(Program):
         """Return whether a slot is in memory that each call has anew."""
         return self._is_inside(slot)
 
-    def name_of_private(self, slot: Slot, piece: Piece, inner: int) -> str:
-        """Return the name of the memory of one row."""
-        if slot not in self.buffers:
-            self.buffers[slot] = name = self.scope.unique(f"{slot.name}_row")
-            piece.head.append(f"{name} = np.empty({inner}, np.{slot.dtype.name})")
-        return self.buffers[slot]
+    def row(self, slot: Slot, inner: int) -> str:
+        """Return the name of the memory of one row of a value."""
+        text = f"np.empty({inner}, {dtype_text(slot.dtype)})"
+        return self.helper(("row", slot), f"{slot.name}_row", np.empty(inner, slot.dtype), text)
 
     def _statements(self, call: Call) -> list[str]:
         groups = self.plan.pieces.get(call.function)
         if groups is None:
             return self._checked(call) if call.function is check_labels else super()._statements(call)
         made = [c.output for group in groups for c in group.calls if c.output in self.plan.fresh]
-        lines = [self._made(slot) for slot in made if slot is not None]
+        self._flush()
+        self.lines += [_Line(self._made(slot)) for slot in made if slot is not None]  # of which there may be views
         name = self.scope.unique(f"{self.function}_loops")
         piece = Piece(self, name, groups)
         self.scope.unique(f"{name}_memory")
         self.pieces.append(piece)
-        return [*lines, f"{name}({', '.join([f'{name}_memory', *piece.given])})"]
+        return [f"{name}({', '.join([f'{name}_memory', *piece.given])})"]
 
     def _made(self, out: Slot) -> str:
         name = self._name(out, out.name or "result")

@@ -49,30 +49,38 @@ class Piece:
         """The text of the function."""
         head = f"def {self.name}({', '.join(['addresses', *self.given.values()])}):"
         lines = [*self.head, *self.body]
-        return "\n".join(["@njit(error_model='numpy', cache=True)", head, *(f"    {x}" if x else "" for x in lines)])
+        return "\n".join(
+            ["@njit(error_model='numpy', cache=True, _nrt=False)", head, *(f"    {x}" if x else "" for x in lines)]
+        )
 
     def array(self, slot: Slot, shape: tuple[int, ...], packed: bool = True) -> str:
         """Return the name of an array in a shape of its own: that which the loops over it have."""
-        program = self.program
-        name = program.name(slot)
-        if (name, shape) not in self.declared:
-            dtype = _dtype(slot)
-            if program.is_inside(slot):
-                given = self.given.setdefault(name, program.scope.unique(f"{name}_given"))
-                address = f"{given}.ctypes.data"
-            else:
-                address = f"addresses[{self.addresses.setdefault(name, len(self.addresses))}]"
-            known = any(key[0] == name for key in self.declared)
-            local = (
-                program.scope.unique(f"{name}_flat" if known and len(shape) == 1 else f"{name}_2") if known else name
-            )
-            self.declared[name, shape] = local
-            text = f"carray(pointer({address}, {dtype}), {shape if packed else (1,)})"
-            steps = [(n, step) for n, step in zip(slot.shape, slot.strides, strict=True) if n != 1]
-            if not packed:
-                text = f"as_strided({text}, {shape}, {tuple(step for _, step in steps) or (1,)})"
-            self.head.append(f"{local} = {text}" + ("  # by columns" if order(slot) == "F" and len(shape) == 2 else ""))
-        return self.declared[name, shape]
+        name, dtype = self.program.name(slot), _dtype(slot)
+        comment = "  # by columns" if order(slot) == "F" and len(shape) == 2 else ""
+        steps = tuple(step for n, step in zip(slot.shape, slot.strides, strict=True) if n != 1)
+        if self.program.is_inside(slot) and (name, shape) not in self.declared:
+            given = self.given.setdefault(name, self.program.scope.unique(f"{name}_given"))
+            return self._declare(name, dtype, shape, f"{given}.ctypes.data", () if packed else steps or (1,), comment)
+        return self.fixed(name, dtype, shape, () if packed else steps or (1,), comment)
+
+    def fixed(
+        self, name: str, dtype: str, shape: tuple[int, ...], steps: tuple[int, ...] = (), comment: str = ""
+    ) -> str:
+        """Return the name of an array whose memory stays where it is."""
+        if (name, shape) in self.declared:
+            return self.declared[name, shape]
+        address = f"addresses[{self.addresses.setdefault(name, len(self.addresses))}]"
+        return self._declare(name, dtype, shape, address, steps, comment)
+
+    def _declare(
+        self, name: str, dtype: str, shape: tuple[int, ...], address: str, steps: tuple[int, ...], comment: str
+    ) -> str:
+        known = any(key[0] == name for key in self.declared)
+        local = self.program.scope.unique(f"{name}_flat" if len(shape) == 1 else name) if known else name
+        self.declared[name, shape] = local
+        text = f"strided({address}, {dtype}, {shape}, {steps})" if steps else f"array({address}, {dtype}, {shape})"
+        self.head.append(f"{local} = {text}{comment}")
+        return local
 
     def number(self, slot: Slot) -> str:
         """Return the name of a live number."""
@@ -173,7 +181,7 @@ class Loop:
         """Return an element of an array as the loops reach it."""
         group = self.group
         if slot in self.program.schedule.private:
-            return f"{self.program.name_of_private(slot, self.piece, group.inner)}[{at}]"
+            return f"{self.piece.fixed(self.program.row(slot, group.inner), _dtype(slot), (group.inner,))}[{at}]"
         packed = bool(order(slot))
         if self.flat and role == "full":
             return f"{self.piece.array(slot, (group.outer * group.inner,))}[k]"
@@ -210,7 +218,7 @@ class Loop:
         if role == "column" or (role == "full" and self.uses[stage, slot] < 2):
             return text
         if role == "full":
-            name = self.elements[stage, slot] = self.program.scope.unique(f"{self.program.name(slot)}_ij")
+            name = self.elements[stage, slot] = self.program.scope.unique(f"{text.partition('[')[0]}_ij")
             self.inner[stage].append(f"{name} = {text}")
             return name
         name = self.local[slot] = self.program.scope.unique(

@@ -19,6 +19,8 @@ NEIGHBOURS = (16, 64, 256)
 """At how many points nearby the slopes at a kink are looked for, more where fewer do not explain the gradient."""
 ALL, SAMPLE, DIRECTIONS = 100, 32, 2
 """All elements of an input are checked up to so many; of a larger one a sample, and so many random directions."""
+REPEATS = 64
+"""How many slopes are averaged where one alone is too rough."""
 Random = np.random.Generator
 
 
@@ -87,9 +89,22 @@ def settle(line: Line, first: Slope | None, judge: Judge) -> tuple[Slope, str]:
         hidden = 40 * rounding / slope.step > max(abs(line.analytic - best.numeric), 10 * best.estimate)
         if slope.step < best.step and (hidden or few):
             break
-    s.losses += 1
     verdict = judge.verdict(line, best) if agreed > 0 else "unresolved"
+    if verdict == "unresolved":
+        best, verdict = _average(line, best, judge)
+    s.losses += verdict != "pass"
     return _excuse(line, best, judge) if verdict == "fail" and not few else (best, verdict)
+
+
+def _average(line: Line, best: Slope, judge: Judge) -> tuple[Slope, str]:
+    """Return the mean of slopes by steps near the best one, whose roundings mostly cancel, if that is sharp enough."""
+    sharp = best._replace(estimate=best.estimate / math.sqrt(REPEATS))
+    beside = judge._replace(largest=max(judge.largest, judge.others))
+    if beside.verdict(line, sharp._replace(numeric=line.analytic)) != "pass":
+        return best, "unresolved"
+    slopes = [line.slope(best.step * (1 - k / (8 * REPEATS))) or UNKNOWN for k in range(REPEATS)]
+    mean = sharp._replace(numeric=float(np.mean([slope.numeric for slope in slopes])))
+    return mean, "pass" if judge.verdict(line, mean) == "pass" else "unresolved"
 
 
 def _levels(line: Line, few: bool) -> dict[int, None]:

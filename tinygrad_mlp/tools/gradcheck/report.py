@@ -8,7 +8,10 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import pandas
 
 SEVERITY = ("pass", "unresolved", "fail")
 COLOURS = {"pass": "#1a7f37", "unresolved": "#9a6700", "fail": "#cf222e"}
@@ -127,7 +130,7 @@ class Report:
         verdicts = re.compile(r"(?<=^gradcheck: )\w+|(?<=  )(pass|unresolved|fail)(?=,|$)", re.MULTILINE)
         return f"<pre>{verdicts.sub(paint, html.escape(str(self)))}</pre>"
 
-    def to_dataframe(self) -> Any:
+    def to_dataframe(self) -> pandas.DataFrame:
         """Return the table as a pandas DataFrame: a row for each input, with numbers as numbers."""
         import pandas
 

@@ -1,0 +1,116 @@
+"""What of a training a checkpoint holds besides its model, optimizer and schedule, and how `fit` goes on from it."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from ..errors import CheckpointError, describe
+from .callbacks import Callback, Run
+from .resume import generator_state, load_checkpoint, set_generator
+
+GATHERED = ("outputs", "targets")
+
+
+class Training:
+    """A run with its Generators, as one part of a checkpoint.
+
+    In the middle of an epoch, the state is that at its start, where the order of the rows was drawn, and the number of
+    the steps that have been taken since, with what they have gathered for its row.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        order: np.random.Generator,
+        settings: dict[str, Any],
+        callbacks: list[Callback],
+        functions: list[Any],
+    ) -> None:
+        self.run, self.settings, self.callbacks = run, settings, callbacks
+        self.order, self.functions = order, functions  # where Generators are looked for
+        (self.rng,) = order.spawn(1)  # which leaves the order what it is without augmentation
+        self.kept: list[dict[str, Any]] = []
+        self.start = generator_state(order)
+        run.parts = {"model": run.model, "optimizer": run.optimizer, "schedule": run.schedule, "training": self}
+        if run.schedule is None:
+            del run.parts["schedule"]
+
+    def begin_epoch(self, listeners: list[Any]) -> None:
+        """Begin an epoch and tell the callbacks, or go on with the one that a checkpoint was made in."""
+        run = self.run
+        if not run.position:
+            run.epoch += 1
+            self.start = generator_state(self.order)
+            run.so_far = {"losses": 0.0, "count": 0, "seconds": 0.0, "outputs": [], "targets": []}
+            for listener in listeners:
+                listener.on_epoch_begin(run)
+        else:
+            set_generator(self.order, self.start)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all of it, as plain values and arrays."""
+        run, so_far = self.run, dict(self.run.so_far)
+        if run.position:
+            so_far |= {name: [np.concatenate(so_far[name])] for name in GATHERED if so_far[name]}
+        return {
+            "settings": self.settings,
+            "callbacks": [[type(c).__name__, c.state_dict()] for c in self.callbacks],
+            "rows": run.history.rows,
+            "lr": run.history.lr,
+            "stopped": run.history.stopped,
+            "epoch": run.epoch,
+            "step": run.step,
+            "position": run.position,
+            "so_far": so_far if run.position else {},
+            "order": self.start,
+            "numbers": self.numbers(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Be as `state_dict` has it, but for the callbacks, which have not begun yet."""
+        run, mine = self.run, self.state_dict()
+        if not isinstance(state, dict) or state.keys() != mine.keys():
+            raise CheckpointError(f"expected the state of a training by fit, found {describe(state)}")
+        names, theirs = ([name for name, _ in s["callbacks"]] for s in (mine, state))
+        wrong = [
+            f"{name} {describe(state['settings'].get(name))} there, {describe(value)} here"
+            for name, value in self.settings.items()
+            if state["settings"].get(name) != value
+        ]
+        wrong += [f"callbacks {theirs} there, {names} here"] * (names != theirs)
+        if wrong:
+            raise CheckpointError(f"it is of another training: {'; '.join(wrong)}; pass the same data and options")
+        self.start = state["order"]
+        run.epoch, run.step, run.position, run.so_far = (state[k] for k in ("epoch", "step", "position", "so_far"))
+        rows = [row for row in state["rows"] if not run.position or row["epoch"] < run.epoch]
+        run.history.rows = [{k: v[()] if isinstance(v, np.ndarray) else v for k, v in row.items()} for row in rows]
+        run.history.lr = [float(lr) for lr in state["lr"]]
+        run.history.stopped = None if state["stopped"] == "interrupted" else state["stopped"]
+        self.kept = [kept for _, kept in state["callbacks"]]
+        modules = dict(run.model.named_modules())
+        for name, value in state["numbers"]:
+            path, _, attribute = name.rpartition(".")
+            setattr(modules[path], attribute, value)
+
+    def numbers(self) -> list[tuple[str, float]]:
+        """Return the attributes of modules that are numbers, such as the p of a Dropout, which somebody may lower."""
+        modules = self.run.model.named_modules()
+        return [
+            (f"{path}.{name}", value)
+            for path, m in modules
+            for name, value in vars(m).items()
+            if type(value) in (int, float)
+        ]
+
+    def resume(self, path: str | os.PathLike[str] | None) -> None:
+        """Put all but the callbacks into the state that a checkpoint has, if there is one."""
+        if path is not None:
+            load_checkpoint(path, **self.run.parts)
+
+    def resume_callbacks(self) -> None:
+        """Put callbacks that have begun into the state that the checkpoint has."""
+        for callback, kept in zip(self.callbacks, self.kept, strict=False):
+            callback.load_state_dict(kept)
