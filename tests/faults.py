@@ -456,21 +456,34 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("the warm-up begins at 0", "return (step + 1) / (self.warmup + 1)", "return step / self.warmup"),
         Fault(
             "the cosine rises again",
-            "min(1.0, (step - self.warmup) / (self.T_max - self.warmup))",
-            "(step - self.warmup) / (self.T_max - self.warmup)",
+            "min(1.0, (step - self.warmup) / max(1,",
+            "max(0.0, (step - self.warmup) / max(1,",
         ),
         Fault(
-            "the cosine forgets the warm-up", "(step - self.warmup) / (self.T_max - self.warmup)", "step / self.T_max"
+            "the cosine forgets the warm-up",
+            "(step - self.warmup) / max(1, (self.T_max or math.inf) - self.warmup)",
+            "step / (self.T_max or 1)",
         ),
         Fault(
             "the cycle rises again",
-            "min(1.0, (step - self.top) / (self.total_steps - 1 - self.top))",
-            "(step - self.top) / (self.total_steps - 1 - self.top)",
+            "min(1.0, (step - top) / (last - top))",
+            "(step - top) / (last - top)",
         ),
         Fault(
             "the top of the cycle is a step late",
-            "self.top, self.total_steps = pct_start * total_steps - 1,",
-            "self.top, self.total_steps = pct_start * total_steps,",
+            "top = self.pct_start * (last + 1) - 1",
+            "top = self.pct_start * (last + 1)",
+        ),
+        Fault("a plateau counts epochs of cooling down", "self.cooling, self.bad_epochs = self.cooling - 1, 0", "pass"),
+        Fault(
+            "a schedule that fit has sized is sized again",
+            "if self.total and getattr(self, self.total) is None:\n            setattr",
+            "if self.total:\n            setattr",
+        ),
+        Fault(
+            "the mean of RMSprop is not taken off",
+            "after[0] - after[1] * after[1] if centered else after[0]",
+            "after[0]",
         ),
         Fault("the cycle ends too high", "1 / (div_factor * final_div_factor)", "1 / final_div_factor"),
         Fault(
@@ -480,8 +493,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a loaded schedule sets no rate",
-            'list(state_dict["base_lrs"])\n        self._set()',
-            'list(state_dict["base_lrs"])',
+            "base_lrs=list(rates))\n        self._set()",
+            "base_lrs=list(rates))",
         ),
         Fault(
             "parameters of unequal age are corrected alike",
@@ -495,7 +508,11 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault("nesterov with dampening", 'group["momentum"] == 0 or group["dampening"] != 0', 'group["momentum"] == 0'),
         Fault("dampening does nothing", "undamped * g if undamped != 1 else g", "g"),
-        Fault("eps of 0", 'check_number("eps", group["eps"], 1e-300,', 'check_number("eps", group["eps"], 0,'),
+        Fault(
+            "eps of 0",
+            'beta, 0, 1, "in [0, 1)")\n        check_number("eps", group["eps"], 1e-300,',
+            'beta, 0, 1, "in [0, 1)")\n        check_number("eps", group["eps"], 0,',
+        ),
         Fault(
             "the buffers are laid out by rows",
             "buffer = wrap(np.empty_like(p._data))",
@@ -516,8 +533,8 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("a parameter in two groups", "seen = set(present)", "seen: set[Any] = set()"),
         Fault(
             "a warm-up of all steps",
-            'check_integer("warmup", warmup, 0, T_max - 1,',
-            'check_integer("warmup", warmup, 0, T_max,',
+            "is None else (T_max - 1,",
+            "is None else (T_max,",
         ),
         Fault("decay of AdamW is not scaled by the rate", "shrink = 1 - lr * decay if", "shrink = 1 - decay if"),
         Fault("eps stands inside of the root", "scale /= root\n    scale += eps", "scale += eps\n    scale /= root"),
@@ -975,7 +992,9 @@ FAULTS: dict[str, list[Fault]] = {
             'self.average, self.count = getattr(self, "average", {}), getattr(self, "count", 0)',
         ),
         Fault(
-            "rates of another run stay", "self.lr: list[float] = []", 'self.lr: list[float] = getattr(self, "lr", [])'
+            "rates of another run stay",
+            "run: Run) -> None:\n        self.lr: list[float] = []",
+            'run: Run) -> None:\n        self.lr: list[float] = getattr(self, "lr", [])',
         ),
         Fault(
             "the best value of another run counts",
@@ -1071,8 +1090,8 @@ FAULTS: dict[str, list[Fault]] = {
     "fit": [
         Fault(
             "the schedule comes before the callbacks",
-            "        for listener in listeners:\n            listener.on_batch_end(run)\n        if run.schedule is not None:\n            run.schedule.step()",
-            "        if run.schedule is not None:\n            run.schedule.step()\n        for listener in listeners:\n            listener.on_batch_end(run)",
+            "        for listener in listeners:\n            listener.on_batch_end(run)\n        if run.schedule is not None and not run.schedule.by_epoch:\n            run.schedule.step()",
+            "        if run.schedule is not None and not run.schedule.by_epoch:\n            run.schedule.step()\n        for listener in listeners:\n            listener.on_batch_end(run)",
         ),
         Fault(
             "augmented batches have their own dtype",
@@ -1181,9 +1200,7 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("weights keep their size", "self.weights = self.weights / self.weights.mean()", "pass"),
         Fault("classes that are balanced count as their sizes", "np.count_nonzero(sizes) * np.maximum", "np.maximum"),
         Fault("weights of samples replace those of classes", "weights = weights * own", "weights = own"),
-        Fault(
-            "targets of one output stay a row", "self.y = self.y[:, None]", "self.y = self.y.reshape(len(self.y), 1, 1)"
-        ),
+        Fault("targets of one output stay a row", "for self.y in (row, row[:, None]):", "for self.y in (row, row):"),
         Fault(
             "a share for validation has no weights", "self.weights is None else self.weights[where]\n", "True else 0\n"
         ),

@@ -32,7 +32,7 @@ TESTS = {
     "autograd": "test_engine test_traps",
     "tensor": "test_engine test_traps test_rules",
     "functional": "test_mistakes test_nn test_traps test_errors test_engine test_rules",
-    "optim": "test_optim test_errors test_nn_torch test_jit",
+    "optim": "test_optim test_schedules test_errors test_nn_torch test_jit",
     "nn": "test_nn test_nn_torch",
     "gradcheck": "test_gradcheck test_gradcheck_verdicts test_planted",
     "anomaly": "test_anomaly",
