@@ -1015,6 +1015,45 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("a newer format loads", "if int(mark[1]) != VERSION:", "if int(mark[1]) < VERSION:"),
         Fault("a folder is replaced", "if path.exists() and not path.is_file():", "if False:"),
     ],
+    "resume": [
+        Fault("Generators of closures are not found", "yield cell.cell_contents", "yield None"),
+        Fault(
+            "Generators of methods are not found", "yield from (value.__self__, value.__func__)", "yield value.__func__"
+        ),
+        Fault("what a Generator has spawned is forgotten", "    if missing > 0:", "    if False:"),
+        Fault(
+            "parts that fit stay changed",
+            "        for (part, _), old in zip(pairs, before, strict=True):\n            _set_state(part, old)\n        raise",
+            "        raise",
+        ),
+        Fault("nobody warns of another machine", "    _warn_of_others(state", "    str(state"),
+        Fault(
+            "the newest is damaged and taken",
+            "            load(candidate)\n            return candidate",
+            "            return candidate",
+        ),
+        Fault("ten comes before two", "for i in sorted(numbers))", "for i in sorted(map(str, numbers)))"),
+    ],
+    "training": [
+        Fault(
+            "the order goes on from where it was drawn",
+            "            set_generator(self.order, self.start)",
+            "            pass",
+        ),
+        Fault("callbacks begin anew", "            callback.load_state_dict(kept)", "            pass"),
+        Fault(
+            "numbers of modules are forgotten",
+            "            setattr(modules[path], attribute, value)",
+            "            pass",
+        ),
+        Fault(
+            "the row of an epoch that was broken off stays",
+            '[row for row in state["rows"] if not run.position or row["epoch"] < run.epoch]',
+            'state["rows"]',
+        ),
+        Fault("an interrupt ends it for good", 'None if state["stopped"] == "interrupted" else', ""),
+        Fault("other data are taken", '            if state["settings"].get(name) != value', "            if False"),
+    ],
     "plot": [
         Fault(
             "an epoch without validation breaks the curve",
