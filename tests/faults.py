@@ -1293,8 +1293,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a gradient of unequal rows is folded",
-            "or not array.size or (array != array.flat[0]).any():",
-            "or not array.size:",
+            'not in "fd" or not array.size or (array != array.flat[0]).any():',
+            'not in "fd" or not array.size:',
         ),
         Fault(
             "another sum is folded",
@@ -1466,7 +1466,7 @@ FAULTS: dict[str, list[Fault]] = {
             'wrap(t._data.copy(order="K")) if isinstance(t, Tensor) else t for t in leaves]',
             "wrap(t._data.copy()) if isinstance(t, Tensor) else t for t in leaves]",
         ),
-        Fault("a check compares values", "if _bits(a) != _bits(b):", "if not (a == b).all():"),
+        Fault("a check compares values", "if _bits(a) != _bits(b) and", "if not (a == b).all() and"),
         Fault("a program that is refuted stays", "        self._drop(compiled)\n        message", "        message"),
         Fault("what eager gives is lost where a program is refuted", "        changes.restore(before)\n", ""),
         Fault("a refusal can be swallowed", "if recorder.refused is not None and self.strict:", "if False:"),
