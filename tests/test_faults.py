@@ -44,6 +44,8 @@ TESTS = {
     "history": "test_training",
     "callbacks": "test_training",
     "checkpoint": "test_checkpoint test_safetensors",
+    "resume": "test_resume",
+    "training": "test_resume",
     "plot": "test_plot",
     "fit": "test_training",
     "weights": "test_weights",
