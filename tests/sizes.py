@@ -29,6 +29,7 @@ FILE_LIMIT, FUNCTION_LIMIT, COMPLEXITY_LIMIT = 350, 50, 20
 AS_IT_STANDS = {
     "engine: rules, core, functional": 2220,
     "checker": 779,
+    "native": 1180,
     "package": 9920,
 }
 """What is larger than it should be, and how large it may be until it is mended."""
