@@ -21,7 +21,7 @@ PACKAGE = Path(tinygrad_mlp.__file__).parent
 FILES = sorted(p for p in PACKAGE.rglob("*.py"))
 FLOORS = {
     "errors": 0, "checks": 1, "foreign": 1, "_later": 2, "rules": 2, "core": 3, "nn": 4, "tools": 5, "jit": 5,
-    "train": 6, "func": 6, "__init__": 9, "sklearn": 10,
+    "train": 6, "func": 6, "__init__": 9, "sklearn": 10, "deploy": 10, "distributed": 10,
 }  # fmt: skip
 """The rooms, and the floor of each; it imports itself and rooms on floors below. Bridges stand outside, above all."""
 

@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.special
 from differences import EPS, assert_slope, slope
 from draws import Array, Call, calls_of, errors_of, name_of, results
+from numpy.testing.overrides import get_overridable_numpy_ufuncs
 from samples import SAMPLES
 
 import tinygrad_mlp as tg
@@ -21,13 +23,14 @@ from tinygrad_mlp import Tensor, no_grad
 from tinygrad_mlp import functional as F
 from tinygrad_mlp.core.tensor import assign
 from tinygrad_mlp.errors import GraphError
-from tinygrad_mlp.rules import elementwise, indexing, linalg, reductions, shapes
+from tinygrad_mlp.rules import elementwise, indexing, linalg, reductions, shapes, special
 from tinygrad_mlp.rules.table import RULES
 
 FUNCTIONS = sorted(
     (f for f in RULES if RULES[f].kind != "constant" or not name_of(f).startswith("rules.")), key=name_of
 )
 COMPOSITIONS = sorted({sample.function for sample in SAMPLES} - set(RULES), key=name_of)
+UFUNCS = set(get_overridable_numpy_ufuncs())
 every_function = pytest.mark.parametrize("function", FUNCTIONS, ids=name_of)
 every_function_and_composition = pytest.mark.parametrize("function", FUNCTIONS + COMPOSITIONS, ids=name_of)
 Function = Callable[..., Any]
@@ -53,6 +56,26 @@ def replaced_one_by_one(x: Array, value: Array, *items: Any) -> Array:
     for place, new in zip(np.ravel(places), np.ravel(np.broadcast_to(value, places.shape)), strict=True):
         result.reshape(-1)[place] = new
     return result
+
+
+def by_quadrature(density: Function, arguments: Any, powers: Any) -> Array:
+    """Integrals up to the last argument, over s = log(t), by Gauss's formula on panels of half a unit."""
+    *parameters, end = np.broadcast_arrays(*arguments)
+    nodes, weights = np.polynomial.legendre.leggauss(20)
+    s = np.log(end)[..., None, None] - (np.arange(400)[:, None] + (1 - nodes) / 2) / 2
+    values = density(np.exp(s), *(p[..., None, None] for p in parameters), *powers) * np.exp(s)
+    return np.asarray((values * weights / 4).sum(axis=(-1, -2)))
+
+
+def gamma_density(t: Array, a: Array, k: int) -> Array:
+    logarithm = (a - 1) * np.log(t) - t - scipy.special.gammaln(a)
+    return np.exp(logarithm) * (np.log(t) - scipy.special.digamma(a)) ** k
+
+
+def beta_density(t: Array, a: Array, b: Array, j: int, k: int) -> Array:
+    logarithm = (a - 1) * np.log(t) + (b - 1) * np.log1p(-t) - scipy.special.betaln(a, b)
+    left, right = (scipy.special.digamma(c) - scipy.special.digamma(a + b) for c in (a, b))
+    return np.exp(logarithm) * (np.log(t) - left) ** j * (np.log1p(-t) - right) ** k
 
 
 def put_one_by_one(x: Array, *items: Any, shape: tuple[int, ...]) -> Array:
@@ -90,6 +113,11 @@ REFERENCES: dict[Function, Function] = {
     shapes.sum_to: added_up,
     shapes.spread: lambda x, shape, axis=None: np.broadcast_to(x.reshape(shapes.kept_shape(shape, axis)), shape),
     np.linalg.cholesky: lambda x: np.linalg.cholesky((x + x.swapaxes(-1, -2)) / 2),
+    special.polygamma: scipy.special.polygamma,
+    special.bessel_i: scipy.special.iv,
+    special.bessel_j: scipy.special.jv,
+    special.gamma_moment: lambda a, x, k: by_quadrature(gamma_density, (a, x), (k,)),
+    special.beta_moment: lambda a, b, x, j, k: by_quadrature(beta_density, (a, b, x), (j, k)),
 }
 """What our own functions are, in other words. NumPy's cholesky reads one triangle only, ours the mean of both."""
 
@@ -344,6 +372,9 @@ NOT_ANALYTIC = {
     np.conjugate, np.real, np.heaviside,  # not analytic anywhere
     np.linalg.cholesky, np.linalg.slogdet, linalg.logabsdet,
     linalg.cofactors,  # NumPy takes the conjugate, or the absolute value
+    *(f for f in RULES if type(f) is np.ufunc and f not in UFUNCS and "D" not in "".join(f.types)),
+    special.polygamma, special.gamma_moment, special.beta_moment,  # SciPy has no complex version of these
+    special.bessel_j, scipy.special.jv,  # nor one of this that has digits enough
 }  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 A function without samples fails a test; `registry.samples` enters them. `compositions` has those of `functional`.
 """
 
-from . import compositions, elementwise, indexing, linalg, reductions, shapes
+from . import compositions, elementwise, indexing, linalg, reductions, shapes, special
 from .registry import SAMPLES
 
-__all__ = ["SAMPLES", "compositions", "elementwise", "indexing", "linalg", "reductions", "shapes"]
+__all__ = ["SAMPLES", "compositions", "elementwise", "indexing", "linalg", "reductions", "shapes", "special"]

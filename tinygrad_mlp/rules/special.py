@@ -1,0 +1,242 @@
+"""Rules of `scipy.special`, which are loaded when SciPy's functions are first given a Tensor.
+
+The incomplete gamma and beta functions have derivatives by all parameters: integrals of their densities times powers of
+logarithms, whose derivatives are such integrals again.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+from ..errors import NoRuleError
+from .elementwise import select
+from .table import T, annotate, composite, primitive, vjp
+
+_TWO_OVER_ROOT_PI, _ROOT_TWO_PI = 2 / math.sqrt(math.pi), math.sqrt(2 * math.pi)
+
+
+def _of(function: Any, *args: Any) -> Any:
+    """Call a function; of Python's numbers it gives one, which does not decide the dtype of what it meets."""
+    return float(function(*args)) if all(isinstance(a, (int, float)) for a in args) else function(*args)
+
+
+def _digamma(x: Any) -> Any:
+    return _of(special.digamma, x)
+
+
+@primitive
+def polygamma(n: int, x: T) -> T:
+    """Return the n-th derivative of `digamma`."""
+    values: Any = special.polygamma(n, x)
+    return values.astype(x.dtype) if hasattr(x, "dtype") else float(values)  # type: ignore[return-value]
+
+
+@primitive
+def bessel_j(v: Any, x: T) -> T:
+    """Return the Bessel function of the first kind."""
+    return special.jv(v, x)
+
+
+@primitive
+def bessel_i(v: Any, x: T) -> T:
+    """Return the modified Bessel function of the first kind."""
+    return special.iv(v, x)
+
+
+_NODES = np.polynomial.legendre.leggauss(96)
+_DROP = 45.0
+"""By how much the logarithm of a density falls where the rest of its integral is less than rounding."""
+
+
+def _integral(f: Any, low: Any, high: Any) -> Any:
+    """Return integrals of a smooth function of arrays, by Gauss's formula on two panels; the upper one is short."""
+    middle = high - np.minimum((high - low) / 2, 12.0)
+    total = 0.0
+    for a, b in ((low, middle), (middle, high)):
+        s = a[..., None] + (b - a)[..., None] * (_NODES[0] + 1) / 2
+        total = total + (f(s) @ _NODES[1]) * (b - a) / 2
+    return total
+
+
+def _wide(*arrays: Any) -> list[Any]:
+    """Return arrays of float64 of one shape; raise TypeError for complex ones."""
+    return list(np.broadcast_arrays(*(np.asarray(a).astype(np.float64, casting="safe") for a in arrays)))
+
+
+@primitive
+def gamma_moment(a: T, x: Any, k: int) -> T:
+    """Return the integral from 0 to x of the gamma density, times ``(log(t) - digamma(a))**k``.
+
+    It is computed over ``s = log(t)``. For k = 1 the whole integral is 0, and beyond the mode minus the rest is taken.
+    """
+    dtype = np.result_type(a, x)
+    a, x = _wide(a, x)
+    end, peak, mean = np.log(x), np.log(a), special.digamma(a)
+    left, m = _DROP / a + 1, np.maximum(a, x)
+    right = np.minimum(np.sqrt(2 * _DROP / m), np.log(2 * _DROP / m + 4))
+
+    def density(s: Any) -> Any:
+        column = a[..., None]
+        logarithm = column * s - np.exp(s) - special.gammaln(column)
+        return np.exp(logarithm) * (s - mean[..., None]) ** k
+
+    lower = _integral(density, np.minimum(end, peak) - left, np.minimum(end, peak + left))
+    if k == 1:
+        upper = _integral(density, np.maximum(end, peak - left), np.maximum(end, peak) + right)
+        lower = np.where(end > peak, -upper, lower)
+    return lower.astype(dtype)
+
+
+def _gamma_density(a: Any, x: Any) -> Any:
+    return np.exp((a - 1) * np.log(x) - x - _of(special.gammaln, a))
+
+
+def _gamma_moment_a(g: Any, out: Any, a: Any, x: Any, k: int) -> Any:
+    slope = gamma_moment(a, x, k + 1)
+    return g * (slope if k == 0 else slope - k * (polygamma(1, a) * _moment(a, x, k - 1)))
+
+
+def _moment(a: Any, x: Any, k: int) -> Any:
+    return gamma_moment(a, x, k) if k else special.gammainc(a, x)
+
+
+@primitive
+def beta_moment(a: T, b: Any, x: Any, j: int, k: int) -> T:
+    """Return the integral from 0 to x of the beta density, times powers of log(t) and log(1 - t) less their means.
+
+    It is computed over ``s = log(t / (1 - t))``. For j + k = 1 the whole integral is 0, and beyond the mode minus the
+    rest is taken.
+    """
+    dtype = np.result_type(a, b, x)
+    a, b, x = _wide(a, b, x)
+    end, peak, both = special.logit(x), np.log(a / b), special.digamma(a + b)
+    left, right = (_DROP + (a + b) * np.log((a + b) / b)) / a, (_DROP + (a + b) * np.log((a + b) / a)) / b
+    means = special.digamma(a) - both, special.digamma(b) - both
+
+    def density(s: Any) -> Any:
+        t, rest = special.log_expit(s), special.log_expit(-s)
+        logarithm = a[..., None] * t + b[..., None] * rest - special.betaln(a, b)[..., None]
+        return np.exp(logarithm) * (t - means[0][..., None]) ** j * (rest - means[1][..., None]) ** k
+
+    lower = _integral(density, np.minimum(end, peak) - left, np.minimum(end, peak + right))
+    if j + k == 1:
+        mirrored = _integral(lambda s: density(-s), np.minimum(-end, -peak) - right, np.minimum(-end, -peak + left))
+        lower = np.where(end > peak, -mirrored, lower)
+    return lower.astype(dtype)
+
+
+def _beta_density(a: Any, b: Any, x: Any) -> Any:
+    return np.exp((a - 1) * np.log(x) + (b - 1) * np.log1p(-x) - _of(special.betaln, a, b))
+
+
+def _means(a: Any, b: Any) -> tuple[Any, Any]:
+    both = _digamma(a + b)
+    return _digamma(a) - both, _digamma(b) - both
+
+
+def _beta_moment(a: Any, b: Any, x: Any, j: int, k: int) -> Any:
+    return beta_moment(a, b, x, j, k) if j + k else special.betainc(a, b, x)
+
+
+def _beta_moment_by(which: int, a: Any, b: Any, x: Any, j: int, k: int) -> Any:
+    """Return the derivative of a moment by a, or by b: the density's, and that of the means."""
+    both = polygamma(1, a + b)
+    of_t, of_rest = (polygamma(1, a) - both, -both) if which == 0 else (-both, polygamma(1, b) - both)
+    slope = beta_moment(a, b, x, j + (which == 0), k + (which == 1))
+    if j:
+        slope = slope - j * (of_t * _beta_moment(a, b, x, j - 1, k))
+    return slope - k * (of_rest * _beta_moment(a, b, x, j, k - 1)) if k else slope
+
+
+def _beta_moment_x(g: Any, a: Any, b: Any, x: Any, j: int, k: int) -> Any:
+    mean, mean_of_rest = _means(a, b)
+    powers = [np.log(x) - mean] * j + [np.log1p(-x) - mean_of_rest] * k
+    return g * math.prod(powers, start=_beta_density(a, b, x))
+
+
+vjp(polygamma, None, lambda g, out, n, x: g * polygamma(n + 1, x))
+vjp(special.digamma, lambda g, out, x: g * polygamma(1, x))
+vjp(special.gammaln, lambda g, out, x: g * _digamma(x))
+vjp(special.gamma, lambda g, out, x: g * (out * _digamma(x)))
+vjp(
+    special.beta,
+    lambda g, out, a, b: g * (out * (_digamma(a) - _digamma(a + b))),
+    lambda g, out, a, b: g * (out * (_digamma(b) - _digamma(a + b))),
+)
+vjp(
+    special.betaln,
+    lambda g, out, a, b: g * (_digamma(a) - _digamma(a + b)),
+    lambda g, out, a, b: g * (_digamma(b) - _digamma(a + b)),
+)
+vjp(
+    special.gammainc,
+    lambda g, out, a, x: g * gamma_moment(a, x, 1),
+    lambda g, out, a, x: g * _gamma_density(a, x),
+)
+vjp(
+    special.gammaincc,
+    lambda g, out, a, x: -g * gamma_moment(a, x, 1),
+    lambda g, out, a, x: -g * _gamma_density(a, x),
+)
+vjp(
+    gamma_moment,
+    _gamma_moment_a,
+    lambda g, out, a, x, k: g * math.prod([np.log(x) - _digamma(a)] * k, start=_gamma_density(a, x)),
+    None,
+)
+vjp(
+    special.betainc,
+    lambda g, out, a, b, x: g * beta_moment(a, b, x, 1, 0),
+    lambda g, out, a, b, x: g * beta_moment(a, b, x, 0, 1),
+    lambda g, out, a, b, x: g * _beta_density(a, b, x),
+)
+vjp(
+    beta_moment,
+    lambda g, out, a, b, x, j, k: g * _beta_moment_by(0, a, b, x, j, k),
+    lambda g, out, a, b, x, j, k: g * _beta_moment_by(1, a, b, x, j, k),
+    lambda g, out, a, b, x, j, k: _beta_moment_x(g, a, b, x, j, k),
+    None,
+    None,
+)
+
+vjp(special.erf, lambda g, out, x: g * (_TWO_OVER_ROOT_PI * np.exp(-x * x)))
+vjp(special.erfc, lambda g, out, x: -g * (_TWO_OVER_ROOT_PI * np.exp(-x * x)))
+vjp(special.erfcx, lambda g, out, x: g * (2 * x * out - _TWO_OVER_ROOT_PI))
+vjp(special.erfinv, lambda g, out, x: g * (np.exp(out * out) / _TWO_OVER_ROOT_PI))
+vjp(special.ndtr, lambda g, out, x: g * (np.exp(-0.5 * (x * x)) / _ROOT_TWO_PI))
+vjp(special.ndtri, lambda g, out, x: g * (np.exp(0.5 * (out * out)) * _ROOT_TWO_PI))
+vjp(special.log_ndtr, lambda g, out, x: g * (np.exp(-0.5 * (x * x) - out) / _ROOT_TWO_PI))
+vjp(special.expit, lambda g, out, x: g * (out * (1 - out)))
+vjp(special.logit, lambda g, out, x: g / (x * (1 - x)))
+vjp(special.log_expit, lambda g, out, x: g * special.expit(-x))
+vjp(
+    special.xlogy,
+    lambda g, out, x, y: g * select((x != 0) | (y != 0), np.log(np.where((x == 0) & (y == 0), 1.0, y))),
+    lambda g, out, x, y: g * x / y,
+)
+vjp(special.xlog1py, lambda g, out, x, y: g * np.log1p(y), lambda g, out, x, y: g * x / (y + 1))
+vjp(special.entr, lambda g, out, x: -g * (np.log(x) + 1))
+vjp(special.rel_entr, lambda g, out, x, y: g * (np.log(x / y) + 1), lambda g, out, x, y: -g * x / y)
+vjp(bessel_j, None, lambda g, out, v, x: g * (0.5 * (bessel_j(v - 1, x) - bessel_j(v + 1, x))))
+vjp(bessel_i, None, lambda g, out, v, x: g * (0.5 * (bessel_i(v - 1, x) + bessel_i(v + 1, x))))
+
+
+def _of_order(name: str, function: Any) -> Any:
+    """Return a Bessel function whose order is a number: its derivative by the order has no rule."""
+
+    def bessel(v: Any, z: Any) -> Any:
+        if getattr(v, "requires_grad", False):
+            raise NoRuleError(f"{name} has no derivative by its order; pass the order as a constant")
+        return function(v, z)
+
+    return bessel
+
+
+composite({special.jv: _of_order("jv", bessel_j), special.iv: _of_order("iv", bessel_i)})
+annotate(
+    special.gammaln, special.digamma, hint="the gamma function is infinite at 0, -1, -2, ...: keep arguments positive"
+)
