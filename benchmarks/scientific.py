@@ -2,10 +2,10 @@
 
     python benchmarks/scientific.py
 
-Rosenbrock's function has 100 arguments, in float64. The trajectory is that of a pendulum, 50 steps of the method of Runge
-and Kutta, and its derivative that of the last angle by the first. Each contestant runs in a process of its own, in turn,
-two threads; medians over rounds, in microseconds. Before it is timed, each must agree with eager to 1e-9. A program of
-more than 1 500 calls is not compiled to machine code, as that takes minutes, so that there "native" runs NumPy calls.
+Rosenbrock's function has 100 arguments, in float64. The trajectory is that of a pendulum, 50 steps of the method of
+Runge and Kutta, and its derivative that of the last angle by the first. Each contestant runs in a process of its own,
+with two threads; medians over rounds, in microseconds. Before it is timed, each must agree with eager to 1e-9. A
+program of more than 1 500 calls is not compiled to machine code, as that takes minutes: then "native" is NumPy calls.
 """
 
 from __future__ import annotations

@@ -248,6 +248,11 @@ class Schedule:
             if self._writes(call):
                 self.written[memory_key(call.output)] = number, call.output
 
+    def leaving(self, group: Group) -> dict[Slot, None]:
+        """Return the results of a group that need memory."""
+        made = [call.output for call in group.calls if call.output is not None and call.output.kind == "result"]
+        return dict.fromkeys(s for s in made if not group.is_loop or (s in self.stored and s not in self.private))
+
     def _stored(self) -> tuple[set[Slot], set[Slot]]:
         """Return the values that need memory, and of these the ones that only their own row reads."""
         stored, shared = set(), set(self.kept)
