@@ -346,9 +346,7 @@ def test_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("numba", "scipy"):
         with monkeypatch.context() as patch:
             patch.setattr(test_jit.function, "find_spec", lambda n, name=name: None if n == name else n)
-            with pytest.raises(
-                ImportError, match=rf"backend='numba' needs {name}: pip install 'tinygrad_mlp\[native\]'"
-            ):
+            with pytest.raises(ImportError, match=rf"backend='numba' needs {name}: pip install '.\[native\]'"):
                 jit(lambda x: x, backend="numba")
     with pytest.raises(ValueError, match="unknown backend 'numbr'; did you mean 'numba'"):
         jit(lambda x: x, backend="numbr")
@@ -384,6 +382,23 @@ def test_processes_share_the_cache(tmp_path: Path) -> None:
     assert len({line[0] for line in lines}) == 1, together
     assert lines[-1][1:] == ["1", "0"], "the last process has compiled anew"
     assert len(list((tmp_path / "a" / "b").glob("*.py"))) == 1 and not list((tmp_path / "a" / "b").glob("*.tmp"))
+
+
+def test_a_file_that_is_not_the_programs_is_written_anew_and_a_folder_need_not_be_writable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = "@njit\ndef f():\n    return 1"
+    monkeypatch.setenv("TINYGRAD_MLP_CACHE", str(tmp_path))
+    assert cache.load(source, "step")["f"]() == 1
+    (file,) = tmp_path.glob("*.py")
+    text = file.read_text(encoding="utf-8")
+    file.write_text("raise RuntimeError", encoding="utf-8")
+    monkeypatch.delitem(sys.modules, file.stem)
+    assert cache.load(source, "step")["f"]() == 1
+    assert file.read_text(encoding="utf-8") == text
+    monkeypatch.setenv("TINYGRAD_MLP_CACHE", str(file / "no folder"))
+    monkeypatch.delitem(sys.modules, file.stem)
+    assert cache.load(source, "step")["f"]() == 1
 
 
 def test_a_line_of_progress_where_it_takes_long(capsys: pytest.CaptureFixture[str]) -> None:
