@@ -792,3 +792,10 @@ def test_a_number_of_a_tensor_that_requires_grad_is_said_to_lose_it() -> None:
         assert caught[0].filename == __file__
     assert (t.item(), t.tolist(), int(t), bool(t), f"{t:.1f}") == (2.0, 2.0, 2, True, "2.0")
     assert float(t.detach()) == float(Tensor(2.0)) == 2.0
+
+
+def test_filters_of_warnings_can_be_copied_as_text() -> None:
+    code = "import warnings, tinygrad_mlp\nfor action, message, category, module, line in list(warnings.filters):\n"
+    code += "    texts = [getattr(p, 'pattern', p) or '' for p in (message, module)]\n"
+    code += "    warnings.filterwarnings(action, texts[0], category, texts[1], line, append=True)"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -473,8 +473,9 @@ CALLS = ("listdir", "open", "fstat", "fchmod", "fchown", "write", "fsync", "link
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="fork")
 def test_a_process_that_dies_at_any_call_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
     """Before or after it, with three files kept; the next save clears up."""
-    path, ends = tmp_path / "run.npz", 0
+    path = tmp_path / "run.npz"
     for stop in range(60):
+        ends = 0
         for before in (True, False):
             shutil.rmtree(tmp_path)
             tmp_path.mkdir()
@@ -519,7 +520,7 @@ def test_processes_that_save_at_once_leave_whole_files(tmp_path: Path) -> None:
     for number in range(3):
         if not (child := os.fork()):
             try:
-                for _ in range(40):
+                for _ in range(15):
                     tg.save({"number": number, "w": np.full(5000, number)}, path, keep=2)
                     state = tg.load(path)
                     assert (state["w"] == state["number"]).all()

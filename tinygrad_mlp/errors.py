@@ -102,9 +102,14 @@ def _outside(path: str) -> str | None:
 _HOME = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
+NOTHING = "(?!)"
+"""What a pattern says it matches to those that copy filters as text, as scikit-learn does for its workers."""
+
+
 class _NumPys:
     """A message pattern of `warnings.filters`: what NumPy says of a result that is not finite."""
 
+    pattern = NOTHING
     seen = threading.local()
 
     def match(self, text: str) -> bool:
@@ -123,6 +128,8 @@ class _Ours:
     the processor instead takes as long as a small op. So the warning is issued again where it belongs, and the first
     one ignored. Filters that are set later come first, as always.
     """
+
+    pattern = NOTHING
 
     def match(self, module: str) -> bool:
         """Return whether the warning, from a module of this package, has been issued again."""

@@ -250,7 +250,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator):
             warnings.warn(
                 f"Maximum iterations ({self.max_iter}) reached and the optimization hasn't converged yet.",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
     def _split(self, X: Any, y: Any, weights: Any, rng: Any) -> tuple[Any, ...]:
@@ -299,7 +299,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator):
         self.loss_ = loss_and_gradient(result.x)[0]
         self.n_iter_ = min(result.nit, self.max_iter)
         if result.status:
-            warnings.warn(f"lbfgs failed to converge: {result.message}", ConvergenceWarning, stacklevel=4)
+            warnings.warn(f"lbfgs failed to converge: {result.message}", ConvergenceWarning, stacklevel=5)
 
     def _loss(self) -> Any:
         if callable(self.loss):

@@ -91,6 +91,10 @@ class Optimizer(Stateful):
     def _all_params(self) -> list[Any]:
         return [p for group in self.param_groups for p in group["params"]]
 
+    def part(self, rows: Any) -> Any:
+        """Return those rows of a batch that `fit` trains on here: all of them, if this is the only process."""
+        return rows
+
     @answers
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters: ``grad`` becomes None."""

@@ -104,6 +104,8 @@ class LRScheduler(Answers):
                 raise TypeError(f"base_lrs must be {each}, got {describe(rates)}")
             for rate in rates:
                 check_number("each of base_lrs", rate, 0, math.inf, "a finite number >= 0")
+            for name in set(self.kept) - {"last_step", "base_lrs"}:
+                check_number(name, state_dict[name], -math.inf, math.inf, "a number", closed=True)
         except (TypeError, ValueError) as error:
             raise CheckpointError(f"the state does not fit {type(self).__name__}: {error}") from error
         vars(self).update(state_dict, last_step=int(step), base_lrs=list(rates))

@@ -309,6 +309,8 @@ def _shift(path: Path, keep: int, spare: Path) -> None:
         spare = path
     with suppress(FileNotFoundError):  # another process shifts them too
         os.replace(spare, names[0])
+    if spare != path:
+        spare.unlink(missing_ok=True)  # as it is if both were names of one file
 
 
 def _unpack(data: bytes) -> dict[str, Array]:

@@ -50,7 +50,7 @@ from ..nn.layers import BatchNorm1d
 from ..nn.module import Module
 from ..nn.optim import Adam, LRScheduler, OneCycleLR, Optimizer
 from .callbacks import Callback, Run
-from .data import minibatches
+from .data import minibatches, rows
 from .history import History, Progress
 from .non_finite import explained, find_not_finite, keeper
 from .predict import (
@@ -161,8 +161,8 @@ def fit(
         training.resume_callbacks()
         while run.history.stopped is None and (run.position or run.epoch < epochs):
             training.begin_epoch(listeners)
-            rows = training.order if shuffle else None
-            batches = _batches(samples, batch_size, rows, augment, training.rng, run.position)
+            shuffled = training.order if shuffle else None
+            batches = _batches(samples, optimizer, batch_size, shuffled, augment, training.rng, run.position)
             row = _train_epoch(run, batches, steps, resolved, listeners, asked)
             row |= {} if held is None else _validate(run, held, loss, resolved)
             _end_epoch(run, row, listeners, asked)
@@ -344,6 +344,7 @@ def _make_steps(model: Module, loss_of: Function, optimizer: Optimizer, jit: boo
 
 def _batches(
     samples: Samples,
+    optimizer: Optimizer,
     batch_size: int,
     order: np.random.Generator | None,
     augment: Function | None,
@@ -351,8 +352,10 @@ def _batches(
     first: int,
 ) -> Iterator[tuple[Array, tuple[Array, ...]]]:
     """Yield the batches of an epoch, from the first one on, as the model and the loss get them."""
-    for xb, at in islice(minibatches(samples.X, np.arange(len(samples)), batch_size, rng=order), first, None):
-        xb = samples.inputs(xb)
+    numbers = np.arange(len(samples))
+    for batch, _ in islice(minibatches(numbers, numbers, batch_size, rng=order), first, None):
+        at = optimizer.part(batch)
+        xb = samples.inputs(rows(samples.X, at))
         if augment is not None:
             xb = as_batch("augment", augment(xb, rng), len(at)).astype(samples.dtype, copy=False)
         yield xb, samples.targets(at)

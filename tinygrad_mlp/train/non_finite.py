@@ -43,7 +43,7 @@ def find_not_finite(run: Run) -> tuple[float, str] | None:
         return run.loss, "loss"
     for group in run.optimizer.param_groups:
         for p in group["params"]:
-            if p._grad is None or math.isfinite(np.vdot(g := p._grad._data.ravel("K"), g)):
+            if p._grad is None or math.isfinite((g := p._grad._data.ravel("K")).dot(g)):
                 continue
             if (bad := ~np.isfinite(g)).any():  # or only their squares are too large
                 return g[bad][0], f"gradient of {p.name or 'a parameter'}"
