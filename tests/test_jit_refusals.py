@@ -188,7 +188,8 @@ REFUSED: dict[Callable[..., Any], str] = {
     updates_a_dict: r"changes o\.log\['n'\]", adds_to_a_set: r"changes o\.seen", pops: r"changes o\.queue",
     changes_an_array: r"changes o\.array", fills_an_array: r"changes o\.array", shuffles_an_array: r"changes o\.array",
     counts_globally: "changes COUNT", toggles: r"changes o\.flag", sets_by_name: r"changes o\.n",
-    deletes: r"changes o\.last", draws_for_nothing: r"changes o\.rng", steps_a_schedule: r"changes self\.",
+    deletes: r"changes o\.last", draws_for_nothing: r"changes o\.rng",
+    steps_a_schedule: r"changes .*self.*a schedule.s step\(\) there",
     changes_an_option: r"changes o\.opt\.param_groups\[0\]\['lr'\]", replaces_data: r"changes o\.w\.data",
     freezes: r"changes o\.w\.requires_grad", returns_a_time: "what it returns",
 }  # fmt: skip
