@@ -312,7 +312,7 @@ FAULTS: dict[str, list[Fault]] = {
             "g if leaf.grad is None else leaf.grad + g",
             "g if leaf.grad is None else g",
         ),
-        Fault("the same input twice shares memory", "found[i] = found[i].copy()", "pass"),
+        Fault("the same input twice shares memory", "found[i] = np.copy(found[i])", "pass"),
         Fault(
             "the upstream gradient keeps its dtype",
             "g = g if g._data.dtype == dtype else astype(g, dtype)\n    check",
@@ -324,19 +324,26 @@ FAULTS: dict[str, list[Fault]] = {
             "retain_graph = create_graph if retain_graph is None else retain_graph\n",
             "retain_graph = create_graph\n",
         ),
+    ],
+    "func": [
         Fault(
-            "a Hessian-vector product drops what does not depend",
-            "g = grad(y, x, upstream, allow_unused=True, **options)[0] if y._requires_grad else None",
-            "g = grad(y, x, upstream, **options)[0] if y._requires_grad else None",
+            "what does not depend is an error",
+            "return [_zeros(t) if g is None else g for t, g in zip(run.inputs, found, strict=True)]",
+            "return list(found)",
         ),
-        Fault(
-            "functions get a version of their own", "leaf = wrap(x._data, version=x._version)", "leaf = wrap(x._data)"
-        ),
+        Fault("functions get a version of their own", "t = wrap(a._data, version=a._version)", "t = wrap(a._data)"),
         Fault(
             "a jacobian of a jacobian is constant",
-            "rows = [_slope(y, x, e, retain_graph=True, create_graph=create_graph) for e in _basis(y._data)]",
-            "rows = [_slope(y, x, e, retain_graph=True, create_graph=False) for e in _basis(y._data)]",
+            "return list(gradients_of(roots, inputs, upstream, graph or again, graph, True))",
+            "return list(gradients_of(roots, inputs, upstream, graph or again, False, True))",
         ),
+        Fault(
+            "arrays that are kept are the caller's",
+            "wrap(np.array(a) if kept else as_numbers(a))",
+            "wrap(as_numbers(a))",
+        ),
+        Fault("positions from the end are positions", "places = [i % count for i in places]", "places = list(places)"),
+        Fault("all results are Tensors", "t._data if t.ndim else t._data[()]", "t.detach()"),
     ],
     "tensor": [
         Fault("integers ** -1 are 0", 'exponent in POWERS and self.dtype.kind in "fc"', "exponent in POWERS"),

@@ -30,6 +30,7 @@ TESTS = {
     "graph": "test_engine test_traps test_rules",
     "versions": "test_versions",
     "autograd": "test_engine test_traps",
+    "func": "test_func test_func_custom test_engine",
     "tensor": "test_engine test_traps test_rules",
     "functional": "test_mistakes test_nn test_traps test_errors test_engine test_rules",
     "optim": "test_optim test_schedules test_errors test_nn_torch test_jit",
