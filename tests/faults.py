@@ -312,7 +312,7 @@ FAULTS: dict[str, list[Fault]] = {
             "g if leaf.grad is None else leaf.grad + g",
             "g if leaf.grad is None else g",
         ),
-        Fault("the same input twice shares memory", "found[i] = found[i].copy()", "pass"),
+        Fault("the same input twice shares memory", "found[i] = np.copy(found[i])", "pass"),
         Fault(
             "the upstream gradient keeps its dtype",
             "g = g if g._data.dtype == dtype else astype(g, dtype)\n    check",
@@ -324,19 +324,26 @@ FAULTS: dict[str, list[Fault]] = {
             "retain_graph = create_graph if retain_graph is None else retain_graph\n",
             "retain_graph = create_graph\n",
         ),
+    ],
+    "func": [
         Fault(
-            "a Hessian-vector product drops what does not depend",
-            "g = grad(y, x, upstream, allow_unused=True, **options)[0] if y._requires_grad else None",
-            "g = grad(y, x, upstream, **options)[0] if y._requires_grad else None",
+            "what does not depend is an error",
+            "return [_zeros(t) if g is None else g for t, g in zip(run.inputs, found, strict=True)]",
+            "return list(found)",
         ),
-        Fault(
-            "functions get a version of their own", "leaf = wrap(x._data, version=x._version)", "leaf = wrap(x._data)"
-        ),
+        Fault("functions get a version of their own", "t = wrap(a._data, version=a._version)", "t = wrap(a._data)"),
         Fault(
             "a jacobian of a jacobian is constant",
-            "rows = [_slope(y, x, e, retain_graph=True, create_graph=create_graph) for e in _basis(y._data)]",
-            "rows = [_slope(y, x, e, retain_graph=True, create_graph=False) for e in _basis(y._data)]",
+            "return list(gradients_of(roots, inputs, upstream, graph or again, graph, True))",
+            "return list(gradients_of(roots, inputs, upstream, graph or again, False, True))",
         ),
+        Fault(
+            "arrays that are kept are the caller's",
+            "wrap(np.array(a) if kept else as_numbers(a))",
+            "wrap(as_numbers(a))",
+        ),
+        Fault("positions from the end are positions", "places = [i % count for i in places]", "places = list(places)"),
+        Fault("all results are Tensors", "t._data if t.ndim else t._data[()]", "t.detach()"),
     ],
     "tensor": [
         Fault("integers ** -1 are 0", 'exponent in POWERS and self.dtype.kind in "fc"', "exponent in POWERS"),
@@ -523,8 +530,8 @@ FAULTS: dict[str, list[Fault]] = {
             "return value._data.copy() if isinstance(value, Tensor) else value",
             "return value._data if isinstance(value, Tensor) else value",
         ),
-        Fault("other options load", "if m.keys() != t.keys():", "if False:"),
-        Fault("buffers of another shape load", "if shape != params[i].shape:", "if False:"),
+        Fault("other options load", "if mine.keys() != theirs.keys():", "if False:"),
+        Fault("buffers of another shape load", "if array.shape != p.shape:", "if False:"),
         Fault(
             "an update in place is not counted",
             "                np.copyto(target._data, value)\n            changed(target)",
@@ -539,7 +546,7 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("decay of AdamW is not scaled by the rate", "shrink = 1 - lr * decay if", "shrink = 1 - decay if"),
         Fault("eps stands inside of the root", "scale /= root\n    scale += eps", "scale += eps\n    scale /= root"),
         Fault("nesterov looks back", "g = g + momentum * buf if nesterov else buf", "g = g + buf if nesterov else buf"),
-        Fault("a state for no parameter loads", "if not 0 <= i < len(params):", "if i >= len(params):"),
+        Fault("a state for no parameter loads", "if str(i) not in numbers:", "if False:"),
     ],
     "nn": [
         Fault(
@@ -960,8 +967,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a checkpoint forgets the schedule",
-            '"optimizer": run.optimizer, "schedule": run.schedule}',
-            '"optimizer": run.optimizer}',
+            '"optimizer": run.optimizer, "schedule": run.schedule, "training"',
+            '"optimizer": run.optimizer, "schedule": None, "training"',
         ),
         Fault("a log is written at the end", "        self.file.flush()\n", ""),
         Fault("a new column is an error", 'extrasaction="ignore"', 'extrasaction="raise"'),
@@ -1004,7 +1011,7 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "checkpoint": [
         Fault("a file is not synced", "            os.fsync(file.fileno())\n", ""),
-        Fault("a link is followed", 'temporary.open("xb")', 'temporary.open("wb")'),
+        Fault("a link is followed", 'path.open("xb")', 'path.open("wb")'),
         Fault("a failed write stays", "            temporary.unlink()", "            pass"),
         Fault("a key twice", "if len(state := dict(items)) == len(items):", "if (state := dict(items)) is not None:"),
         Fault(
@@ -1032,7 +1039,50 @@ FAULTS: dict[str, list[Fault]] = {
             '    if False:\n        raise ValueError(f"the state holds two',
         ),
         Fault("a newer format loads", "if int(mark[1]) != VERSION:", "if int(mark[1]) < VERSION:"),
-        Fault("a folder is replaced", "if path.exists() and not path.is_file():", "if False:"),
+        Fault(
+            "a folder is replaced",
+            "if path.exists() and not path.is_file():\n        raise FileExistsError",
+            "if False:\n        raise FileExistsError",
+        ),
+    ],
+    "resume": [
+        Fault("Generators of closures are not found", "yield cell.cell_contents", "yield None"),
+        Fault(
+            "Generators of methods are not found", "yield from (value.__self__, value.__func__)", "yield value.__func__"
+        ),
+        Fault("what a Generator has spawned is forgotten", "    if missing > 0:", "    if False:"),
+        Fault(
+            "parts that fit stay changed",
+            "        for (part, _), old in zip(pairs, before, strict=True):\n            _set_state(part, old)\n        raise",
+            "        raise",
+        ),
+        Fault("nobody warns of another machine", "    _warn_of_others(state", "    str(state"),
+        Fault(
+            "the newest is damaged and taken",
+            "            load(candidate)\n            return candidate",
+            "            return candidate",
+        ),
+        Fault("ten comes before two", "for i in sorted(numbers))", "for i in sorted(map(str, numbers)))"),
+    ],
+    "training": [
+        Fault(
+            "the order goes on from where it was drawn",
+            "            set_generator(self.order, self.start)",
+            "            pass",
+        ),
+        Fault("callbacks begin anew", "            callback.load_state_dict(kept)", "            pass"),
+        Fault(
+            "numbers of modules are forgotten",
+            "            setattr(modules[path], attribute, value)",
+            "            pass",
+        ),
+        Fault(
+            "the row of an epoch that was broken off stays",
+            '[row for row in state["rows"] if not run.position or row["epoch"] < run.epoch]',
+            'state["rows"]',
+        ),
+        Fault("an interrupt ends it for good", 'None if state["stopped"] == "interrupted" else', ""),
+        Fault("other data are taken", '            if state["settings"].get(name) != value', "            if False"),
     ],
     "plot": [
         Fault(
@@ -1090,18 +1140,20 @@ FAULTS: dict[str, list[Fault]] = {
     "fit": [
         Fault(
             "the schedule comes before the callbacks",
-            "        for listener in listeners:\n            listener.on_batch_end(run)\n        if run.schedule is not None and not run.schedule.by_epoch:\n            run.schedule.step()",
-            "        if run.schedule is not None and not run.schedule.by_epoch:\n            run.schedule.step()\n        for listener in listeners:\n            listener.on_batch_end(run)",
+            "        for listener in listeners:\n            listener.on_batch_end(run)\n"
+            "        if run.schedule is not None and not run.schedule.by_epoch:\n            run.schedule.step()",
+            "        if run.schedule is not None and not run.schedule.by_epoch:\n            run.schedule.step()\n"
+            "        for listener in listeners:\n            listener.on_batch_end(run)",
         ),
         Fault(
             "augmented batches have their own dtype",
-            "augment(xb, rng), len(yb)).astype(samples.dtype, copy=False)",
-            "augment(xb, rng), len(yb))",
+            "augment(xb, rng), len(at)).astype(samples.dtype, copy=False)",
+            "augment(xb, rng), len(at))",
         ),
         Fault(
             "single rows for batch norm", "single = (count % size or size) == 1 and", "single = count % size == 1 and"
         ),
-        Fault("augmentation changes the order", "(rng,) = order.spawn(1)", "rng = order"),
+        Fault("augmentation changes the order", "(self.rng,) = order.spawn(1)", "self.rng = order"),
         Fault(
             "a share is rounded down",
             "max(1, round(validation * len(samples)))",
@@ -1141,21 +1193,23 @@ FAULTS: dict[str, list[Fault]] = {
             'if name in RESERVED or name.startswith("validation_"):',
             'if name.startswith("validation_"):',
         ),
-        Fault("the loss is the mean over batches", "losses + run.loss * len(yb)", "losses + run.loss * batch_rows"),
+        Fault(
+            "the loss is the mean over batches", 'so_far["losses"] + run.loss * len(yb)', 'so_far["losses"] + run.loss'
+        ),
         Fault(
             "modes are those of the outermost module",
-            "for module, mode in before.items():\n            module.training = mode",
-            "model.train(before[model])",
+            "module.training = _held[module].pop()",
+            "module.training = _held[model][-1] if _held[module].pop() is None else _held.get(model, [True])[-1]",
         ),
         Fault(
             "Ctrl-C stays ours",
-            "    try:\n        yield\n    finally:\n        signal.signal(signal.SIGINT, usual)",
-            "    yield",
+            "    try:\n        yield asked\n    finally:\n        signal.signal(signal.SIGINT, usual)",
+            "    yield asked",
         ),
         Fault(
             "a second Ctrl-C asks too",
-            "        signal.signal(signal.SIGINT, usual)\n        run.stop",
-            "        run.stop",
+            "        signal.signal(signal.SIGINT, usual)\n        asked.append",
+            "        asked.append",
         ),
         Fault("a stopped epoch goes on", "        if run.history.stopped is not None:\n            break\n", ""),
         Fault(
@@ -1181,7 +1235,9 @@ FAULTS: dict[str, list[Fault]] = {
             'y.ndim == 1 and y.dtype.kind in "biu" and outputs.ndim == 2',
         ),
         Fault(
-            "pace counts steps", '"samples_per_second": count / seconds', '"samples_per_second": len(kept) / seconds'
+            "pace counts steps",
+            '"samples_per_second": so_far["count"] / seconds',
+            '"samples_per_second": run.step / seconds',
         ),
         Fault(
             "callbacks are told of no end after an error",
