@@ -312,7 +312,7 @@ FAULTS: dict[str, list[Fault]] = {
             "g if leaf.grad is None else leaf.grad + g",
             "g if leaf.grad is None else g",
         ),
-        Fault("the same input twice shares memory", "found[i] = found[i].copy()", "pass"),
+        Fault("the same input twice shares memory", "found[i] = np.copy(found[i])", "pass"),
         Fault(
             "the upstream gradient keeps its dtype",
             "g = g if g._data.dtype == dtype else astype(g, dtype)\n    check",
@@ -324,19 +324,26 @@ FAULTS: dict[str, list[Fault]] = {
             "retain_graph = create_graph if retain_graph is None else retain_graph\n",
             "retain_graph = create_graph\n",
         ),
+    ],
+    "func": [
         Fault(
-            "a Hessian-vector product drops what does not depend",
-            "g = grad(y, x, upstream, allow_unused=True, **options)[0] if y._requires_grad else None",
-            "g = grad(y, x, upstream, **options)[0] if y._requires_grad else None",
+            "what does not depend is an error",
+            "return [_zeros(t) if g is None else g for t, g in zip(run.inputs, found, strict=True)]",
+            "return list(found)",
         ),
-        Fault(
-            "functions get a version of their own", "leaf = wrap(x._data, version=x._version)", "leaf = wrap(x._data)"
-        ),
+        Fault("functions get a version of their own", "t = wrap(a._data, version=a._version)", "t = wrap(a._data)"),
         Fault(
             "a jacobian of a jacobian is constant",
-            "rows = [_slope(y, x, e, retain_graph=True, create_graph=create_graph) for e in _basis(y._data)]",
-            "rows = [_slope(y, x, e, retain_graph=True, create_graph=False) for e in _basis(y._data)]",
+            "return list(gradients_of(roots, inputs, upstream, graph or again, graph, True))",
+            "return list(gradients_of(roots, inputs, upstream, graph or again, False, True))",
         ),
+        Fault(
+            "arrays that are kept are the caller's",
+            "wrap(np.array(a) if kept else as_numbers(a))",
+            "wrap(as_numbers(a))",
+        ),
+        Fault("positions from the end are positions", "places = [i % count for i in places]", "places = list(places)"),
+        Fault("all results are Tensors", "t._data if t.ndim else t._data[()]", "t.detach()"),
     ],
     "tensor": [
         Fault("integers ** -1 are 0", 'exponent in POWERS and self.dtype.kind in "fc"', "exponent in POWERS"),
@@ -456,21 +463,34 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("the warm-up begins at 0", "return (step + 1) / (self.warmup + 1)", "return step / self.warmup"),
         Fault(
             "the cosine rises again",
-            "min(1.0, (step - self.warmup) / (self.T_max - self.warmup))",
-            "(step - self.warmup) / (self.T_max - self.warmup)",
+            "min(1.0, (step - self.warmup) / max(1,",
+            "max(0.0, (step - self.warmup) / max(1,",
         ),
         Fault(
-            "the cosine forgets the warm-up", "(step - self.warmup) / (self.T_max - self.warmup)", "step / self.T_max"
+            "the cosine forgets the warm-up",
+            "(step - self.warmup) / max(1, (self.T_max or math.inf) - self.warmup)",
+            "step / (self.T_max or 1)",
         ),
         Fault(
             "the cycle rises again",
-            "min(1.0, (step - self.top) / (self.total_steps - 1 - self.top))",
-            "(step - self.top) / (self.total_steps - 1 - self.top)",
+            "min(1.0, (step - top) / (last - top))",
+            "(step - top) / (last - top)",
         ),
         Fault(
             "the top of the cycle is a step late",
-            "self.top, self.total_steps = pct_start * total_steps - 1,",
-            "self.top, self.total_steps = pct_start * total_steps,",
+            "top = self.pct_start * (last + 1) - 1",
+            "top = self.pct_start * (last + 1)",
+        ),
+        Fault("a plateau counts epochs of cooling down", "self.cooling, self.bad_epochs = self.cooling - 1, 0", "pass"),
+        Fault(
+            "a schedule that fit has sized is sized again",
+            "if self.total and getattr(self, self.total) is None:\n            setattr",
+            "if self.total:\n            setattr",
+        ),
+        Fault(
+            "the mean of RMSprop is not taken off",
+            "after[0] - after[1] * after[1] if centered else after[0]",
+            "after[0]",
         ),
         Fault("the cycle ends too high", "1 / (div_factor * final_div_factor)", "1 / final_div_factor"),
         Fault(
@@ -495,7 +515,11 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault("nesterov with dampening", 'group["momentum"] == 0 or group["dampening"] != 0', 'group["momentum"] == 0'),
         Fault("dampening does nothing", "undamped * g if undamped != 1 else g", "g"),
-        Fault("eps of 0", 'check_number("eps", group["eps"], 1e-300,', 'check_number("eps", group["eps"], 0,'),
+        Fault(
+            "eps of 0",
+            'beta, 0, 1, "in [0, 1)")\n        check_number("eps", group["eps"], 1e-300,',
+            'beta, 0, 1, "in [0, 1)")\n        check_number("eps", group["eps"], 0,',
+        ),
         Fault(
             "the buffers are laid out by rows",
             "buffer = wrap(np.empty_like(p._data))",
@@ -516,8 +540,8 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("a parameter in two groups", "seen = set(present)", "seen: set[Any] = set()"),
         Fault(
             "a warm-up of all steps",
-            'check_integer("warmup", warmup, 0, T_max - 1,',
-            'check_integer("warmup", warmup, 0, T_max,',
+            "is None else (T_max - 1,",
+            "is None else (T_max,",
         ),
         Fault("decay of AdamW is not scaled by the rate", "shrink = 1 - lr * decay if", "shrink = 1 - decay if"),
         Fault("eps stands inside of the root", "scale /= root\n    scale += eps", "scale += eps\n    scale /= root"),
@@ -975,7 +999,9 @@ FAULTS: dict[str, list[Fault]] = {
             'self.average, self.count = getattr(self, "average", {}), getattr(self, "count", 0)',
         ),
         Fault(
-            "rates of another run stay", "self.lr: list[float] = []", 'self.lr: list[float] = getattr(self, "lr", [])'
+            "rates of another run stay",
+            "run: Run) -> None:\n        self.lr: list[float] = []",
+            'run: Run) -> None:\n        self.lr: list[float] = getattr(self, "lr", [])',
         ),
         Fault(
             "the best value of another run counts",
@@ -1230,9 +1256,7 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("weights keep their size", "self.weights = self.weights / self.weights.mean()", "pass"),
         Fault("classes that are balanced count as their sizes", "np.count_nonzero(sizes) * np.maximum", "np.maximum"),
         Fault("weights of samples replace those of classes", "weights = weights * own", "weights = own"),
-        Fault(
-            "targets of one output stay a row", "self.y = self.y[:, None]", "self.y = self.y.reshape(len(self.y), 1, 1)"
-        ),
+        Fault("targets of one output stay a row", "for self.y in (row, row[:, None]):", "for self.y in (row, row):"),
         Fault(
             "a share for validation has no weights", "self.weights is None else self.weights[where]\n", "True else 0\n"
         ),

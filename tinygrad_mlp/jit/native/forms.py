@@ -231,9 +231,8 @@ def _reduction(call: Call, views: Views) -> Form | None:
     if not (known and numbers and len(call.inputs) == 1):
         return None
     a, shape = seen(x, views)
-    by_columns = _by_columns([a]) and sum(n != 1 for n in x.shape) == 2
-    reduced = reduced_axes(len(x.shape), keywords.get("axis"))
-    flags = [i in reduced for i, n in enumerate(x.shape) if n != 1][:: -1 if by_columns else 1]
+    by_columns = _by_columns([a]) and len(_steps(x.shape, x.strides)) == 2
+    flags = _flags(x.shape, keywords.get("axis"), by_columns)
     role, count = role_of(shape, x.shape, by_columns), sum(flags)
     kind, result, inner = "reduce", "one", 1
     if not count:  # of one element each
@@ -247,6 +246,12 @@ def _reduction(call: Call, views: Views) -> Form | None:
     alike = length == sizes(x.shape, by_columns)[1] or (role == "full" and order(a) == "C")
     fits = role and alike and _reachable(a, role) and _reachable(out, result)
     return Form(kind, outer, length, by_columns, [Value(a, role, out.dtype)], result) if fits else None
+
+
+def _flags(shape: Shape, axis: Any, by_columns: bool) -> list[bool]:
+    """Return for each axis of more than one element, in the order of the loops, whether it is reduced."""
+    reduced = reduced_axes(len(shape), axis)
+    return [i in reduced for i, n in enumerate(shape) if n != 1][:: -1 if by_columns else 1]
 
 
 def _product(call: Call) -> Form | None:

@@ -105,12 +105,10 @@ def _place(plan: NativePlan, schedule: Schedule) -> None:
     dying: dict[int, list[Storage]] = defaultdict(list)
     pool = _Pool(plan.storages)
     for i, group in enumerate(schedule.groups):
-        for out in filter(None, (call.output for call in group.calls)):
-            stored = not group.is_loop or (out in schedule.stored and out not in schedule.private)
-            if out.kind == "result" and stored and out not in plan.fresh:
-                plan.place[out] = storage = pool.new(out.nbytes) if out in ever else pool.take(out.nbytes)
-                if out not in ever:
-                    dying[last.get(out, i)].append(storage)
+        for out in [s for s in schedule.leaving(group) if s not in plan.fresh]:
+            plan.place[out] = storage = pool.new(out.nbytes) if out in ever else pool.take(out.nbytes)
+            if out not in ever:
+                dying[last.get(out, i)].append(storage)
         for storage in dying.pop(i, ()):
             pool.give_back(storage, i)
 
