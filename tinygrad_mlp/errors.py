@@ -126,7 +126,8 @@ class _Ours:
     "invalid value encountered in log" points at the line that calls NumPy, which is one of this package: the same for
     all of a program, so that it would be shown once. NumPy cannot be told another line, and asking it for the state of
     the processor instead takes as long as a small op. So the warning is issued again where it belongs, and the first
-    one ignored. Filters that are set later come first, as always.
+    one ignored. Filters that are set later come first, as always, and what puts filters back to those of before this
+    import, as pytest does, takes the entry away.
     """
 
     pattern = NOTHING

@@ -4,6 +4,8 @@ A function without samples fails a test; `registry.samples` enters them. `compos
 """
 
 from . import compositions, elementwise, indexing, linalg, reductions, shapes, special
-from .registry import SAMPLES
+from .registry import SAMPLES, of_the_rules
 
-__all__ = ["SAMPLES", "compositions", "elementwise", "indexing", "linalg", "reductions", "shapes", "special"]
+__all__ = [
+    "SAMPLES", "compositions", "elementwise", "indexing", "linalg", "of_the_rules", "reductions", "shapes", "special",
+]  # fmt: skip

@@ -12,7 +12,6 @@ import weakref
 from collections import Counter
 from collections.abc import Callable
 from contextlib import nullcontext
-from importlib.util import find_spec
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 import numpy as np
@@ -369,8 +368,11 @@ def check_backend(backend: Any) -> None:
     """Raise unless a backend is known and installed."""
     if backend not in BACKENDS:
         raise OptionError(f"unknown backend {backend!r}; {nearest(str(backend), BACKENDS)}")
-    missing = [name for name in ("numba", "scipy") if backend == "numba" and find_spec(name) is None]
-    if missing:
+    if backend == "numpy":
+        return
+    from importlib.util import find_spec
+
+    if missing := [name for name in ("numba", "scipy") if find_spec(name) is None]:
         command = "pip install '.[native]' in the clone of tinygrad_mlp"
         raise ImportError(f"backend='numba' needs {' and '.join(missing)}: {command}")
 

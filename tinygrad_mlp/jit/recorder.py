@@ -319,18 +319,18 @@ class Recorder(Tracer):
         self.section = "own update" if own else "update"
         if not own:
             self.line = user_line()  # the same for all ops
-        if (id(optimizer), "signature", "") not in self.reads.found:
-            for group in optimizer.param_groups:
-                self.reads.note(group["params"], "items", "", "the parameters of an optimizer", False, True)
+        for group in optimizer.param_groups:
+            self.reads.note(group["params"], "items", "", "the parameters of an optimizer", False, True)
+        for kind in ("signature", "held"):
             label = f"the options or the state of {type(optimizer).__name__}"
-            for kind in ("signature", "held"):
-                self.reads.note(optimizer, kind, "", label, False, True)
-            state, kept = optimizer.state, {p: type(s)(s) for p, s in optimizer.state.items()}
-            self.undo.append(functools.partial(_put_back, optimizer, state, kept))
+            self.reads.note(optimizer, kind, "", label, False, True)
+        state, kept = optimizer.state, {p: type(s)(s) for p, s in optimizer.state.items()}
+        self.undo.append(functools.partial(_put_back, optimizer, state, kept))
         if not _is_complete(optimizer) or not (own or self.known is None):  # another step than later, or known
             mode.tracer = IDLE
-            params = [p for group in optimizer.param_groups for p in group["params"]]
-            self.undo += [functools.partial(np.copyto, p._data, p._data.copy(order="K")) for p in params]
+            tensors = [p for group in optimizer.param_groups for p in group["params"]]
+            tensors += [v for entries in kept.values() for v in entries.values() if isinstance(v, Tensor)]
+            self.undo += [functools.partial(np.copyto, t._data, t._data.copy(order="K")) for t in tensors]
         self._quietly(type(optimizer), super().updates, optimizer)
         mode.tracer = self
         self.section = "forward"

@@ -91,11 +91,11 @@ class Optimizer(Stateful):
     def _all_params(self) -> list[Any]:
         return [p for group in self.param_groups for p in group["params"]]
 
-    @answers
     def part(self, rows: Any) -> Any:
         """Return those rows of a batch that `fit` trains on here: all of them, if this is the only process."""
         return rows
 
+    @answers
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters: ``grad`` becomes None."""
         for p in self._all_params():
