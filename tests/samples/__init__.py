@@ -3,7 +3,18 @@
 A function without samples fails a test; `registry.samples` enters them. `compositions` has those of `functional`.
 """
 
-from . import compositions, elementwise, indexing, linalg, reductions, shapes, special
+from . import compositions, decompositions, elementwise, indexing, linalg, reductions, shapes, special, waves
 from .registry import SAMPLES
 
-__all__ = ["SAMPLES", "compositions", "elementwise", "indexing", "linalg", "reductions", "shapes", "special"]
+__all__ = [
+    "SAMPLES",
+    "compositions",
+    "decompositions",
+    "elementwise",
+    "indexing",
+    "linalg",
+    "reductions",
+    "shapes",
+    "special",
+    "waves",
+]
