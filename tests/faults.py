@@ -312,7 +312,7 @@ FAULTS: dict[str, list[Fault]] = {
             "g if leaf.grad is None else leaf.grad + g",
             "g if leaf.grad is None else g",
         ),
-        Fault("the same input twice shares memory", "found[i] = found[i].copy()", "pass"),
+        Fault("the same input twice shares memory", "found[i] = np.copy(found[i])", "pass"),
         Fault(
             "the upstream gradient keeps its dtype",
             "g = g if g._data.dtype == dtype else astype(g, dtype)\n    check",
@@ -324,19 +324,26 @@ FAULTS: dict[str, list[Fault]] = {
             "retain_graph = create_graph if retain_graph is None else retain_graph\n",
             "retain_graph = create_graph\n",
         ),
+    ],
+    "func": [
         Fault(
-            "a Hessian-vector product drops what does not depend",
-            "g = grad(y, x, upstream, allow_unused=True, **options)[0] if y._requires_grad else None",
-            "g = grad(y, x, upstream, **options)[0] if y._requires_grad else None",
+            "what does not depend is an error",
+            "return [_zeros(t) if g is None else g for t, g in zip(run.inputs, found, strict=True)]",
+            "return list(found)",
         ),
-        Fault(
-            "functions get a version of their own", "leaf = wrap(x._data, version=x._version)", "leaf = wrap(x._data)"
-        ),
+        Fault("functions get a version of their own", "t = wrap(a._data, version=a._version)", "t = wrap(a._data)"),
         Fault(
             "a jacobian of a jacobian is constant",
-            "rows = [_slope(y, x, e, retain_graph=True, create_graph=create_graph) for e in _basis(y._data)]",
-            "rows = [_slope(y, x, e, retain_graph=True, create_graph=False) for e in _basis(y._data)]",
+            "return list(gradients_of(roots, inputs, upstream, graph or again, graph, True))",
+            "return list(gradients_of(roots, inputs, upstream, graph or again, False, True))",
         ),
+        Fault(
+            "arrays that are kept are the caller's",
+            "wrap(np.array(a) if kept else as_numbers(a))",
+            "wrap(as_numbers(a))",
+        ),
+        Fault("positions from the end are positions", "places = [i % count for i in places]", "places = list(places)"),
+        Fault("all results are Tensors", "t._data if t.ndim else t._data[()]", "t.detach()"),
     ],
     "tensor": [
         Fault("integers ** -1 are 0", 'exponent in POWERS and self.dtype.kind in "fc"', "exponent in POWERS"),
@@ -456,21 +463,34 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("the warm-up begins at 0", "return (step + 1) / (self.warmup + 1)", "return step / self.warmup"),
         Fault(
             "the cosine rises again",
-            "min(1.0, (step - self.warmup) / (self.T_max - self.warmup))",
-            "(step - self.warmup) / (self.T_max - self.warmup)",
+            "min(1.0, (step - self.warmup) / max(1,",
+            "max(0.0, (step - self.warmup) / max(1,",
         ),
         Fault(
-            "the cosine forgets the warm-up", "(step - self.warmup) / (self.T_max - self.warmup)", "step / self.T_max"
+            "the cosine forgets the warm-up",
+            "(step - self.warmup) / max(1, (self.T_max or math.inf) - self.warmup)",
+            "step / (self.T_max or 1)",
         ),
         Fault(
             "the cycle rises again",
-            "min(1.0, (step - self.top) / (self.total_steps - 1 - self.top))",
-            "(step - self.top) / (self.total_steps - 1 - self.top)",
+            "min(1.0, (step - top) / (last - top))",
+            "(step - top) / (last - top)",
         ),
         Fault(
             "the top of the cycle is a step late",
-            "self.top, self.total_steps = pct_start * total_steps - 1,",
-            "self.top, self.total_steps = pct_start * total_steps,",
+            "top = self.pct_start * (last + 1) - 1",
+            "top = self.pct_start * (last + 1)",
+        ),
+        Fault("a plateau counts epochs of cooling down", "self.cooling, self.bad_epochs = self.cooling - 1, 0", "pass"),
+        Fault(
+            "a schedule that fit has sized is sized again",
+            "if self.total and getattr(self, self.total) is None:\n            setattr",
+            "if self.total:\n            setattr",
+        ),
+        Fault(
+            "the mean of RMSprop is not taken off",
+            "after[0] - after[1] * after[1] if centered else after[0]",
+            "after[0]",
         ),
         Fault("the cycle ends too high", "1 / (div_factor * final_div_factor)", "1 / final_div_factor"),
         Fault(
@@ -480,8 +500,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a loaded schedule sets no rate",
-            'list(state_dict["base_lrs"])\n        self._set()',
-            'list(state_dict["base_lrs"])',
+            "base_lrs=list(rates))\n        self._set()",
+            "base_lrs=list(rates))",
         ),
         Fault(
             "parameters of unequal age are corrected alike",
@@ -495,7 +515,11 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault("nesterov with dampening", 'group["momentum"] == 0 or group["dampening"] != 0', 'group["momentum"] == 0'),
         Fault("dampening does nothing", "undamped * g if undamped != 1 else g", "g"),
-        Fault("eps of 0", 'check_number("eps", group["eps"], 1e-300,', 'check_number("eps", group["eps"], 0,'),
+        Fault(
+            "eps of 0",
+            'beta, 0, 1, "in [0, 1)")\n        check_number("eps", group["eps"], 1e-300,',
+            'beta, 0, 1, "in [0, 1)")\n        check_number("eps", group["eps"], 0,',
+        ),
         Fault(
             "the buffers are laid out by rows",
             "buffer = wrap(np.empty_like(p._data))",
@@ -506,8 +530,8 @@ FAULTS: dict[str, list[Fault]] = {
             "return value._data.copy() if isinstance(value, Tensor) else value",
             "return value._data if isinstance(value, Tensor) else value",
         ),
-        Fault("other options load", "if m.keys() != t.keys():", "if False:"),
-        Fault("buffers of another shape load", "if shape != params[i].shape:", "if False:"),
+        Fault("other options load", "if mine.keys() != theirs.keys():", "if False:"),
+        Fault("buffers of another shape load", "if array.shape != p.shape:", "if False:"),
         Fault(
             "an update in place is not counted",
             "                np.copyto(target._data, value)\n            changed(target)",
@@ -516,13 +540,13 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("a parameter in two groups", "seen = set(present)", "seen: set[Any] = set()"),
         Fault(
             "a warm-up of all steps",
-            'check_integer("warmup", warmup, 0, T_max - 1,',
-            'check_integer("warmup", warmup, 0, T_max,',
+            "is None else (T_max - 1,",
+            "is None else (T_max,",
         ),
         Fault("decay of AdamW is not scaled by the rate", "shrink = 1 - lr * decay if", "shrink = 1 - decay if"),
         Fault("eps stands inside of the root", "scale /= root\n    scale += eps", "scale += eps\n    scale /= root"),
         Fault("nesterov looks back", "g = g + momentum * buf if nesterov else buf", "g = g + buf if nesterov else buf"),
-        Fault("a state for no parameter loads", "if not 0 <= i < len(params):", "if i >= len(params):"),
+        Fault("a state for no parameter loads", "if str(i) not in numbers:", "if False:"),
     ],
     "nn": [
         Fault(
@@ -943,8 +967,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a checkpoint forgets the schedule",
-            '"optimizer": run.optimizer, "schedule": run.schedule}',
-            '"optimizer": run.optimizer}',
+            '"optimizer": run.optimizer, "schedule": run.schedule, "training"',
+            '"optimizer": run.optimizer, "schedule": None, "training"',
         ),
         Fault("a log is written at the end", "        self.file.flush()\n", ""),
         Fault("a new column is an error", 'extrasaction="ignore"', 'extrasaction="raise"'),
@@ -975,7 +999,9 @@ FAULTS: dict[str, list[Fault]] = {
             'self.average, self.count = getattr(self, "average", {}), getattr(self, "count", 0)',
         ),
         Fault(
-            "rates of another run stay", "self.lr: list[float] = []", 'self.lr: list[float] = getattr(self, "lr", [])'
+            "rates of another run stay",
+            "run: Run) -> None:\n        self.lr: list[float] = []",
+            'run: Run) -> None:\n        self.lr: list[float] = getattr(self, "lr", [])',
         ),
         Fault(
             "the best value of another run counts",
@@ -985,7 +1011,7 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "checkpoint": [
         Fault("a file is not synced", "            os.fsync(file.fileno())\n", ""),
-        Fault("a link is followed", 'temporary.open("xb")', 'temporary.open("wb")'),
+        Fault("a link is followed", 'path.open("xb")', 'path.open("wb")'),
         Fault("a failed write stays", "            temporary.unlink()", "            pass"),
         Fault("a key twice", "if len(state := dict(items)) == len(items):", "if (state := dict(items)) is not None:"),
         Fault(
@@ -1013,7 +1039,50 @@ FAULTS: dict[str, list[Fault]] = {
             '    if False:\n        raise ValueError(f"the state holds two',
         ),
         Fault("a newer format loads", "if int(mark[1]) != VERSION:", "if int(mark[1]) < VERSION:"),
-        Fault("a folder is replaced", "if path.exists() and not path.is_file():", "if False:"),
+        Fault(
+            "a folder is replaced",
+            "if path.exists() and not path.is_file():\n        raise FileExistsError",
+            "if False:\n        raise FileExistsError",
+        ),
+    ],
+    "resume": [
+        Fault("Generators of closures are not found", "yield cell.cell_contents", "yield None"),
+        Fault(
+            "Generators of methods are not found", "yield from (value.__self__, value.__func__)", "yield value.__func__"
+        ),
+        Fault("what a Generator has spawned is forgotten", "    if missing > 0:", "    if False:"),
+        Fault(
+            "parts that fit stay changed",
+            "        for (part, _), old in zip(pairs, before, strict=True):\n            _set_state(part, old)\n        raise",
+            "        raise",
+        ),
+        Fault("nobody warns of another machine", "    _warn_of_others(state", "    str(state"),
+        Fault(
+            "the newest is damaged and taken",
+            "            load(candidate)\n            return candidate",
+            "            return candidate",
+        ),
+        Fault("ten comes before two", "for i in sorted(numbers))", "for i in sorted(map(str, numbers)))"),
+    ],
+    "training": [
+        Fault(
+            "the order goes on from where it was drawn",
+            "            set_generator(self.order, self.start)",
+            "            pass",
+        ),
+        Fault("callbacks begin anew", "            callback.load_state_dict(kept)", "            pass"),
+        Fault(
+            "numbers of modules are forgotten",
+            "            setattr(modules[path], attribute, value)",
+            "            pass",
+        ),
+        Fault(
+            "the row of an epoch that was broken off stays",
+            '[row for row in state["rows"] if not run.position or row["epoch"] < run.epoch]',
+            'state["rows"]',
+        ),
+        Fault("an interrupt ends it for good", 'None if state["stopped"] == "interrupted" else', ""),
+        Fault("other data are taken", '            if state["settings"].get(name) != value', "            if False"),
     ],
     "plot": [
         Fault(
@@ -1071,18 +1140,20 @@ FAULTS: dict[str, list[Fault]] = {
     "fit": [
         Fault(
             "the schedule comes before the callbacks",
-            "        for listener in listeners:\n            listener.on_batch_end(run)\n        if run.schedule is not None:\n            run.schedule.step()",
-            "        if run.schedule is not None:\n            run.schedule.step()\n        for listener in listeners:\n            listener.on_batch_end(run)",
+            "        for listener in listeners:\n            listener.on_batch_end(run)\n"
+            "        if run.schedule is not None and not run.schedule.by_epoch:\n            run.schedule.step()",
+            "        if run.schedule is not None and not run.schedule.by_epoch:\n            run.schedule.step()\n"
+            "        for listener in listeners:\n            listener.on_batch_end(run)",
         ),
         Fault(
             "augmented batches have their own dtype",
-            "augment(xb, rng), len(yb)).astype(samples.dtype, copy=False)",
-            "augment(xb, rng), len(yb))",
+            "augment(xb, rng), len(at)).astype(samples.dtype, copy=False)",
+            "augment(xb, rng), len(at))",
         ),
         Fault(
             "single rows for batch norm", "single = (count % size or size) == 1 and", "single = count % size == 1 and"
         ),
-        Fault("augmentation changes the order", "(rng,) = order.spawn(1)", "rng = order"),
+        Fault("augmentation changes the order", "(self.rng,) = order.spawn(1)", "self.rng = order"),
         Fault(
             "a share is rounded down",
             "max(1, round(validation * len(samples)))",
@@ -1122,21 +1193,23 @@ FAULTS: dict[str, list[Fault]] = {
             'if name in RESERVED or name.startswith("validation_"):',
             'if name.startswith("validation_"):',
         ),
-        Fault("the loss is the mean over batches", "losses + run.loss * len(yb)", "losses + run.loss * batch_rows"),
+        Fault(
+            "the loss is the mean over batches", 'so_far["losses"] + run.loss * len(yb)', 'so_far["losses"] + run.loss'
+        ),
         Fault(
             "modes are those of the outermost module",
-            "for module, mode in before.items():\n            module.training = mode",
-            "model.train(before[model])",
+            "module.training = _held[module].pop()",
+            "module.training = _held[model][-1] if _held[module].pop() is None else _held.get(model, [True])[-1]",
         ),
         Fault(
             "Ctrl-C stays ours",
-            "    try:\n        yield\n    finally:\n        signal.signal(signal.SIGINT, usual)",
-            "    yield",
+            "    try:\n        yield asked\n    finally:\n        signal.signal(signal.SIGINT, usual)",
+            "    yield asked",
         ),
         Fault(
             "a second Ctrl-C asks too",
-            "        signal.signal(signal.SIGINT, usual)\n        run.stop",
-            "        run.stop",
+            "        signal.signal(signal.SIGINT, usual)\n        asked.append",
+            "        asked.append",
         ),
         Fault("a stopped epoch goes on", "        if run.history.stopped is not None:\n            break\n", ""),
         Fault(
@@ -1162,7 +1235,9 @@ FAULTS: dict[str, list[Fault]] = {
             'y.ndim == 1 and y.dtype.kind in "biu" and outputs.ndim == 2',
         ),
         Fault(
-            "pace counts steps", '"samples_per_second": count / seconds', '"samples_per_second": len(kept) / seconds'
+            "pace counts steps",
+            '"samples_per_second": so_far["count"] / seconds',
+            '"samples_per_second": run.step / seconds',
         ),
         Fault(
             "callbacks are told of no end after an error",
@@ -1181,9 +1256,7 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("weights keep their size", "self.weights = self.weights / self.weights.mean()", "pass"),
         Fault("classes that are balanced count as their sizes", "np.count_nonzero(sizes) * np.maximum", "np.maximum"),
         Fault("weights of samples replace those of classes", "weights = weights * own", "weights = own"),
-        Fault(
-            "targets of one output stay a row", "self.y = self.y[:, None]", "self.y = self.y.reshape(len(self.y), 1, 1)"
-        ),
+        Fault("targets of one output stay a row", "for self.y in (row, row[:, None]):", "for self.y in (row, row):"),
         Fault(
             "a share for validation has no weights", "self.weights is None else self.weights[where]\n", "True else 0\n"
         ),
@@ -1254,8 +1327,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a gradient of unequal rows is folded",
-            "or not array.size or (array != array.flat[0]).any():",
-            "or not array.size:",
+            'not in "fd" or not array.size or (array != array.flat[0]).any():',
+            'not in "fd" or not array.size:',
         ),
         Fault(
             "another sum is folded",
@@ -1427,7 +1500,7 @@ FAULTS: dict[str, list[Fault]] = {
             'wrap(t._data.copy(order="K")) if isinstance(t, Tensor) else t for t in leaves]',
             "wrap(t._data.copy()) if isinstance(t, Tensor) else t for t in leaves]",
         ),
-        Fault("a check compares values", "if _bits(a) != _bits(b):", "if not (a == b).all():"),
+        Fault("a check compares values", "if _bits(a) != _bits(b) and", "if not (a == b).all() and"),
         Fault("a program that is refuted stays", "        self._drop(compiled)\n        message", "        message"),
         Fault("what eager gives is lost where a program is refuted", "        changes.restore(before)\n", ""),
         Fault("a refusal can be swallowed", "if recorder.refused is not None and self.strict:", "if False:"),

@@ -151,6 +151,8 @@ def main() -> None:
     parser.add_argument("--saver", choices=("ours", "numpy", "torch"), default="ours")
     options = parser.parse_args()
     random.seed(options.seed)
+    if options.saver == "torch":
+        import torch  # noqa: F401 - before the clock starts
     run = (lambda path: ours(path, bool(options.jit))) if options.saver == "ours" else (
         lambda path: by_hand(path, options.saver)
     )  # fmt: skip

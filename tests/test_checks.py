@@ -12,9 +12,15 @@ from tinygrad_mlp import DataError, DtypeError, ShapeError, Tensor
 from tinygrad_mlp.checks import (
     as_array,
     as_classes,
+    as_float_dtype,
+    as_generator,
     as_numbers,
+    check_choice,
+    check_flag,
+    check_function,
     check_generator,
     check_integer,
+    check_kind,
     check_labels,
     check_number,
     check_share,
@@ -46,6 +52,16 @@ INTEGER, NUMBER, SHARE = "k must be an integer in 1..3, the classes", "k must be
         (lambda: as_numbers([None]), DtypeError, "[None] has dtype object, expected numbers"),
         (lambda: as_classes([0, 3], 3), DataError, "labels[1] is 3, expected a whole number in 0..2"),
         (lambda: as_classes([0, math.nan], 3, "y"), DataError, "y[1] is nan, expected a whole number in 0..2"),
+        (lambda: as_classes([]), DataError, "labels is empty, expected at least one label"),
+        (lambda: check_flag("k", 1), TypeError, "k must be True or False, got 1"),
+        (lambda: check_choice("k", ["a"], ["a", "b"]), OptionError, "unknown k ['a']; Valid: a, b"),
+        (lambda: check_kind("k", int, int, "an integer"), TypeError, "an integer, got the class int; pass an instance"),
+        (lambda: check_function("k", 3, "k(x)", 1), TypeError, "a function, called as k(x), got 3: it is none"),
+        (lambda: check_function("k", dict, "k(x)", 1), TypeError, "got dict: it is a class, pass an instance, dict()"),
+        (lambda: check_function("k", lambda: 0, "k(x)", 1), TypeError, "got <lambda>: too many positional arguments"),
+        (lambda: as_generator("a", "k"), TypeError, "k must be an integer >= 0, a Generator or None, got 'a'"),
+        (lambda: as_generator(-1), OptionError, "rng must be an integer >= 0, a Generator or None, got -1"),
+        (lambda: as_float_dtype("float33"), DtypeError, "dtype must be one of floats, got 'float33'; use float32"),
         (lambda: as_classes([0], 0), OptionError, "num_classes must be an integer >= 1, got 0"),
         (lambda: check_labels(np.array([0, -1]), 3), DataError, "labels[1] is -1, expected a whole number in 0..2"),
         (lambda: check_labels(np.array([0, 0.5]), 3), DataError, "labels[1] is 0.5, expected"),
@@ -68,6 +84,10 @@ def test_what_passes():
         check_share("k", value)
     check_share("k", 1)
     check_generator(np.random.default_rng(0))
+    check_flag("k", np.True_)
+    check_kind("k", True, int, "an integer")
+    check_function("k", np.hypot, "k(x)", 3)  # which does not tell its arguments in every version
+    assert as_float_dtype("f4") == np.float32
     for labels in (
         np.array([], int),
         np.array([0, 2]),

@@ -1620,11 +1620,12 @@ def test_repr() -> None:
 
 def test_numbers() -> None:
     for t in (leaf(2.5), leaf([2.5]), leaf([[2.5]])):
-        assert float(t) == 2.5
+        with pytest.warns(UserWarning, match="gradient is lost"):
+            assert float(t) == 2.5
         assert int(t) == 2
         assert bool(t)
         assert t.item() == 2.5
-        assert isinstance(float(t), float)
+        assert isinstance(float(t.detach()), float)
     assert not bool(leaf(0.0))
     assert type(Tensor(3).item()) is int
     assert type(leaf(1.0, np.float32).item()) is float
@@ -1633,8 +1634,8 @@ def test_numbers() -> None:
     assert operator.index(Tensor(2)) == 2
     assert np.arange(3)[Tensor(1)] == 1
     assert np.arange(5)[Tensor([1, 3])].tolist() == [1, 3]
-    assert math.isclose(math.sqrt(leaf(4.0)), 2)
-    assert round(float(leaf(2.6))) == 3
+    assert math.isclose(math.sqrt(leaf(4.0).detach()), 2)
+    assert round(leaf(2.6).item()) == 3
     for bad in (leaf([1.0, 2.0]), leaf([])):
         for convert in (float, int, bool, operator.methodcaller("item")):
             with pytest.raises(ValueError, match=r"\((2|0),\)"):
@@ -1710,12 +1711,14 @@ def test_assignment_into_an_array_does_not_lose_the_gradient_in_silence(name: st
 
 def test_numbers_of_a_loss_can_be_logged() -> None:
     loss, log, a, table = leaf(2.0) * 2, [], np.zeros(3), {}
-    log.append(float(loss))
-    a[0] = float(loss)
+    with pytest.warns(UserWarning, match=r"t\.item\(\) where a plain number is wanted"):
+        log.append(float(loss))
+    with pytest.warns(UserWarning, match="gradient is lost"):
+        a[0] = float(loss)
     a[1], a[2] = loss.item(), int(loss)
-    table["loss"] = float(loss)
+    table["loss"] = float(loss.detach())
     table["tensor"] = loss
-    assert [*log, *a, table["loss"], math.sqrt(loss), f"{loss:.1f}"] == [4, 4, 4, 4, 4, 2, "4.0"]
+    assert [*log, *a, table["loss"], math.sqrt(loss.detach()), f"{loss:.1f}"] == [4, 4, 4, 4, 4, 2, "4.0"]
     losses = [loss, loss]
     losses[0] = loss
 

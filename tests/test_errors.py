@@ -26,6 +26,7 @@ from tinygrad_mlp import (
     NoRuleError,
     ShapeError,
     Tensor,
+    errors,
     grad,
     jacobian,
     no_grad,
@@ -792,3 +793,30 @@ def test_a_number_of_a_tensor_that_requires_grad_is_said_to_lose_it() -> None:
         assert caught[0].filename == __file__
     assert (t.item(), t.tolist(), int(t), bool(t), f"{t:.1f}") == (2.0, 2.0, 2, True, "2.0")
     assert float(t.detach()) == float(Tensor(2.0)) == 2.0
+
+
+def test_filters_of_warnings_can_be_copied_as_text() -> None:
+    code = "import warnings, tinygrad_mlp\nfor action, message, category, module, line in list(warnings.filters):\n"
+    code += "    texts = [getattr(p, 'pattern', p) or '' for p in (message, module)]\n"
+    code += "    warnings.filterwarnings(action, texts[0], category, texts[1], line, append=True)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_warning_of_numpy_is_issued_again_where_it_belongs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process, with no filter but ours: those of other modules and of other kinds stay what they are."""
+    ours = [("ignore", errors._NumPys(), RuntimeWarning, errors._Ours(), 0)]
+    with warnings.catch_warnings(record=True) as caught:
+        monkeypatch.setattr(warnings, "filters", ours)
+        np.log(Tensor([-1.0]))
+        np.log(np.array([-1.0]))
+        warnings.warn("invalid value encountered in log", UserWarning, stacklevel=1)
+        warnings.warn_explicit("something else", RuntimeWarning, "a.py", 1, "tinygrad_mlp.core.graph", {})
+    found = [(str(w.message), w.category, Path(w.filename).name) for w in caught]
+    here = Path(__file__).name
+    assert found == [
+        ("invalid value encountered in log", RuntimeWarning, here),
+        ("invalid value encountered in log", RuntimeWarning, here),
+        ("invalid value encountered in log", UserWarning, here),
+        ("something else", RuntimeWarning, "a.py"),
+    ]
+    assert caught[1].lineno == caught[0].lineno + 1

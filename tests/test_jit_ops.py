@@ -152,12 +152,12 @@ def test_arrays_in_keywords_are_live_and_told_apart() -> None:
 
 def test_a_ufunc_from_elsewhere_is_called_by_the_object() -> None:
     special = pytest.importorskip("scipy.special")
-    constant(special.erf)
+    constant(special.spence)
     try:
-        step = assert_same(lambda x: special.erf(x) * 2, (X,), (X,), (X,), (X - 1,))
-        assert "erf(x, out=" in step.source and "np.erf" not in step.source
+        step = assert_same(lambda x: special.spence(x) * 2, (X,), (X,), (X,), (X - 1,))
+        assert "spence(x, out=" in step.source and "np.spence" not in step.source
     finally:
-        del RULES[special.erf]
+        del RULES[special.spence]
 
 
 def sums(count: int) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from draws import Call, Draws, calls_of, name_of, results
 from mutations import BUGS, CORRECT, UNRESOLVED, Array, Bug, fresh
-from samples import SAMPLES
+from samples import SAMPLES, of_the_rules
 
 from tinygrad_mlp import Tensor
 from tinygrad_mlp.rules.table import RULES
@@ -94,7 +94,7 @@ def arguments_of(function: Callable[..., Any]) -> list[int]:
     return sorted(used)
 
 
-DIFFERENTIATED = sorted((f for f in RULES if RULES[f].kind == "vjp"), key=name_of)
+DIFFERENTIATED = sorted((f for f in of_the_rules() if RULES[f].kind == "vjp"), key=name_of)
 ARGUMENTS = [(f, i) for f in DIFFERENTIATED for i in arguments_of(f)]
 
 

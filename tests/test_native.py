@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -47,9 +48,10 @@ from test_jit import (  # noqa: F401  # which run here again
     test_two_optimizers_that_train_against_each_other,
 )
 
-from tinygrad_mlp import Tensor, jit
+import tinygrad_mlp as tg
+from tinygrad_mlp import Tensor, jit, nn, optim
 from tinygrad_mlp import functional as F
-from tinygrad_mlp.jit.native import program
+from tinygrad_mlp.jit.native import cache, program
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 Array = np.ndarray[Any, Any]
@@ -212,7 +214,7 @@ def run_program(spec: dict[str, Any], calls: int = 5) -> None:
 
 
 @settings(
-    max_examples=int(os.environ.get("NRAND", "100")),
+    max_examples=100,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     derandomize=True,
@@ -244,3 +246,179 @@ run()
     environment = os.environ | {"NUMBA_BOUNDSCHECK": "1", "PYTHONPATH": f"{here.parent}{os.pathsep}{here}"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.usefixtures("by_python")
+def test_a_vector_is_told_apart_by_how_it_broadcasts() -> None:
+    """In one loop, the same numbers may be those of its rows and of its columns."""
+    rng = np.random.default_rng(0)
+    step = jit(lambda x: (np.arctan2(x.T, np.abs(x) + 1), F.logsumexp(np.exp(x.T) * x, 0, True)), backend="numba")
+    for _ in range(4):
+        x = rng.normal(size=(1, 5))
+        eager = np.arctan2(x.T, np.abs(x) + 1), F.logsumexp(np.exp(x.T) * x, 0, True)
+        assert_close(arrays_of(step(x)), list(eager))
+
+
+def trained(steps: int = 4, hidden: int = 8) -> tuple[Any, Any]:
+    """Return a network that has taken steps, and its native step."""
+    model = nn.MLP([12, hidden, 5], rng=0)
+    optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+
+    def step(x: Any, y: Any) -> Any:
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss
+
+    native, batches = jit(step, backend="numba"), test_jit.data()
+    for _ in range(steps):
+        native(*batches(0))
+    return model, native
+
+
+def test_the_same_bits_every_time_and_what_the_text_says() -> None:
+    (first, step), (second, _) = trained(), trained()
+    for a, b in zip(first.parameters(), second.parameters(), strict=True):
+        assert a._data.tobytes() == b._data.tobytes()
+    for part in ("# forward", "# backward", "# update", "gemm(", "for i in range(32):", "relu", "test_native.py"):
+        assert part in step.source, part
+    assert "layer0_weight_momentum_buffer += " in step.source  # the product is the momentum's update
+    assert step.plan.loops and step.plan.products == 5 and step.plan.fused > 20 and step.plan.saved > 0
+    assert f"{step.plan.fused} calls fused into {step.plan.loops} loops" in repr(step.plan)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_functions_of_the_library(dtype: Any) -> None:
+    """NaN and infinity pass through loops, and exp is right to the last digits."""
+    special = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-30, -3.0, 88.0, -104.0, 720.0, -760.0], dtype)
+    x = np.concatenate([special, np.linspace(-80, 80, 101)]).astype(dtype)
+    f = lambda x: (F.relu(x), np.exp(x), np.maximum(x, -x), np.sign(x), x.max(), x.sum(), np.isfinite(x))
+    step = jit(f, backend="numba")
+    with np.errstate(all="ignore"):
+        for _ in range(3):
+            results = step(x)
+        expected = [t._data for t in f(Tensor(x))]
+    for a, e in zip(arrays_of(results), expected, strict=True):
+        digits = 4e-7 if dtype == np.float32 else 4e-16
+        assert np.allclose(a, e, rtol=digits, atol=1e-44 if dtype == np.float32 else 5e-324, equal_nan=True)
+
+
+def test_labels_out_of_range_change_nothing() -> None:
+    model, step = trained()
+    before = [p._data.copy() for p in model.parameters()]
+    x, y = test_jit.data()(0)
+    y[3] = 5
+    with pytest.raises(ValueError, match=r"labels\[3\] is 5"):
+        step(x, y)
+    assert all(np.array_equal(p._data, old) for p, old in zip(model.parameters(), before, strict=True))
+
+
+def test_the_audit_allows_rounding_and_finds_a_wrong_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    load = cache.load
+    trained(9)  # of which the eighth is audited, and warns of nothing
+    wrong = lambda source, name: load(source.replace("np.float32(0.03125)", "np.float32(0.03126)"), name)
+    monkeypatch.setattr(program, "load", wrong)
+    with pytest.warns(RuntimeWarning, match="the program and the eager step differ in"):
+        trained(12)
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_the_audit_knows_steps_of_nothing_but_rounding() -> None:
+    """Adam divides the gradient of a bias before batch norm, which is 0 but for rounding, by its own size."""
+    model = nn.MLP([12, 16, 5], batch_norm=True, rng=0)
+    optimizer = optim.Adam(model.parameters(), lr=0.01)
+
+    def step(x: Any, y: Any) -> Any:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    native, batches = jit(step, backend="numba"), test_jit.data()
+    for i in range(12):
+        native(*batches(i % 4))
+    assert native.eager is None and native.last.runs > 8
+
+
+def test_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("numba", "scipy"):
+        with monkeypatch.context() as patch:
+            patch.setattr(test_jit.function, "find_spec", lambda n, name=name: None if n == name else n)
+            with pytest.raises(ImportError, match=rf"backend='numba' needs {name}: pip install '.\[native\]'"):
+                jit(lambda x: x, backend="numba")
+    with pytest.raises(ValueError, match="unknown backend 'numbr'; did you mean 'numba'"):
+        jit(lambda x: x, backend="numbr")
+
+
+CHILD = """
+import sys, time
+start = time.time()
+import numpy as np, tinygrad_mlp as tg
+import numba
+model = tg.nn.Linear(3, 2, rng=0)
+step = tg.jit(lambda x: np.tanh(model(x)).sum(), backend="numba")
+x = np.ones((4, 3), np.float32)
+for _ in range(3):
+    start = time.perf_counter()
+    loss = step(x).item()
+function = next(f for name, f in step.last.step.__globals__.items() if name.endswith("_loops"))
+print(loss, sum(function.stats.cache_hits.values()), sum(function.stats.cache_misses.values()))
+"""
+
+
+def test_processes_share_the_cache(tmp_path: Path) -> None:
+    environment = os.environ | {
+        "TINYGRAD_MLP_CACHE": str(tmp_path / "a" / "b"),
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+    }
+    start = lambda: subprocess.Popen(
+        [sys.executable, "-c", CHILD], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    together = [child.communicate() for child in [start(), start()]]
+    after = start().communicate()
+    lines = [out.split() for out, _ in [*together, after]]
+    assert len({line[0] for line in lines}) == 1, together
+    assert lines[-1][1:] == ["1", "0"], "the last process has compiled anew"
+    assert len(list((tmp_path / "a" / "b").glob("*.py"))) == 1 and not list((tmp_path / "a" / "b").glob("*.tmp"))
+
+
+def test_a_file_that_is_not_the_programs_is_written_anew_and_a_folder_need_not_be_writable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = "@njit\ndef f():\n    return 1"
+    monkeypatch.setenv("TINYGRAD_MLP_CACHE", str(tmp_path))
+    assert cache.load(source, "step")["f"]() == 1
+    (file,) = tmp_path.glob("*.py")
+    text = file.read_text(encoding="utf-8")
+    file.write_text("raise RuntimeError", encoding="utf-8")
+    monkeypatch.delitem(sys.modules, file.stem)
+    assert cache.load(source, "step")["f"]() == 1
+    assert file.read_text(encoding="utf-8") == text
+    monkeypatch.setenv("TINYGRAD_MLP_CACHE", str(file / "no folder"))
+    monkeypatch.delitem(sys.modules, file.stem)
+    assert cache.load(source, "step")["f"]() == 1
+
+
+def test_a_line_of_progress_where_it_takes_long(capsys: pytest.CaptureFixture[str]) -> None:
+    with cache.reporting("step", after=0.01):
+        time.sleep(0.2)
+    with cache.reporting("other"):
+        pass
+    err = capsys.readouterr().err
+    assert "jit(step): compiling to machine code" in err and "jit(step): compiled in 0." in err and "other" not in err
+
+
+def test_fit_trains_natively() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 2)).astype(np.float32)
+    y = (X[:, 0] * X[:, 1] > 0).astype(int)
+    rows = {}
+    for backend in (True, "numba"):
+        model = nn.MLP([2, 16, 2], rng=0)
+        optimizer = optim.SGD(model.parameters(), lr=0.1)
+        rows[backend] = tg.fit(model, X, y, optimizer=optimizer, epochs=3, progress=False, jit=backend).rows[-1]
+    assert rows["numba"]["loss"] == pytest.approx(rows[True]["loss"], rel=1e-5)
+    with pytest.raises(ValueError, match="unknown backend 'cuda'"):
+        tg.fit(model, X, y, epochs=1, progress=False, jit="cuda")

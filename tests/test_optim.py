@@ -13,6 +13,7 @@ import pytest
 from tinygrad_mlp import Tensor
 from tinygrad_mlp.errors import CheckpointError, GraphError
 from tinygrad_mlp.nn import optim
+from tinygrad_mlp.nn.optim import SGD, Adam, AdamW, CosineAnnealingLR, OneCycleLR
 
 
 def parameter(*values: float, dtype: Any = np.float64) -> Tensor:
@@ -253,3 +254,126 @@ def test_every_difference_of_a_state_is_listed_and_nothing_changes() -> None:
     ):
         assert part in str(error.value)
     assert repr(opt.state_dict()) == before
+
+
+BAD_NUMBERS: list[Any] = [math.nan, math.inf, -math.inf, -1, -1e-300, "0.1", None, [0.1], b"1", 1j, object]
+MAKES: dict[str, tuple[Any, list[str]]] = {
+    "SGD": (
+        lambda p, **o: SGD(p, **{"lr": 0.1, "momentum": 0.9, **o}),
+        ["lr", "momentum", "dampening", "weight_decay"],
+    ),
+    "Adam": (lambda p, **o: Adam(p, **o), ["lr", "eps", "weight_decay"]),
+    "AdamW": (lambda p, **o: AdamW(p, **o), ["lr", "eps", "weight_decay"]),
+}
+
+
+def trained(make: Any) -> tuple[list[Tensor], Any]:
+    params = [parameter(1.0, 2.0), Tensor(np.array([[3.0]]), requires_grad=True)]
+    opt = make(params)
+    for _ in range(2):
+        opt.zero_grad()
+        sum(np.sum(p * p) for p in params).backward()
+        opt.step()
+    return params, opt
+
+
+@pytest.mark.parametrize("name", MAKES)
+def test_no_number_that_is_none_gets_into_an_optimizer(name: str) -> None:
+    make, options = MAKES[name]
+    for option in options:
+        for value in BAD_NUMBERS:
+            with pytest.raises((ValueError, TypeError), match=option):
+                make([parameter(1.0)], **{option: value})
+            _, opt = trained(make)
+            state, before = opt.state_dict(), repr(opt.state_dict())
+            state["param_groups"][0][option] = value
+            state["state"][0][opt.buffers[0]] = np.array([7.0, 7.0])
+            with pytest.raises(CheckpointError, match=f"does not fit: {option} must be"):
+                opt.load_state_dict(state)
+            assert repr(opt.state_dict()) == before
+
+
+@pytest.mark.parametrize(
+    "betas", [0.9, (0.9,), (0.9, 0.9, 0.9), "ab", None, (0.9, 1.0), (-0.1, 0.9), (math.nan, 0.9), (0.9, None)]
+)
+def test_betas_are_two_numbers(betas: Any) -> None:
+    with pytest.raises((ValueError, TypeError), match="betas"):
+        Adam([parameter(1.0)], betas=betas)
+    _, opt = trained(Adam)
+    state, before = opt.state_dict(), repr(opt.state_dict())
+    state["param_groups"][0]["betas"] = betas
+    with pytest.raises(CheckpointError, match="betas must be"):
+        opt.load_state_dict(state)
+    assert repr(opt.state_dict()) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s["state"][0].update(exp_avg=np.array(["a", "b"])), "exp_avg of parameter 0 is <U1.*expected"),
+        (lambda s: s["state"][0].update(exp_avg=np.array([1.0, np.nan])), "exp_avg of parameter 0 .*expected finite"),
+        (lambda s: s["state"][1].update(exp_avg_sq=np.array([[-1.0]])), "exp_avg_sq of parameter 1 .*none below 0"),
+        (lambda s: s["state"][1].update(exp_avg=None), r"exp_avg of parameter 1 has shape \(\)"),
+        (lambda s: s["state"][1].update(exp_avg=np.array([[1]])), "exp_avg of parameter 1 is int64.*expected"),
+        (lambda s: s["state"][1].update(step=-1), "step of parameter 1 is -1, expected a whole number >= 1"),
+        (lambda s: s["state"][1].update(step=1.5), "step of parameter 1 is 1.5"),
+        (lambda s: s["state"][1].update(step="2"), "step of parameter 1 is '2'"),
+        (lambda s: s["state"][1].update(step=math.nan), "step of parameter 1 is nan"),
+        (lambda s: s["state"][1].update(other=1), "parameter 1 has .*'other'"),
+        (lambda s: s["state"][1].pop("step"), "parameter 1 has .*expected .*'step'"),
+        (lambda s: s["state"].update({2: s["state"][0]}), "state for parameter 2 of 2"),
+        (lambda s: s["state"].update(x=s["state"][0]), "state for parameter 'x' of 2"),
+        (lambda s: s["state"].update({0: None}), "parameter 0 has None"),
+        (lambda s: s.update(state=[1]), r"state is \[1\], expected a dict"),
+        (lambda s: s.update(param_groups=None), "param_groups are None, expected a list of dicts"),
+        (lambda s: s.update(param_groups=[3]), r"param_groups are \[3\]"),
+        (lambda s: s.update(param_groups=s["param_groups"] * 2), r"groups have \[2, 2\] parameters, expected \[2\]"),
+        (lambda s: s["param_groups"][0].update(params=[0]), r"groups have \[1\] parameters, expected \[2\]"),
+        (lambda s: s["param_groups"][0].pop("params"), "options|groups have"),
+        (lambda s: s.update(more=1), "expected .*found .*more"),
+        (lambda s: s.pop("state"), "has no .*state"),
+    ],
+)  # fmt: skip
+def test_a_state_that_is_wrong_anywhere_changes_nothing(change: Any, message: str) -> None:
+    _, opt = trained(Adam)
+    state, before = opt.state_dict(), repr(opt.state_dict())
+    change(state)
+    with pytest.raises(CheckpointError, match=message):
+        opt.load_state_dict(state)
+    assert repr(opt.state_dict()) == before
+
+
+@pytest.mark.parametrize("state", [None, 3, "state", [], {}])
+def test_what_is_no_state_is_refused(state: Any) -> None:
+    _, opt = trained(Adam)
+    with pytest.raises(CheckpointError, match="not the state of an optimizer"):
+        opt.load_state_dict(state)
+    with pytest.raises(CheckpointError, match="not the state of a schedule"):
+        CosineAnnealingLR(opt, 5).load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("last_step", v) for v in (-1, 1.5, "3", None, math.nan, True)]
+    + [("base_lrs", v) for v in (None, 0.1, [], [0.1, 0.1], [-0.1], [math.nan], [math.inf], ["0.1"], [None], "a")]
+    + [("more", 1)],
+)
+def test_a_schedule_takes_no_state_that_is_wrong(key: str, value: Any) -> None:
+    opt = SGD([parameter(1.0)], lr=0.1)
+    schedule = CosineAnnealingLR(opt, 5)
+    schedule.step()
+    before, rate = schedule.state_dict(), opt.param_groups[0]["lr"]
+    with pytest.raises(CheckpointError, match=key):
+        schedule.load_state_dict({**before, key: value})
+    assert schedule.state_dict() == before and opt.param_groups[0]["lr"] == rate
+
+
+@pytest.mark.parametrize("option", ["max_lr", "pct_start", "div_factor", "final_div_factor"])
+@pytest.mark.parametrize("value", BAD_NUMBERS, ids=repr)
+def test_a_schedule_takes_no_option_that_is_wrong(option: str, value: Any) -> None:
+    opt = SGD([parameter(1.0)], lr=0.1)
+    with pytest.raises((ValueError, TypeError), match=option):
+        OneCycleLR(opt, **{"max_lr": 1.0, "total_steps": 10, option: value})
+    with pytest.raises((ValueError, TypeError), match="eta_min"):
+        CosineAnnealingLR(opt, 5, eta_min=value)
+    assert opt.param_groups[0]["lr"] == 0.1

@@ -116,7 +116,9 @@ def assert_compositions_pass(seeds: range) -> None:
     assert_never_wrong(verdicts((repr(c), functools.partial(check, c)) for c in drawn))
 
 
-@pytest.mark.parametrize("seed", [499, 1546, 11026, 11095, 11391, 11511, 13193, 13381, 14365, 15134, 17488, 17899])
+@pytest.mark.parametrize(
+    "seed", [499, 1546, 11026, 11095, 11391, 11511, 13193, 13381, 14365, 15134, 17488, 17899, 18788]
+)
 def test_compositions_that_were_called_wrong_are_not(seed: int) -> None:
     found = composition(seed)
     assert gradcheck(found.f, found.inputs, raise_on_fail=False).verdict != "fail"

@@ -129,7 +129,7 @@ def test_without_matplotlib_the_error_names_the_command(monkeypatch: pytest.Monk
     for make in FIGURES.values():
         with pytest.raises(ImportError) as caught:
             make()
-        assert "pip install 'tinygrad_mlp[plot]'" in str(caught.value)
+        assert "pip install '.[plot]' in the clone" in str(caught.value)
 
 
 # Training curves

@@ -175,7 +175,7 @@ def forward_mode_is_the_vjp_of_the_vjp(program: Program) -> None:
     (pushed,) = tg.grad(product, v)
     assert_slope(pushed.numpy(), slope(program.run, inputs, d), repr(program))
     size = sum(np.abs(a).sum() for a in (v * pushed).detach().numpy().ravel())
-    assert abs(float(dot([v], [pushed])) - float(product)) <= 64 * EPS * max(1.0, size)
+    assert abs(dot([v], [pushed]).item() - product.item()) <= 64 * EPS * max(1.0, size)
 
 
 class Terms(Tracer):

@@ -465,3 +465,69 @@ def test_killed_trainings_end_with_the_same_bits(jit: bool, tmp_path: Path) -> N
 def test_100_killed_trainings_end_with_the_same_bits(jit: bool, tmp_path: Path) -> None:
     killed, equal = kills(tmp_path, 100, jit, 1)
     assert killed >= 100 and equal == killed
+
+
+CALLS = ("listdir", "open", "fstat", "fchmod", "fchown", "write", "fsync", "link", "replace", "unlink", "close")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="fork")
+def test_a_process_that_dies_at_any_call_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
+    """Before or after it, with three files kept; the next save clears up."""
+    path = tmp_path / "run.npz"
+    for stop in range(60):
+        ends = 0
+        for before in (True, False):
+            shutil.rmtree(tmp_path)
+            tmp_path.mkdir()
+            for i in range(4):
+                tg.save({"number": i}, path, keep=3)
+            child = os.fork()
+            if not child:
+                count = iter(range(10**6))
+
+                def dying(call: Any, count: Any = count, before: bool = before, stop: int = stop) -> Any:
+                    def run(*args: Any, **keywords: Any) -> Any:
+                        dies = next(count) == stop
+                        if dies and before:
+                            os._exit(9)
+                        result = call(*args, **keywords)
+                        if dies:
+                            os._exit(9)
+                        return result
+
+                    return run
+
+                for name in CALLS:
+                    setattr(os, name, dying(getattr(os, name)))
+                tg.save({"number": 4}, path, keep=3)
+                os._exit(0)
+            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            ends += status == 0
+            newest = tg.latest(path)
+            assert newest is not None and tg.load(newest)["number"] in (3, 4) and tg.load(path)["number"] in (3, 4)
+            for name in {"run.npz.1", "run.npz.2"} & set(os.listdir(tmp_path)):
+                tg.load(tmp_path / name)
+            tg.save({"number": 5}, path, keep=3)
+            assert set(os.listdir(tmp_path)) <= {"run.npz", "run.npz.1", "run.npz.2"}
+        if ends == 2:
+            break
+    assert ends == 2 and stop > 8
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="fork")
+def test_processes_that_save_at_once_leave_whole_files(tmp_path: Path) -> None:
+    path, children = tmp_path / "run.npz", []
+    for number in range(3):
+        if not (child := os.fork()):
+            try:
+                for _ in range(15):
+                    tg.save({"number": number, "w": np.full(5000, number)}, path, keep=2)
+                    state = tg.load(path)
+                    assert (state["w"] == state["number"]).all()
+                os._exit(0)
+            except BaseException as error:
+                os.write(2, f"{type(error).__name__}: {error}; {error.__cause__!r}".encode())
+                os._exit(1)
+        children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0]
+    assert sorted(os.listdir(tmp_path)) == ["run.npz", "run.npz.1"]

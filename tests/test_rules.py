@@ -16,7 +16,7 @@ import scipy.special
 from differences import EPS, assert_slope, slope
 from draws import Array, Call, calls_of, errors_of, name_of, results
 from numpy.testing.overrides import get_overridable_numpy_ufuncs
-from samples import SAMPLES
+from samples import SAMPLES, of_the_rules
 
 import tinygrad_mlp as tg
 from tinygrad_mlp import Tensor, no_grad
@@ -27,7 +27,7 @@ from tinygrad_mlp.rules import decompositions, elementwise, indexing, linalg, re
 from tinygrad_mlp.rules.table import RULES
 
 FUNCTIONS = sorted(
-    (f for f in RULES if RULES[f].kind != "constant" or not name_of(f).startswith("rules.")), key=name_of
+    (f for f in of_the_rules() if RULES[f].kind != "constant" or not name_of(f).startswith("rules.")), key=name_of
 )
 COMPOSITIONS = sorted({sample.function for sample in SAMPLES} - set(RULES), key=name_of)
 UFUNCS = set(get_overridable_numpy_ufuncs())

@@ -194,7 +194,8 @@ for use in (lambda: tg.save({"w": np.ones(2)}, "weights.safetensors"), lambda: t
     result = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
     )
-    message = "this needs safetensors, which is not installed: pip install 'tinygrad_mlp[safetensors]'"
+    message = "this needs safetensors, which is not installed: "
+    message += "pip install '.[safetensors]' in the clone of tinygrad_mlp"
     assert result.stdout.splitlines() == [message, message]
     assert os.listdir(tmp_path) == ["weights.npz"]
 

@@ -112,7 +112,9 @@ def check_function(name: str, value: Any, example: str, count: int) -> None:
         raise TypeError(f"{name} must be a function, called as {example}, got {describe(value)}: {problem}")
 
 
-_default = np.random.default_rng()
+_default: list[np.random.Generator] = []
+"""The Generator that others are spawned by, once it is needed: to load `numpy.random` takes longer than this package.
+"""
 
 
 def seed(value: int | None) -> None:
@@ -128,8 +130,7 @@ def seed(value: int | None) -> None:
     >>> bool((tg.nn.Linear(3, 2).weight.data == first.weight.data).all())
     True
     """
-    global _default
-    _default = as_generator(np.random.default_rng() if value is None else value, "seed")
+    _default[:] = [] if value is None else [as_generator(value, "seed")]
 
 
 def as_generator(rng: Any, name: str = "rng") -> np.random.Generator:
@@ -139,8 +140,12 @@ def as_generator(rng: Any, name: str = "rng") -> np.random.Generator:
     Traceback (most recent call last):
     tinygrad_mlp.errors.OptionError: seed must be an integer >= 0, a Generator or None, got -1
     """
+    if rng is None:
+        if not _default:
+            _default.append(np.random.default_rng())
+        return _default[0].spawn(1)[0]
     try:
-        return _default.spawn(1)[0] if rng is None else np.random.default_rng(rng)
+        return np.random.default_rng(rng)
     except (TypeError, ValueError) as error:
         wrong = out_of_range(name, rng, "an integer >= 0, a Generator or None")
         raise (wrong if isinstance(error, ValueError) else TypeError(str(wrong))) from None

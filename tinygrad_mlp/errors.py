@@ -102,9 +102,14 @@ def _outside(path: str) -> str | None:
 _HOME = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
+NOTHING = "(?!)"
+"""What a pattern says it matches to those that copy filters as text, as scikit-learn does for its workers."""
+
+
 class _NumPys:
     """A message pattern of `warnings.filters`: what NumPy says of a result that is not finite."""
 
+    pattern = NOTHING
     seen = threading.local()
 
     def match(self, text: str) -> bool:
@@ -121,8 +126,11 @@ class _Ours:
     "invalid value encountered in log" points at the line that calls NumPy, which is one of this package: the same for
     all of a program, so that it would be shown once. NumPy cannot be told another line, and asking it for the state of
     the processor instead takes as long as a small op. So the warning is issued again where it belongs, and the first
-    one ignored. Filters that are set later come first, as always.
+    one ignored. Filters that are set later come first, as always, and what puts filters back to those of before this
+    import, as pytest does, takes the entry away.
     """
+
+    pattern = NOTHING
 
     def match(self, module: str) -> bool:
         """Return whether the warning, from a module of this package, has been issued again."""
@@ -153,7 +161,7 @@ def need(module: str, extra: str) -> ModuleType:
 
     >>> need("no_such_module", "plot")
     Traceback (most recent call last):
-    ImportError: this needs no_such_module, which is not installed: pip install 'tinygrad_mlp[plot]'
+    ImportError: this needs no_such_module, which is not installed: pip install '.[plot]' in the clone of tinygrad_mlp
     """
     try:
         return importlib.import_module(module)
@@ -161,7 +169,7 @@ def need(module: str, extra: str) -> ModuleType:
         name = module.partition(".")[0]
         if error.name != name:
             raise
-        command = f"pip install 'tinygrad_mlp[{extra}]'"
+        command = f"pip install '.[{extra}]' in the clone of tinygrad_mlp"
         raise ImportError(f"this needs {name}, which is not installed: {command}", name=name) from error
 
 

@@ -22,6 +22,10 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+
+from .errors import need
+
+need("sklearn", "sklearn")  # which says what to do if it is not there
 from scipy.optimize import minimize
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
@@ -38,8 +42,6 @@ import tinygrad_mlp as tg
 
 from . import nn
 from .nn import functional as F
-
-__all__ = ["MLPClassifier", "MLPRegressor"]
 
 ACTIVATIONS: dict[str, Any] = {
     "identity": None,
@@ -248,15 +250,14 @@ class _MLP(CallbackSupportMixin, BaseEstimator):
             warnings.warn(
                 f"Maximum iterations ({self.max_iter}) reached and the optimization hasn't converged yet.",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
     def _split(self, X: Any, y: Any, weights: Any, rng: Any) -> tuple[Any, ...]:
         """Return the rows to train on, and those that say when to stop."""
         stratify = y if isinstance(self, ClassifierMixin) and (y.ndim == 1 or y.shape[1] == 1) else None
-        at = np.arange(len(y))
         options = {"random_state": rng, "test_size": self.validation_fraction, "stratify": stratify}
-        train, held = train_test_split(at, **options)
+        train, held = train_test_split(np.arange(len(y)), **options)
         if len(held) < 2:
             raise ValueError("the validation set is too small: raise validation_fraction, or take more rows")
         part = (X[held], y[held], None if weights is None else weights[held])
@@ -298,7 +299,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator):
         self.loss_ = loss_and_gradient(result.x)[0]
         self.n_iter_ = min(result.nit, self.max_iter)
         if result.status:
-            warnings.warn(f"lbfgs failed to converge: {result.message}", ConvergenceWarning, stacklevel=4)
+            warnings.warn(f"lbfgs failed to converge: {result.message}", ConvergenceWarning, stacklevel=5)
 
     def _loss(self) -> Any:
         if callable(self.loss):

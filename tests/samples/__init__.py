@@ -4,17 +4,9 @@ A function without samples fails a test; `registry.samples` enters them. `compos
 """
 
 from . import compositions, decompositions, elementwise, indexing, linalg, reductions, shapes, special, waves
-from .registry import SAMPLES
+from .registry import SAMPLES, of_the_rules
 
 __all__ = [
-    "SAMPLES",
-    "compositions",
-    "decompositions",
-    "elementwise",
-    "indexing",
-    "linalg",
-    "reductions",
-    "shapes",
-    "special",
-    "waves",
-]
+    "SAMPLES", "compositions", "decompositions", "elementwise", "indexing", "linalg", "of_the_rules", "reductions",
+    "shapes", "special", "waves",
+]  # fmt: skip

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from tinygrad_mlp.rules.table import RULES
+
 Function = Callable[..., Any]
 
 
@@ -18,6 +20,11 @@ class Sample(NamedTuple):
 
 
 SAMPLES: list[Sample] = []
+
+
+def of_the_rules() -> list[Function]:
+    """Return the functions of the tables: other rooms enter ops that hold a program, and have tests of their own."""
+    return [f for f in RULES if not str(getattr(f, "__module__", "")).startswith("tinygrad_mlp.func")]
 
 
 def samples(*functions: Function, calls: Callable[[Function, Any], Any]) -> None:

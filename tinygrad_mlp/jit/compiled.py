@@ -70,7 +70,7 @@ class Compiled:
     ) -> None:
         self.record, self.reads, self.results, self.structure, self.name = record, reads, results, structure, name
         self.backend = backend
-        self.outline = [(call.function, len(call.inputs)) for call in record.calls]
+        self.outline = [(call.function, len(call.inputs)) for call in record.compared()]
         self.constants = (repr(structure), *(repr(r) for r in results if not isinstance(r, Slot)))
         self.confirmed = False
         self.runs = self.called = 0

@@ -97,13 +97,13 @@ class Module:
             return f"{name} = np.random.Generator(np.random.{kind}())\n{name}.bit_generator.state = {_plain(state)!r}"
         if isinstance(a, types.FunctionType):
             return self._function(name, a)
-        called = getattr(a, "__name__", "")
+        called, home = getattr(a, "__name__", ""), str(getattr(a, "__module__", ""))
+        if isinstance(a, type) and home.startswith("tinygrad_mlp"):  # an error, which derives from one of Python's
+            return f"{name} = {next(kind.__name__ for kind in a.__mro__ if kind.__module__ == 'builtins')}"
         places = [key for key, module in sys.modules.items() if getattr(module, "__dict__", {}).get(called) is a]
         public = [key for key in places if "._" not in key and key.split(".")[0] not in ("__main__", "tinygrad_mlp")]
         if public:
             return f"from {min(public, key=len)} import {called}" + f" as {name}" * (name != called)
-        if isinstance(a, type) and issubclass(a, Exception):  # one of this package's, which derives from Python's
-            return f"{name} = {next(kind.__name__ for kind in a.__mro__ if kind.__module__ == 'builtins')}"
         raise RecordingError(f"{called or name} cannot be exported: {type(a).__name__} objects have no text")
 
     def _function(self, name: str, function: Any) -> str:

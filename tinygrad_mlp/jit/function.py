@@ -12,7 +12,6 @@ import weakref
 from collections import Counter
 from collections.abc import Callable
 from contextlib import nullcontext
-from importlib.util import find_spec
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 import numpy as np
@@ -138,7 +137,7 @@ class Jitted(Generic[P, R]):
         recorder = Recorder(self.strict)
         watched = True
         if first is not None and first.reads.settled():  # all that decides is as it was: the same is read again
-            recorder.reads, watched = first.reads, False
+            recorder.reads, recorder.known, watched = first.reads, first.record, False
             first.reads.begin_again()
         compiled, result = self._traced(recorder, given, self._compare, first, watched)
         self.before = recorder.reads
@@ -147,6 +146,8 @@ class Jitted(Generic[P, R]):
         if recorder.refused is not None:
             self._warn(f"{recorder.refused}")
         elif self.changing is None and (watched or compiled.confirmed):
+            if first is not None and not watched:
+                first.confirmed, compiled = True, first
             known.insert(0, compiled)
             self.last, compiled.called = compiled, self.calls
             self._make_room()
@@ -367,9 +368,13 @@ def check_backend(backend: Any) -> None:
     """Raise unless a backend is known and installed."""
     if backend not in BACKENDS:
         raise OptionError(f"unknown backend {backend!r}; {nearest(str(backend), BACKENDS)}")
-    missing = [name for name in ("numba", "scipy") if backend == "numba" and find_spec(name) is None]
-    if missing:
-        raise ImportError(f"backend='numba' needs {' and '.join(missing)}: pip install 'tinygrad_mlp[native]'")
+    if backend == "numpy":
+        return
+    from importlib.util import find_spec
+
+    if missing := [name for name in ("numba", "scipy") if find_spec(name) is None]:
+        command = "pip install '.[native]' in the clone of tinygrad_mlp"
+        raise ImportError(f"backend='numba' needs {' and '.join(missing)}: {command}")
 
 
 def _check(function: Any, check: Any) -> None:

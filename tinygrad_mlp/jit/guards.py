@@ -98,12 +98,13 @@ class Read:
         return same(self.now(), self.value)
 
     def words(self) -> str:
-        """Return what it is called, with the first place at which a container holds something else than it did."""
-        if self.kind != "items":
+        """Return what it is called, with the first place at which something else is held than was."""
+        if self.kind not in ("items", "vars"):
             return self.label
         now = self.now()
-        places = zip(indices(self.owner), now, self.value, strict=False)
-        return self.label + next((index for index, a, b in places if not same(a, b)), "")
+        names = indices(self.owner) if self.kind == "items" else [f".{name}" for name in now[: len(now) // 2]] * 2
+        places = zip(names, now, self.value, strict=False)
+        return self.label + next((name for name, a, b in places if not same(a, b)), "")
 
     def restore(self) -> None:
         """Put it back as it was."""

@@ -165,7 +165,7 @@ class Reads:
             last = only_written and i + 1 == len(steps)
             if step == VARS:
                 if is_open(value) and hasattr(value, "__dict__"):
-                    self.note(value, "vars", "", f"an attribute of {label}", False, outside)
+                    self.note(value, "vars", "", label, False, outside)
                     for part in vars(value).values():
                         if not (self.shallow and isinstance(part, CONTAINERS)):
                             self._reach(part, label, outside)

@@ -26,8 +26,11 @@ _COMPARISONS = {f"__{name}__" for name in ("bool", "eq", "ne", "lt", "le", "gt",
 class Recorder(Tracer):
     """The tracer that writes a `Record`, and the undo list for a step that cannot be recorded.
 
-    It raises where the step does what a program could not do; one that is not ``strict`` remembers it and goes on.
+    It raises where the step does what a program could not do; one that is not ``strict`` remembers it and goes on. One
+    that only has to show that a step does the same again has the record that is ``known``.
     """
+
+    known: Record | None = None
 
     def __init__(self, strict: bool = True) -> None:
         self.record, self.reads, self.strict = Record(), Reads(), strict
@@ -163,13 +166,16 @@ class Recorder(Tracer):
         return t
 
     def op(self, rule: Rule, inputs: Sequence[Any], keywords: Mapping[str, Any], result: Any) -> None:
-        self._quietly(None, self._op, rule, inputs, keywords, result)
+        if self.reads.asleep:
+            self._op(rule, inputs, keywords, result)
+        else:
+            self._quietly(None, self._op, rule, inputs, keywords, result)
 
     def _op(self, rule: Rule, inputs: Sequence[Any], keywords: Mapping[str, Any], result: Any) -> None:
         if self.opened is not None and self.opened._data is result._data:
             self.opened = None
             return
-        operands = [self._operand(a) for a in inputs]
+        operands = [self.slot(a) if type(a) is Tensor else self._operand(a) for a in inputs]
         if {a.kind for a in operands if type(a) is Slot} == {"frozen"}:
             self.constant(result)
             return
@@ -214,7 +220,9 @@ class Recorder(Tracer):
         known = self.slots.get(id(t._data))
         if known is not None and known.kind != "state":
             return known
-        if id(t) not in self.held and (known is None or self.section != "update"):  # which makes its own of parameters
+        if id(t) not in self.held and (
+            known is None or "update" not in self.section
+        ):  # which makes its own of parameters
             self.held[id(t)] = t
             for part in ("_data", "_requires_grad", "_hooks"):
                 self.reads.hold(t, part, f"{part.replace('_', ' ').strip()} of {t.name or 'a Tensor'}")
@@ -307,21 +315,22 @@ class Recorder(Tracer):
 
     def updates(self, optimizer: Any) -> None:
         """Write down an update; the optimiser's state is put back on failure, and decides what the step does."""
-        self.section = "update"
-        if is_foreign(type(optimizer).__module__):
+        own = not is_foreign(type(optimizer).__module__)
+        self.section = "own update" if own else "update"
+        if not own:
             self.line = user_line()  # the same for all ops
-        if (id(optimizer), "signature", "") not in self.reads.found:
-            for group in optimizer.param_groups:
-                self.reads.note(group["params"], "items", "", "the parameters of an optimizer", False, True)
+        for group in optimizer.param_groups:
+            self.reads.note(group["params"], "items", "", "the parameters of an optimizer", False, True)
+        for kind in ("signature", "held"):
             label = f"the options or the state of {type(optimizer).__name__}"
-            for kind in ("signature", "held"):
-                self.reads.note(optimizer, kind, "", label, False, True)
-            state, kept = optimizer.state, {p: type(s)(s) for p, s in optimizer.state.items()}
-            self.undo.append(functools.partial(_put_back, optimizer, state, kept))
-        if not _is_complete(optimizer):  # the first step is another one, which no program does
+            self.reads.note(optimizer, kind, "", label, False, True)
+        state, kept = optimizer.state, {p: type(s)(s) for p, s in optimizer.state.items()}
+        self.undo.append(functools.partial(_put_back, optimizer, state, kept))
+        if not _is_complete(optimizer) or not (own or self.known is None):  # another step than later, or known
             mode.tracer = IDLE
-            params = [p for group in optimizer.param_groups for p in group["params"]]
-            self.undo += [functools.partial(np.copyto, p._data, p._data.copy(order="K")) for p in params]
+            tensors = [p for group in optimizer.param_groups for p in group["params"]]
+            tensors += [v for entries in kept.values() for v in entries.values() if isinstance(v, Tensor)]
+            self.undo += [functools.partial(np.copyto, t._data, t._data.copy(order="K")) for t in tensors]
         self._quietly(type(optimizer), super().updates, optimizer)
         mode.tracer = self
         self.section = "forward"
@@ -359,7 +368,8 @@ class Recorder(Tracer):
         """Return whether the program changes something as the step does."""
         switched = read.name == "training" and read.owner in self.record.modes
         if read.kind == "array":
-            return any(memory_of(read.owner) is memory_of(t._data) for t in self.record.changed)
+            changed = (*self.record.changed, *(self.known.changed if self.known else ()))
+            return any(memory_of(read.owner) is memory_of(t._data) for t in changed)
         drawn = read.kind == "draws" and read.owner in self.seen_generators
         return switched or drawn or read.kind in ("grad", "signature", "held")
 

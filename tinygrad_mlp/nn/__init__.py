@@ -12,7 +12,7 @@
 from typing import TYPE_CHECKING
 
 from ..foreign import missing as _missing
-from . import init as init, utils as utils
+from . import init as init, optim as optim, utils as utils
 from .layers import (
     GELU as GELU,
     MLP as MLP,

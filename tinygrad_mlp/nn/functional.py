@@ -201,7 +201,7 @@ def binary_cross_entropy_with_logits(
     losses = bce_with_logits(logits, target)
     if pos_weight is not None:
         losses = losses + (_weight(losses, pos_weight) - 1) * target * softplus(-logits)
-    return _reduce(losses, reduction, _weight(losses, weight))
+    return _reduce(losses, reduction, weight)
 
 
 @answers
@@ -216,8 +216,7 @@ def binary_cross_entropy(probs: T, target: Any, *, weight: Any = None, reduction
     """
     probs, target = _same_shape("binary_cross_entropy", probs, target)
     check_probabilities(probs)
-    losses = bce(probs, target)
-    return _reduce(losses, reduction, _weight(losses, weight))
+    return _reduce(bce(probs, target), reduction, weight)
 
 
 @answers
@@ -230,9 +229,7 @@ def mse_loss(prediction: T, target: Any, *, weight: Any = None, reduction: str =
         ShapeError: the shapes differ; broadcasting them would compare everything with everything.
     """
     prediction, target = _same_shape("mse_loss", prediction, target)
-    losses = np.square(prediction - target)
-    weight = _weight(losses, weight)
-    return _reduce(losses, reduction, weight, total=weight)
+    return _reduce(np.square(prediction - target), reduction, weight, by_weight=True)
 
 
 @answers
@@ -245,9 +242,7 @@ def l1_loss(prediction: T, target: Any, *, weight: Any = None, reduction: str = 
         ShapeError: the shapes differ.
     """
     prediction, target = _same_shape("l1_loss", prediction, target)
-    losses = np.abs(prediction - target)
-    weight = _weight(losses, weight)
-    return _reduce(losses, reduction, weight, total=weight)
+    return _reduce(np.abs(prediction - target), reduction, weight, by_weight=True)
 
 
 @answers
@@ -265,27 +260,25 @@ def huber_loss(prediction: T, target: Any, *, delta: float = 1.0, weight: Any = 
     prediction, target = _same_shape("huber_loss", prediction, target)
     distance = np.abs(prediction - target)
     near = np.minimum(distance, delta)
-    losses = 0.5 * (near * near) + delta * (distance - near)
-    return _reduce(losses, reduction, _weight(losses, weight))
+    return _reduce(0.5 * (near * near) + delta * (distance - near), reduction, weight)
 
 
 REDUCTIONS = ("mean", "sum", "none")
 
 
-def _reduce(losses: Any, reduction: str, weight: Any = None, total: Any = None) -> Any:
-    """Return losses, weighted and reduced; a mean divides by the sum of ``total``, if there is one, or the count."""
+def _reduce(losses: Any, reduction: str, weight: Any = None, by_weight: bool = False, total: Any = None) -> Any:
+    """Return losses, weighted and reduced; a mean divides by the count, by the weights, or by the sum of ``total``."""
     check_choice("reduction", reduction, REDUCTIONS)
     if weight is not None:
-        losses = losses * weight
+        weight = _weight(losses, weight)
+        losses, total = losses * weight, weight if by_weight else None
     if reduction == "mean" and total is not None:
         return losses.sum() / total.sum()
     return losses if reduction == "none" else getattr(losses, reduction)()
 
 
 def _weight(losses: Any, weight: Any) -> Any:
-    """Return weights in the shape and dtype of the losses that they multiply; None stays None."""
-    if weight is None:
-        return None
+    """Return weights in the shape and dtype of the losses that they multiply."""
     weight = _as_operand(weight, "weight")
     try:
         return np.broadcast_to(weight, losses.shape).astype(losses.dtype)

@@ -20,6 +20,7 @@ from ..core.versions import changed, rebound
 from ..errors import CheckpointError, GraphError, OptionError, describe, nearest, out_of_range
 from ..foreign import answers, knows_foreign, missing
 from .schedules import CosineAnnealingLR, ExponentialLR, LRScheduler, OneCycleLR, ReduceLROnPlateau, StepLR
+from .states import different_groups, different_state
 
 __all__ = [
     "SGD", "Adam", "AdamW", "CosineAnnealingLR", "ExponentialLR", "LRScheduler", "OneCycleLR", "Optimizer", "RMSprop",
@@ -89,6 +90,10 @@ class Optimizer(Stateful):
 
     def _all_params(self) -> list[Any]:
         return [p for group in self.param_groups for p in group["params"]]
+
+    def part(self, rows: Any) -> Any:
+        """Return those rows of a batch that `fit` trains on here: all of them, if this is the only process."""
+        return rows
 
     @answers
     def zero_grad(self) -> None:
@@ -196,7 +201,7 @@ class Optimizer(Stateful):
             it = f"it has no {absent}, only {found}" if absent else f"expected {keys}, found {found}"
             raise CheckpointError(f"not the state of an optimizer: {it}; pass what state_dict() gave")
         groups, state, params = state_dict["param_groups"], state_dict["state"], self._all_params()
-        if wrong := _different_groups(self, groups) + _different_state(self, params, state):
+        if wrong := different_groups(self, groups) + different_state(self, params, state):
             raise CheckpointError("optimizer state does not fit: " + "; ".join(wrong))
         for mine, theirs in zip(self.param_groups, groups, strict=True):
             mine.update({k: v for k, v in theirs.items() if k != "params"})
@@ -483,54 +488,3 @@ def _like(value: Any, p: Any, name: str) -> Any:
     buffer._data[...] = value._data if isinstance(value, Tensor) else value
     buffer.name = f"{p.name or 'parameter'}.{name}"
     return buffer
-
-
-def _different_groups(optimizer: Optimizer, groups: Any) -> list[str]:
-    """Return in words all in which loaded parameter groups do not fit an optimiser."""
-    if not isinstance(groups, (list, tuple)) or not all(isinstance(g, Mapping) for g in groups):
-        return [f"param_groups are {describe(groups)}, expected a list of dicts"]
-    wrong, sizes = [], [len(group["params"]) for group in optimizer.param_groups]
-    if (loaded := [np.size(group.get("params", ())) for group in groups]) != sizes:
-        wrong.append(f"groups have {loaded} parameters, expected {sizes}")
-    for mine, theirs in zip(optimizer.param_groups, groups, strict=False):
-        if mine.keys() != theirs.keys():
-            wrong.append(f"options {sorted(theirs)}, expected {sorted(mine)}")
-            continue
-        try:
-            optimizer.check({**theirs})
-        except (TypeError, ValueError) as error:
-            wrong.append(str(error))
-    return wrong
-
-
-def _different_state(optimizer: Optimizer, params: list[Any], state: Any) -> list[str]:
-    """Return in words all in which the loaded state of parameters does not fit an optimiser."""
-    if not isinstance(state, Mapping):
-        return [f"state is {describe(state)}, expected a dict"]
-    wrong, numbers = [], {str(i): p for i, p in enumerate(params)}
-    most = set(optimizer.buffers) | ({"step"} if optimizer.counts_steps else set())
-    least = most - set(optimizer.optional)
-    for i, entries in state.items():
-        if str(i) not in numbers:
-            wrong.append(f"state for parameter {describe(i)} of {len(params)}")
-        elif not isinstance(entries, Mapping) or (entries and not least <= set(entries) <= most):
-            found = sorted(map(str, entries)) if isinstance(entries, Mapping) else describe(entries)
-            wrong.append(f"parameter {i} has {found}, expected {sorted(most)}")
-        else:
-            wrong += [
-                f"{name} of parameter {i} {f}" for name, v in entries.items() if (f := _fault(name, v, numbers[str(i)]))
-            ]
-    return wrong
-
-
-def _fault(name: str, value: Any, p: Any) -> str:
-    """Return what is wrong with an entry of a parameter's state, if anything."""
-    array = value._data if isinstance(value, Tensor) else np.asarray(value)
-    if name == "step":
-        whole = array.ndim == 0 and array.dtype.kind in "iuf" and array >= 1 and array % 1 == 0
-        return "" if whole else f"is {describe(value)}, expected a whole number >= 1"
-    if array.shape != p.shape:
-        return f"has shape {array.shape}, expected {p.shape}"
-    if array.dtype.kind != "f" or not np.isfinite(array).all() or (name.endswith("_sq") and (array < 0).any()):
-        return f"is {describe(value)}, expected finite floats{', none below 0' if name.endswith('_sq') else ''}"
-    return ""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
-from ..checks import check_choice, check_integer, check_number
+from ..checks import check_choice, check_integer, check_number, check_share
 from ..errors import CheckpointError, OptionError, describe
 from ..foreign import Answers
 
@@ -104,6 +104,8 @@ class LRScheduler(Answers):
                 raise TypeError(f"base_lrs must be {each}, got {describe(rates)}")
             for rate in rates:
                 check_number("each of base_lrs", rate, 0, math.inf, "a finite number >= 0")
+            for name in set(self.kept) - {"last_step", "base_lrs"}:
+                check_number(name, state_dict[name], -math.inf, math.inf, "a number", closed=True)
         except (TypeError, ValueError) as error:
             raise CheckpointError(f"the state does not fit {type(self).__name__}: {error}") from error
         vars(self).update(state_dict, last_step=int(step), base_lrs=list(rates))
@@ -139,7 +141,7 @@ class CosineAnnealingLR(LRScheduler):
         if T_max is not None:
             check_integer("T_max", T_max)
         check_integer("warmup", warmup, 0, *(() if T_max is None else (T_max - 1, "T_max - 1")))
-        check_number("eta_min", eta_min, 0, math.inf, "a finite number >= 0")
+        check_share("eta_min", eta_min)
         self.T_max, self.eta_min, self.warmup = T_max, eta_min, warmup
         super().__init__(optimizer)
 
@@ -297,8 +299,8 @@ class ReduceLROnPlateau(LRScheduler):
 
 def _check_optimizer(optimizer: Any) -> None:
     if not hasattr(optimizer, "param_groups"):
-        got = type(optimizer).__name__
-        raise TypeError(f"optimizer must be one, such as optim.SGD(model.parameters(), lr=0.1), got {got}")
+        example = "optim.SGD(model.parameters())"
+        raise TypeError(f"a schedule takes an optimizer, such as {example}, got {type(optimizer).__name__}")
 
 
 def _cosine(start: float, end: float, share: float) -> float:

@@ -15,7 +15,6 @@ called, unless it says what is so anyway. One that begins with an underscore is 
 from __future__ import annotations
 
 import functools
-import importlib
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -239,7 +238,7 @@ def _plain(function: Function) -> Function:
 def find(function: Function) -> Rule:
     """Return a function's entry; raise `NoRuleError`, naming it and saying what to use, where there is none."""
     if function not in RULES and "scipy" in sys.modules:
-        importlib.import_module(".special", __package__)
+        from . import special as special  # enters its rules
     if (rule := RULES.get(function)) is None:
         name, instead = getattr(function, "__name__", repr(function)), advice(function) or BUILD_IT
         raise NoRuleError(f"{name} has no derivative rule, so a Tensor cannot pass through it: {instead}")

@@ -303,9 +303,14 @@ def _shift(path: Path, keep: int, spare: Path) -> None:
             os.replace(names[i - 1], names[i])
     try:
         os.link(path, spare)
+    except FileNotFoundError:  # another process has just replaced it
+        return
     except OSError:  # a file system without links: it has no name for a moment, and `latest` finds the older one
         spare = path
-    os.replace(spare, names[0])
+    with suppress(FileNotFoundError):  # another process shifts them too
+        os.replace(spare, names[0])
+    if spare != path:
+        spare.unlink(missing_ok=True)  # as it is if both were names of one file
 
 
 def _unpack(data: bytes) -> dict[str, Array]:

@@ -31,7 +31,7 @@ import math
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from itertools import islice
 from time import perf_counter
@@ -40,20 +40,19 @@ from typing import Any
 import numpy as np
 
 from ..checks import Array, as_generator, check_function, check_integer, check_kind
-from ..core.autograd import no_grad
-from ..core.tensor import Tensor, assign, wrap
+from ..core.tensor import wrap
 from ..core.tracer import IDLE, Tracer, mode, tracing
-from ..errors import DataError, NonFiniteError, OptionError, ShapeError, describe, nearest, out_of_range, warn
+from ..errors import DataError, OptionError, ShapeError, describe, nearest, out_of_range, warn
 from ..foreign import answers
 from ..jit import Jitted
 from ..nn import functional as F
 from ..nn.layers import BatchNorm1d
-from ..nn.module import Module, unchanged
+from ..nn.module import Module
 from ..nn.optim import Adam, LRScheduler, OneCycleLR, Optimizer
-from ..tools.anomaly import not_finite
 from .callbacks import Callback, Run
-from .data import minibatches
+from .data import minibatches, rows
 from .history import History, Progress
+from .non_finite import explained, find_not_finite, keeper
 from .predict import (
     EVALUATION_BATCH_SIZE,
     LOSSES,
@@ -67,7 +66,6 @@ from .predict import (
     loss_of,
     metrics_of,
 )
-from .resume import generators
 from .training import Training
 
 __all__ = ["History", "fit"]
@@ -146,11 +144,7 @@ def fit(
     samples, held = _check_data(model, X, y, validation, transform, (class_weight, sample_weight))
     batch_size = _check_sizes(model, samples, epochs, batch_size)
     loss = find("loss", loss, LOSSES)
-    called = _Called()
-    with tracing(called, "fit") if mode.tracer is IDLE else nullcontext():
-        for part in filter(None, (samples, held)):
-            resolved = _rehearse(model, part, loss, metrics)
-    _warn_of_unknown(called.modules, model)
+    resolved = _rehearse_all(model, filter(None, (samples, held)), loss, metrics)
     samples.warn_of_pixels()
     optimizer = _check_optimizer(model, optimizer, schedule)
     columns, steps_per_epoch = _columns(resolved, held), -(-len(samples) // batch_size)
@@ -167,8 +161,8 @@ def fit(
         training.resume_callbacks()
         while run.history.stopped is None and (run.position or run.epoch < epochs):
             training.begin_epoch(listeners)
-            order, rng, first = training.order if shuffle else None, training.rng, run.position
-            batches = _batches(samples, batch_size, order, augment, rng, first)
+            shuffled = training.order if shuffle else None
+            batches = _batches(samples, optimizer, batch_size, shuffled, augment, training.rng, run.position)
             row = _train_epoch(run, batches, steps, resolved, listeners, asked)
             row |= {} if held is None else _validate(run, held, loss, resolved)
             _end_epoch(run, row, listeners, asked)
@@ -207,6 +201,16 @@ def _check_sizes(model: Module, samples: Samples, epochs: Any, batch_size: Any) 
     if single and any(isinstance(module, BatchNorm1d) for module in model.modules()):
         raise out_of_range("batch_size", size, f"one that leaves no single row of {count}, for BatchNorm1d")
     return size
+
+
+def _rehearse_all(model: Module, parts: Iterable[Samples], loss: Function, metrics: Metrics) -> dict[str, Function]:
+    """Try everything on a few rows of each part of the data, and return the metrics by name."""
+    called = _Called()
+    with tracing(called, "fit") if mode.tracer is IDLE else nullcontext():
+        for part in parts:
+            resolved = _rehearse(model, part, loss, metrics)
+    _warn_of_unknown(called.modules, model)
+    return resolved
 
 
 def _rehearse(model: Module, samples: Samples, loss: Function, metrics: Metrics) -> dict[str, Function]:
@@ -340,6 +344,7 @@ def _make_steps(model: Module, loss_of: Function, optimizer: Optimizer, jit: boo
 
 def _batches(
     samples: Samples,
+    optimizer: Optimizer,
     batch_size: int,
     order: np.random.Generator | None,
     augment: Function | None,
@@ -347,8 +352,10 @@ def _batches(
     first: int,
 ) -> Iterator[tuple[Array, tuple[Array, ...]]]:
     """Yield the batches of an epoch, from the first one on, as the model and the loss get them."""
-    for xb, at in islice(minibatches(samples.X, np.arange(len(samples)), batch_size, rng=order), first, None):
-        xb = samples.inputs(xb)
+    numbers = np.arange(len(samples))
+    for batch, _ in islice(minibatches(numbers, numbers, batch_size, rng=order), first, None):
+        at = optimizer.part(batch)
+        xb = samples.inputs(rows(samples.X, at))
         if augment is not None:
             xb = as_batch("augment", augment(xb, rng), len(at)).astype(samples.dtype, copy=False)
         yield xb, samples.targets(at)
@@ -364,17 +371,17 @@ def _train_epoch(
 ) -> dict[str, Any]:
     """Train for an epoch, or until somebody stops it; return its row, with loss and metrics measured while learning."""
     forward_backward, update = steps
-    group, so_far, keep = run.optimizer.param_groups[0], run.so_far, _keeper(run.model)
+    group, so_far, keep = run.optimizer.param_groups[0], run.so_far, keeper(run.model)
     start = perf_counter() - so_far["seconds"]
     for xb, (yb, *weights) in batches:
         put_back = keep()
         loss, outputs = forward_backward(wrap(xb), wrap(yb), *map(wrap, weights))
         run.loss, run.lr, run.step = loss.item(), group["lr"], run.step + 1
         run.history.lr.append(run.lr)
-        if (what := _not_finite(run)) is not None:
+        if (what := find_not_finite(run)) is not None:
             run.optimizer.zero_grad()
             put_back()
-            raise _non_finite(run, what[0], xb, what[1])
+            raise explained(run, what[0], xb, what[1])
         update()
         run.position += 1
         so_far["losses"], so_far["count"] = so_far["losses"] + run.loss * len(yb), so_far["count"] + len(yb)
@@ -414,80 +421,13 @@ def _settle(run: Run, asked: list[str]) -> None:
     run.settle()
 
 
-def _keeper(model: Module) -> Callable[[], Callable[[], None]]:
-    """Return a function that notes what a step may change before it is found finite, and returns one that undoes it."""
-    buffers, drawing = list(model.buffers()), generators({"model": model})
-
-    def keep() -> Callable[[], None]:
-        arrays, states = [b._data.copy(order="K") for b in buffers], [rng.bit_generator.state for rng in drawing]
-
-        def put_back() -> None:
-            for buffer, array in zip(buffers, arrays, strict=True):
-                assign(buffer, array)
-            for rng, state in zip(drawing, states, strict=True):
-                rng.bit_generator.state = state
-
-        return put_back
-
-    return keep
-
-
-def _not_finite(run: Run) -> tuple[float, str] | None:
-    """Return what of a step is not finite, before it has changed a weight: the loss, or a gradient."""
-    if not math.isfinite(run.loss):
-        return run.loss, "loss"
-    for group in run.optimizer.param_groups:
-        for p in group["params"]:
-            if p._grad is None or math.isfinite(np.vdot(g := p._grad._data.ravel("K"), g)):
-                continue
-            if (bad := ~np.isfinite(g)).any():  # or only their squares are too large
-                return g[bad][0], f"gradient of {p.name or 'a parameter'}"
-    return None
-
-
 def _validate(run: Run, held: Samples, loss: Function, metrics: dict[str, Function]) -> dict[str, float]:
     scores = held.scores(held.outputs(run.model), loss, metrics)
     if not math.isfinite(scores["loss"]):
         with in_mode(run.model, training=False):
             xb = held.batch(0, EVALUATION_BATCH_SIZE)
-            raise _non_finite(run, scores["loss"], xb, "validation loss")
+            raise explained(run, scores["loss"], xb, "validation loss")
     return {f"validation_{name}": value for name, value in scores.items()}
-
-
-def _non_finite(run: Run, value: float, xb: Array, what: str = "loss") -> NonFiniteError:
-    error = NonFiniteError(
-        f"epoch {run.epoch}, step {run.step}, learning rate {run.lr:g}: the {what} is {value}; "
-        f"{_first_non_finite(run.model, xb)}; lower the learning rate, scale the inputs, or train inside of "
-        "tg.detect_anomaly(), which names the op"
-    )
-    error.history = run.history
-    return error
-
-
-class _LayerCheck(Tracer):
-    """The tracer that finds the first layer, in the order of a forward pass, with something that is not finite."""
-
-    def __init__(self, model: Module) -> None:
-        self.names = {module: name for name, module in model.named_modules()}
-        self.found = ""
-
-    def calls(self, module: Module, inputs: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
-        output = super().calls(module, inputs, keywords)
-        own = [(f"its {name}", value) for name, value in vars(module).items() if isinstance(value, Tensor)]
-        for label, tensor in (*own, ("its output", output)):
-            if not self.found and isinstance(tensor, Tensor) and (bad := not_finite(tensor.detach().numpy())):
-                self.found = f"layer {self.names[module]!r}, {module!r}, is the first not finite: {label} has {bad}"
-        return output
-
-
-def _first_non_finite(model: Module, xb: Array) -> str:
-    """Return in words what is not finite first: the batch, or a layer's parameter or output."""
-    if bad := not_finite(xb):
-        return f"the batch, as transform and augment leave it, has {bad}"
-    check = _LayerCheck(model)
-    with unchanged(model), no_grad(), np.errstate(all="ignore"), tracing(check, "fit"):
-        model(xb)
-    return check.found or "every layer's parameters and output are finite, so that the loss itself is to blame"
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+_LOCK = threading.Lock()
 _HEAD = """\
 \"\"\"Native pieces of {name}, written by tinygrad_mlp; safe to delete.\"\"\"
 
@@ -67,15 +68,32 @@ def load(source: str, name: str) -> dict[str, Any]:
     library = Path(__file__).with_name("library.py").read_text(encoding="utf-8")
     versions = [np.__version__, numba.__version__, llvmlite.__version__, sys.version, numba.config.BOUNDSCHECK]
     key = hashlib.sha256("\0".join([text, library, *map(str, versions)]).encode()).hexdigest()[:24]
-    path = folder() / f"tinygrad_mlp_native_{key}.py"
-    if path.stem in sys.modules:
-        return vars(sys.modules[path.stem])
-    if not path.exists():
+    stem = f"tinygrad_mlp_native_{key}"
+    with _LOCK:
+        if stem not in sys.modules:
+            path = _written(stem, text)
+            spec = importlib.util.spec_from_file_location(stem, path)
+            module = sys.modules[stem] = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
+            try:
+                spec.loader.exec_module(module)  # type: ignore[union-attr]
+            except BaseException:
+                del sys.modules[stem]
+                raise
+    return vars(sys.modules[stem])
+
+
+def _written(stem: str, text: str) -> Path:
+    """Return a file of a text, in a folder of this process alone where the cache cannot be written."""
+    path = folder() / f"{stem}.py"
+    try:
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            return path
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False, encoding="utf-8") as file:
-            file.write(text)
-        os.replace(file.name, path)
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = sys.modules[path.stem] = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
-    spec.loader.exec_module(module)  # type: ignore[union-attr]
-    return vars(module)
+        number, name = tempfile.mkstemp(".tmp", dir=path.parent)
+    except OSError:
+        path = Path(tempfile.mkdtemp(prefix="tinygrad_mlp")) / path.name
+        number, name = tempfile.mkstemp(".tmp", dir=path.parent)
+    with open(number, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(name, path)
+    return path

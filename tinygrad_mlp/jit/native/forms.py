@@ -156,7 +156,8 @@ def _map(call: Call, views: Views, checked: set[Any]) -> Form | None:
     role = role_of(out.shape, out.shape, by_columns)
     if not _reachable(out, role):
         return None
-    return Form("map", *sizes(out.shape, by_columns), by_columns, values, role)
+    outer, inner = sizes(out.shape, by_columns)
+    return Form("map", outer, inner, by_columns, values, role)
 
 
 def _labelled(call: Call, operands: list[tuple[Any, Shape]], checked: set[Any]) -> Form | None:
@@ -172,27 +173,26 @@ def _labelled(call: Call, operands: list[tuple[Any, Shape]], checked: set[Any]) 
     values = [Value(a, role, out.dtype) for (a, _), role in zip(operands, roles, strict=True)]
     if not all(_reachable(v.slot, "full" if v.role == "picked" else v.role) for v in values):
         return None
-    return Form("map", *matrix.shape, False, values, "row" if call.function is gather else "full")
+    outer, inner = matrix.shape
+    return Form("map", outer, inner, False, values, "row" if call.function is gather else "full")
 
 
 def _operands(call: Call, views: Views) -> list[tuple[Any, Shape]] | None:
     """Return the operands that are computed with, and in what shapes they broadcast."""
     function, inputs = call.function, call.inputs
     if function is spread:
-        x, shape, axis = (*inputs, None)[:3]
-        a, inner = seen(x, views)
-        return [(a, kept_shape(shape, axis) if inner else inner)] if inner == x.shape else None
-    if function is put:
-        whole = all(isinstance(i, slice) and i == slice(None) for i in inputs[1:])
-        inputs = inputs[:1] if whole and inputs[0].shape == call.result.shape else []
-    elif function is assign:
+        (x, shape, axis), inner = (*inputs, None)[:3], seen(inputs[0], views)
+        return [(inner[0], kept_shape(shape, axis) if x.shape else ())] if inner[1] == x.shape else None
+    if function is put and not (inputs[0].shape == call.result.shape and all(i == slice(None) for i in inputs[1:])):
+        return None
+    if isinstance(function, np.ufunc) and (call.keywords or function.nout != 1):
+        return None
+    if function is assign:
         inputs = inputs[1:]
     elif not isinstance(function, np.ufunc):
         inputs = inputs[: len(LABELLED.get(function, ())) or _COUNTS.get(function, 1)]
-    elif call.keywords or function.nout != 1:
-        return None
     known = all(isinstance(a, Slot) or is_number(a) or isinstance(a, bool) for a in inputs)
-    return [seen(a, views) if isinstance(a, Slot) else (a, ()) for a in inputs] if known and inputs else None
+    return [seen(a, views) if isinstance(a, Slot) else (a, ()) for a in inputs] if known else None
 
 
 def _dtypes(call: Call) -> Sequence[Any] | None:
@@ -226,26 +226,32 @@ def _reachable(a: Any, role: str) -> bool:
 
 def _reduction(call: Call, views: Views) -> Form | None:
     x, out, keywords = call.inputs[0], call.result, call.keywords
-    if set(keywords) - {"axis", "keepdims", "dtype"} or keywords.get("dtype") not in (None, out.dtype):
-        return None
-    if out.dtype.kind == "b" or (call.function is not np.sum and x.dtype.kind != "f") or len(call.inputs) > 1:
+    known = not set(keywords) - {"axis", "keepdims", "dtype"} and keywords.get("dtype") in (None, out.dtype)
+    numbers = out.dtype.kind == "f" if call.function is not np.sum else out.dtype.kind != "b"
+    if not (known and numbers and len(call.inputs) == 1):
         return None
     a, shape = seen(x, views)
-    reduced = reduced_axes(len(x.shape), keywords.get("axis"))
-    by_columns = _by_columns([a]) and sum(n != 1 for n in x.shape) == 2
-    flags = [i in reduced for i, n in enumerate(x.shape) if n != 1][:: -1 if by_columns else 1]
-    count, whole = sum(flags), role_of(x.shape, x.shape, by_columns)
-    if not count and _reachable(a, role_of(shape, x.shape, by_columns)) and _reachable(out, whole):  # of one each
-        values = [Value(a, role_of(shape, x.shape, by_columns), out.dtype)]
-        return Form("map", *sizes(x.shape, by_columns), by_columns, values, whole)
-    if not count or flags not in ([False] * (len(flags) - count) + [True] * count, sorted(flags, reverse=True)):
-        return None
-    result = "one" if all(flags) else "row" if flags[-1] else "column"
-    outer, inner = sizes(x.shape, by_columns, {"one": 1, "row": count}.get(result, len(flags) - count))
-    role = role_of(shape, x.shape, by_columns)
-    axes_alike = inner == sizes(x.shape, by_columns)[1] or (role == "full" and order(a) == "C")
-    fits = role and axes_alike and _reachable(a, role) and _reachable(out, result)
-    return Form("reduce", outer, inner, by_columns, [Value(a, role, out.dtype)], result) if fits else None
+    by_columns = _by_columns([a]) and len(_steps(x.shape, x.strides)) == 2
+    flags = _flags(x.shape, keywords.get("axis"), by_columns)
+    role, count = role_of(shape, x.shape, by_columns), sum(flags)
+    kind, result, inner = "reduce", "one", 1
+    if not count:  # of one element each
+        kind, result = "map", role_of(x.shape, x.shape, by_columns)
+    elif not all(flags):
+        result = "row" if flags[-1] else "column"
+        inner = count if flags[-1] else len(flags) - count
+        if flags != sorted(flags, reverse=not flags[-1]):
+            return None
+    outer, length = sizes(x.shape, by_columns, inner)
+    alike = length == sizes(x.shape, by_columns)[1] or (role == "full" and order(a) == "C")
+    fits = role and alike and _reachable(a, role) and _reachable(out, result)
+    return Form(kind, outer, length, by_columns, [Value(a, role, out.dtype)], result) if fits else None
+
+
+def _flags(shape: Shape, axis: Any, by_columns: bool) -> list[bool]:
+    """Return for each axis of more than one element, in the order of the loops, whether it is reduced."""
+    reduced = reduced_axes(len(shape), axis)
+    return [i in reduced for i, n in enumerate(shape) if n != 1][:: -1 if by_columns else 1]
 
 
 def _product(call: Call) -> Form | None:
@@ -255,7 +261,8 @@ def _product(call: Call) -> Form | None:
     if not fits or out.dtype.kind != "f":
         return None
     values = [Value(x, "full", x.dtype), Value(y, "full", y.dtype)]
-    return Form("product", *out.shape, False, values, "full")
+    outer, inner = out.shape
+    return Form("product", outer, inner, False, values, "full")
 
 
 def leading(a: Slot) -> tuple[int, bool] | None:

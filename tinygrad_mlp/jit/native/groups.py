@@ -15,6 +15,8 @@ from ..record import Call, Slot, memory_of
 from .forms import Form, form_of, seen
 from .products import Factors
 
+MOST = 1500
+"""Programs of more calls stay NumPy's: to compile them takes minutes."""
 READABLE = {"full": {"full", "picked"}, "row": {"row"}, "one": {"one"}}
 """In what roles a value can be read in the very loop that makes it, by the role in which it is made."""
 
@@ -68,7 +70,8 @@ class Schedule:
 
     def __init__(self, plan: Plan, checked: set[Any], factors: Factors) -> None:
         self.plan, self.views, self.factors = plan, plan.views, factors
-        self.forms = {c: f for c in plan.calls if (f := form_of(c, plan.views, checked)) is not None}
+        few = plan.calls if len(plan.calls) <= MOST else ()
+        self.forms = {c: f for c in few if (f := form_of(c, plan.views, checked)) is not None}
         self.groups: list[Group] = []
         self.made: dict[Slot, _Made] = {}
         self.accesses: dict[int, list[_Access]] = defaultdict(list)
@@ -126,9 +129,9 @@ class Schedule:
 
     def _waits(self, call: Call) -> bool:
         form, out = self.forms.get(call), call.output
-        if form is None or form.kind != "map" or self._writes(call) or out in self.kept or not self.consumers[out]:
+        if form is None or form.kind != "map" or self._writes(call) or out in self.kept or out not in self.consumers:
             return False
-        return all(c in self.forms for c in self.consumers[out])
+        return all(c in self.forms for c in self.consumers[call.result])
 
     def _reads(self, call: Call, memory: int) -> bool:
         return any(memory_key(base_of(self.plan, a)) == memory for a in call.slots)
@@ -244,6 +247,11 @@ class Schedule:
             self.made[call.output] = _Made(number, role, ready)
             if self._writes(call):
                 self.written[memory_key(call.output)] = number, call.output
+
+    def leaving(self, group: Group) -> dict[Slot, None]:
+        """Return the results of a group that need memory."""
+        made = [call.output for call in group.calls if call.output is not None and call.output.kind == "result"]
+        return dict.fromkeys(s for s in made if not group.is_loop or (s in self.stored and s not in self.private))
 
     def _stored(self) -> tuple[set[Slot], set[Slot]]:
         """Return the values that need memory, and of these the ones that only their own row reads."""

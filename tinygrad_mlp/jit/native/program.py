@@ -76,45 +76,41 @@ def make_native_plan(record: Record, outputs: list[Slot]) -> NativePlan:
 def _relay(plan: Plan) -> None:
     """Lay results that only the program sees in rows, and those of the shape of a state as it lies."""
     states = {s.shape: order(s) for c in plan.calls for s in c.slots if s.kind in ("state", "constant")}
-    fixed = {base_of(plan, s) for s in plan.outputs} | {c.output for c in plan.calls if has_effect(c)}
-    for call in (*plan.views.values(), *plan.calls):  # what is a view depends on how memory lies
-        if call.function is not assign and find(call.function).view and not (call.output in plan.views and turns(call)):
-            fixed.update(base_of(plan, a) for a in call.slots)
+    fixed = _fixed(plan)
     for call in plan.calls:
         out = call.output
         if out is not None and out.kind == "result" and out not in fixed and len(out.shape) == 2 and order(out):
-            by_columns = states.get(out.shape) == "F"
-            rows = np.empty(out.shape, out.dtype, order="F" if by_columns else "C") if out.nbytes < 1 << 31 else None
-            out.strides = out.strides if rows is None else rows.strides
+            (n, m), size = out.shape, out.dtype.itemsize
+            out.strides = (size, n * size) if states.get(out.shape) == "F" else (m * size, size)
     for slot, call in plan.views.items():
         if turns(call) and isinstance(call.inputs[0], Slot):
             slot.strides = call.inputs[0].strides[::-1]
+
+
+def _fixed(plan: Plan) -> set[Any]:
+    """Return the results that lie as they lie: the caller's, what is drawn, and what has views, or is perhaps one."""
+    fixed = {base_of(plan, s) for s in plan.outputs} | {c.output for c in plan.calls if has_effect(c)}
+    for call in (*plan.views.values(), *plan.calls):
+        if call.function is not assign and find(call.function).view and not (call.output in plan.views and turns(call)):
+            fixed.update(base_of(plan, a) for a in call.slots)
+    return fixed
 
 
 def _place(plan: NativePlan, schedule: Schedule) -> None:
     """Give each result that leaves its loop memory, which is used again when no later group needs it."""
     kept = {base_of(plan, s) for s in plan.grads.values() if s is not None}
     plan.fresh = {s for s in plan.outputs if s.kind == "result" and s not in plan.views} - kept
-    last: dict[Slot, int] = {}
-    for i, group in enumerate(schedule.groups):
-        for call in group.calls:
-            last.update((base_of(plan, a), i) for a in call.slots)
-    dying: dict[int, list[Slot]] = defaultdict(list)
-    pool = _Pool(plan.storages)
     ever = kept | {base_of(plan, s) for s in plan.outputs}
+    last = {base_of(plan, a): i for i, g in enumerate(schedule.groups) for call in g.calls for a in call.slots}
+    dying: dict[int, list[Storage]] = defaultdict(list)
+    pool = _Pool(plan.storages)
     for i, group in enumerate(schedule.groups):
-        for call in group.calls:
-            out = call.output
-            stored = not group.is_loop or (out in schedule.stored and out not in schedule.private)
-            if out is None or out.kind != "result" or not stored or out in plan.fresh:
-                continue
+        for out in [s for s in schedule.leaving(group) if s not in plan.fresh]:
             plan.place[out] = storage = pool.new(out.nbytes) if out in ever else pool.take(out.nbytes)
             if out not in ever:
-                dying[last.get(out, i)].append(out)
-        for slot in dying.get(i, ()):
-            storage = plan.place[slot]
-            if isinstance(storage, Storage):
-                pool.give_back(storage, i)
+                dying[last.get(out, i)].append(storage)
+        for storage in dying.pop(i, ()):
+            pool.give_back(storage, i)
 
 
 def _cut(plan: NativePlan, schedule: Schedule) -> None:
@@ -181,7 +177,7 @@ class NativeProgram(Program):
     def _statements(self, call: Call) -> list[str]:
         groups = self.plan.pieces.get(call.function)
         if groups is None:
-            return self._checked(call) if call.function is check_labels else super()._statements(call)
+            return super()._statements(call)
         made = [c.output for group in groups for c in group.calls if c.output in self.plan.fresh]
         self._flush()
         self.lines += [_Line(self._made(slot)) for slot in made if slot is not None]  # of which there may be views
@@ -202,10 +198,6 @@ class NativeProgram(Program):
             self.lines += map(_Line, texts)
         else:
             super()._write(call, texts, after)
-
-    def _checked(self, call: Call) -> list[str]:
-        """Return the line that checks labels in a native loop, and raises if one is wrong."""
-        return super()._statements(call)
 
 
 def _address(array: Any, name: str) -> int:

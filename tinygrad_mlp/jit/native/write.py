@@ -126,7 +126,7 @@ class Loop:
 
     def __init__(self, piece: Piece, group: Group) -> None:
         self.piece, self.program, self.group = piece, piece.program, group
-        self.local: dict[Slot, str] = {}
+        self.local: dict[tuple[Slot, str], str] = {}
         self.elements: dict[tuple[int, Slot], str] = {}
         stages = max(group.stage.values()) + 2
         self.before: list[str] = []
@@ -210,8 +210,9 @@ class Loop:
     def _reached(self, slot: Slot, role: str, stage: int, label: str) -> str:
         if role == "picked":
             return self._element(slot, "full", label)
-        if slot in self.local:
-            return self.local[slot]
+        role = "row" if role == "label" else role
+        if (slot, role) in self.local:
+            return self.local[slot, role]
         if role == "full" and (stage, slot) in self.elements:
             return self.elements[stage, slot]
         text = self._element(slot, role)
@@ -221,7 +222,7 @@ class Loop:
             name = self.elements[stage, slot] = self.program.scope.unique(f"{text.partition('[')[0]}_ij")
             self.inner[stage].append(f"{name} = {text}")
             return name
-        name = self.local[slot] = self.program.scope.unique(
+        name = self.local[slot, role] = self.program.scope.unique(
             f"{self.program.name(slot)}_{'0' if role == 'one' else 'i'}"
         )
         (self.before if role == "one" else self.loads).append(f"{name} = {text}")
@@ -253,7 +254,7 @@ class Loop:
         if role == "full":
             self.elements[stage, out] = name
         else:
-            self.local[out] = name
+            self.local[out, role] = name
 
     def _local(self, call: Call, texts: list[str]) -> str:
         """Return the name of a result as a number; what it is stored in has the plain one."""
@@ -292,7 +293,7 @@ class Loop:
         end = self.row[stage + 1] if inside else self.after
         value = f"{_dtype(out)}({name})" if wide else name
         if inside:
-            self.local[out] = value
+            self.local[out, form.role] = value
         if out in self.program.schedule.stored:
             end.append(f"{self._element(out, form.role)} = {value}")
 

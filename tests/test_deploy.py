@@ -1,0 +1,159 @@
+"""Models as files: a NumPy module and an ONNX graph give what the model gives, for any number of rows."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import tinygrad_mlp as tg
+from tinygrad_mlp import functional as F
+from tinygrad_mlp import nn
+from tinygrad_mlp.deploy import export_numpy, export_onnx
+
+RNG = np.random.default_rng(0)
+
+
+def trained_norm(*shape):
+    norm = nn.BatchNorm1d(shape[0])
+    for step in range(3):
+        norm(np.random.default_rng(step).normal(2, 3, size=(9, *shape)).astype(np.float32))
+    nn.init.normal_(norm.weight, rng=0), nn.init.normal_(norm.bias, rng=1)
+    return norm
+
+
+def layer_norm(*shape, **options):
+    norm = nn.LayerNorm(shape, **options)
+    for i, p in enumerate(norm.parameters()):
+        nn.init.normal_(p, rng=i)
+    return norm
+
+
+LAYERS = [
+    (nn.Linear(5, 3, rng=0), (5,)),
+    (nn.Linear(5, 3, bias=False, rng=0), (5,)),
+    (nn.Linear(5, 3, rng=0), (4, 5)),
+    (nn.ReLU(), (5,)),
+    (nn.LeakyReLU(0.3), (5,)),
+    (nn.Sigmoid(), (5,)),
+    (nn.Tanh(), (5,)),
+    (nn.GELU(), (5,)),
+    (nn.Softplus(), (5,)),
+    (nn.Softmax(), (5,)),
+    (nn.Softmax(1), (4, 5)),
+    (nn.LogSoftmax(), (5,)),
+    (nn.Flatten(), (2, 3, 4)),
+    (nn.Dropout(0.4, rng=0), (5,)),
+    (trained_norm(5), (5,)),
+    (trained_norm(5, 3), (5, 3)),
+    (layer_norm(5), (5,)),
+    (layer_norm(4, 5), (4, 5)),
+    (layer_norm(5, elementwise_affine=False), (5,)),
+    (nn.MLP([5, 8, 7, 3], "gelu", batch_norm=True, dropout=0.2, rng=0), (5,)),
+    (nn.Sequential(nn.Flatten(), nn.MLP([12, 6, 2], "leaky_relu", rng=0, dtype=np.float64), nn.LogSoftmax()), (3, 4)),
+]
+IDS = [f"{type(layer).__name__}{shape}" for layer, shape in LAYERS]
+each = pytest.mark.parametrize(("layer", "shape"), LAYERS, ids=IDS)
+
+
+def with_numpy(path, name="predict"):
+    spec = importlib.util.spec_from_file_location("exported", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return getattr(module, name)
+
+
+def with_onnxruntime(path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return lambda x: session.run(["output"], {"x": x})[0]
+
+
+def assert_agrees(run, layer, shape):
+    dtype = next((p.dtype for p in layer.parameters()), np.float32)
+    for rows in (1, 7, 1000):
+        x = (3 * RNG.normal(size=(rows, *shape))).astype(dtype)
+        expected = tg.predict(layer, x)
+        found = run(x)
+        assert found.shape == expected.shape and found.dtype == expected.dtype
+        assert np.abs(found - expected).max() <= 1e-6 * np.abs(expected).max()
+
+
+@each
+def test_every_layer_as_a_numpy_module(layer, shape, tmp_path):
+    layer.train()
+    if isinstance(layer, nn.Dropout):  # which is no op at all
+        layer = nn.Sequential(layer, nn.Tanh())
+    export_numpy(layer, np.ones((1, *shape)), tmp_path / "model.py")
+    assert all(module.training for module in layer.modules())
+    assert_agrees(with_numpy(tmp_path / "model.py"), layer, shape)
+
+
+@each
+def test_every_layer_as_an_onnx_graph(layer, shape, tmp_path):
+    pytest.importorskip("onnx")
+    if isinstance(layer, nn.Dropout):
+        layer = nn.Sequential(layer, nn.Tanh())
+    export_onnx(layer, np.ones((1, *shape)), tmp_path / "model.onnx")
+    assert_agrees(with_onnxruntime(tmp_path / "model.onnx"), layer, shape)
+
+
+def test_a_function_keeps_its_name_compiled_or_not_and_needs_numpy_alone(tmp_path):
+    model = nn.MLP([4, 8, 3], "softplus", rng=0).eval()
+
+    @tg.jit
+    def chances(x):
+        return F.softmax(model(np.log1p(np.exp(x))), 1)
+
+    x = RNG.normal(size=(7, 4)).astype(np.float32)
+    export_numpy(chances, x[:1], tmp_path / "chances.py")
+    np.save(tmp_path / "x.npy", x)
+    code = "import sys, numpy as np, chances; np.save('y.npy', chances.chances(np.load('x.npy'))); "
+    code += "assert not any(name.startswith('tinygrad') for name in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+    with tg.no_grad():
+        np.testing.assert_allclose(np.load(tmp_path / "y.npy"), chances(x).numpy(), rtol=1e-6)
+
+
+def test_sizes_that_count_rows_are_the_rows(tmp_path):
+    def flat(x):
+        return np.reshape(x * 2, (x.shape[0] * 3, 2)).sum(axis=1, keepdims=True)
+
+    export_numpy(flat, np.ones((5, 6), np.float32), tmp_path / "flat.py")
+    assert with_numpy(tmp_path / "flat.py", "flat")(np.ones((4, 6))).tolist() == [[4.0]] * 12
+
+
+@pytest.mark.parametrize(
+    ("function", "error", "message"),
+    [
+        (
+            lambda x: x * np.ones(x.shape, np.float32),
+            ValueError,
+            "a constant of the function depends on the number of rows",
+        ),
+        (lambda x: x * 2 if x.shape[0] == 2 else x * 2 * 3, ValueError, "does something else for three rows"),
+        (lambda x: tg.Tensor([1.0]), TypeError, "that its input has no part in"),
+        (
+            lambda x: F.gather(x, np.array([0, 1, 0])[: x.shape[0]]),
+            (ValueError, NotImplementedError),
+            "gather|number of rows",
+        ),
+    ],
+)
+def test_what_cannot_be_exported(function, error, message, tmp_path):
+    with pytest.raises(error, match=message):
+        export_numpy(function, np.ones((1, 2), np.float32), tmp_path / "f.py")
+
+
+def test_inputs_are_floats(tmp_path):
+    with pytest.raises(TypeError, match=r"x is int64\(1, 2\), expected rows of float32 or float64"):
+        export_numpy(lambda x: x, np.ones((1, 2), int), tmp_path / "f.py")
+
+
+def test_onnx_refuses_by_name(tmp_path):
+    pytest.importorskip("onnx")
+    with pytest.raises(NotImplementedError, match="cumsum cannot be exported to ONNX; export_numpy"):
+        export_onnx(lambda x: np.cumsum(x, axis=1), np.ones((1, 2), np.float32), tmp_path / "f.onnx")

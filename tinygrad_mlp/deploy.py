@@ -1,0 +1,302 @@
+"""A model, or a function of one, as a file that runs without this package, for any number of rows.
+
+`export_numpy` writes a module that needs NumPy alone, `export_onnx` a graph for ONNX runtimes (extra ``onnx``). Both
+run the function twice, with two and with three rows, and write down its ops: what does not depend on the input becomes
+a constant, and what counts rows becomes the number of rows.
+
+>>> import tempfile
+>>> import numpy as np
+>>> from tinygrad_mlp import functional as F, nn
+>>> model = nn.MLP([4, 8, 3], batch_norm=True, rng=0)
+>>> def probabilities(x):
+...     return F.softmax(model.eval()(x), 1)
+>>> with tempfile.TemporaryDirectory() as folder:
+...     export_numpy(probabilities, np.zeros((1, 4), np.float32), f"{folder}/wine.py")
+...     namespace = {"__file__": f"{folder}/wine.py"}
+...     exec(Path(f"{folder}/wine.py").read_text(), namespace)
+>>> namespace["probabilities"](np.ones((7, 4))).shape
+(7, 3)
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import tinygrad_mlp as tg
+
+__all__ = ["export_numpy", "export_onnx"]
+
+ROWS = "rows"
+
+
+class _Value(NamedTuple):
+    """The result of a step; -1 is the input."""
+
+    step: int
+
+
+class _Step(NamedTuple):
+    """An op: its name, its arguments, each a `_Value` or a constant, and the options."""
+
+    op: str
+    arguments: list[Any]
+    options: dict[str, Any]
+
+
+class _Steps(tg.Tracer):
+    """The tracer that writes down the ops on the way from the input."""
+
+    def __init__(self, x: tg.Tensor) -> None:
+        self.steps: list[_Step] = []
+        self.known: list[tg.Tensor] = [x]
+
+    def find(self, a: Any) -> Any:
+        """Return what an argument is: a step's result, or else a constant."""
+        if not isinstance(a, tg.Tensor):
+            return a
+        at = next((i for i, t in enumerate(self.known) if t is a), None)
+        return a.detach().numpy() if at is None else _Value(at - 1)
+
+    def op(self, rule: Any, inputs: Any, keywords: Any, result: Any) -> None:
+        arguments = [self.find(a) for a in inputs]
+        if any(isinstance(a, _Value) for a in arguments):
+            self.steps.append(_Step(rule.name, arguments, dict(keywords)))
+            self.known.append(result)
+
+
+@contextmanager
+def _evaluating(model: Any) -> Iterator[None]:
+    modules = list(model.modules()) if isinstance(model, tg.nn.Module) else []
+    before = [module.training for module in modules]
+    try:
+        for module in modules:
+            module.training = False
+        yield
+    finally:
+        for module, training in zip(modules, before, strict=True):
+            module.training = training
+
+
+def _trace(function: Any, x: Any) -> tuple[list[_Step], _Value, list[Any]]:
+    """Return the steps that a function consists of, for any number of rows, and the result with its shape."""
+    traces = []
+    for rows in (2, 3):
+        given = tg.Tensor(np.resize(x, (rows, *x.shape[1:])))
+        with _evaluating(function), tg.no_grad(), tg.tracing(_Steps(given)) as tracer:
+            result = function(given)
+            output = tracer.find(result)
+        if not isinstance(output, _Value):
+            raise TypeError("the function returned something that its input has no part in; expected one Tensor")
+        traces.append((tracer.steps, result.shape))
+    (steps, shape), (others, other_shape) = traces
+    if [step.op for step in steps] != [step.op for step in others]:
+        raise ValueError("the function does something else for three rows than for two; it cannot be exported")
+    pairs = zip(steps, others, strict=True)
+    merged = [_Step(a.op, *_merged((a.arguments, a.options), (b.arguments, b.options))) for a, b in pairs]
+    sizes = [ROWS if (a, b) == (2, 3) else a if a == b else None for a, b in zip(shape, other_shape, strict=True)]
+    return merged, output, sizes
+
+
+def _merged(a: Any, b: Any) -> Any:
+    """Return what two and three rows have in common, with -1 in place of a size that is a multiple of the rows."""
+    if isinstance(a, (list, tuple)) and not isinstance(a, _Value):
+        return type(a)(_merged(*pair) for pair in zip(a, b, strict=True))
+    if isinstance(a, dict):
+        return {key: _merged(a[key], b[key]) for key in a}
+    if isinstance(a, np.ndarray):
+        if a.shape != b.shape or not np.array_equal(a, b, equal_nan=a.dtype.kind == "f"):
+            raise ValueError("a constant of the function depends on the number of rows; it cannot be exported")
+        return a
+    if type(a) is int and a != b and 3 * a == 2 * b:
+        return -1
+    return a
+
+
+def _prepared(function: Any, x: Any) -> tuple[str, Any, list[_Step], _Value, list[Any]]:
+    """Return the name under which a function is exported, an input, the steps and the result."""
+    is_model = isinstance(function, tg.nn.Module)
+    x = np.asarray(x)
+    dtype = next((p.dtype for p in function.parameters()), np.float32) if is_model else x.dtype
+    if x.ndim < 1 or np.dtype(dtype).kind != "f":
+        raise TypeError(f"x is {tg.errors.describe(x)}, expected rows of float32 or float64, as X[:1] of the data")
+    x = x.astype(dtype)
+    return "predict" if is_model else function.__name__, x, *_trace(function, x)
+
+
+_HEAD = '''"""{name}, for any number of rows, written by tinygrad_mlp. The arrays are in the npz file beside it."""
+
+from pathlib import Path
+
+import numpy as np
+
+
+def {name}(x):
+    """Return the result for x of shape {shape}."""
+    x = np.asarray(x, np.{dtype})
+{lines}
+    return {output}
+
+
+{helpers}with np.load(Path(__file__).with_suffix(".npz"), allow_pickle=False) as file:
+    c = dict(file)
+'''
+_HELPERS = {
+    "softmax": """def softmax(x, axis):
+    e = np.exp(x - x.max(axis=axis, keepdims=True))
+    return e / e.sum(axis=axis, keepdims=True)
+
+
+""",
+    "log_softmax": """def log_softmax(x, axis):
+    x = x - x.max(axis=axis, keepdims=True)
+    return x - np.log(np.exp(x).sum(axis=axis, keepdims=True))
+
+
+""",
+}
+_TEXTS = {
+    "linear": "{0} @ {1}.T + {2}",
+    "relu": "np.maximum({0}, 0)",
+    "leaky_relu": "np.where({0} > 0, {0}, {1} * {0})",
+    "sigmoid": "0.5 * np.tanh(0.5 * {0}) + 0.5",
+    "softplus": "np.logaddexp(0, {0})",
+    "softmax": "softmax({0}, {1})",
+    "log_softmax": "log_softmax({0}, {1})",
+}
+
+
+def export_numpy(function: Callable[..., Any], x: Any, path: str | os.PathLike[str]) -> None:
+    """Write a function as a module that needs NumPy alone, and its arrays to the npz file beside it.
+
+    Args:
+        function: a Module, which is exported in evaluation mode as ``predict``; or a function of one Tensor that
+            returns one, compiled or not, which is exported under its own name.
+        x: an input of any number of rows, such as ``X[:1]``.
+        path: the module, "model.py".
+
+    Raises:
+        NotImplementedError: an op that cannot be written down; it is named.
+        TypeError, ValueError: x is no float array, or the function does something else for another number of rows.
+    """
+    name, x, steps, output, _ = _prepared(function, x)
+    arrays: dict[str, Any] = {}
+
+    def text(a: Any) -> str:
+        if isinstance(a, _Value):
+            return f"t{a.step}" if a.step >= 0 else "x"
+        if isinstance(a, np.ndarray):
+            key = next((key for key, known in arrays.items() if known is a), f"c{len(arrays)}")
+            arrays[key] = a
+            return f'c["{key}"]'
+        return f"({', '.join(map(text, a))},)" if isinstance(a, tuple) else repr(a)
+
+    lines = []
+    for i, step in enumerate(steps):
+        arguments = [text(a) for a in step.arguments]
+        if step.op in _TEXTS:
+            line = _TEXTS[step.op].format(*arguments).removesuffix(" + None")
+        elif step.op == "getitem":
+            line = f"{arguments[0]}[{', '.join(arguments[1:])}]"
+        elif hasattr(np, step.op):
+            line = f"np.{step.op}({', '.join([*arguments, *(f'{k}={text(v)}' for k, v in step.options.items())])})"
+        else:
+            raise NotImplementedError(f"{step.op} cannot be exported to NumPy; build it of NumPy's functions")
+        lines.append(f"    t{i} = {line}")
+    used = {step.op for step in steps}
+    helpers = "".join(text for op, text in _HELPERS.items() if op in used)
+    rows = f"({', '.join([ROWS, *map(str, x.shape[1:])])})"
+    path = Path(path)
+    body = "\n".join(lines)
+    source = _HEAD.format(name=name, shape=rows, dtype=x.dtype, lines=body, output=text(output), helpers=helpers)
+    np.savez(path.with_suffix(".npz"), **arrays)
+    path.write_text(source, encoding="utf-8")
+
+
+_NODES = {
+    "add": "Add", "subtract": "Sub", "multiply": "Mul", "divide": "Div", "power": "Pow", "matmul": "MatMul",
+    "maximum": "Max", "minimum": "Min", "relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh", "softplus": "Softplus",
+    "exp": "Exp", "log": "Log", "sqrt": "Sqrt", "negative": "Neg", "absolute": "Abs", "sin": "Sin", "cos": "Cos",
+}  # fmt: skip
+
+
+class _Graph:
+    """An ONNX graph that is being made."""
+
+    def __init__(self, helper: Any, numpy_helper: Any, x: Any) -> None:
+        self.helper, self.numpy_helper, self.dtype = helper, numpy_helper, x.dtype
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+
+    def name(self, a: Any, dtype: Any = None) -> str:
+        """Return the name of an argument, which becomes a constant of the graph if it is no result."""
+        if isinstance(a, (_Value, str)):
+            return a if isinstance(a, str) else f"t{a.step}" if a.step >= 0 else "x"
+        name = f"c{len(self.constants)}"
+        self.constants.append(self.numpy_helper.from_array(np.asarray(a, dtype or self.dtype), name))
+        return name
+
+    def node(self, kind: str, *inputs: Any, to: str = "", **attributes: Any) -> str:
+        """Add a node, and return the name of its result."""
+        name = to or f"n{len(self.nodes)}"
+        self.nodes.append(self.helper.make_node(kind, [self.name(a) for a in inputs], [name], **attributes))
+        return name
+
+    def step(self, step: _Step, to: str) -> None:
+        """Add the nodes of an op."""
+        first, *rest = step.arguments
+        options = step.options
+        if step.op in _NODES:
+            self.node(_NODES[step.op], *step.arguments, to=to)
+        elif step.op == "linear":
+            weight, bias = rest
+            product = self.node("MatMul", first, np.swapaxes(weight, 0, 1), to=to if bias is None else "")
+            if bias is not None:
+                self.node("Add", product, bias, to=to)
+        elif step.op == "leaky_relu":
+            self.node("LeakyRelu", first, alpha=float(rest[0]), to=to)
+        elif step.op in ("softmax", "log_softmax"):
+            self.node("Softmax" if step.op == "softmax" else "LogSoftmax", first, axis=rest[0], to=to)
+        elif step.op == "square":
+            self.node("Mul", first, first, to=to)
+        elif step.op == "reshape":
+            self.node("Reshape", first, self.name(options["shape"], np.int64), to=to)
+        elif step.op in ("mean", "sum", "var") and not options.get("ddof"):
+            self._reduce(step.op, first, options, to)
+        else:
+            raise NotImplementedError(f"{step.op} cannot be exported to ONNX; export_numpy takes all of NumPy")
+
+    def _reduce(self, op: str, x: Any, options: dict[str, Any], to: str) -> None:
+        axes = self.name(np.atleast_1d(options["axis"]), np.int64)
+        if op == "var":
+            distance = self.node("Sub", x, self.node("ReduceMean", x, axes, keepdims=1))
+            x = self.node("Mul", distance, distance)
+        self.node("ReduceSum" if op == "sum" else "ReduceMean", x, axes, keepdims=int(options["keepdims"]), to=to)
+
+
+def export_onnx(function: Callable[..., Any], x: Any, path: str | os.PathLike[str]) -> None:
+    """Write a function as an ONNX graph, from ``x`` to ``output``; it needs the extra ``onnx``.
+
+    Arguments and errors as `export_numpy`; the path is one like "model.onnx". NotImplementedError names an op that has
+    no counterpart here.
+    """
+    onnx = tg.errors.need("onnx", "onnx")
+    helper = onnx.helper
+    name, x, steps, output, shape = _prepared(function, x)
+    graph = _Graph(helper, tg.errors.need("onnx.numpy_helper", "onnx"), x)
+    for i, step in enumerate(steps):
+        graph.step(step, "output" if i == output.step else f"t{i}")
+    if output.step != len(steps) - 1:
+        raise ValueError("the function computes something that it does not return; it cannot be exported to ONNX")
+    kind = helper.np_dtype_to_tensor_dtype(x.dtype)
+    inputs = [helper.make_tensor_value_info("x", kind, [ROWS, *x.shape[1:]])]
+    outputs = [helper.make_tensor_value_info("output", kind, shape)]
+    made = helper.make_graph(graph.nodes, name, inputs, outputs, graph.constants)
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, os.fspath(path))

@@ -1,0 +1,87 @@
+"""A step that is not finite: found before it has changed a weight, undone, and explained."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..checks import Array
+from ..core.autograd import no_grad
+from ..core.tensor import Tensor, assign
+from ..core.tracer import Tracer, tracing
+from ..errors import NonFiniteError
+from ..nn.module import Module, unchanged
+from ..tools.anomaly import not_finite
+from .callbacks import Run
+from .resume import generators
+
+
+def keeper(model: Module) -> Callable[[], Callable[[], None]]:
+    """Return a function that notes what a step may change before it is found finite, and returns one that undoes it."""
+    buffers, drawing = list(model.buffers()), generators({"model": model})
+
+    def keep() -> Callable[[], None]:
+        arrays, states = [b._data.copy(order="K") for b in buffers], [rng.bit_generator.state for rng in drawing]
+
+        def put_back() -> None:
+            for buffer, array in zip(buffers, arrays, strict=True):
+                assign(buffer, array)
+            for rng, state in zip(drawing, states, strict=True):
+                rng.bit_generator.state = state
+
+        return put_back
+
+    return keep
+
+
+def find_not_finite(run: Run) -> tuple[float, str] | None:
+    """Return what of a step is not finite, before it has changed a weight: the loss, or a gradient."""
+    if not math.isfinite(run.loss):
+        return run.loss, "loss"
+    for group in run.optimizer.param_groups:
+        for p in group["params"]:
+            if p._grad is None or math.isfinite((g := p._grad._data.ravel("K")).dot(g)):
+                continue
+            if (bad := ~np.isfinite(g)).any():  # or only their squares are too large
+                return g[bad][0], f"gradient of {p.name or 'a parameter'}"
+    return None
+
+
+def explained(run: Run, value: float, xb: Array, what: str = "loss") -> NonFiniteError:
+    """Return the error of a step: where it was, what is not finite, and which layer is so first."""
+    error = NonFiniteError(
+        f"epoch {run.epoch}, step {run.step}, learning rate {run.lr:g}: the {what} is {value}; "
+        f"{_first_non_finite(run.model, xb)}; lower the learning rate, scale the inputs, or train inside of "
+        "tg.detect_anomaly(), which names the op"
+    )
+    error.history = run.history
+    return error
+
+
+class _LayerCheck(Tracer):
+    """The tracer that finds the first layer, in the order of a forward pass, with something that is not finite."""
+
+    def __init__(self, model: Module) -> None:
+        self.names = {module: name for name, module in model.named_modules()}
+        self.found = ""
+
+    def calls(self, module: Module, inputs: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
+        output = super().calls(module, inputs, keywords)
+        own = [(f"its {name}", value) for name, value in vars(module).items() if isinstance(value, Tensor)]
+        for label, tensor in (*own, ("its output", output)):
+            if not self.found and isinstance(tensor, Tensor) and (bad := not_finite(tensor.detach().numpy())):
+                self.found = f"layer {self.names[module]!r}, {module!r}, is the first not finite: {label} has {bad}"
+        return output
+
+
+def _first_non_finite(model: Module, xb: Array) -> str:
+    """Return in words what is not finite first: the batch, or a layer's parameter or output."""
+    if bad := not_finite(xb):
+        return f"the batch, as transform and augment leave it, has {bad}"
+    check = _LayerCheck(model)
+    with unchanged(model), no_grad(), np.errstate(all="ignore"), tracing(check, "fit"):
+        model(xb)
+    return check.found or "every layer's parameters and output are finite, so that the loss itself is to blame"
