@@ -1391,7 +1391,6 @@ REFUSED: dict[str, Callable[[Any], Any]] = {
     "fft": lambda t: np.fft.fft(t),
     "at": lambda t: np.add.at(np.zeros(2), [0, 1], t),
     "svd": lambda t: np.linalg.svd(t.reshape(1, 2)),
-    "eigh": lambda t: np.linalg.eigh(np.stack([t, t])),
     "accumulate": lambda t: np.add.accumulate(t),
     "reduceat": lambda t: np.add.reduceat(t, [0]),
     "outer": lambda t: np.add.outer(t, t),

@@ -137,7 +137,7 @@ def test_ctrl_c_in_the_middle_of_an_epoch_loses_nothing(tmp_path: Path) -> None:
 
             def on_batch_end(self, run: Any) -> None:
                 if run.step == stop:
-                    os.kill(os.getpid(), signal.SIGINT)
+                    signal.raise_signal(signal.SIGINT)
 
         model = nn.MLP([5, 8, 2], dropout=0.3, rng=0)
         optimizer = optim.Adam(model.parameters())

@@ -7,7 +7,6 @@ import contextlib
 import csv
 import io
 import math
-import os
 import re
 import signal
 import subprocess
@@ -576,7 +575,7 @@ def usual_ctrl_c():
 
 
 def interrupt(run):
-    os.kill(os.getpid(), signal.SIGINT)
+    signal.raise_signal(signal.SIGINT)
 
 
 @pytest.mark.usefixtures("usual_ctrl_c")
