@@ -223,6 +223,13 @@ def test_implicit_gradients_of_any_order():
         same(run(b * scale), func.grad(lambda b: np.sum(solve_cubic(a, b) ** 2))(b * scale))
 
 
+def test_implicit_of_equations_that_are_not_symmetric():
+    matrix = np.array([[2.0, 1.0, 0.0], [-3.0, 1.0, 0.5], [0.0, 4.0, -1.0]])
+    solve = tg.implicit(lambda x, a, b: a @ x - b)(np.linalg.solve)
+    np.testing.assert_allclose(func.jacrev(solve, 1)(matrix, np.ones(3)), np.linalg.inv(matrix), rtol=1e-12)
+    tg.assert_gradcheck(lambda a, b: np.sum(solve(a, b) ** 2), [matrix, np.ones(3)], order=2)
+
+
 def test_implicit_of_a_minimum_and_of_a_tree():
     def objective(x, p):
         return np.sum((p["a"] @ x - p["b"]) ** 2) + p["ridge"] * np.sum(x**2)
