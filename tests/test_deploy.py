@@ -121,6 +121,7 @@ def test_a_function_keeps_its_name_compiled_or_not_and_needs_numpy_alone(tmp_pat
 @pytest.mark.parametrize("op", [F.softmax, F.log_softmax])
 def test_large_numbers_do_not_overflow(op, tmp_path):
     x = np.array([[1e4, 0.0, -1e4], [3.0, 1e38, 2.0]], np.float32)
+
     def shares(x):
         return op(x, 1)
 
@@ -144,6 +145,14 @@ def test_sizes_that_count_rows_are_the_rows(tmp_path):
             ValueError,
             "a constant of the function depends on the number of rows",
         ),
+        (
+            lambda x: x * np.array([x.shape[0]], np.float32),
+            ValueError,
+            "a constant of the function depends on the number of rows",
+        ),
+        (lambda x: x / x.shape[0], ValueError, "a constant of the function depends on the number of rows"),
+        (lambda x: x - 1.5 * len(x), ValueError, "a constant of the function depends on the number of rows"),
+        (lambda x: x[: len(x) - 1], ValueError, "a constant of the function depends on the number of rows"),
         (lambda x: x * 2 if x.shape[0] == 2 else x * 2 * 3, ValueError, "does something else for three rows"),
         (lambda x: tg.Tensor([1.0]), TypeError, "that its input has no part in"),
         (

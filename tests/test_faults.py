@@ -69,7 +69,7 @@ TESTS = {
 EXTRAS = {
     "scipy": "scipy",
     "solvers": "scipy",
-    "special": "scipy",
+    "special": "mpmath",
     "distributed": "mpi4py",
     "sklearn": "sklearn",
     "native": "numba",

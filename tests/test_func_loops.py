@@ -190,6 +190,11 @@ def test_order_of_both_methods():
     assert errors[1] < 1e-8 and errors[0] < 1e-3
 
 
+def test_steps_between_two_times_have_times_of_their_own():
+    y = tg.odeint(lambda y, t: 3 * t**2, 0.0, [0.0, 1.0, 2.0], method="rk4", steps=3)  # Simpson's rule: exact for t**3
+    np.testing.assert_allclose(y, [0, 1, 8], atol=1e-13)
+
+
 def test_rk4_is_compiled_and_dopri5_is_refused_there():
     fit = lambda g: np.sum(
         tg.odeint(pendulum, np.array([1.0, 0.2]), TIMES, args=(g[0], 0.1), method="rk4", steps=9) ** 2
