@@ -109,7 +109,7 @@ def main():
     for sizes in SIZES:
         name = "-".join(map(str, sizes))
         for p in (8, 64):
-            for total, own in ((BATCH, BATCH // p), (128 * p, 128)):
+            for total, own in dict.fromkeys([(BATCH, BATCH // p), (128 * p, 128)]):
                 size = one[f"{name} bytes"]
                 exchange = 2 * (p - 1) / p * size / options.bandwidth + 2 * math.log2(p) * options.latency
                 alone = one[f"{name} {own}"]

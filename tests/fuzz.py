@@ -146,7 +146,8 @@ def reached(reader: Reader, path: Path) -> tuple[Any, frozenset[tuple[str, int, 
     try:
         result = reader.read(path)
     except BaseException as error:
-        result = error
+        result = error.with_traceback(None)  # which would keep alive all that the reader had
+        result.__cause__ = result.__context__ = None
     finally:
         sys.settrace(None)
     return result, frozenset(lines)

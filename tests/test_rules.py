@@ -23,7 +23,7 @@ from tinygrad_mlp import Tensor, no_grad
 from tinygrad_mlp import functional as F
 from tinygrad_mlp.core.tensor import assign
 from tinygrad_mlp.errors import GraphError
-from tinygrad_mlp.rules import elementwise, indexing, linalg, reductions, shapes, special
+from tinygrad_mlp.rules import decompositions, elementwise, indexing, linalg, reductions, shapes, special, waves
 from tinygrad_mlp.rules.table import RULES
 
 FUNCTIONS = sorted(
@@ -56,6 +56,23 @@ def replaced_one_by_one(x: Array, value: Array, *items: Any) -> Array:
     for place, new in zip(np.ravel(places), np.ravel(np.broadcast_to(value, places.shape)), strict=True):
         result.reshape(-1)[place] = new
     return result
+
+
+def eigen_in_rows(x: Array) -> Array:
+    values, vectors = np.linalg.eigh((x + x.swapaxes(-1, -2)) / 2)
+    return np.concatenate([values[..., None, :], vectors], -2)
+
+
+def by_waves(x: Array, n: int, imaginary: bool) -> Array:
+    """Derivatives of sin(pi x) / (pi x), and of I0 by the recursion of Bessel functions."""
+    if imaginary:
+        i0, i1 = scipy.special.i0(x), scipy.special.i1(x)
+        return i1 if n == 1 else i0 - np.divide(i1, x, out=np.full_like(i1, 0.5), where=x != 0)
+    wave = lambda s: np.pi**n * s**n * np.cos(np.pi * s * x[..., None] + n * np.pi / 2)
+    if n == 1 and np.abs(x).max() > 3:
+        return np.array([0.0 if t == 0 else (np.cos(np.pi * t) - np.sinc(t)) / t for t in x])
+    nodes, weights = np.polynomial.legendre.leggauss(90)
+    return np.asarray(wave((nodes + 1) / 2) @ (weights / 2))
 
 
 def by_quadrature(density: Function, arguments: Any, powers: Any) -> Array:
@@ -113,6 +130,18 @@ REFERENCES: dict[Function, Function] = {
     shapes.sum_to: added_up,
     shapes.spread: lambda x, shape, axis=None: np.broadcast_to(x.reshape(shapes.kept_shape(shape, axis)), shape),
     np.linalg.cholesky: lambda x: np.linalg.cholesky((x + x.swapaxes(-1, -2)) / 2),
+    np.linalg.eigvalsh: lambda x: np.linalg.eigvalsh((x + x.swapaxes(-1, -2)) / 2),
+    np.linalg.eigh: lambda x: np.linalg.eigh((x + x.swapaxes(-1, -2)) / 2),
+    decompositions.eigen: eigen_in_rows,
+    decompositions.singular: lambda x: np.concatenate(
+        [p.reshape((*x.shape[:-2], -1)) for p in np.linalg.svd(x, full_matrices=False)], -1
+    ),
+    decompositions.triangular: lambda x: np.concatenate(np.linalg.qr(x), -2),
+    decompositions.reciprocal_gaps: lambda x, scale: np.nan_to_num(
+        1 / (x[..., None, :] - x[..., None]), posinf=0, neginf=0
+    ),
+    waves.sinc_slope: lambda x, n: by_waves(x, n, 0),
+    waves.i0_slope: lambda x, n: by_waves(x, n, 1),
     special.polygamma: scipy.special.polygamma,
     special.bessel_i: scipy.special.iv,
     special.bessel_j: scipy.special.jv,
@@ -374,6 +403,8 @@ NOT_ANALYTIC = {
     linalg.cofactors,  # NumPy takes the conjugate, or the absolute value
     *(f for f in RULES if type(f) is np.ufunc and f not in UFUNCS and "D" not in "".join(f.types)),
     special.polygamma, special.gamma_moment, special.beta_moment,  # SciPy has no complex version of these
+    np.i0, np.linalg.eigh, np.linalg.eigvalsh, np.linalg.qr, np.linalg.svdvals,
+    np.linalg.pinv, decompositions.eigen, decompositions.singular, decompositions.triangular,  # nor of these
     special.bessel_j, scipy.special.jv,  # nor one of this that has digits enough
 }  # fmt: skip
 
@@ -639,7 +670,9 @@ KEYWORDS: dict[str, Any] = {
     "offset": [1], "k": [1], "mode": ["wrap", "same", "edge"], "shape": [(1, 2)], "newshape": [-1], "num": [3],
     "start": [1], "ord": [1, np.inf], "decimals": [1], "nan": [2.5], "posinf": [9.0], "neginf": [-9.0],
     "min": [0.0], "max": [0.5], "a_min": [0.0], "a_max": [0.5], "rtol": [0.5], "atol": [0.5], "tol": [1e3],
-    "optimize": ["greedy"], "fill_value": [2.0], "signature": ["ff->f", "f->f"], "copy": [True],
+    "optimize": ["greedy"], "fill_value": [2.0], "UPLO": ["U"], "rcond": [1e-3],
+    "edge_order": [2], "left": [0.25], "right": [0.25], "period": [3.0], "discont": [4.0],
+    "signature": ["ff->f", "f->f"], "copy": [True],
 }  # fmt: skip
 
 

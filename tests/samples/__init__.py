@@ -3,9 +3,10 @@
 A function without samples fails a test; `registry.samples` enters them. `compositions` has those of `functional`.
 """
 
-from . import compositions, elementwise, indexing, linalg, reductions, shapes, special
+from . import compositions, decompositions, elementwise, indexing, linalg, reductions, shapes, special, waves
 from .registry import SAMPLES, of_the_rules
 
 __all__ = [
-    "SAMPLES", "compositions", "elementwise", "indexing", "linalg", "of_the_rules", "reductions", "shapes", "special",
+    "SAMPLES", "compositions", "decompositions", "elementwise", "indexing", "linalg", "of_the_rules", "reductions",
+    "shapes", "special", "waves",
 ]  # fmt: skip

@@ -127,7 +127,14 @@ samples(
         f("...j,...j", x(2, 3), x(2, 3)),
     ],
 )
-raises(TypeError, "as a string", np.einsum, calls=lambda f, x: [f(x(2, 3), [0, 1], x(3, 2), [1, 2])])
+samples(
+    np.einsum,
+    calls=lambda f, x: [
+        f(x(2, 3), [0, 1], x(3, 2), [1, 2]),
+        f(x(2, 3), [0, 1], x(3), [1], [0]),
+        f(x(4, 2, 3), [..., 0, 1], x(3), [1], [0, ...]),
+    ],
+)
 raises(ShapeError, "einsum", np.einsum, calls=lambda f, x: [f("ij,jk", x(2, 3), x(2, 3)), f("ijk", x(2, 3))])
 samples(
     np.kron,

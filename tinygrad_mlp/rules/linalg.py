@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import NoRuleError, OptionError, ShapeError, describe, nearest
+from ..errors import OptionError, ShapeError, describe, nearest
 from .elementwise import is_wide
 from .indexing import put
 from .shapes import reduced_axes
@@ -123,9 +123,18 @@ def _einsum(subscripts: str, *operands: Any, **keywords: Any) -> Any:
 
 
 def _einsum_call(subscripts: Any, *operands: Any, **keywords: Any) -> Arguments:
-    if not isinstance(subscripts, str):
-        raise NoRuleError("einsum of Tensors takes its subscripts as a string, as in einsum('ij,jk->ik', x, y)")
+    if not isinstance(subscripts, str):  # operands and the numbers of their axes in turn, and those of the result
+        given = [subscripts, *operands]
+        text = ["".join("..." if i is Ellipsis else string.ascii_letters[i] for i in given[k]) for k in _axes(given)]
+        inputs, output = text[: len(given) // 2], text[len(given) // 2 :]
+        subscripts, operands = "->".join([",".join(inputs), *output]), tuple(given[: 2 * len(inputs) : 2])
     return (subscripts, *operands), keywords
+
+
+def _axes(given: list[Any]) -> list[int]:
+    """Return where the numbers of axes stand in the operand form of einsum."""
+    pairs = len(given) // 2
+    return [*range(1, 2 * pairs, 2), *([len(given) - 1] if len(given) % 2 else [])]
 
 
 vjp(np.einsum, each=_einsum_x, forward=_einsum, bind=_einsum_call)

@@ -21,17 +21,15 @@ _ADVICE = {
         "trim_zeros sort_complex choose insert",
     "it counts; on a constant use t.detach().numpy(), for weighted sums index a one-hot matrix":
         "bincount histogram histogram2d histogramdd histogram_bin_edges",
-    "its derivative is singular or not unique; use np.linalg.solve, inv, det, slogdet, cholesky or norm":
-        "eig eigh eigvals eigvalsh svd svdvals qr pinv lstsq cond tensorinv tensorsolve",
+    "its derivative is singular or not unique; use np.linalg.solve, inv, det, cholesky, eigh, svdvals, qr or pinv":
+        "eig eigvals svd lstsq cond tensorinv tensorsolve",
     "use np.polyval, or sums and products of powers":
         "poly polyadd polysub polymul polydiv polyder polyint polyfit roots vander",
     "it calls Python functions on pieces; write it with whole-array functions":
         "apply_along_axis apply_over_axes piecewise",
-    "use np.sin(np.pi * x) / (np.pi * x), with np.where around x = 0": "sinc",
     "use np.where to choose pieces, and np.cumsum for what accumulates": "unwrap gradient interp",
     "use np.nan_to_num or np.where first, then the function without nan": "nanmedian nanpercentile nanquantile",
     "a Tensor has real values; for complex ones use t.detach().numpy()": "angle imag real_if_close",
-    "it needs a Bessel function that NumPy does not have; use scipy on t.detach().numpy() as a constant": "i0",
     "it tells about arrays; pass t.dtype, t.shape or t.detach().numpy()":
         "common_type min_scalar_type shares_memory may_share_memory einsum_path diag_indices_from "
         "tril_indices_from triu_indices_from ravel_multi_index unravel_index",

@@ -262,10 +262,10 @@ def _create(path: Path) -> BinaryIO:
     while True:
         file = path.open("xb")  # x: never through a link that someone has put there
         with suppress(OSError):
-            lock(file)
+            lock(file, wait=True)
         if os.fstat(file.fileno()).st_nlink or os.name != "posix":
             return file
-        file.close()  # somebody took it for a stale one between these lines
+        file.close()  # somebody took it for a stale one before it was locked, and has removed it
 
 
 def _remove_stale(path: Path) -> None:
@@ -278,11 +278,11 @@ def _remove_stale(path: Path) -> None:
                 stale.unlink()
 
 
-def lock(file: Any) -> None:
-    """Lock a file until it is closed, or raise OSError if somebody else has, or if there are no locks."""
+def lock(file: Any, wait: bool = False) -> None:
+    """Lock a file until it is closed; raise OSError if somebody else has and one does not wait, or without locks."""
     if fcntl is None:
         raise OSError("this system has no locks that end with their process")
-    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
 
 
 def _take_mode(file: BinaryIO, path: Path) -> None:
