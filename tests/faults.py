@@ -85,6 +85,16 @@ FAULTS: dict[str, list[Fault]] = {
         ),
     ],
     "rules": [
+        Fault(
+            "a gap has the other sign",
+            "gaps = values[..., None, :] - values[..., :, None]",
+            "gaps = values[..., :, None] - values[..., None, :]",
+        ),
+        Fault(
+            "sinc's derivative near 0 is that of a whole turn",
+            "s**n * np.cos(math.pi * s * small",
+            "s**n * np.cos(2 * math.pi * s * small",
+        ),
         Fault("a masked NaN of float16 stays", "return np.where(mask, x, x.dtype.type(0))", "return mask * x"),
         Fault(
             "sigmoid warns of an overflow",
@@ -1674,8 +1684,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a constant of two rows stands for any number",
-            'if a.shape != b.shape or not np.array_equal(a, b, equal_nan=a.dtype.kind == "f"):',
-            "if a.shape != b.shape:",
+            'np.array_equal(a, b, equal_nan=a.dtype.kind == "f") if isinstance',
+            "a.shape == b.shape if isinstance",
         ),
         Fault("an exported softmax overflows", "e = np.exp(x - x.max(axis=axis, keepdims=True))", "e = np.exp(x)"),
     ],

@@ -409,7 +409,7 @@ def test_the_audit_knows_steps_of_nothing_but_rounding() -> None:
 def test_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("numba", "scipy"):
         with monkeypatch.context() as patch:
-            patch.setattr(test_jit.function, "find_spec", lambda n, name=name: None if n == name else n)
+            patch.setattr("importlib.util.find_spec", lambda n, name=name: None if n == name else n)
             with pytest.raises(ImportError, match=rf"backend='numba' needs {name}: pip install '.\[native\]'"):
                 jit(lambda x: x, backend="numba")
     with pytest.raises(ValueError, match="unknown backend 'numbr'; did you mean 'numba'"):

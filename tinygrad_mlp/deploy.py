@@ -33,7 +33,6 @@ import tinygrad_mlp as tg
 __all__ = ["export_numpy", "export_onnx"]
 
 ROWS = "rows"
-_DEPENDS = "a constant of the function depends on the number of rows; it cannot be exported"
 
 
 class _Value(NamedTuple):
@@ -96,12 +95,10 @@ def _trace(function: Any, x: Any) -> tuple[list[_Step], _Value, list[Any]]:
             raise TypeError("the function returned something that its input has no part in; expected one Tensor")
         traces.append((tracer.steps, result.shape))
     (steps, shape), (others, other_shape) = traces
-    if [step.op for step in steps] != [step.op for step in others]:
+    ops = [[(s.op, *(repr(a) for a in s.arguments if isinstance(a, (int, float)))) for s in t] for t in (steps, others)]
+    if ops[0] != ops[1]:
         raise ValueError("the function does something else for three rows than for two; it cannot be exported")
-    pairs = list(zip(steps, others, strict=True))
-    operands = [pair for a, b in pairs for pair in zip(a.arguments, b.arguments, strict=True)]
-    if any(isinstance(a, (int, float)) and repr(a) != repr(b) for a, b in operands):  # an int in a shape is a size
-        raise ValueError(_DEPENDS)
+    pairs = zip(steps, others, strict=True)
     merged = [_Step(a.op, *_merged((a.arguments, a.options), (b.arguments, b.options))) for a, b in pairs]
     sizes = [ROWS if (a, b) == (2, 3) else a if a == b else None for a, b in zip(shape, other_shape, strict=True)]
     return merged, output, sizes
@@ -113,14 +110,11 @@ def _merged(a: Any, b: Any) -> Any:
         return type(a)(_merged(*pair) for pair in zip(a, b, strict=True))
     if isinstance(a, dict):
         return {key: _merged(a[key], b[key]) for key in a}
-    if isinstance(a, np.ndarray):
-        if a.shape != b.shape or not np.array_equal(a, b, equal_nan=a.dtype.kind == "f"):
-            raise ValueError(_DEPENDS)
-        return a
     if type(a) is int and a != b and 3 * a == 2 * b:
         return -1
-    if repr(a) != repr(b):
-        raise ValueError(_DEPENDS)
+    same = np.array_equal(a, b, equal_nan=a.dtype.kind == "f") if isinstance(a, np.ndarray) else repr(a) == repr(b)
+    if not same:
+        raise ValueError("a constant of the function depends on the number of rows; it cannot be exported")
     return a
 
 
