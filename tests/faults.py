@@ -85,6 +85,16 @@ FAULTS: dict[str, list[Fault]] = {
         ),
     ],
     "rules": [
+        Fault(
+            "a gap has the other sign",
+            "gaps = values[..., None, :] - values[..., :, None]",
+            "gaps = values[..., :, None] - values[..., None, :]",
+        ),
+        Fault(
+            "sinc's derivative near 0 is that of a whole turn",
+            "s**n * np.cos(math.pi * s * small",
+            "s**n * np.cos(2 * math.pi * s * small",
+        ),
         Fault("a masked NaN of float16 stays", "return np.where(mask, x, x.dtype.type(0))", "return mask * x"),
         Fault(
             "sigmoid warns of an overflow",
@@ -326,6 +336,7 @@ FAULTS: dict[str, list[Fault]] = {
         ),
     ],
     "func": [
+        Fault("a Jacobian has no graph", "nullcontext() if create_graph else no_grad()", "no_grad()"),
         Fault(
             "what does not depend is an error",
             "return [_zeros(t) if g is None else g for t, g in zip(run.inputs, found, strict=True)]",
@@ -457,6 +468,12 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("any result is one of a softmax", "node is not None and node.rule.name == made_by", "node is not None"),
     ],
     "optim": [
+        Fault(
+            "small gradients are made larger",
+            "factor = np.minimum(max_norm / (norm + 1e-6), 1.0)",
+            "factor = max_norm / (norm + 1e-6)",
+        ),
+        Fault("a norm has no root", "** (1 / norm_type)", ""),
         Fault(
             "the warm-up is one step short", "return (step + 1) / (self.warmup + 1)", "return (step + 1) / self.warmup"
         ),
@@ -1579,6 +1596,204 @@ FAULTS: dict[str, list[Fault]] = {
             "a gradient that is a view is not copied",
             "and id(memory_of(value._data)) in self.lent",
             'and slot.kind in ("input", "grad")',
+        ),
+    ],
+    "custom": [
+        Fault(
+            "a result is the workspace of a function",
+            "return np.array(function(*args, **kwargs))",
+            "return np.asarray(function(*args, **kwargs))",
+        ),
+        Fault("a wrong rule stays", "            table.RULES[op] = before\n            raise", "            raise"),
+        Fault("the second order is not checked", "values, order=order, rtol=rtol,", "values, rtol=rtol,"),
+    ],
+    "loops": [
+        Fault(
+            "the reverse takes the state after a step",
+            "np.concatenate([first.reshape((1, states)), out[:-1, :states]])",
+            "out[:, :states]",
+        ),
+        Fault(
+            "gradients of a loop's inputs are in reverse",
+            "np.flip(back[:, states + constants :], 0)",
+            "back[:, states + constants :]",
+        ),
+        Fault("the last step alone counts for what all share", "gradients[states:] + of_held", "of_held"),
+        Fault(
+            "tracers see the ops inside of an op",
+            "mode.grad_enabled, mode.tracer = False, tracer",
+            "mode.grad_enabled = False",
+        ),
+        Fault(
+            "float64 is packed in float32",
+            "place is None or place[1] == np.float32",
+            'place is None or place[1].kind == "f"',
+        ),
+        Fault(
+            "a loop freezes what a program computes around it",
+            'return t._requires_grad or (slot is not None and slot.kind not in ("state", "frozen", "constant"))',
+            "return t._requires_grad",
+        ),
+        Fault("a dict of a kind of its own is a plain one", "made: Any = tree.copy()  #", "made: Any = dict(tree)  #"),
+        Fault(
+            "other keys are the same tree",
+            "theirs is None or theirs.keys() != held.keys()",
+            "theirs is None or len(theirs) != len(held)",
+        ),
+    ],
+    "scipy": [
+        Fault("a wide Jacobian is the transpose", "if n <= m else (PULL, 0)", "if n <= m else (PULL, 1)"),
+        Fault(
+            "the multipliers of constraints do not count",
+            "np.sum(at(x) * v) if v.size else at(x)",
+            "np.sum(at(x)) if v.size else at(x)",
+        ),
+    ],
+    "solvers": [
+        Fault("an implicit derivative is not transposed", "np.linalg.solve(by_x.T, g)", "np.linalg.solve(by_x, g)"),
+        Fault(
+            "the last step passes the end",
+            "h = end - t if abs(h) > abs(end - t) or abs(end - t - h) < 1e-12 * abs(h) else h",
+            "h = end - t if abs(end - t - h) < 1e-12 * abs(h) else h",
+        ),
+        Fault(
+            "all steps between two times start at the first",
+            "a + np.arange(steps) * h / steps for a, h",
+            "np.full(steps, a) for a, h",
+        ),
+    ],
+    "special": [
+        Fault(
+            "a moment is differentiated as if it were the first",
+            "slope - k * (polygamma(1, a) * _moment(a, x, k - 1))",
+            "slope - polygamma(1, a) * _moment(a, x, k - 1)",
+        ),
+        Fault(
+            "the rest of an integral has the wrong sign",
+            "lower = np.where(end > peak, -upper, lower)",
+            "lower = np.where(end > peak, upper, lower)",
+        ),
+        Fault("the mean of digammas is one of them", "both = _digamma(a + b)", "both = _digamma(a)"),
+    ],
+    "deploy": [
+        Fault("two rows are written down as two", "if type(a) is int and a != b and 3 * a == 2 * b:", "if False:"),
+        Fault(
+            "a model is exported as it trains",
+            "            module.training = False\n        yield",
+            "            pass\n        yield",
+        ),
+        Fault(
+            "a constant of two rows stands for any number",
+            'np.array_equal(a, b, equal_nan=a.dtype.kind == "f") if isinstance',
+            "a.shape == b.shape if isinstance",
+        ),
+        Fault("an exported softmax overflows", "e = np.exp(x - x.max(axis=axis, keepdims=True))", "e = np.exp(x)"),
+    ],
+    "distributed": [
+        Fault(
+            "a process of fewer rows weighs as much",
+            "self.share[0] = len(own) / sum(map(len, parts))",
+            "self.share[0] = 1 / self.comm.size",
+        ),
+        Fault(
+            "each process begins with weights of its own",
+            "            comm.Bcast(first)\n            p.data[...] = first",
+            "            comm.Bcast(first)",
+        ),
+        Fault("every parameter takes the gradients of the first", "mean[end - p.size : end]", "mean[: p.size]"),
+    ],
+    "sklearn": [
+        Fault("the decay is not that of the mean", '"weight_decay": self.alpha / rows}', '"weight_decay": self.alpha}'),
+        Fault(
+            "biases decay in lbfgs",
+            "[self.alpha / weights.sum() * (p.ndim == 2) for p in params]",
+            "[self.alpha / weights.sum() for p in params]",
+        ),
+        Fault("the last epoch is kept, not the best", "self.estimator.model_.load_state_dict(self.best)", "pass"),
+    ],
+    "search": [
+        Fault(
+            "an optimizer stays at the highest rate",
+            "        optimizer.load_state_dict(state)\n    return found",
+            "    return found",
+        ),
+        Fault("the first losses are averaged with 0", "/ (1 - SMOOTHING ** (len(self.lr)))", ""),
+        Fault("the search goes on where the loss grows", "if self.loss[-1] > DIVERGED * min(self.loss):", "if False:"),
+    ],
+    "native": [
+        Fault(
+            "a file of another text is taken",
+            'if path.exists() and path.read_text(encoding="utf-8") == text:',
+            "if path.exists():",
+        ),
+        Fault(
+            "a folder that cannot be written ends it",
+            "    except OSError:\n        path = Path(tempfile",
+            "    except TimeoutError:\n        path = Path(tempfile",
+        ),
+        Fault("labels are not checked to be classes", "if labels not in checked or labels.dtype", "if labels.dtype"),
+        Fault(
+            "rows that overlap are given to BLAS",
+            "(by_row % size == 0) and (by_row >= m * size or n == 1)",
+            "(by_row % size == 0)",
+        ),
+        Fault(
+            "a native maximum loses NaN",
+            'annotate(np.maximum, loop="({0} if {0} >= {1} or {0} != {0} else {1})")',
+            'annotate(np.maximum, loop="({0} if {0} >= {1} else {1})")',
+        ),
+        Fault(
+            "one label more counts for each row",
+            'loop="({0} * {2} - ({2} if j == {1} else {t}(0)))"',
+            'loop="({0} * {2} - ({2} if j <= {1} else {t}(0)))"',
+        ),
+        Fault(
+            "an update comes before others have read",
+            "first = max(first, access.group + (not own))",
+            "first = max(first, access.group)",
+        ),
+        Fault(
+            "what a label picks is taken before the row is done",
+            'made.stage + (value.role == "picked")',
+            "made.stage",
+        ),
+        Fault(
+            "a native exponential ends at 80",
+            "x < np.float32(89) else np.float32(89)",
+            "x < np.float32(80) else np.float32(80)",
+        ),
+        Fault(
+            "a native exponential of NaN is a number",
+            "view(np.float64)\n    return x if x != x else p * first * second",
+            "view(np.float64)\n    return p * first * second",
+        ),
+        Fault(
+            "an update goes uphill", "return made[product], (number, -1), 1,", "return made[product], (number, 1), 1,"
+        ),
+        Fault(
+            "a product that others want is taken into an update",
+            "call.function in (np.matmul, matmul) and uses[call.output] == 1",
+            "call.function in (np.matmul, matmul)",
+        ),
+        Fault(
+            "memory is used again while it is needed",
+            "dying[last.get(out, i)].append(storage)",
+            "dying[i].append(storage)",
+        ),
+        Fault(
+            "the largest of negative numbers is 0",
+            'STARTS = {"sum": "0", "max": "-np.inf"',
+            'STARTS = {"sum": "0", "max": "0"',
+        ),
+        Fault(
+            "float32 is summed in float32",
+            'wide = out.dtype.char == "f" and count >= MANY and',
+            "wide = False and",
+        ),
+        Fault(
+            "a result by columns is written in rows",
+            "        if by_columns:\n            (a, lda, ta)",
+            "        if False:\n            (a, lda, ta)",
         ),
     ],
 }

@@ -118,6 +118,17 @@ def test_a_function_keeps_its_name_compiled_or_not_and_needs_numpy_alone(tmp_pat
         np.testing.assert_allclose(np.load(tmp_path / "y.npy"), chances(x).numpy(), rtol=1e-6)
 
 
+@pytest.mark.parametrize("op", [F.softmax, F.log_softmax])
+def test_large_numbers_do_not_overflow(op, tmp_path):
+    x = np.array([[1e4, 0.0, -1e4], [3.0, 1e38, 2.0]], np.float32)
+
+    def shares(x):
+        return op(x, 1)
+
+    export_numpy(shares, x, tmp_path / "shares.py")
+    np.testing.assert_array_equal(with_numpy(tmp_path / "shares.py", "shares")(x), op(x, 1))
+
+
 def test_sizes_that_count_rows_are_the_rows(tmp_path):
     def flat(x):
         return np.reshape(x * 2, (x.shape[0] * 3, 2)).sum(axis=1, keepdims=True)
@@ -134,6 +145,14 @@ def test_sizes_that_count_rows_are_the_rows(tmp_path):
             ValueError,
             "a constant of the function depends on the number of rows",
         ),
+        (
+            lambda x: x * np.array([x.shape[0]], np.float32),
+            ValueError,
+            "a constant of the function depends on the number of rows",
+        ),
+        (lambda x: x / x.shape[0], ValueError, "does something else for three rows"),
+        (lambda x: x - 1.5 * len(x), ValueError, "does something else for three rows"),
+        (lambda x: x[: len(x) - 1], ValueError, "a constant of the function depends on the number of rows"),
         (lambda x: x * 2 if x.shape[0] == 2 else x * 2 * 3, ValueError, "does something else for three rows"),
         (lambda x: tg.Tensor([1.0]), TypeError, "that its input has no part in"),
         (

@@ -54,8 +54,27 @@ TESTS = {
     "emit": "test_jit_traps test_jit test_jit_programs",
     "function": "test_jit_traps test_jit",
     "record": "test_jit_traps test_jit",
+    "custom": "test_func_custom",
+    "loops": "test_func_loops test_func",
+    "scipy": "test_func_scipy",
+    "solvers": "test_func_loops",
+    "special": "test_special test_rules",
+    "deploy": "test_deploy",
+    "distributed": "test_distributed",
+    "sklearn": "test_sklearn",
+    "search": "test_schedules",
+    "native": "test_native",
 }
 """The tests of each part of the package, which run first: most faults need no others."""
+EXTRAS = {
+    "scipy": "scipy",
+    "solvers": "scipy",
+    "special": "mpmath",
+    "distributed": "mpi4py",
+    "sklearn": "sklearn",
+    "native": "numba",
+}
+"""What the tests of a part need: where it is not installed they are skipped, and its faults too."""
 
 EACH = [pytest.param(room, fault, id=f"{room}: {fault.what}") for room in FAULTS for fault in FAULTS[room]]
 PATIENCE = 900
@@ -99,6 +118,8 @@ def passes(folder: Path, *arguments: str) -> bool:
 
 def survives(room: str, fault: Fault, folder: Path) -> bool:
     """Whether all tests pass with a fault, those of its part of the package first."""
+    if room in EXTRAS:
+        pytest.importorskip(EXTRAS[room])
     where = place(fault)
     faulty = copy_of_the_package(folder) / where
     faulty.write_text(sources()[where].replace(fault.old, fault.new), encoding="utf-8")

@@ -190,6 +190,11 @@ def test_order_of_both_methods():
     assert errors[1] < 1e-8 and errors[0] < 1e-3
 
 
+def test_steps_between_two_times_have_times_of_their_own():
+    y = tg.odeint(lambda y, t: 3 * t**2, 0.0, [0.0, 1.0, 2.0], method="rk4", steps=3)  # Simpson's rule: exact for t**3
+    np.testing.assert_allclose(y, [0, 1, 8], atol=1e-13)
+
+
 def test_rk4_is_compiled_and_dopri5_is_refused_there():
     fit = lambda g: np.sum(
         tg.odeint(pendulum, np.array([1.0, 0.2]), TIMES, args=(g[0], 0.1), method="rk4", steps=9) ** 2
@@ -221,6 +226,13 @@ def test_implicit_gradients_of_any_order():
     run = tg.jit(func.grad(lambda b: np.sum(solve_cubic(a, b) ** 2)))
     for scale in (1, 2, 3, 4):
         same(run(b * scale), func.grad(lambda b: np.sum(solve_cubic(a, b) ** 2))(b * scale))
+
+
+def test_implicit_of_equations_that_are_not_symmetric():
+    matrix = np.array([[2.0, 1.0, 0.0], [-3.0, 1.0, 0.5], [0.0, 4.0, -1.0]])
+    solve = tg.implicit(lambda x, a, b: a @ x - b)(np.linalg.solve)
+    np.testing.assert_allclose(func.jacrev(solve, 1)(matrix, np.ones(3)), np.linalg.inv(matrix), rtol=1e-12)
+    tg.assert_gradcheck(lambda a, b: np.sum(solve(a, b) ** 2), [matrix, np.ones(3)], order=2)
 
 
 def test_implicit_of_a_minimum_and_of_a_tree():

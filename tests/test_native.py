@@ -51,6 +51,7 @@ from test_jit import (  # noqa: F401  # which run here again
 import tinygrad_mlp as tg
 from tinygrad_mlp import Tensor, jit, nn, optim
 from tinygrad_mlp import functional as F
+from tinygrad_mlp.core.tensor import assign
 from tinygrad_mlp.jit.native import cache, program
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -314,6 +315,69 @@ def test_labels_out_of_range_change_nothing() -> None:
     assert all(np.array_equal(p._data, old) for p, old in zip(model.parameters(), before, strict=True))
 
 
+@pytest.mark.usefixtures("by_python")
+def test_an_array_is_written_when_all_have_read_it() -> None:
+    w = Tensor([1.0, 2.0, 3.0])
+
+    def f(x: Any) -> Any:
+        sums = (x * w).sum(axis=1)  # of which each row reads all of w
+        assign(w, w * 0.5)
+        return sums
+
+    step, x = jit(f, backend="numba"), np.arange(9.0).reshape(3, 3)
+    for i in range(4):
+        expected = (x * [1.0, 2.0, 3.0]).sum(axis=1) * 0.5**i
+        assert_close(arrays_of(step(x)), [expected])
+
+
+@pytest.mark.usefixtures("by_python")
+def test_a_product_that_is_a_plain_step() -> None:
+    ours, theirs = (Tensor(np.arange(6.0).reshape(3, 2), requires_grad=True) for _ in range(2))
+    x = np.random.default_rng(0).normal(size=(5, 3))
+
+    def descend(w: Any) -> Any:
+        optimizer = optim.SGD([w], lr=0.1)
+
+        def step(x: Any) -> Any:
+            loss = ((x @ w) ** 2).sum()
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            return loss
+
+        return step
+
+    native, eager = jit(descend(ours), backend="numba"), descend(theirs)
+    for _ in range(4):
+        assert_close(arrays_of((native(x), ours)), arrays_of((eager(Tensor(x)), theirs)))
+    assert " += " in native.source  # the product is the step
+
+
+@pytest.mark.usefixtures("by_python")
+def test_many_numbers_of_float32_are_summed_in_float64() -> None:
+    step, x = jit(lambda x: (x * 1).sum(), backend="numba"), np.full(50_000, 0.1, np.float32)
+    for _ in range(3):
+        total = step(x)
+    np.testing.assert_allclose(total.item(), 5000, rtol=3e-7)
+
+
+@pytest.mark.usefixtures("by_python")
+def test_a_product_of_rows_that_are_one_and_the_same() -> None:
+    step = jit(lambda x, y: np.broadcast_to(x, (4, 3)) @ y, backend="numba")
+    x, y = np.array([1.0, 2.0, 3.0]), np.arange(6.0).reshape(3, 2)
+    for _ in range(4):
+        assert_close(arrays_of(step(x, y)), [np.broadcast_to(x, (4, 3)) @ y])
+
+
+def test_columns_that_are_not_checked_are_picked_by_numpy() -> None:
+    x, columns = np.arange(12.0).reshape(4, 3), np.array([2, 0, -1, 1])
+    step = jit(lambda x, i: F.gather(x * x, i) + 1, backend="numba")
+    for _ in range(4):
+        assert_close(arrays_of(step(x, columns)), [np.array([5.0, 10.0, 65.0, 101.0])])
+    with pytest.raises(IndexError):
+        step(x, columns + 1000)
+
+
 def test_the_audit_allows_rounding_and_finds_a_wrong_number(monkeypatch: pytest.MonkeyPatch) -> None:
     load = cache.load
     trained(9)  # of which the eighth is audited, and warns of nothing
@@ -345,7 +409,7 @@ def test_the_audit_knows_steps_of_nothing_but_rounding() -> None:
 def test_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("numba", "scipy"):
         with monkeypatch.context() as patch:
-            patch.setattr(test_jit.function, "find_spec", lambda n, name=name: None if n == name else n)
+            patch.setattr("importlib.util.find_spec", lambda n, name=name: None if n == name else n)
             with pytest.raises(ImportError, match=rf"backend='numba' needs {name}: pip install '.\[native\]'"):
                 jit(lambda x: x, backend="numba")
     with pytest.raises(ValueError, match="unknown backend 'numbr'; did you mean 'numba'"):

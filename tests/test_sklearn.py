@@ -155,12 +155,22 @@ def test_sparse_rows_give_what_dense_ones_do(solver):
     assert (dense.predict_proba(X) == sparse.predict_proba(csr_array(X))).all()
 
 
+def test_weights_decay_and_biases_do_not():
+    data, y = regression()
+    fitted = MLPRegressor((), solver="lbfgs", alpha=1e6, random_state=0).fit(data, y + 5)
+    assert np.abs(fitted.coefs_[0]).max() < 1e-3
+    np.testing.assert_allclose(fitted.intercepts_[0], np.mean(y) + 5, rtol=1e-3)
+
+
 def test_early_stopping_keeps_the_best_epoch():
     fitted = MLPClassifier(
         (30,), early_stopping=True, n_iter_no_change=3, max_iter=100, learning_rate_init=0.01, random_state=0
     ).fit(X, Y)
     scores = fitted.validation_scores_
     assert len(scores) == fitted.n_iter_ < 100
+    until_then = clone(fitted).set_params(max_iter=int(np.argmax(scores)) + 1).fit(X, Y)
+    assert until_then.n_iter_ < fitted.n_iter_
+    assert all((a == b).all() for a, b in zip(until_then.coefs_, fitted.coefs_, strict=True))
     assert fitted.best_validation_score_ == max(scores) and fitted.best_loss_ is None
     assert fitted.score(X, Y) > 0.9
 

@@ -133,7 +133,9 @@ def _piece(plan: NativePlan, groups: list[Group], calls: list[Call]) -> Call:
     def piece() -> None:
         """Stand for groups."""
 
-    numbers = [a for call in calls for a in call.slots if a.kind == "number"]
+    factors = [plan.schedule.factors.get(call, ((None, 1), None)) for call in calls]
+    given = [*(a for call in calls for a in call.slots), *(a for (alpha, _), beta in factors for a in (alpha, beta))]
+    numbers = [a for a in given if isinstance(a, Slot) and a.kind == "number"]
     call = Call(piece, numbers, {}, None, False, first.section, "", "", errors)
     call.slots = [a for c in calls for a in c.slots]
     plan.pieces[piece] = groups
