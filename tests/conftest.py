@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,14 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], list[int]]:
         return calls
 
     return count
+
+
+@pytest.fixture
+def usual_ctrl_c() -> Iterator[None]:
+    """Have Ctrl-C do what it does in Python: a parent may have turned it off."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 collect_ignore = ["typed_script.py"]  # it has errors on purpose, for type checkers

@@ -130,6 +130,7 @@ def test_a_training_that_is_broken_off_goes_on_to_the_same_bits(jit: bool, tmp_p
         assert everything(folder, jit=jit, again=newest) == expected, stop
 
 
+@pytest.mark.usefixtures("usual_ctrl_c")
 def test_ctrl_c_in_the_middle_of_an_epoch_loses_nothing(tmp_path: Path) -> None:
     def run(epochs: int, stop: int | None = None, again: Any = None) -> Any:
         class Interrupt(Callback):

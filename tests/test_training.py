@@ -567,13 +567,6 @@ def test_inside_of_detect_anomaly_the_op_is_named():
         train(model)
 
 
-@pytest.fixture
-def usual_ctrl_c():
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent may have turned it off
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 def interrupt(run):
     signal.raise_signal(signal.SIGINT)
 
