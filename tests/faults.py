@@ -1679,8 +1679,8 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("two rows are written down as two", "if type(a) is int and a != b and 3 * a == 2 * b:", "if False:"),
         Fault(
             "a model is exported as it trains",
-            "            module.training = False\n        yield",
-            "            pass\n        yield",
+            "in_mode(function, training=False) if isinstance",
+            "in_mode(function, training=True) if isinstance",
         ),
         Fault(
             "a constant of two rows stands for any number",

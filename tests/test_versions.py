@@ -144,10 +144,12 @@ def test_a_change_between_forward_and_backward_is_an_error(form: Callable[[int],
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
 def test_after_backward_and_without_a_change_all_is_as_ever(form: Callable[[int], Made], n: int) -> None:
     y, change = form(n)
+    before = y.detach().numpy().copy()
     np.sum(y).backward()
     change()
-    y, _ = form(n)
-    np.sum(y).backward()
+    again, _ = form(n)
+    np.sum(again).backward()
+    np.testing.assert_array_equal(again.detach().numpy(), before)
 
 
 def test_there_are_all_forms() -> None:

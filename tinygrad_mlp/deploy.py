@@ -21,14 +21,15 @@ a constant, and what counts rows becomes the number of rows.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 import tinygrad_mlp as tg
+from tinygrad_mlp.train.predict import in_mode
 
 __all__ = ["export_numpy", "export_onnx"]
 
@@ -70,25 +71,13 @@ class _Steps(tg.Tracer):
             self.known.append(result)
 
 
-@contextmanager
-def _evaluating(model: Any) -> Iterator[None]:
-    modules = list(model.modules()) if isinstance(model, tg.nn.Module) else []
-    before = [module.training for module in modules]
-    try:
-        for module in modules:
-            module.training = False
-        yield
-    finally:
-        for module, training in zip(modules, before, strict=True):
-            module.training = training
-
-
 def _trace(function: Any, x: Any) -> tuple[list[_Step], _Value, list[Any]]:
     """Return the steps that a function consists of, for any number of rows, and the result with its shape."""
     traces = []
     for rows in (2, 3):
         given = tg.Tensor(np.resize(x, (rows, *x.shape[1:])))
-        with _evaluating(function), tg.no_grad(), tg.tracing(_Steps(given)) as tracer:
+        evaluating = in_mode(function, training=False) if isinstance(function, tg.nn.Module) else nullcontext()
+        with evaluating, tg.no_grad(), tg.tracing(_Steps(given)) as tracer:
             result = function(given)
             output = tracer.find(result)
         if not isinstance(output, _Value):
