@@ -18,7 +18,13 @@ from tinygrad_mlp.rules.table import RULES
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md")), *sorted(DOCS.glob("howto/*.md"))]
-NEEDS = {"scikit_learn.md": "sklearn", "scipy.md": "scipy", "pictures.md": "matplotlib", "native.md": "numba", "processes.md": "mpi4py"}
+NEEDS = {
+    "scikit_learn.md": "sklearn",
+    "scipy.md": "scipy",
+    "pictures.md": "matplotlib",
+    "native.md": "numba",
+    "processes.md": "mpi4py",
+}
 WITHOUT_CODE = {"changelog.md", "examples.md", "from_nan.md", "measurements.md"}
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 
