@@ -35,9 +35,10 @@ def row_weights(y: Array, class_weight: Any, sample_weight: Any, name: str = "")
         if own.shape != (len(y),):
             raise ShapeError(f"{name}sample_weight has shape {own.shape}, expected ({len(y)},): one for each row")
         weights = weights * own
-    if (weights < 0).any() or not weights.any():
-        at = weights.argmin()
-        raise DataError(f"{name}weights must be >= 0 and not all 0, got {weights[at]} for row {at}")
+    bad = ~((weights >= 0) & (weights < np.inf))
+    if bad.any() or not weights.any():
+        at = bad.argmax()
+        raise DataError(f"{name}weights must be finite, >= 0 and not all 0, got {weights[at]} for row {at}")
     return None if class_weight is None and sample_weight is None else weights
 
 
@@ -49,6 +50,9 @@ def _of_classes(class_weight: Any, count: int, labels: Array) -> Array:
         sizes = np.bincount(labels, minlength=count)
         return len(labels) / (np.count_nonzero(sizes) * np.maximum(sizes, 1))
     if isinstance(class_weight, Mapping):
+        for label in class_weight:
+            if not isinstance(label, (int, np.integer, np.bool_)):
+                raise OptionError(f"class_weight has the key {label!r}, expected numbers of classes, as y has them")
         return np.array([float(class_weight.get(label, 1.0)) for label in range(count)])
     weights = as_array(class_weight).astype(float)
     if weights.ndim != 1 or len(weights) < count:
