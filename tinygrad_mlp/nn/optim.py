@@ -95,6 +95,9 @@ class Optimizer(Stateful):
         """Return those rows of a batch that `fit` trains on here: all of them, if this is the only process."""
         return rows
 
+    def agree(self, buffers: Iterable[Tensor]) -> None:
+        """Give the buffers of a model the same numbers in all processes; `fit` calls this after each epoch."""
+
     @answers
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters: ``grad`` becomes None."""

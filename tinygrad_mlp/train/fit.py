@@ -164,6 +164,7 @@ def fit(
             shuffled = training.order if shuffle else None
             batches = _batches(samples, optimizer, batch_size, shuffled, augment, training.rng, run.position)
             row = _train_epoch(run, batches, steps, resolved, listeners, asked)
+            optimizer.agree(model.buffers())
             row |= {} if held is None else _validate(run, held, loss, resolved)
             _end_epoch(run, row, listeners, asked)
     return run.history
