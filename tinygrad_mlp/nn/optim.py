@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import notebook
 from ..checks import check_flag, check_kind, check_number, check_share
 from ..core.tensor import Tensor, assign, wrap
 from ..core.tracer import IDLE, Stateful, mode, out_of_place
@@ -87,6 +88,12 @@ class Optimizer(Stateful):
         group = {**self.defaults, **group, "params": params}
         self.check(group)
         self.param_groups.append(group)
+
+    def __repr__(self) -> str:
+        return notebook.optimizer_text(self)
+
+    def _repr_html_(self) -> str:
+        return notebook.optimizer(self)
 
     def _all_params(self) -> list[Any]:
         return [p for group in self.param_groups for p in group["params"]]

@@ -16,7 +16,7 @@ WIDTH = 48
 """How wide a line of them may be."""
 
 
-def short(array: np.ndarray[Any, Any]) -> list[str]:
+def short(array: np.ndarray[Any, Any], shown: int = SHOWN) -> list[str]:
     """Return an array as a few lines: its elements, a row a line, or if they are many its Euclidean norm.
 
     Where numbers are not finite, the norm is that of the others. Of whole numbers, the smallest and the largest stand
@@ -27,17 +27,27 @@ def short(array: np.ndarray[Any, Any]) -> list[str]:
     >>> short(np.array([np.nan, *[3.0] * 16]))
     ['norm 12, 1 of 17 not finite']
     """
-    if array.size <= SHOWN:
+    if array.size <= shown:
         texts = [f"{x:.4g}" if array.dtype.kind == "f" else str(x) for x in array.flat]
         width = max(map(len, texts), default=0) * (array.ndim > 1)
         table = np.array([text.rjust(width) for text in texts], object).reshape(array.shape)
-        text = np.array2string(table, separator=", ", formatter={"all": str}, max_line_width=WIDTH, threshold=SHOWN)
+        text = np.array2string(table, separator=", ", formatter={"all": str}, max_line_width=WIDTH, threshold=shown)
         return [line for line in text.split("\n") if line]
     if array.dtype.kind in "biu":
         return [f"{array.min():d} to {array.max():d}"]
     finite = np.isfinite(array)
     norm = f"norm {np.linalg.norm(array[finite].astype(np.float64)):.4g}"
     return [norm if finite.all() else f"{norm}, {array.size - finite.sum()} of {array.size} not finite"]
+
+
+def inline(array: np.ndarray[Any, Any]) -> str:
+    """Return an array in one line: up to 4 elements, or its shape and what `short` says of it.
+
+    >>> inline(np.eye(2)), inline(np.full((10, 10), 2.0))
+    ('[[1, 0], [0, 1]]', '(10, 10) norm 20')
+    """
+    text = " ".join(" ".join(short(array, 4)).split()).replace("[ ", "[")
+    return text if array.size <= 4 else f"{array.shape} {text}"
 
 
 def gradients(output: Any, what: str) -> dict[Any, np.ndarray[Any, Any]]:
