@@ -142,6 +142,33 @@ def test_what_tab_offers_is_what_there_is():
     assert all(hasattr(tinygrad_mlp, name) for name in dir(tinygrad_mlp))
 
 
+PUBLIC = ["", "nn", "nn.init", "nn.utils", *tinygrad_mlp._ROOMS, "deploy", "distributed", "sklearn"]
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_tab_offers_what_users_call_and_nothing_else(name):
+    if name == "sklearn":
+        pytest.importorskip("sklearn", "1.9")
+    module = importlib.import_module(f"tinygrad_mlp.{name}".rstrip("."))
+    assert dir(module) == sorted(module.__all__) and len(set(module.__all__)) == len(module.__all__)
+    for entry in module.__all__:
+        value = getattr(module, entry)
+        home = value.__name__ if isinstance(value, type(module)) else value.__module__
+        assert home.startswith("tinygrad_mlp") and not entry.startswith("_"), entry
+        assert value.__doc__, f"{entry} is not described"
+
+
+def test_tab_offers_what_the_examples_use():
+    texts = [
+        p.read_text(encoding="utf-8") for p in [*PACKAGE.parent.glob("examples/*.py"), PACKAGE.parent / "README.md"]
+    ]
+    rooms = {"F": "nn.functional", "nn": "nn", "optim": "nn.optim", "tg": ""}
+    for short, name in rooms.items():
+        module = importlib.import_module(f"tinygrad_mlp.{name}".rstrip("."))
+        used = {m[1] for text in texts for m in re.finditer(rf"(?<![\w.]){short}\.([a-zA-Z_]\w*)", text)}
+        assert used - {"__version__"} <= set(dir(module)) | {"py"}, short
+
+
 def test_import_loads_neither_pandas_nor_extras_nor_what_takes_long():
     others = {"pandas", "matplotlib", "scipy", "tqdm", "safetensors", "importlib.abc", "tempfile", "ast"}
     others |= {"numpy.random", "difflib", "importlib.util"}

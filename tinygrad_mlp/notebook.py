@@ -23,6 +23,7 @@ def escape(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
 
 
+_PRE = '<pre style="overflow-x: auto; white-space: pre">'
 _HOME = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _NOT_THE_USERS = (_HOME, os.sep + "numpy" + os.sep, os.sep + "IPython" + os.sep)
 
@@ -49,14 +50,10 @@ def _beside(blocks: Iterable[tuple[str, str]]) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Return a table as HTML, numbers to the right."""
-    cell = lambda tag, value: f'<{tag} style="text-align: {_side(value)}">{escape(_text(value))}</{tag}>'
+    """Return a table as HTML."""
+    cell = lambda tag, value: f'<{tag} style="text-align: right">{escape(_text(value))}</{tag}>'
     lines = "".join(f"<tr>{''.join(cell('td', value) for value in row)}</tr>" for row in rows)
     return f"<table><thead><tr>{''.join(cell('th', name) for name in head)}</tr></thead><tbody>{lines}</tbody></table>"
-
-
-def _side(value: Any) -> str:
-    return "right" if isinstance(value, (int, float)) and not isinstance(value, bool) else "left"
 
 
 def _text(value: Any) -> str:
@@ -139,7 +136,12 @@ def _curve(steps: list[int], rates: list[float], at: int) -> str:
 def program(title: str, source: str) -> str:
     """Return a program as HTML, its comments in grey."""
     text = re.sub(r"#.*", lambda found: f'<span style="color: {GREY}">{found[0]}</span>', escape(source))
-    return f'{escape(title)}<pre style="overflow-x: auto; white-space: pre">{text}</pre>'
+    return f"{escape(title)}{_PRE}{text}</pre>"
+
+
+def text(text: str) -> str:
+    """Return text as HTML, line by line as it is."""
+    return f"{_PRE}{escape(text)}</pre>"
 
 
 def users_traceback() -> list[str]:

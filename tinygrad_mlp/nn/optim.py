@@ -27,6 +27,7 @@ __all__ = [
     "SGD", "Adam", "AdamW", "CosineAnnealingLR", "ExponentialLR", "LRScheduler", "OneCycleLR", "Optimizer", "RMSprop",
     "ReduceLROnPlateau", "StepLR",
 ]  # fmt: skip
+__dir__ = __all__.copy  # what Tab offers
 
 Group = dict[str, Any]
 if not TYPE_CHECKING:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import functools
-import html
 import itertools
 import linecache
 import os
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import notebook
 from ..core.autograd import no_grad
 from ..core.graph import Node, ancestors, fit
 from ..core.tensor import Tensor
@@ -36,7 +36,7 @@ class Trace:
         return self.text
 
     def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(self.text)}</pre>"
+        return notebook.text(self.text)
 
 
 def trace(output: Any) -> Trace:

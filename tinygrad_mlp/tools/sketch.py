@@ -161,14 +161,18 @@ def program_sketch(plan: Any) -> tuple[list[Vertex], Edges]:
         if call.output.kind == "state":
             vertices[call.output] = Vertex(sources.pop(0).kind, f"{name or 'state'}, new", [(size, [])], frame)
         else:
-            texts = {id(a): a.name if a.kind == "number" else "·" for a in call.slots}
-            operands = [texts.get(id(a)) or _constant(a) for a in call.inputs]
-            title = _call(call.function.__name__, operands, call.keywords)
-            vertices[call.output] = Vertex("op", title, [(f"{name} {size}".strip(), [])], frame)
+            vertices[call.output] = Vertex("op", _title(call), [(f"{name} {size}".strip(), [])], frame)
         edges += [(source, vertices[call.output]) for source in sources]
     for slot in plan.outputs:
         read(slot).result = True
     return list(vertices.values()), edges
+
+
+def _title(call: Any) -> str:
+    """Return a call of a program as `_call` writes it, with the names of numbers that are read at each run."""
+    texts = {id(a): a.name if a.kind == "number" else "·" for a in call.slots}
+    operands = [texts.get(id(a)) or _constant(a) for a in call.inputs]
+    return _call(call.function.__name__, operands, call.keywords)
 
 
 def _in_frames(calls: list[Any]) -> Iterator[tuple[Any, Frame]]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas
 
 SEVERITY = ("pass", "unresolved", "fail")
-COLOURS = {"pass": "#1a7f37", "unresolved": "#9a6700", "fail": "#cf222e"}
+COLOURS = {"pass": "#218739", "unresolved": "#a06d00", "fail": "#d9363f"}
 NUMBERS = ("x", "analytic", "numeric", "rel. error", "estimated")
 """The columns of the table that hold numbers."""
 
