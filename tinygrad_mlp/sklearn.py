@@ -346,9 +346,10 @@ class MLPClassifier(ClassifierMixin, _MLP):
     """A multi-layer perceptron that tells classes apart.
 
     Args:
-        hidden_layer_sizes, solver, alpha, batch_size, learning_rate, learning_rate_init, power_t, max_iter, shuffle,
-            random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, early_stopping, validation_fraction,
-            beta_1, beta_2, epsilon, n_iter_no_change, max_fun: as scikit-learn's.
+        hidden_layer_sizes, alpha, batch_size, max_iter, shuffle, random_state, tol, verbose, warm_start: as in
+            scikit-learn.
+        solver, learning_rate, learning_rate_init, power_t, momentum, nesterovs_momentum, max_fun: as in scikit-learn.
+        beta_1, beta_2, epsilon, early_stopping, validation_fraction, n_iter_no_change: as in scikit-learn.
         activation: "relu", "tanh", "logistic", "identity", "leaky_relu", "gelu" or "softplus", or one for each layer.
         loss: "log_loss", or a function of (outputs, y, reduction="mean") made of Tensor ops: y are numbers of classes
             for several, a column or rows of 0 and 1 for two classes and for several labels at once.
@@ -357,8 +358,9 @@ class MLPClassifier(ClassifierMixin, _MLP):
         class_weight: a dict, or "balanced".
 
     Attributes:
-        classes_, coefs_, intercepts_, loss_, loss_curve_, best_loss_, validation_scores_, best_validation_score_,
-            n_iter_, t_, n_features_in_, feature_names_in_, n_layers_, n_outputs_, out_activation_: as scikit-learn's.
+        classes_, coefs_, intercepts_, n_layers_, n_outputs_, out_activation_, n_iter_, t_: as in scikit-learn.
+        loss_, loss_curve_, best_loss_, validation_scores_, best_validation_score_: as in scikit-learn.
+        n_features_in_, feature_names_in_: as in scikit-learn.
         model_: the network, whose outputs are logits.
     """
 

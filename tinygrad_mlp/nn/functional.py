@@ -249,7 +249,7 @@ def l1_loss(prediction: T, target: Any, *, weight: Any = None, reduction: str = 
 def huber_loss(prediction: T, target: Any, *, delta: float = 1.0, weight: Any = None, reduction: str = "mean") -> T:
     """Return a loss that is quadratic for differences up to ``delta`` and linear beyond (Huber, 1964).
 
-    ``d**2 / 2`` where d = |prediction - target| <= delta, else ``delta * (d - delta / 2)``. It is multiplied by
+    ``d**2 / 2`` where ``d = abs(prediction - target) <= delta``, else ``delta * (d - delta / 2)``. It is multiplied by
     ``weight``, which broadcasts; as in PyTorch, and unlike in `mse_loss`, the mean stays that over the elements.
 
     Raises:
