@@ -56,18 +56,19 @@ def name_the_file(_: Any, example: str | None) -> None:
 sphinx_gallery_conf = {
     "examples_dirs": str(EXAMPLES),
     "gallery_dirs": "generated/gallery",
-    "filename_pattern": r"/(classification|rare_class|regression|sir)\.py$",  # the others take longer, or end by sys.exit
+    "filename_pattern": r"/(classification|rare_class|regression|sir)\.py$",  # the others take longer, or exit
     "ignore_pattern": r"notebook_pieces\.py$",
     "reset_modules": ("matplotlib", name_the_file),
     "nested_sections": False,
     "within_subsection_order": "FileNameSortKey",
+    "default_thumb_file": str(EXAMPLES / "pictures" / "training_curves.png"),
     "write_computation_times": False,
     "download_all_examples": False,
 }
 
 html_theme = "pydata_sphinx_theme"
 html_title = "tinygrad_mlp"
-html_theme_options = {"show_toc_level": 2, "navigation_with_keys": True}
+html_theme_options = {"show_toc_level": 2, "header_links_before_dropdown": 6}
 html_show_sourcelink = False
 suppress_warnings = ["config.cache"]  # a function among the options, which are not kept
 
