@@ -43,6 +43,8 @@ S = TypeVar("S")
 class Jitted(Generic[P, R]):
     """A function that runs as a program; made by `jit`, which says what it does.
 
+    ``function``, ``check`` and ``backend`` are those of `jit`. Unless ``strict``, what cannot be compiled runs eagerly.
+
     Attributes:
         source: the text of the program that has run most often.
         plan: its plan: calls, buffers, bytes, what was dropped.
