@@ -493,10 +493,16 @@ def test_a_compiled_step():
     assert ("0.weight", "new (8, 5)", "momentum_buffer, new (8, 5)") in folded
 
 
-@pytest.mark.parametrize("optimizer", [lambda params: tg.optim.Adam(params, lr=0.1)])
-def test_other_compiled_steps(optimizer):
-    picture = Picture(tg.draw(_trained(optimizer), fold=True))
+def test_other_compiled_steps():
+    picture = Picture(tg.draw(_trained(lambda params: tg.optim.Adam(params, lr=0.1)), fold=True))
     assert is_acyclic(picture.ids) and "0.weight" in picture.names()
+    norm = nn.Sequential(nn.BatchNorm1d(5), nn.Dropout(0.5, rng=0))
+    for result in (lambda x: norm(x).sum(), lambda x: x.T, lambda x: 3.0):
+        step = tg.jit(result)
+        for _ in range(3):
+            step(X)
+        for fold in (False, True):
+            assert is_acyclic(Picture(tg.draw(step, fold=fold)).ids)
 
 
 def test_colours_can_be_told_apart_in_grey_and_text_can_be_read():

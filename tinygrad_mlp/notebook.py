@@ -150,7 +150,8 @@ def users_traceback() -> list[str]:
     IPython calls this as ``_render_traceback_`` of an error: it has no other way to hide frames. ``%debug`` still walks
     through all of them.
     """
-    error, shell = sys.last_value, import_module("IPython").get_ipython()
+    error: Any = sys.last_value
+    shell = import_module("IPython").get_ipython()
     kept = [
         tb for tb in _steps(error.__traceback__) if not any(p in tb.tb_frame.f_code.co_filename for p in _NOT_THE_USERS)
     ]

@@ -87,7 +87,7 @@ def draw(output: Any, *inputs: Any, values: bool = False, grads: bool = False, f
     parameter, as a cylinder under its qualified name; or an array from outside, as a parallelogram. A dtype is written
     where it is not that of the output. A module's nodes stand in a frame. The output has a thick line.
 
-    Of a compiled step, the nodes are the calls of its program, in three parts: forward, backward and update. What is
+    Of a compiled step, the nodes are the calls of its program in NumPy, in three parts: forward, backward and update. What is
     written to, a parameter say, has a second node for its new value.
 
     Args:
@@ -128,7 +128,7 @@ def draw(output: Any, *inputs: Any, values: bool = False, grads: bool = False, f
                 raise TypeError(
                     "draw: a compiled step keeps no numbers; draw(loss, values=True) shows those of a graph"
                 )
-            return _finished(*program_sketch(output.plan), fold)
+            return _finished(*program_sketch(output._main().planned()), fold)
         watcher = Watcher()
         with tracing(watcher, "draw"):
             result = output(*inputs)

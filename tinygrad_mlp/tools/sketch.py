@@ -142,7 +142,8 @@ def program_sketch(plan: Any) -> tuple[list[Vertex], Edges]:
     has a second vertex, that of its new value.
     """
     made = [call for call in plan.calls if call.output is not None]
-    dtype = (plan.outputs or [made[-1].output])[-1].dtype
+    results = [*(call.output for call in made), *plan.outputs]
+    dtype = results[-1].dtype if results else None
     learned = {id(t._data) for t in plan.record.changed if t._requires_grad}
     vertices: dict[Any, Vertex] = {}
     edges: Edges = []
@@ -214,7 +215,7 @@ def _common(a: Frame | None, b: Frame | None) -> Frame | None:
     return next((frame for frame in outwards(a) if frame in around), None)
 
 
-def _size(array: Any, usual: np.dtype[Any]) -> str:
+def _size(array: Any, usual: np.dtype[Any] | None) -> str:
     return str(array.shape) if array.dtype == usual else f"{array.shape} {array.dtype}"
 
 
@@ -259,7 +260,7 @@ def _module(frame: Frame, parts: list[Vertex], leaving: set[Vertex]) -> Vertex:
     """Return the vertex that stands for a whole frame, with the module's parameters and the results that leave it."""
     ops = [v for v in parts if v.kind == "op"]
     stored = [v for v in parts if v.kind in ("parameter", "state")]
-    results = [v for v in ops if v in leaving or v.result] or ops[-1:] * (parts[-1] is ops[-1])
+    results = [v for v in ops if v in leaving or v.result] or [v for v in parts[-1:] if v.kind == "op"]
     arrays = [(f"{_within(frame, v.name)} {size}", n) for v in stored for size, n in v.arrays]
     arrays += [(f"→ {size}", n) for v in results for size, n in v.arrays]
     title = frame.title(", ".join(dict.fromkeys(v.name for v in ops)))
