@@ -23,7 +23,6 @@ def escape(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
 
 
-_PRE = '<pre style="overflow-x: auto; white-space: pre">'
 _HOME = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _NOT_THE_USERS = (_HOME, os.sep + "numpy" + os.sep, os.sep + "IPython" + os.sep)
 
@@ -136,12 +135,12 @@ def _curve(steps: list[int], rates: list[float], at: int) -> str:
 def program(title: str, source: str) -> str:
     """Return a program as HTML, its comments in grey."""
     text = re.sub(r"#.*", lambda found: f'<span style="color: {GREY}">{found[0]}</span>', escape(source))
-    return f"{escape(title)}{_PRE}{text}</pre>"
+    return escape(title) + block(text)
 
 
-def text(text: str) -> str:
-    """Return text as HTML, line by line as it is."""
-    return f"{_PRE}{escape(text)}</pre>"
+def block(page: str) -> str:
+    """Return HTML that stands line by line as it is."""
+    return f'<pre style="overflow-x: auto; white-space: pre">{page}</pre>'
 
 
 def users_traceback() -> list[str]:

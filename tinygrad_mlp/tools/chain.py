@@ -20,6 +20,7 @@ from ..core.graph import Node, ancestors, fit
 from ..core.tensor import Tensor
 from ..errors import GraphError, describe
 from .numbers import gradients, inline
+from .sketch import options
 
 
 @dataclass(frozen=True, repr=False)
@@ -36,7 +37,7 @@ class Trace:
         return self.text
 
     def _repr_html_(self) -> str:
-        return notebook.text(self.text)
+        return notebook.block(notebook.escape(self.text))
 
 
 def trace(output: Any) -> Trace:
@@ -125,12 +126,7 @@ def _call(node: Node, names: dict[Any, str]) -> str:
         text if text == parameter else f"{parameter}={text}"
         for parameter, text in zip(parameters, operands, strict=False)
     ]
-    options = [
-        f"{key}={describe(value)}"
-        for key, value in node.keywords.items()
-        if key[0] != "_" and value is not None and value is not False
-    ]
-    return f"{node.rule.name}({', '.join([*texts, *operands[len(texts) :], *options])})"
+    return f"{node.rule.name}({', '.join([*texts, *operands[len(texts) :], *options(node.keywords)])})"
 
 
 def _operand(a: Any) -> str:

@@ -87,8 +87,8 @@ def draw(output: Any, *inputs: Any, values: bool = False, grads: bool = False, f
     parameter, as a cylinder under its qualified name; or an array from outside, as a parallelogram. A dtype is written
     where it is not that of the output. A module's nodes stand in a frame. The output has a thick line.
 
-    Of a compiled step, the nodes are the calls of its program in NumPy, in three parts: forward, backward and update. What is
-    written to, a parameter say, has a second node for its new value.
+    Of a compiled step, the nodes are the calls of its program in NumPy, in three parts: forward, backward and update.
+    What is written to, a parameter say, has a second node for its new value.
 
     Args:
         output: a Tensor, to be drawn before ``backward()``, which releases its graph. An op stands in the frame of

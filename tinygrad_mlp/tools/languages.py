@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from ..errors import need
+from ..notebook import escape
 from .sketch import Frame, Vertex, outwards
 
 
@@ -169,7 +169,7 @@ def _escape_mermaid(text: str) -> str:
 
 def _escape_dot(text: str) -> str:
     r"""Return text for Graphviz' HTML, in which ``\N`` still is the name of the node."""
-    return html.escape(_printable(text).replace("\\", "\\\\"))
+    return escape(_printable(text).replace("\\", "\\\\"))
 
 
 def _printable(text: str) -> str:

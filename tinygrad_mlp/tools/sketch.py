@@ -223,13 +223,14 @@ def _call(name: str, operands: Sequence[str], keywords: Mapping[str, Any]) -> st
     """Return an op with the constants among its operands and its options: "multiply(0.5, ·)", "sum(axis=1)"."""
     if set(operands) <= {"·", "None"}:
         operands = []
-    options = [
-        f"{option}={_constant(value)}"
-        for option, value in keywords.items()
-        if option[0] != "_" and value is not None and value is not False
-    ]
-    arguments = ", ".join([*operands, *options])
+    arguments = ", ".join([*operands, *options(keywords)])
     return f"{name}({arguments})" if arguments else name
+
+
+def options(keywords: Mapping[str, Any]) -> list[str]:
+    """Return the options of an op that are not off, as a call has them."""
+    given = {k: v for k, v in keywords.items() if k[0] != "_" and v is not None and v is not False}
+    return [f"{name}={_constant(value)}" for name, value in given.items()]
 
 
 def _constant(value: Any) -> str:

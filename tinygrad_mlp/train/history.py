@@ -89,9 +89,7 @@ class History:
         return "\n".join([*lines, f"stopped: {self.stopped}"] if self.stopped else lines)
 
     def _repr_html_(self) -> str:
-        import html
-
-        reason = f"<p>stopped: {html.escape(self.stopped)}</p>" if self.stopped else ""
+        reason = f"<p>stopped: {notebook.escape(self.stopped)}</p>" if self.stopped else ""
         return str(self.frame.to_html(index=False)) + reason
 
 
