@@ -68,6 +68,8 @@ sphinx_gallery_conf = {
 
 html_theme = "pydata_sphinx_theme"
 html_title = "tinygrad_mlp"
+html_static_path = ["_static"]
+html_css_files = ["width.css"]
 html_theme_options = {"show_toc_level": 2, "header_links_before_dropdown": 6}
 html_show_sourcelink = False
 suppress_warnings = ["config.cache"]  # a function among the options, which are not kept
