@@ -743,7 +743,7 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "texts of a report are markup",
-            "verdicts.sub(paint, html.escape(str(self)))",
+            "verdicts.sub(paint, notebook.escape(str(self)))",
             "verdicts.sub(paint, str(self))",
         ),
         Fault(
@@ -787,6 +787,7 @@ FAULTS: dict[str, list[Fault]] = {
             'call.output.kind == "state" or before.output.kind != "state"',
             'before.output.kind != "state"',
         ),
+        Fault("notebooks draw what takes minutes", "if self.nodes > LARGEST:", "if False:"),
         Fault("results that leave a module are one", "v in leaving or v.result", "v.result"),
         Fault(
             "an array that two modules read stands in one",

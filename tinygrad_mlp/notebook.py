@@ -39,7 +39,7 @@ def tensor(t: Any) -> str:
 def _values(array: Any) -> str:
     import numpy as np
 
-    return f"<pre>{escape(np.array2string(array, separator=', ', threshold=100, edgeitems=3))}</pre>"
+    return f"<pre>{escape(np.array2string(array, separator=', ', threshold=200))}</pre>"
 
 
 def _beside(blocks: Iterable[tuple[str, str]]) -> str:

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ... import notebook
-from ...errors import Brief
+from ... import errors, notebook
 
 if TYPE_CHECKING:
     import pandas
@@ -21,7 +20,7 @@ NUMBERS = ("x", "analytic", "numeric", "rel. error", "estimated")
 """The columns of the table that hold numbers."""
 
 
-class GradcheckError(Brief, AssertionError):
+class GradcheckError(errors.Brief, AssertionError):
     """A gradient is wrong, or cannot be told from a wrong one: the text and ``report`` say where, and how it looks."""
 
     def __init__(self, report: Report) -> None:
