@@ -490,17 +490,16 @@ def test_fit_trains_natively() -> None:
 
 def test_products_are_of_numpys_blas_or_else_of_scipys(monkeypatch: pytest.MonkeyPatch) -> None:
     """One library means one pool of threads; where NumPy's does not say where its functions are, SciPy's does."""
-    import ctypes
-
     from numba.extending import get_cython_function_address
 
     from tinygrad_mlp.jit.native import library
+    from tinygrad_mlp.nn import blas
 
     def hidden(name: str) -> Any:
         raise OSError(name)
 
     found = library.blas("sgemm")
-    monkeypatch.setattr(ctypes, "CDLL", hidden)
+    monkeypatch.setattr(blas.ctypes, "CDLL", hidden)
     scipys = get_cython_function_address("scipy.linalg.cython_blas", "sgemm")
     assert library.blas("sgemm") == scipys
     rng = np.random.default_rng(0)

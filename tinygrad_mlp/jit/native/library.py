@@ -12,6 +12,8 @@ from numba.core import cgutils
 from numba.extending import get_cython_function_address, intrinsic
 from numba.np.arrayobj import populate_array
 
+from ...nn.blas import function
+
 __all__ = ["array", "exp_d", "exp_f", "gemm", "njit", "np", "plus", "strided"]
 
 
@@ -81,11 +83,10 @@ def gemm(typing: Any, blas: Any, alpha: Any, a: Any, ta: Any, b: Any, tb: Any, b
 
 def blas(name: str) -> int:
     """Return the address of a function of NumPy's BLAS, whose threads are then the only ones, or else of SciPy's."""
-    try:
-        function = ctypes.CDLL(np._core._multiarray_umath.__file__)[f"scipy_{name}_64_"]
-    except (AttributeError, OSError):  # a NumPy that is not from PyPI, or Windows, which does not tell
+    found = function(f"scipy_{name}_64_")
+    if found is None:
         return int(get_cython_function_address("scipy.linalg.cython_blas", name))
-    return int(ctypes.cast(function, ctypes.c_void_p).value or 0)
+    return int(ctypes.cast(found, ctypes.c_void_p).value or 0)
 
 
 @njit(fastmath={"reassoc"}, forceinline=True)
