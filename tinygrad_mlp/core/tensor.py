@@ -359,6 +359,11 @@ class Tensor(ArrayMethods):
         name = f", name={self.name!r}" if self.name else ""
         return f"Tensor({values}, dtype={self.dtype}{made}{name})"
 
+    def _repr_html_(self) -> str:
+        from .. import notebook
+
+        return notebook.tensor(self)
+
     def __bool__(self) -> bool:
         mode.tracer.reads_value("bool()")
         if self._data.size != 1:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import notebook
 from ..checks import check_flag, check_kind, check_number, check_share
 from ..core.tensor import Tensor, assign, wrap
 from ..core.tracer import IDLE, Stateful, mode, out_of_place
@@ -26,6 +27,7 @@ __all__ = [
     "SGD", "Adam", "AdamW", "CosineAnnealingLR", "ExponentialLR", "LRScheduler", "OneCycleLR", "Optimizer", "RMSprop",
     "ReduceLROnPlateau", "StepLR",
 ]  # fmt: skip
+__dir__ = __all__.copy  # what Tab offers
 
 Group = dict[str, Any]
 if not TYPE_CHECKING:
@@ -94,6 +96,12 @@ class Optimizer(Stateful):
         group = {**self.defaults, **group, "params": params}
         self.check(group)
         self.param_groups.append(group)
+
+    def __repr__(self) -> str:
+        return notebook.optimizer_text(self)
+
+    def _repr_html_(self) -> str:
+        return notebook.optimizer(self)
 
     def _all_params(self) -> list[Any]:
         return [p for group in self.param_groups for p in group["params"]]
