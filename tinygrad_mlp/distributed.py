@@ -29,6 +29,7 @@ import numpy as np
 import tinygrad_mlp as tg
 
 __all__ = ["DistributedOptimizer"]
+__dir__ = __all__.copy  # what Tab offers
 
 
 class _Distributed:
@@ -62,7 +63,7 @@ class _Distributed:
         super().step()  # type: ignore[misc]
 
     def agree(self, buffers: Iterable[Any]) -> None:
-        """Average buffers of floating point, such as the running statistics of batch norm."""
+        """Average those ``buffers`` that hold floats, such as the running statistics of batch norm."""
         for buffer in buffers:
             if buffer.dtype.kind == "f":
                 mean = np.array(buffer.data / self.comm.size, order="C")
