@@ -73,7 +73,7 @@ def _log_losses(outputs: Any, y: Any) -> Any:
     return entropy(outputs, y, reduction="none")
 
 
-LOSSES = {
+LOSSES: Any = {
     "log_loss": _summed(_log_losses),
     "squared_error": _summed(lambda outputs, y: 0.5 * F.mse_loss(outputs, y, reduction="none")),
     "absolute_error": _summed(partial(F.l1_loss, reduction="none")),
