@@ -87,6 +87,7 @@ def test_the_same_weights_give_scikit_learns_loss_gradient_and_probabilities(lab
     np.testing.assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), rtol=1e-10)
     assert (ours.predict(X) == theirs.predict(X)).all()
     ours.fit(X, y), theirs.set_params(warm_start=True).fit(X, y)
+    assert ours.loss_ == pytest.approx(theirs.loss_, rel=1e-9)  # which has the penalty of the weights
     for mine, other in zip((*ours.coefs_, *ours.intercepts_), (*theirs.coefs_, *theirs.intercepts_), strict=True):
         np.testing.assert_allclose(mine, other, rtol=1e-10, atol=1e-12)
 

@@ -110,10 +110,6 @@ def _rows(X: Any) -> Any:
     return _Rows(X) if issparse(X) else X
 
 
-def _as_they_are(X: Any) -> Any:
-    return X
-
-
 class _Iterations(tg.callbacks.Callback):
     """What an estimator does at the end of each epoch."""
 
@@ -122,12 +118,14 @@ class _Iterations(tg.callbacks.Callback):
         self.idle, self.best = 0, None
 
     def on_epoch_begin(self, run: Any) -> None:
+        pairs = [(p.data, group["weight_decay"]) for group in run.optimizer.param_groups for p in group["params"]]
+        self.penalty = sum(decay / 2 * float(np.vdot(a, a)) for a, decay in pairs)
         self.task = self.context.subcontext(task_name="epoch")
         self.task.call_on_fit_task_begin(estimator=self.estimator, **self.data)
 
     def on_epoch_end(self, run: Any) -> None:
         own = self.estimator
-        own.n_iter_, own.loss_ = run.epoch, run.row["loss"]
+        own.n_iter_, own.loss_ = run.epoch, run.row["loss"] + self.penalty
         own.t_ += self.rows
         own.loss_curve_.append(own.loss_)
         if own.verbose:
@@ -251,7 +249,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator):
         history = tg.fit(
             self.model_, _rows(X), y, sample_weight=weights, loss=LOSSES.get(self.loss, self.loss), metrics=[],
             optimizer=self._optimizer, epochs=1 if incremental else self.max_iter, batch_size=size,
-            transform=_as_they_are,  # numbers that look like pixels may be none
+            transform=lambda X: X,  # numbers that look like pixels may be none
             seed=rng.randint(2**31), shuffle=self.shuffle, callbacks=[listener], jit=not incremental, progress=False,
         )  # fmt: skip
         if history.stopped is None and not incremental:
@@ -312,7 +310,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator):
         return self._logits(validate_data(self, X, accept_sparse="csr", dtype=(np.float64, np.float32), reset=False))
 
     def _logits(self, X: Any) -> Any:
-        return tg.predict(self.model_, _rows(X), transform=_as_they_are)
+        return tg.predict(self.model_, _rows(X), transform=lambda X: X)
 
     @property
     def coefs_(self) -> list[Any]:
