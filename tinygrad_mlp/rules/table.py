@@ -15,6 +15,7 @@ called, unless it says what is so anyway. One that begins with an underscore is 
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -91,6 +92,8 @@ class _Each(dict[int, Function]):
 
 
 RULES: dict[Function, Rule] = {}
+BRIDGES: dict[str, str] = {}
+"""Which module enters the rules of another package's functions; it is loaded when one is asked for."""
 
 
 def vjp(
@@ -237,8 +240,9 @@ def _plain(function: Function) -> Function:
 
 def find(function: Function) -> Rule:
     """Return a function's entry; raise `NoRuleError`, naming it and saying what to use, where there is none."""
-    if function not in RULES and "scipy" in sys.modules:
-        from . import special as special  # enters its rules
+    if function not in RULES:
+        for package in BRIDGES.keys() & sys.modules.keys():
+            importlib.import_module(BRIDGES[package])  # enters its rules
     if (rule := RULES.get(function)) is None:
         name, instead = getattr(function, "__name__", repr(function)), advice(function) or BUILD_IT
         raise NoRuleError(f"{name} has no derivative rule, so a Tensor cannot pass through it: {instead}")

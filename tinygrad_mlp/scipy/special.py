@@ -1,20 +1,42 @@
-"""Rules of `scipy.special`, which are loaded when SciPy's functions are first given a Tensor.
+"""`scipy.special` on Tensors: rules of its ufuncs, and those of its other functions that gradients are asked of.
 
-The incomplete gamma and beta functions have derivatives by all parameters: integrals of their densities times powers of
+The ufuncs are SciPy's own, and take Tensors as NumPy's do; their rules are loaded when one first meets a Tensor. The
+incomplete gamma and beta functions have derivatives by all parameters: integrals of their densities times powers of
 logarithms, whose derivatives are such integrals again.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from scipy import special
 
-from ..errors import NoRuleError
-from .elementwise import select
-from .table import T, annotate, composite, primitive, vjp
+import tinygrad_mlp as tg
+from tinygrad_mlp import annotate, primitive, vjp
+
+T = TypeVar("T")
+
+
+def __getattr__(name: str) -> Any:
+    return getattr(special, name)
+
+
+def logsumexp(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """Return log(sum(exp(a))) over axes; of weights b, which SciPy takes, it is ``logsumexp(a + np.log(b))``."""
+    return tg.functional.logsumexp(a, axis, keepdims)
+
+
+def softmax(x: Any, axis: Any = None) -> Any:
+    """Return exp(x) / sum(exp(x)), where the sum is over axes, or over all."""
+    return tg.functional.softmax(x, axis)
+
+
+def log_softmax(x: Any, axis: Any = None) -> Any:
+    """Return log(softmax(x, axis))."""
+    return tg.functional.log_softmax(x, axis)
+
 
 _TWO_OVER_ROOT_PI, _ROOT_TWO_PI = 2 / math.sqrt(math.pi), math.sqrt(2 * math.pi)
 
@@ -33,18 +55,6 @@ def polygamma(n: int, x: T) -> T:
     """Return the n-th derivative of `digamma`."""
     values: Any = special.polygamma(n, x)
     return values.astype(x.dtype) if hasattr(x, "dtype") else float(values)  # type: ignore[return-value]
-
-
-@primitive
-def bessel_j(v: Any, x: T) -> T:
-    """Return the Bessel function of the first kind."""
-    return special.jv(v, x)
-
-
-@primitive
-def bessel_i(v: Any, x: T) -> T:
-    """Return the modified Bessel function of the first kind."""
-    return special.iv(v, x)
 
 
 _NODES = np.polynomial.legendre.leggauss(96)
@@ -215,28 +225,20 @@ vjp(special.logit, lambda g, out, x: g / (x * (1 - x)))
 vjp(special.log_expit, lambda g, out, x: g * special.expit(-x))
 vjp(
     special.xlogy,
-    lambda g, out, x, y: g * select((x != 0) | (y != 0), np.log(np.where((x == 0) & (y == 0), 1.0, y))),
+    lambda g, out, x, y: g * np.log(np.where((x == 0) & (y == 0), 1.0, y)),
     lambda g, out, x, y: g * x / y,
 )
 vjp(special.xlog1py, lambda g, out, x, y: g * np.log1p(y), lambda g, out, x, y: g * x / (y + 1))
 vjp(special.entr, lambda g, out, x: -g * (np.log(x) + 1))
 vjp(special.rel_entr, lambda g, out, x, y: g * (np.log(x / y) + 1), lambda g, out, x, y: -g * x / y)
-vjp(bessel_j, None, lambda g, out, v, x: g * (0.5 * (bessel_j(v - 1, x) - bessel_j(v + 1, x))))
-vjp(bessel_i, None, lambda g, out, v, x: g * (0.5 * (bessel_i(v - 1, x) + bessel_i(v + 1, x))))
 
 
-def _of_order(name: str, function: Any) -> Any:
-    """Return a Bessel function whose order is a number: its derivative by the order has no rule."""
-
-    def bessel(v: Any, z: Any) -> Any:
-        if getattr(v, "requires_grad", False):
-            raise NoRuleError(f"{name} has no derivative by its order; pass the order as a constant")
-        return function(v, z)
-
-    return bessel
+def _no_order(*_: Any) -> Any:
+    raise tg.NoRuleError("Bessel functions have no derivative by their order; pass it as a constant")
 
 
-composite({special.jv: _of_order("jv", bessel_j), special.iv: _of_order("iv", bessel_i)})
+vjp(special.jv, _no_order, lambda g, out, v, x: g * (0.5 * (special.jv(v - 1, x) - special.jv(v + 1, x))))
+vjp(special.iv, _no_order, lambda g, out, v, x: g * (0.5 * (special.iv(v - 1, x) + special.iv(v + 1, x))))
 annotate(
     special.gammaln, special.digamma, hint="the gamma function is infinite at 0, -1, -2, ...: keep arguments positive"
 )
