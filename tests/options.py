@@ -188,6 +188,8 @@ def cases_of(function: Function, pairs: bool = True) -> Iterator[Case]:
     t = np.array([[0.5, -1.5], [2.0, 0.25]])
     for call in calls_of(function) or [Call(function, args, {}) for args in ((t,), (t, t), (t, t, t), (t, 1))]:
         for variant, change in VARIANTS.items():
+            if function is np.linalg.svd and "inf" in variant:
+                continue  # LAPACK does not come to an end
             if variant == "as drawn" or (call.arrays and (function in RULES or "empty" not in variant)):
                 yield from with_options(Case(call, [change(a) for a in call.arrays], {}, variant), pairs)
 

@@ -70,6 +70,8 @@ def _eigvalsh_x(g: Any, x: Any) -> Any:
 @primitive
 def singular(x: T) -> T:
     """Return the thin singular value decomposition in one row each: U, the values, and V transposed."""
+    if not np.isfinite(x).all():  # LAPACK may not end for others
+        raise np.linalg.LinAlgError("singular vectors of numbers that are not finite do not exist; check the matrix")
     parts = np.linalg.svd(x, full_matrices=False)
     return np.concatenate([p.reshape((*x.shape[:-2], -1)) for p in parts], -1)  # type: ignore[return-value]
 
@@ -133,7 +135,7 @@ vjp(np.linalg.svdvals, lambda g, out, x: _svdvals_x(g, x))
 vjp(np.linalg.pinv, lambda g, out, x: _pinv_x(g, out, x))
 annotate(reciprocal_gaps, effect=True)
 
-_EIGH, _QR, _SVD = (type(f(np.eye(1))) for f in (np.linalg.eigh, np.linalg.qr, np.linalg.svd))
+_EIGH, _QR, _SVD = type(np.linalg.eigh(np.eye(1))), type(np.linalg.qr(np.eye(1))), type(np.linalg.svd(np.eye(1)))
 
 
 def _eigh(x: Any) -> Any:

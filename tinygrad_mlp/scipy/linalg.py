@@ -16,7 +16,7 @@ from scipy import linalg
 
 from tinygrad_mlp import primitive, vjp
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Any)
 Function = Callable[..., Any]
 
 

@@ -16,7 +16,7 @@ from scipy import special
 import tinygrad_mlp as tg
 from tinygrad_mlp import annotate, primitive, vjp
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Any)
 
 
 def __getattr__(name: str) -> Any:
