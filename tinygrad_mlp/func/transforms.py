@@ -20,10 +20,11 @@ import numpy as np
 from ..checks import as_numbers
 from ..core.autograd import grad as gradients_of
 from ..core.graph import ancestors, backpropagate, fit
-from ..core.tensor import Tensor, wrap
+from ..core.tensor import Tensor, apply, wrap
 from ..core.tracer import mode
 from ..core.versions import check_unchanged
 from ..errors import DtypeError, ShapeError, describe, out_of_range
+from ..jit.record import memory_of
 from ..jit.recorder import Recorder
 from .trees import filled, leaves, tree_map
 
@@ -280,7 +281,8 @@ class _Forward:
     """The derivative of a run along directions of its inputs, from one op to the next, oldest first.
 
     Along a direction of an argument, an op moves as its rule says, transposed: by the gradient, by ``u``, of what the
-    rule gives for ``u``, with that direction as upstream. The rule of an elementwise function is its own transpose.
+    rule gives for ``u``, with that direction as upstream. The rule of an elementwise function is its own transpose, and
+    a linear function its own derivative.
     """
 
     def __init__(self, run: Run) -> None:
@@ -300,7 +302,7 @@ class _Forward:
         """
         check_unchanged(self.order)
         moved = {t: v for t, v in zip(self.run.inputs, directions, strict=True) if v is not None}
-        taken = set(moved.values())
+        taken = {id(memory_of(v._data)) for v in moved.values()}
         before, mode.grad_enabled = mode.grad_enabled, graph
         try:
             for t in self.order:
@@ -318,17 +320,21 @@ class _Forward:
         """Return how an op moves along directions of arguments, which are given with their positions."""
         node: Any = t._node
         function = node.rule.function
-        moving = [(i, v) for i, v in moving if node.rule.vjps[i] is not None]
+        moving = [(i, v) for i, v in moving if node.rule.moves(i)]
         if isinstance(function, np.ufunc) and function.signature is None:
             wide = [(i, v if v.shape == t.shape else np.broadcast_to(v, t.shape)) for i, v in moving]
             return [node.rule.vjps[i](v, t, *node.inputs, **node.keywords) for i, v in wide]
+        if node.rule.linear:
+            at = dict(moving)
+            inputs = [at.get(i, _still(a) if node.rule.moves(i) else a) for i, a in enumerate(node.inputs)]
+            return [apply(function, inputs, node.keywords)] if moving else []
         if t not in self.transposed:
             u = _upstream(t)
             with _graph_kept(), np.errstate(all="ignore"):  # of what is computed here, nothing is used
                 given = {
                     i: fit(node.rule.vjps[i](u, t, *node.inputs, **node.keywords), a._data)
                     for i, a in node.parents
-                    if node.rule.vjps[i] is not None
+                    if node.rule.moves(i)
                 }
             self.transposed[t] = u, given
         u, given = self.transposed[t]
@@ -338,6 +344,11 @@ class _Forward:
         roots, upstream = zip(*linked, strict=True)
         found = backpropagate(roots, upstream, {u}, True, mode.grad_enabled, shared=True)
         return [d if isinstance(d, Tensor) else wrap(d) for d in found.values()]
+
+
+def _still(a: Any) -> Any:
+    """Return the derivative of an argument that does not move: as many zeros."""
+    return np.zeros(np.shape(a), getattr(a, "dtype", np.dtype(float)))
 
 
 def _upstream(t: Tensor) -> Tensor:
@@ -353,10 +364,11 @@ def _as_like(d: Any, t: Tensor) -> Any:
     return d if d.dtype == t.dtype else d.astype(t.dtype)
 
 
-def _own(d: Tensor, taken: set[Tensor]) -> Tensor:
+def _own(d: Tensor, taken: set[int]) -> Tensor:
     """Return a derivative in memory that nothing else refers to, neither a direction nor another result."""
-    own: Any = np.copy(d) if d in taken or d._data.base is not None else d
-    taken.add(own)
+    shared = id(memory_of(d._data)) in taken or not d._data.flags.writeable
+    own: Any = np.copy(d) if shared else d
+    taken.add(id(memory_of(own._data)))
     return own
 
 

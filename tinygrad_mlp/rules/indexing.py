@@ -93,7 +93,7 @@ vjp(picked_once, lambda g, out, x, *items: g, linear=True, view=True)
 constant(counts)
 vjp(gather, lambda g, out, x, labels: scatter(g, labels, x.shape[1]), None, linear=True)
 vjp(scatter, lambda g, out, x, labels, classes: gather(g, labels), None, linear=True)
-vjp(minus_one_hot, lambda g, out, x, labels, factor: g * factor, None, None, linear=True)
+vjp(minus_one_hot, lambda g, out, x, labels, factor: g * factor, None, None)
 
 
 def _take(x: Any, indices: Any, axis: int | None = None, mode: str = "raise") -> Any:

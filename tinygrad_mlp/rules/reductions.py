@@ -166,7 +166,7 @@ def total_weight(total: T) -> T:
     return total
 
 
-vjp(total_weight, lambda g, out, total: g, linear=True, view=True)
+vjp(total_weight, lambda g, out, total: g, view=True)
 
 
 def _average(x: Any, axis: Axis = None, weights: Any = None, keepdims: bool = False) -> Any:

@@ -30,15 +30,16 @@ def _interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, perio
         period = np.abs(period)
         x, xp = np.remainder(x, period), np.remainder(xp, period)
         order = np.argsort(xp)
-        xp, fp, left, right = xp[order], fp[order], None, None
+        xp, fp, left, right = np.take(xp, order), np.take(fp, order), None, None
         xp = np.concatenate([xp[-1:] - period, xp, xp[:1] + period])
         fp = np.concatenate([fp[-1:], fp, fp[:1]])
     below, above = x < xp[0], x > xp[-1]
     low = np.clip(np.searchsorted(xp, x, "right") - 1, 0, len(xp) - 1)
     high = np.minimum(low + 1, len(xp) - 1)
-    width, way = xp[high] - xp[low], np.where(below | above, 0.0, x - xp[low])
-    slope = (fp[high] - fp[low]) / np.where(width == 0, 1.0, width)
-    inside = fp[low] + way * np.where((way == 0) & ~np.isfinite(slope), 0.0, slope)
+    start, bottom = np.take(xp, low), np.take(fp, low)
+    width, way = np.take(xp, high) - start, np.where(below | above, 0.0, x - start)
+    slope = (np.take(fp, high) - bottom) / np.where(width == 0, 1.0, width)
+    inside = bottom + way * np.where((way == 0) & ~np.isfinite(slope), 0.0, slope)
     result = np.where(above, fp[-1] if right is None else right, inside)
     return np.where(below, fp[0] if left is None else left, result)
 
@@ -76,7 +77,8 @@ def _slopes(f: Any, h: Any, axis: int, edge_order: int) -> Any:
             bend = (slope[1:] - slope[:-1]) / (before + after)
             first, last = slope[0] - steps[0] * bend[0], slope[-1] + steps[-1] * bend[-1]
         middle = (after * slope[:-1] + before * slope[1:]) / (before + after)
-    return np.moveaxis(np.concatenate([first[None], middle, last[None]]), 0, axis)
+    result = np.moveaxis(np.concatenate([first[None], middle, last[None]]), 0, axis)
+    return result if result.dtype == f.dtype else astype(result, f.dtype)
 
 
 @primitive
@@ -97,7 +99,7 @@ def _jumps(out: Any, p: Any, *, period: float = 2 * np.pi, **_: Any) -> Any:
     return np.rint((out - p) / period)
 
 
-vjp(np.unwrap, lambda g, out, p, *, discont=None, axis=-1, period=2 * np.pi: g, linear=True)
+vjp(np.unwrap, lambda g, out, p, *, discont=None, axis=-1, period=2 * np.pi: g)
 annotate(np.unwrap, branch=_jumps)
 constant(partition_order)
 composite({np.interp: _interp, np.gradient: _gradient, np.partition: _partition})

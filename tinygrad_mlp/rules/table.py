@@ -42,9 +42,10 @@ class Rule:
     """One entry of the table: all that is known of a function. `vjp`, `composite` and `constant` make them.
 
     ``vjps[i]`` is the rule of positional argument i, or None where the function is constant in it. ``linear`` says
-    that the rules read no values of what they differentiate, only shapes; ``view`` that the result may share memory
-    with the first argument; ``own`` that the function is a `primitive`; ``binds`` that a call needs ``bind`` even
-    without keywords. What tools ask about an op is added by `annotate`, which says what each fact is.
+    that the function is linear in all that it is differentiated by, so that its rules read no values of that, only
+    shapes; ``view`` that the result may share memory with the first argument; ``own`` that the function is a
+    `primitive`; ``binds`` that a call needs ``bind`` even without keywords. What tools ask about an op is added by
+    `annotate`, which says what each fact is.
     """
 
     function: Function
@@ -79,6 +80,10 @@ class Rule:
 
     def __repr__(self) -> str:
         return f"<{self.kind} {self.name}>"
+
+    def moves(self, i: int) -> bool:
+        """Return whether the function is differentiated by its argument ``i``."""
+        return not isinstance(self.vjps, tuple) or (i < len(self.vjps) and self.vjps[i] is not None)
 
 
 class _Each(dict[int, Function]):

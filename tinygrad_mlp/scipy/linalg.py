@@ -42,7 +42,8 @@ def _matrix_function(f: Function) -> Function:
     """Return a function of SciPy's of square matrices (..., n, n) as an op."""
 
     def real(x: Any) -> Any:
-        result = np.stack([f(each) for each in x.reshape((-1, *x.shape[-2:]))]).reshape(x.shape) if x.size else x
+        wide = x.astype(np.result_type(x, np.float64)).reshape((-1, *x.shape[-2:]))
+        result = np.stack([f(each) for each in wide]).reshape(x.shape) if x.size else x
         if np.iscomplexobj(result) and not np.iscomplexobj(x):
             hint = "which Tensors cannot hold; keep eigenvalues off the negative axis"
             raise ValueError(f"{f.__name__} of this matrix has complex numbers, {hint}")
