@@ -97,6 +97,10 @@ def excuse(case: Case) -> str:
         return "NumPy gives float16"
     if function in (np.quantile, np.percentile) and variant == "booleans":
         return "NumPy refuses truth values, which are 0 and 1 here"
+    if function is np.interp and ("inf" in variant or "huge" in variant):
+        return "what NumPy gives for points that are not in order depends on how it looks for them"
+    if function is np.gradient and variant == "float32 tiny":
+        return "NumPy takes spacings that round to equal ones for one number, which has another derivative"
     if function is np.linalg.multi_dot and ("inf" in variant or variant == "stacked"):
         return "products of three are taken from left to right, of stacks too"
     if "empty" in variant and function in (np.einsum, np.median, np.quantile, np.percentile, np.average):

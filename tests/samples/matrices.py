@@ -13,6 +13,8 @@ POSITIVE = [linalg.logm, linalg.sqrtm]
 """Functions of matrices without eigenvalues on the negative axis."""
 SMALL = [linalg.expm, linalg.cosm, linalg.sinm, linalg.tanm, linalg.coshm, linalg.sinhm, linalg.tanhm]
 """Functions that are tried on matrices whose eigenvalues are less than 1.4 in size, where all of them are analytic."""
+ROUNDED = [linalg.cosm, linalg.sinm, linalg.tanm]
+"""Functions whose complex versions, and those of their derivatives, lose an imaginary part that is small."""
 
 
 def slope_of(function: Any) -> Any:

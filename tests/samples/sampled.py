@@ -68,7 +68,7 @@ samples(
         f(x.distinct(5), 2),
         f(x.distinct(3, 4), 1, 0),
         f(x.distinct(2, 4), (0, 2), axis=-1),
-        f(x.distinct(2, 3), 3, None),
+        f(x.distinct(2, 2), (1, 2), None),
     ],
 )
 samples(partition_order, calls=lambda f, x: [f(x.distinct(5), 2, -1), f(x.distinct(3, 4), (0, 1), 0)])

@@ -26,6 +26,7 @@ from ..core.versions import check_unchanged
 from ..errors import DtypeError, ShapeError, describe, out_of_range
 from ..jit.record import memory_of
 from ..jit.recorder import Recorder
+from ..rules.table import Rule
 from .trees import filled, leaves, tree_map
 
 Function = Callable[..., Any]
@@ -320,13 +321,13 @@ class _Forward:
         """Return how an op moves along directions of arguments, which are given with their positions."""
         node: Any = t._node
         function = node.rule.function
-        moving = [(i, v) for i, v in moving if node.rule.moves(i)]
+        moving = [(i, v) for i, v in moving if _moves(node.rule, i)]
         if isinstance(function, np.ufunc) and function.signature is None:
             wide = [(i, v if v.shape == t.shape else np.broadcast_to(v, t.shape)) for i, v in moving]
             return [node.rule.vjps[i](v, t, *node.inputs, **node.keywords) for i, v in wide]
         if node.rule.linear:
             at = dict(moving)
-            inputs = [at.get(i, _still(a) if node.rule.moves(i) else a) for i, a in enumerate(node.inputs)]
+            inputs = [at.get(i, _still(a) if _moves(node.rule, i) else a) for i, a in enumerate(node.inputs)]
             return [apply(function, inputs, node.keywords)] if moving else []
         if t not in self.transposed:
             u = _upstream(t)
@@ -334,7 +335,7 @@ class _Forward:
                 given = {
                     i: fit(node.rule.vjps[i](u, t, *node.inputs, **node.keywords), a._data)
                     for i, a in node.parents
-                    if node.rule.moves(i)
+                    if _moves(node.rule, i)
                 }
             self.transposed[t] = u, given
         u, given = self.transposed[t]
@@ -344,6 +345,11 @@ class _Forward:
         roots, upstream = zip(*linked, strict=True)
         found = backpropagate(roots, upstream, {u}, True, mode.grad_enabled, shared=True)
         return [d if isinstance(d, Tensor) else wrap(d) for d in found.values()]
+
+
+def _moves(rule: Rule, i: int) -> bool:
+    """Return whether a function is differentiated by its argument ``i``."""
+    return not isinstance(rule.vjps, tuple) or (i < len(rule.vjps) and rule.vjps[i] is not None)
 
 
 def _still(a: Any) -> Any:

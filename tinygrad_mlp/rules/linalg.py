@@ -185,7 +185,7 @@ def _cross(x: Any, y: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, ax
     axisa, axisb, axisc = (axisa, axisb, axisc) if axis is None else (axis,) * 3
     x, y = np.moveaxis(x, axisa, 0), np.moveaxis(y, axisb, 0)
     if len(x) != 3 or len(y) != 3:
-        raise ShapeError(f"cross takes vectors of 3 components, got {len(x)} and {len(y)}; check the axes")
+        raise ShapeError(f"cross takes vectors of 3 components, got {len(x)} and {len(y)}; check axis, axisa and axisb")
     (x0, x1, x2), (y0, y1, y2) = x, y
     return np.stack([x1 * y2 - x2 * y1, x2 * y0 - x0 * y2, x0 * y1 - x1 * y0], axisc)
 
@@ -309,7 +309,7 @@ composite({
     np.linalg.tensordot: lambda x, y, *, axes=2: _tensordot(x, y, axes),
     np.linalg.matmul: lambda x, y: np.matmul(x, y),
     np.cross: _cross,
-    np.linalg.cross: lambda x, y, *, axis=-1: _cross(x, y, axis=axis),
+    np.linalg.cross: lambda x, y, *, axis=-1: _cross(x, y, axis, axis, axis),
     np.polyval: lambda p, x: functools.reduce(lambda total, c: total * x + c, p, np.zeros_like(x)),
 })  # fmt: skip
 if hasattr(np, "matvec"):

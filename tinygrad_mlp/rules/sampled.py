@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import OptionError, ShapeError
+from .indexing import getitem
 from .shapes import Axis, _with_shape, astype, flat, reduced_axes
 from .table import annotate, composite, constant, primitive, vjp
 
@@ -22,6 +23,8 @@ def _float64(a: Any) -> Any:
 def _interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period: Any = None) -> Any:
     """Return what lines between neighbours give; where these are is found by values, which have no gradient."""
     x, xp, fp = map(_float64, (x, xp, fp))
+    if np.ndim(left) or np.ndim(right):
+        raise TypeError("left and right of interp are numbers")
     if xp.ndim != 1 or xp.shape != fp.shape or not len(xp):
         raise ShapeError(f"interp takes points xp and values fp of one length, got {xp.shape} and {fp.shape}")
     if period is not None:
@@ -30,15 +33,15 @@ def _interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, perio
         period = np.abs(period)
         x, xp = np.remainder(x, period), np.remainder(xp, period)
         order = np.argsort(xp)
-        xp, fp, left, right = np.take(xp, order), np.take(fp, order), None, None
+        xp, fp, left, right = getitem(xp, order), getitem(fp, order), None, None
         xp = np.concatenate([xp[-1:] - period, xp, xp[:1] + period])
         fp = np.concatenate([fp[-1:], fp, fp[:1]])
     below, above = x < xp[0], x > xp[-1]
     low = np.clip(np.searchsorted(xp, x, "right") - 1, 0, len(xp) - 1)
     high = np.minimum(low + 1, len(xp) - 1)
-    start, bottom = np.take(xp, low), np.take(fp, low)
-    width, way = np.take(xp, high) - start, np.where(below | above, 0.0, x - start)
-    slope = (np.take(fp, high) - bottom) / np.where(width == 0, 1.0, width)
+    start, bottom = getitem(xp, low), getitem(fp, low)
+    width, way = getitem(xp, high) - start, np.where(below | above, 0.0, x - start)
+    slope = (getitem(fp, high) - bottom) / np.where(width == 0, 1.0, width)
     inside = bottom + way * np.where((way == 0) & ~np.isfinite(slope), 0.0, slope)
     result = np.where(above, fp[-1] if right is None else right, inside)
     return np.where(below, fp[0] if left is None else left, result)
@@ -47,7 +50,9 @@ def _interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, perio
 def _gradient(f: Any, *varargs: Any, axis: Axis = None, edge_order: int = 1) -> Any:
     """Return slopes along axes: of parabolas through three neighbours, and at the ends of lines or of the last ones."""
     f = _with_shape(f)
-    f = f if f.dtype.kind == "f" else astype(f, np.float64)
+    if f.dtype == bool:
+        raise TypeError("gradient takes numbers, got truth values; use t.astype(float)")
+    f = f if f.dtype.kind in "fc" else astype(f, np.float64)
     axes = reduced_axes(f.ndim, axis)
     spacing = varargs * len(axes) if len(varargs) == 1 and not np.ndim(varargs[0]) else varargs or (1.0,) * len(axes)
     if len(spacing) != len(axes):
@@ -64,21 +69,25 @@ def _slopes(f: Any, h: Any, axis: int, edge_order: int) -> Any:
     if len(f) <= edge_order or (np.ndim(h) and np.shape(h) != (len(f),)):
         needs = f"{edge_order + 1} points or more, and one number or a coordinate for each"
         raise ValueError(f"gradient needs {needs}, got {len(f)} and {np.shape(h)}")
-    rise = f[1:] - f[:-1]
+    start, end = (f[1] - f[0], f[-1] - f[-2]) if edge_order == 1 else (f[:3], f[:-4:-1])
     if not np.ndim(h):
-        middle, first, last = (f[2:] - f[:-2]) / (2.0 * h), rise[0] / h, rise[-1] / h
+        middle, first, last = (f[2:] - f[:-2]) / (2.0 * h), start / h, end / h
         if edge_order == 2:
-            first, last = (-1.5 * f[0] + 2.0 * f[1] - 0.5 * f[2]) / h, (0.5 * f[-3] - 2.0 * f[-2] + 1.5 * f[-1]) / h
+            first, last = ((-1.5 * p[0] + 2.0 * p[1] - 0.5 * p[2]) / h for p in (start, -end))
     else:
         steps = np.reshape(np.diff(h), (-1,) + (1,) * (f.ndim - 1))
-        slope, before, after = rise / steps, steps[:-1], steps[1:]
-        first, last = slope[0], slope[-1]
+        a, b = steps[:-1], steps[1:]
+        middle = -b / (a * (a + b)) * f[:-2] + (b - a) / (a * b) * f[1:-1] + a / (b * (a + b)) * f[2:]
+        first, last = start / steps[0], end / steps[-1]
         if edge_order == 2:
-            bend = (slope[1:] - slope[:-1]) / (before + after)
-            first, last = slope[0] - steps[0] * bend[0], slope[-1] + steps[-1] * bend[-1]
-        middle = (after * slope[:-1] + before * slope[1:]) / (before + after)
+            first, last = _at_the_end(start, steps[0], steps[1]), -_at_the_end(end, steps[-1], steps[-2])
     result = np.moveaxis(np.concatenate([first[None], middle, last[None]]), 0, axis)
     return result if result.dtype == f.dtype else astype(result, f.dtype)
+
+
+def _at_the_end(f: Any, a: Any, b: Any) -> Any:
+    """Return the slope, at the first of three points, of the parabola through them; a and b are between them."""
+    return -(2.0 * a + b) / (a * (a + b)) * f[0] + (a + b) / (a * b) * f[1] - a / (b * (a + b)) * f[2]
 
 
 @primitive

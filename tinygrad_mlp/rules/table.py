@@ -81,10 +81,6 @@ class Rule:
     def __repr__(self) -> str:
         return f"<{self.kind} {self.name}>"
 
-    def moves(self, i: int) -> bool:
-        """Return whether the function is differentiated by its argument ``i``."""
-        return not isinstance(self.vjps, tuple) or (i < len(self.vjps) and self.vjps[i] is not None)
-
 
 class _Each(dict[int, Function]):
     """The rules of a function of any number of arguments: one function that is told which argument is meant."""

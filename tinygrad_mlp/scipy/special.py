@@ -233,12 +233,13 @@ vjp(special.entr, lambda g, out, x: -g * (np.log(x) + 1))
 vjp(special.rel_entr, lambda g, out, x, y: g * (np.log(x / y) + 1), lambda g, out, x, y: -g * x / y)
 
 
-def _no_order(*_: Any) -> Any:
+def no_order(*_: Any) -> Any:
+    """Refuse to differentiate a Bessel function by its order."""
     raise tg.NoRuleError("Bessel functions have no derivative by their order; pass it as a constant")
 
 
-vjp(special.jv, _no_order, lambda g, out, v, x: g * (0.5 * (special.jv(v - 1, x) - special.jv(v + 1, x))))
-vjp(special.iv, _no_order, lambda g, out, v, x: g * (0.5 * (special.iv(v - 1, x) + special.iv(v + 1, x))))
+vjp(special.jv, no_order, lambda g, out, v, x: g * (0.5 * (special.jv(v - 1, x) - special.jv(v + 1, x))))
+vjp(special.iv, no_order, lambda g, out, v, x: g * (0.5 * (special.iv(v - 1, x) + special.iv(v + 1, x))))
 annotate(
     special.gammaln, special.digamma, hint="the gamma function is infinite at 0, -1, -2, ...: keep arguments positive"
 )
