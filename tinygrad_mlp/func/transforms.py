@@ -288,7 +288,7 @@ class _Forward:
 
     Along a direction of an argument, an op moves as its rule says, transposed: by the gradient, by ``u``, of what the
     rule gives for ``u``, with that direction as upstream. The rule of an elementwise function is its own transpose, and
-    a linear function its own derivative.
+    a linear function its own derivative, as one that is linear in each argument alone is, for each of them.
     """
 
     def __init__(self, run: Run) -> None:
@@ -334,6 +334,9 @@ class _Forward:
             at = dict(moving)
             inputs = [at.get(i, _still(a) if _moves(node.rule, i) else a) for i, a in enumerate(node.inputs)]
             return [apply(function, inputs, node.keywords)] if moving else []
+        if node.rule.multilinear:
+            ways = [[v if k == i else a for k, a in enumerate(node.inputs)] for i, v in moving]
+            return [apply(function, inputs, node.keywords) for inputs in ways]
         if t not in self.transposed:
             u = _upstream(t)
             with _graph_kept(), np.errstate(all="ignore"):  # of what is computed here, nothing is used

@@ -331,6 +331,7 @@ def _cost_of_einsum(out: Any, subscripts: str, *operands: Any) -> int:
     return math.prod(lengths.values()) * (len(operands) - 1)
 
 
+annotate(np.matmul, matmul, np.einsum, multilinear=True)
 annotate(linear, inline=True)
 annotate(linear, matmul, np.matmul, cost=lambda out, x, *_: out.size * x.shape[-1])
 annotate(np.einsum, cost=_cost_of_einsum)

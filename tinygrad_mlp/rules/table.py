@@ -59,6 +59,7 @@ class Rule:
     inline: bool = False
     effect: bool = False
     inverts: bool = False
+    multilinear: bool = False
     shaped_by_values: Function | None = None
     branch: Function | None = None
     cost: Function | None = None
@@ -203,6 +204,7 @@ def annotate(*functions: Function, **facts: Any) -> None:
     ``inline``           whether the body is made of ops, so that `jit` records those
     ``effect``           whether a call does something besides its result: it draws, or checks
     ``inverts``          whether gradients are as imprecise as the first argument is near a singular matrix
+    ``multilinear``      whether the function is linear in each argument alone
     ``shaped_by_values`` ``(*arguments)``: those whose values decide the shape of the result
     ``branch``           ``(out, *arguments)``: an array that changes where a kink is crossed
     ``cost``             ``(out, *arguments)``: how many multiply-adds a call takes

@@ -2,7 +2,7 @@
 
 SciPy's ufuncs, `scipy.special.gammaln` and its kind, take Tensors themselves. Its other functions make arrays of what
 they get, which a Tensor that requires grad refuses. Those that have a derivative here stand by SciPy's names in
-`tinygrad_mlp.scipy.linalg` and `tinygrad_mlp.scipy.special`; all else in these modules is SciPy's own.
+`tinygrad_mlp.scipy.linalg` and `tinygrad_mlp.scipy.special`; all else in these modules is SciPy's own, which is needed.
 
 >>> import numpy as np
 >>> import tinygrad_mlp as tg

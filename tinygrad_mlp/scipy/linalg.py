@@ -16,6 +16,10 @@ from scipy import linalg
 
 from tinygrad_mlp import primitive, vjp
 
+__all__ = [
+    "cho_factor", "cho_solve", "coshm", "cosm", "expm", "logm", "sinhm", "sinm", "solve_triangular", "sqrtm", "tanhm",
+    "tanm",
+]  # fmt: skip
 T = TypeVar("T", bound=Any)
 Function = Callable[..., Any]
 

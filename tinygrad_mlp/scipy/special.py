@@ -16,6 +16,7 @@ from scipy import special
 import tinygrad_mlp as tg
 from tinygrad_mlp import annotate, primitive, vjp
 
+__all__ = ["log_softmax", "logsumexp", "polygamma", "softmax"]
 T = TypeVar("T", bound=Any)
 
 
