@@ -337,7 +337,12 @@ class _Forward:
         if node.rule.multilinear:
             ways = [[v if k == i else a for k, a in enumerate(node.inputs)] for i, v in moving]
             return [apply(function, inputs, node.keywords) for inputs in ways]
+        return self._transposed(t, moving)
+
+    def _transposed(self, t: Tensor, moving: list[tuple[int, Tensor]]) -> list[Any]:
+        """Return how an op moves along directions of its arguments, by its rules, transposed."""
         if t not in self.transposed:
+            node: Any = t._node
             u = _upstream(t)
             with _graph_kept(), np.errstate(all="ignore"):  # of what is computed here, nothing is used
                 given = {
