@@ -28,6 +28,7 @@ from .checkpoint import is_plain
 from .resume import save_checkpoint
 
 __all__ = ["CSVLogger", "Callback", "Checkpoint", "EarlyStopping", "LearningRateLogger", "Run", "WeightAveraging"]
+__dir__ = __all__.copy  # what Tab offers
 
 
 @dataclass
