@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 from scipy import linalg
 
-from tinygrad_mlp import primitive, vjp
+import tinygrad_mlp as tg
 
 __all__ = [
     "cho_factor", "cho_solve", "coshm", "cosm", "expm", "logm", "sinhm", "sinm", "solve_triangular", "sqrtm", "tanhm",
@@ -65,9 +65,9 @@ def _matrix_function(f: Function) -> Function:
         made.__name__ = made.__qualname__ = name
     function.__doc__ = f"Return `scipy.linalg.{f.__name__}` of square matrices (..., n, n), in their dtype."
     slope.__doc__ = f"Return the derivative of `{f.__name__}` at x along e."
-    op, along = primitive(function), primitive(slope)
-    vjp(op, lambda g, out, x: along(_t(x), g))
-    vjp(
+    op, along = tg.primitive(function), tg.primitive(slope)
+    tg.vjp(op, lambda g, out, x: along(_t(x), g))
+    tg.vjp(
         along,
         lambda g, out, x, e: _corner(along(_upper(_t(x), _t(e)), _upper(g, np.zeros_like(g)))),
         lambda g, out, x, e: along(_t(x), g),
@@ -80,11 +80,16 @@ cosm, sinm, tanm = map(_matrix_function, (linalg.cosm, linalg.sinm, linalg.tanm)
 coshm, sinhm, tanhm = map(_matrix_function, (linalg.coshm, linalg.sinhm, linalg.tanhm))
 
 
-@primitive
+@tg.primitive
 def solve_triangular(a: T, b: Any, trans: Any = 0, lower: bool = False, unit_diagonal: bool = False) -> T:
-    """Return the solution x of ``a @ x = b``, of which one triangle of ``a`` (n, n) is read, the lower or the upper.
+    """Return the solution x of ``a @ x = b``, where one triangle of ``a`` is read.
 
-    ``trans=1`` solves ``a.T @ x = b``, ``unit_diagonal`` takes the diagonal for ones. ``b`` is (n,) or (n, k).
+    Args:
+        a: the matrix, of shape (n, n).
+        b: the right side, of shape (n,) or (n, k).
+        trans: 1 or "T" solves ``a.T @ x = b``.
+        lower: whether it is the lower triangle.
+        unit_diagonal: whether the diagonal is taken for ones.
 
     >>> solve_triangular(np.array([[2.0, 0.0], [1.0, 1.0]]), np.array([2.0, 3.0]), lower=True)
     array([1., 2.])
@@ -103,26 +108,30 @@ def _solve_a(g: Any, out: Any, a: Any, b: Any, trans: Any = 0, lower: bool = Fal
     return -(np.tril(outer, -int(unit_diagonal)) if lower else np.triu(outer, int(unit_diagonal)))
 
 
-vjp(solve_triangular, _solve_a, _solve_b)
+tg.vjp(solve_triangular, _solve_a, _solve_b)
 
 
 def cho_factor(a: Any, lower: bool = False) -> tuple[Any, bool]:
-    """Return the Cholesky factor of a symmetric positive definite matrix, and whether it is lower, for `cho_solve`.
+    """Return the Cholesky factor of a symmetric positive definite ``a`` and whether it is ``lower``, for `cho_solve`.
 
     The other triangle is 0, where SciPy leaves what stood there.
+
+    >>> cho_factor(np.array([[4.0, 2.0], [2.0, 5.0]]))[0]
+    array([[2., 1.],
+           [0., 2.]])
     """
     factor = np.linalg.cholesky(a)
     return (factor if lower else _t(factor)), lower
 
 
 def cho_solve(c_and_lower: tuple[Any, bool], b: Any) -> Any:
-    """Return the solution of ``a @ x = b`` for the result of `cho_factor` of ``a``.
+    """Return the solution of ``a @ x = b``, where ``c_and_lower`` is the result of `cho_factor` of ``a``.
 
     >>> a, b = np.array([[4.0, 2.0], [2.0, 3.0]]), np.array([2.0, 1.0])
     >>> from tinygrad_mlp import func
-    >>> func.grad(lambda a: b @ cho_solve(cho_factor(a), b))(a).round(6)  # minus the outer product of the solution
-    array([[-0.25, -0.  ],
-           [-0.  , -0.  ]])
+    >>> func.grad(lambda a: b @ cho_solve(cho_factor(a), b))(a).round(6) + 0.0  # minus the solution's outer product
+    array([[-0.25,  0.  ],
+           [ 0.  ,  0.  ]])
     """
     c, lower = c_and_lower
     first, second = (0, 1) if lower else (1, 0)

@@ -14,7 +14,6 @@ import numpy as np
 from scipy import special
 
 import tinygrad_mlp as tg
-from tinygrad_mlp import annotate, primitive, vjp
 
 __all__ = ["log_softmax", "logsumexp", "polygamma", "softmax"]
 T = TypeVar("T", bound=Any)
@@ -25,17 +24,32 @@ def __getattr__(name: str) -> Any:
 
 
 def logsumexp(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    """Return log(sum(exp(a))) over axes; of weights b, which SciPy takes, it is ``logsumexp(a + np.log(b))``."""
+    """Return ``log(sum(exp(a)))`` over ``axis``, one, several or all; ``keepdims`` keeps these with length 1.
+
+    With weights b, which SciPy takes as an option, it is ``logsumexp(a + np.log(b))``.
+
+    >>> logsumexp(np.array([1000.0, 1000.0])) == 1000 + np.log(2)
+    np.True_
+    """
     return tg.functional.logsumexp(a, axis, keepdims)
 
 
 def softmax(x: Any, axis: Any = None) -> Any:
-    """Return exp(x) / sum(exp(x)), where the sum is over axes, or over all."""
+    """Return ``exp(x) / sum(exp(x))``, where the sum is over ``axis``, or over all.
+
+    >>> softmax(np.zeros((2, 2)))
+    array([[0.25, 0.25],
+           [0.25, 0.25]])
+    """
     return tg.functional.softmax(x, axis)
 
 
 def log_softmax(x: Any, axis: Any = None) -> Any:
-    """Return log(softmax(x, axis))."""
+    """Return ``log(softmax(x, axis))``, exact where the softmax underflows.
+
+    >>> log_softmax(np.array([0.0, -1000.0]))
+    array([    0., -1000.])
+    """
     return tg.functional.log_softmax(x, axis)
 
 
@@ -51,9 +65,13 @@ def _digamma(x: Any) -> Any:
     return _of(special.digamma, x)
 
 
-@primitive
+@tg.primitive
 def polygamma(n: int, x: T) -> T:
-    """Return the n-th derivative of `digamma`."""
+    """Return the ``n``-th derivative of `digamma` at ``x``.
+
+    >>> polygamma(1, np.array([1.0])).round(6)  # pi**2 / 6
+    array([1.644934])
+    """
     values: Any = special.polygamma(n, x)
     return values.astype(x.dtype) if hasattr(x, "dtype") else float(values)  # type: ignore[return-value]
 
@@ -78,7 +96,7 @@ def _wide(*arrays: Any) -> list[Any]:
     return list(np.broadcast_arrays(*(np.asarray(a).astype(np.float64, casting="safe") for a in arrays)))
 
 
-@primitive
+@tg.primitive
 def gamma_moment(a: T, x: Any, k: int) -> T:
     """Return the integral from 0 to x of the gamma density, times ``(log(t) - digamma(a))**k``.
 
@@ -115,7 +133,7 @@ def _moment(a: Any, x: Any, k: int) -> Any:
     return gamma_moment(a, x, k) if k else special.gammainc(a, x)
 
 
-@primitive
+@tg.primitive
 def beta_moment(a: T, b: Any, x: Any, j: int, k: int) -> T:
     """Return the integral from 0 to x of the beta density, times powers of log(t) and log(1 - t) less their means.
 
@@ -169,43 +187,43 @@ def _beta_moment_x(g: Any, a: Any, b: Any, x: Any, j: int, k: int) -> Any:
     return g * math.prod(powers, start=_beta_density(a, b, x))
 
 
-vjp(polygamma, None, lambda g, out, n, x: g * polygamma(n + 1, x))
-vjp(special.digamma, lambda g, out, x: g * polygamma(1, x))
-vjp(special.gammaln, lambda g, out, x: g * _digamma(x))
-vjp(special.gamma, lambda g, out, x: g * (out * _digamma(x)))
-vjp(
+tg.vjp(polygamma, None, lambda g, out, n, x: g * polygamma(n + 1, x))
+tg.vjp(special.digamma, lambda g, out, x: g * polygamma(1, x))
+tg.vjp(special.gammaln, lambda g, out, x: g * _digamma(x))
+tg.vjp(special.gamma, lambda g, out, x: g * (out * _digamma(x)))
+tg.vjp(
     special.beta,
     lambda g, out, a, b: g * (out * (_digamma(a) - _digamma(a + b))),
     lambda g, out, a, b: g * (out * (_digamma(b) - _digamma(a + b))),
 )
-vjp(
+tg.vjp(
     special.betaln,
     lambda g, out, a, b: g * (_digamma(a) - _digamma(a + b)),
     lambda g, out, a, b: g * (_digamma(b) - _digamma(a + b)),
 )
-vjp(
+tg.vjp(
     special.gammainc,
     lambda g, out, a, x: g * gamma_moment(a, x, 1),
     lambda g, out, a, x: g * _gamma_density(a, x),
 )
-vjp(
+tg.vjp(
     special.gammaincc,
     lambda g, out, a, x: -g * gamma_moment(a, x, 1),
     lambda g, out, a, x: -g * _gamma_density(a, x),
 )
-vjp(
+tg.vjp(
     gamma_moment,
     _gamma_moment_a,
     lambda g, out, a, x, k: g * math.prod([np.log(x) - _digamma(a)] * k, start=_gamma_density(a, x)),
     None,
 )
-vjp(
+tg.vjp(
     special.betainc,
     lambda g, out, a, b, x: g * beta_moment(a, b, x, 1, 0),
     lambda g, out, a, b, x: g * beta_moment(a, b, x, 0, 1),
     lambda g, out, a, b, x: g * _beta_density(a, b, x),
 )
-vjp(
+tg.vjp(
     beta_moment,
     lambda g, out, a, b, x, j, k: g * _beta_moment_by(0, a, b, x, j, k),
     lambda g, out, a, b, x, j, k: g * _beta_moment_by(1, a, b, x, j, k),
@@ -214,24 +232,24 @@ vjp(
     None,
 )
 
-vjp(special.erf, lambda g, out, x: g * (_TWO_OVER_ROOT_PI * np.exp(-x * x)))
-vjp(special.erfc, lambda g, out, x: -g * (_TWO_OVER_ROOT_PI * np.exp(-x * x)))
-vjp(special.erfcx, lambda g, out, x: g * (2 * x * out - _TWO_OVER_ROOT_PI))
-vjp(special.erfinv, lambda g, out, x: g * (np.exp(out * out) / _TWO_OVER_ROOT_PI))
-vjp(special.ndtr, lambda g, out, x: g * (np.exp(-0.5 * (x * x)) / _ROOT_TWO_PI))
-vjp(special.ndtri, lambda g, out, x: g * (np.exp(0.5 * (out * out)) * _ROOT_TWO_PI))
-vjp(special.log_ndtr, lambda g, out, x: g * (np.exp(-0.5 * (x * x) - out) / _ROOT_TWO_PI))
-vjp(special.expit, lambda g, out, x: g * (out * (1 - out)))
-vjp(special.logit, lambda g, out, x: g / (x * (1 - x)))
-vjp(special.log_expit, lambda g, out, x: g * special.expit(-x))
-vjp(
+tg.vjp(special.erf, lambda g, out, x: g * (_TWO_OVER_ROOT_PI * np.exp(-x * x)))
+tg.vjp(special.erfc, lambda g, out, x: -g * (_TWO_OVER_ROOT_PI * np.exp(-x * x)))
+tg.vjp(special.erfcx, lambda g, out, x: g * (2 * x * out - _TWO_OVER_ROOT_PI))
+tg.vjp(special.erfinv, lambda g, out, x: g * (np.exp(out * out) / _TWO_OVER_ROOT_PI))
+tg.vjp(special.ndtr, lambda g, out, x: g * (np.exp(-0.5 * (x * x)) / _ROOT_TWO_PI))
+tg.vjp(special.ndtri, lambda g, out, x: g * (np.exp(0.5 * (out * out)) * _ROOT_TWO_PI))
+tg.vjp(special.log_ndtr, lambda g, out, x: g * (np.exp(-0.5 * (x * x) - out) / _ROOT_TWO_PI))
+tg.vjp(special.expit, lambda g, out, x: g * (out * (1 - out)))
+tg.vjp(special.logit, lambda g, out, x: g / (x * (1 - x)))
+tg.vjp(special.log_expit, lambda g, out, x: g * special.expit(-x))
+tg.vjp(
     special.xlogy,
     lambda g, out, x, y: g * np.log(np.where((x == 0) & (y == 0), 1.0, y)),
     lambda g, out, x, y: g * x / y,
 )
-vjp(special.xlog1py, lambda g, out, x, y: g * _of(np.log1p, y), lambda g, out, x, y: g * x / (y + 1))
-vjp(special.entr, lambda g, out, x: -g * (np.log(x) + 1))
-vjp(special.rel_entr, lambda g, out, x, y: g * (np.log(x / y) + 1), lambda g, out, x, y: -g * x / y)
+tg.vjp(special.xlog1py, lambda g, out, x, y: g * _of(np.log1p, y), lambda g, out, x, y: g * x / (y + 1))
+tg.vjp(special.entr, lambda g, out, x: -g * (np.log(x) + 1))
+tg.vjp(special.rel_entr, lambda g, out, x, y: g * (np.log(x / y) + 1), lambda g, out, x, y: -g * x / y)
 
 
 def no_order(*_: Any) -> Any:
@@ -239,8 +257,8 @@ def no_order(*_: Any) -> Any:
     raise tg.NoRuleError("Bessel functions have no derivative by their order; pass it as a constant")
 
 
-vjp(special.jv, no_order, lambda g, out, v, x: g * (0.5 * (special.jv(v - 1, x) - special.jv(v + 1, x))))
-vjp(special.iv, no_order, lambda g, out, v, x: g * (0.5 * (special.iv(v - 1, x) + special.iv(v + 1, x))))
-annotate(
+tg.vjp(special.jv, no_order, lambda g, out, v, x: g * (0.5 * (special.jv(v - 1, x) - special.jv(v + 1, x))))
+tg.vjp(special.iv, no_order, lambda g, out, v, x: g * (0.5 * (special.iv(v - 1, x) + special.iv(v + 1, x))))
+tg.annotate(
     special.gammaln, special.digamma, hint="the gamma function is infinite at 0, -1, -2, ...: keep arguments positive"
 )
