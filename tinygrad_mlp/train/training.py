@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import CheckpointError, describe
+from .attributes import kept_of, put_back
 from .callbacks import Callback, Run
 from .resume import generator_state, load_checkpoint, set_generator
 
@@ -33,6 +34,7 @@ class Training:
         self.order, self.functions = order, functions  # where Generators are looked for
         (self.rng,) = order.spawn(1)  # which leaves the order what it is without augmentation
         self.kept: list[dict[str, Any]] = []
+        self.modes: dict[Any, bool] = {}
         self.start = generator_state(order)
         run.parts = {"model": run.model, "optimizer": run.optimizer, "schedule": run.schedule, "training": self}
         if run.schedule is None:
@@ -90,20 +92,30 @@ class Training:
         run.history.lr = [float(lr) for lr in state["lr"]]
         run.history.stopped = None if state["stopped"] == "interrupted" else state["stopped"]
         self.kept = [kept for _, kept in state["callbacks"]]
-        modules = dict(run.model.named_modules())
-        for name, value in state["numbers"]:
-            path, _, attribute = name.rpartition(".")
-            setattr(modules[path], attribute, value)
+        self._put_numbers(state["numbers"])
 
-    def numbers(self) -> list[tuple[str, float]]:
-        """Return the attributes of modules that are numbers, such as the p of a Dropout, which somebody may lower."""
-        modules = self.run.model.named_modules()
-        return [
-            (f"{path}.{name}", value)
-            for path, m in modules
-            for name, value in vars(m).items()
-            if type(value) in (int, float)
-        ]
+    def _put_numbers(self, numbers: Any) -> None:
+        model = self.run.model
+        owners: dict[str, Any] = {**dict(model.named_modules()), **dict(model.named_parameters())}
+        self.modes = {}
+        for name, value in numbers:
+            path, _, attribute = name.rpartition(".")
+            if attribute == "training":
+                self.modes[owners[path]] = value
+            elif attribute == "requires_grad":
+                owners[path].requires_grad = value
+            else:
+                put_back(owners[path], {attribute: value})
+
+    def numbers(self) -> list[tuple[str, Any]]:
+        """Return what modules have besides parameters and buffers: the p of a Dropout, say, and what is frozen."""
+        run, skipped = self.run, ("_prefix", "_buffers")
+        found = [(f"{name}.requires_grad", p.requires_grad) for name, p in run.model.named_parameters()]
+        for path, module in run.model.named_modules():
+            names = [name for name in vars(module) if name not in (*skipped, *module._buffers)]
+            found += [(f"{path}.{name}", value) for name, value in kept_of(module, names).items()]
+            found.append((f"{path}.training", module.training))
+        return found
 
     def resume(self, path: str | os.PathLike[str] | None) -> None:
         """Put all but the callbacks into the state that a checkpoint has, if there is one."""
@@ -111,6 +123,8 @@ class Training:
             load_checkpoint(path, **self.run.parts)
 
     def resume_callbacks(self) -> None:
-        """Put callbacks that have begun into the state that the checkpoint has."""
+        """Put callbacks that have begun, and the modes of modules, into the state that the checkpoint has."""
+        for module, training in self.modes.items():
+            module.training = training
         for callback, kept in zip(self.callbacks, self.kept, strict=False):
             callback.load_state_dict(kept)
