@@ -52,6 +52,10 @@ class Optimizer(Stateful):
     A subclass gives ``buffers``, the names of its state arrays, of which not all options need the ``optional`` ones,
     and ``formula(p, g, *buffers, **scalars)``, which returns the new values of the parameter and its buffers, and may
     write into the old ones, but not into ``g``.
+
+    Args:
+        params: the parameters, or dicts of them with options of their own.
+        defaults: the options of groups that have none of their own.
     """
 
     buffers: tuple[str, ...] = ()
@@ -72,7 +76,10 @@ class Optimizer(Stateful):
             check_number(name, group[name], 0, math.inf, "a finite number >= 0")
 
     def scalars(self, group: Group, step: int) -> dict[str, Any]:
-        """Return the numbers that `formula` needs, all computed: it uses them in array ops only. Steps count from 1."""
+        """Return the numbers that `formula` needs at a ``step``, counted from 1, by the options of a ``group``.
+
+        All are computed here: the formula uses them in array ops only.
+        """
         raise NotImplementedError
 
     def add_param_group(self, group: Mapping[str, Any]) -> None:
@@ -372,7 +379,8 @@ class Adam(Optimizer):
 class AdamW(Adam):
     """Adam with decoupled weight decay (Loshchilov and Hutter, arXiv:1711.05101): ``p *= 1 - lr * weight_decay``.
 
-    Args and errors as `Adam`; ``weight_decay`` is 0.01 by default, as in PyTorch.
+    ``params``, ``lr``, ``betas``, ``eps`` and errors are those of `Adam`; the default of ``weight_decay`` is
+    PyTorch's.
     """
 
     decoupled = True

@@ -203,7 +203,7 @@ class OneCycleLR(LRScheduler):
 
 
 class StepLR(LRScheduler):
-    """The learning rate multiplied by ``gamma`` every ``step_size`` epochs.
+    """The learning rates of ``optimizer`` multiplied by ``gamma`` every ``step_size`` epochs.
 
     >>> import tinygrad_mlp as tg
     >>> opt = tg.optim.SGD([tg.Tensor([1.0], requires_grad=True)], lr=1.0)
@@ -230,7 +230,7 @@ class StepLR(LRScheduler):
 
 
 class ExponentialLR(StepLR):
-    """The learning rate multiplied by ``gamma`` every epoch."""
+    """The learning rates of ``optimizer`` multiplied by ``gamma`` every epoch."""
 
     def __init__(self, optimizer: Optimizer, gamma: float) -> None:
         super().__init__(optimizer, 1, gamma)
