@@ -15,6 +15,7 @@ import threading
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -991,3 +992,34 @@ def test_fit_loads_neither_tqdm_nor_pandas():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert result.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("place", ["model", "loss", "metric"])
+def test_what_writes_into_its_arguments_does_not_change_the_callers_arrays(place: str) -> None:
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            self.layer = nn.Linear(4, 3, rng=0)
+
+        def forward(self, x: Any) -> Any:
+            if place == "model":
+                x.data[...] = 0
+            return self.layer(x)
+
+    def loss(outputs: Any, targets: Any) -> Any:
+        if place == "loss":
+            np.asarray(targets)[...] = 0
+        return F.mse_loss(outputs, targets)
+
+    def metric(outputs: Any, targets: Any) -> float:
+        if place == "metric":
+            targets[...] = 0
+        return 0.0
+
+    x, y = np.ones((9, 4), np.float32), np.ones((9, 3), np.float32)
+    for call in (
+        lambda: tg.evaluate(Own(), x, y, loss=loss, metrics={"own": metric}),
+        lambda: tg.fit(Own(), x, y, loss=loss, metrics={"own": metric}, epochs=1, progress=False, validation=0.3),
+    ):
+        with pytest.raises(ValueError, match="read-only"):
+            call()
+    assert (x == 1).all() and (y == 1).all()

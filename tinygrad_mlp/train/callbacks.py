@@ -14,12 +14,11 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..checks import check_integer, check_number
+from ..checks import as_path, check_integer, check_number
 from ..errors import OptionError, nearest, out_of_range
 from ..foreign import Answers
 from ..nn.module import Module
@@ -222,7 +221,7 @@ class Checkpoint(_Monitor):
         super().__init__(monitor or "epoch", mode if monitor else "max")  # of all epochs, the last is the best
         if every is not None:
             check_integer("every", every)
-        self.path, self.every, self.keep = Path(path), every, check_integer("keep", keep)
+        self.path, self.every, self.keep = as_path(path), every, check_integer("keep", keep)
         self.best_only = monitor is not None
 
     def on_train_begin(self, run: Run) -> None:

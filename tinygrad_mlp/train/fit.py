@@ -39,7 +39,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import Array, as_generator, check_function, check_integer, check_kind
+from ..checks import Array, as_generator, check_flag, check_function, check_integer, check_kind
 from ..core.tensor import wrap
 from ..core.tracer import IDLE, Tracer, mode, tracing
 from ..errors import DataError, OptionError, ShapeError, describe, nearest, out_of_range, warn
@@ -149,6 +149,7 @@ def fit(
     optimizer = _check_optimizer(model, optimizer, schedule)
     columns, steps_per_epoch = _columns(resolved, held), -(-len(samples) // batch_size)
     _check_schedule(schedule, epochs, steps_per_epoch)
+    check_flag("shuffle", shuffle)
     order, own = as_generator(seed, "seed"), _check_callbacks(callbacks)
     if augment is not None:
         check_function("augment", augment, "augment(xb, rng)", 2)
@@ -221,6 +222,8 @@ def _rehearse(model: Module, samples: Samples, loss: Function, metrics: Metrics)
     first = y[: len(outputs)]
     if loss is F.cross_entropy and first.ndim == 2 and first.shape == outputs.shape:
         _check_distributions(first, name)
+    if "binary_cross_entropy" in getattr(getattr(loss, "function", loss), "__name__", ""):
+        _check_shares(y, name)
     _try_loss(by_row, outputs, samples.targets(slice(len(outputs))), name)
     found = find_metrics(metrics, outputs, first)
     if np.isfinite(outputs).all():  # or the first step will say what is wrong
@@ -238,6 +241,15 @@ def _check_distributions(y: Array, name: str) -> None:
             f"{name}, row {bad.argmax()}: cross_entropy takes labels or rows of probabilities, >= 0 and 1 in sum, got "
             f"{describe(y[bad.argmax()].tolist())}; use loss='mse_loss' for regression, "
             "'binary_cross_entropy_with_logits' for several labels at once"
+        )
+
+
+def _check_shares(y: Array, name: str) -> None:
+    rows = ((y < 0) | (y > 1)).reshape(len(y), -1).any(axis=1)
+    if rows.any():
+        raise DataError(
+            f"{name}, row {rows.argmax()}: binary cross entropy takes targets from 0 to 1, got "
+            f"{describe(y[rows.argmax()].tolist())}; use 0 and 1 for the two classes, or loss='cross_entropy' for more"
         )
 
 

@@ -109,6 +109,14 @@ def predict_proba(
     return probabilities
 
 
+def _read_only(value: Any) -> Any:
+    """Return an array as one that no model, loss or metric can change: it is the caller's."""
+    if isinstance(value, np.ndarray):
+        value = value.view()
+        value.flags.writeable = False
+    return value
+
+
 class Inputs:
     """Rows that are checked once, and of which a model gets a batch at a time; ``name`` is what stands before X."""
 
@@ -116,7 +124,7 @@ class Inputs:
         check_kind("model", model, Module, "a Module, such as nn.MLP([4, 16, 3])")
         if transform is not None:
             check_function("transform", transform, "transform(xb)", 1)
-        self.X, self.transform, self.name = check_rows(X, f"{name}X"), transform, name
+        self.X, self.transform, self.name = _read_only(check_rows(X, f"{name}X")), transform, name
         self.dtype = next((parameter.dtype for parameter in model.parameters()), np.dtype(np.float32))
 
     def __len__(self) -> int:
@@ -172,7 +180,7 @@ class Samples(Inputs):
         weights: tuple[Any, Any] = (None, None),
     ) -> None:
         super().__init__(model, X, transform, name)
-        self.y = as_array(check_rows(y, f"{name}y"))
+        self.y = _read_only(as_array(check_rows(y, f"{name}y")))
         if len(self.X) != len(self.y):
             expected = "expected a target for each row"
             raise ShapeError(f"{name}X has {len(self.X)} rows and {name}y has {len(self.y)}; {expected}")
@@ -238,7 +246,11 @@ def loss_of(loss: Function, outputs: Array, targets: tuple[Array, ...]) -> float
 
 def metrics_of(metrics: Mapping[str, Function], outputs: Array, y: Array) -> dict[str, float]:
     """Return each metric of outputs."""
-    return {name: float(metric(outputs, y)) for name, metric in metrics.items()}
+    scores = {name: metric(outputs, y) for name, metric in metrics.items()}
+    for name, score in scores.items():
+        if np.size(score) != 1 or not hasattr(score, "__float__"):
+            raise ShapeError(f"the metric {name!r} returned {describe(score)}; expected one number, such as the mean")
+    return {name: float(np.reshape(score, ())) for name, score in scores.items()}
 
 
 def find(kind: str, value: Any, known: Mapping[str, Function]) -> Function:

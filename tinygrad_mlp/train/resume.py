@@ -25,7 +25,9 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import as_path
 from ..errors import CheckpointError, describe, warn
+from ..foreign import answers
 from .checkpoint import load, save
 
 RESERVED = ("generators", "made_with")
@@ -37,6 +39,7 @@ RANDOM = (np.random.Generator, np.random.RandomState, random.Random)
 """What draws random numbers, and is called a Generator here."""
 
 
+@answers
 def save_checkpoint(path: str | os.PathLike[str], *, keep: int = 1, **parts: Any) -> None:
     """Write the state of all parts of a training to one file, from which `load_checkpoint` goes on to the same bits.
 
@@ -63,13 +66,14 @@ def save_checkpoint(path: str | os.PathLike[str], *, keep: int = 1, **parts: Any
     """
     if wrong := [name for name in parts if name in RESERVED]:
         raise ValueError(f"a part cannot be called {wrong[0]!r}, which the file has already; choose another name")
-    if Path(path).suffix.lower() == ".safetensors":
+    if as_path(path).suffix.lower() == ".safetensors":
         raise ValueError(f"{str(path)!r}: .safetensors hold arrays alone, no state of a training; expected .npz, say")
     state = {name: _state(part) for name, part in parts.items()}
     state |= {"generators": [_state(rng) for rng in generators(parts)], "made_with": made_with()}
     save(state, path, keep)
 
 
+@answers
 def load_checkpoint(path: str | os.PathLike[str], **parts: Any) -> State:
     """Put the state that `save_checkpoint` wrote into these parts, and return what no part takes: the plain values.
 
@@ -93,6 +97,9 @@ def restore(state: Any, parts: Mapping[str, Any]) -> State:
     if not isinstance(state, dict) or not {*RESERVED, *parts} <= set(state):
         found = sorted(map(str, state)) if isinstance(state, dict) else describe(state)
         raise CheckpointError(f"expected a checkpoint of {', '.join([*parts, *RESERVED])}, found {found}")
+    for name, part in parts.items():
+        if not isinstance(part, RANDOM) and not hasattr(part, "load_state_dict"):
+            raise CheckpointError(f"{name} is {describe(part)}, which has no load_state_dict; leave it out")
     inner = generators(parts)
     if not isinstance(state["generators"], list) or len(state["generators"]) != len(inner):
         number = len(state["generators"]) if isinstance(state["generators"], list) else describe(state["generators"])
@@ -115,7 +122,7 @@ def latest(path: str | os.PathLike[str]) -> Path | None:
 
     It is ``path`` itself, or if that is damaged or missing ``path.1``, and so on; None if there is none.
     """
-    for candidate in _numbered(Path(path)):
+    for candidate in _numbered(as_path(path)):
         with suppress(CheckpointError, FileNotFoundError):
             load(candidate)
             return candidate
