@@ -255,3 +255,19 @@ def test_implicit_learns_and_chooses(example: Callable[[str], ModuleType], monke
     one, each = implicit.bilevel(0)
     assert each < 0.9 * one  # measured: 1.249 and 1.564
     assert implicit.check() < 1e-5
+
+
+def test_drawings_are_those_of_the_documentation(
+    example: Callable[[str], ModuleType], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    drawings = example("drawings")
+    pictures = drawings.main()
+    assert "t4 = subtract(x=y, y=t3)    1.75   350" in capsys.readouterr().out
+    assert "<br>value 308.5<br>grad 1" in pictures["rosenbrock"].mermaid
+    assert "norm" not in pictures["network"].mermaid and "0.weight, new" not in pictures["step"].mermaid
+    pytest.importorskip("pygraphviz")
+    drawings.main(tmp_path)
+    page = (EXAMPLES.parent / "docs" / "howto" / "graph.md").read_text(encoding="utf-8")
+    for name in pictures:
+        assert (tmp_path / f"{name}.svg").read_bytes().startswith(b"<svg")
+        assert f"pictures/{name}.svg" in page and (EXAMPLES / "pictures" / f"{name}.svg").exists()

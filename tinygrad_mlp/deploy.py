@@ -32,6 +32,7 @@ import tinygrad_mlp as tg
 from tinygrad_mlp.train.predict import in_mode
 
 __all__ = ["export_numpy", "export_onnx"]
+__dir__ = __all__.copy  # what Tab offers
 
 ROWS = "rows"
 

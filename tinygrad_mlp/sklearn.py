@@ -25,6 +25,9 @@ import numpy as np
 
 from .errors import need
 
+__all__ = ["MLPClassifier", "MLPRegressor"]
+__dir__ = __all__.copy  # what Tab offers
+
 need("sklearn", "sklearn")  # which says what to do if it is not there
 from scipy.optimize import minimize
 from scipy.sparse import issparse
@@ -44,14 +47,9 @@ from . import nn
 from .nn import functional as F
 
 ACTIVATIONS: dict[str, Any] = {
-    "identity": None,
-    "logistic": nn.Sigmoid,
-    "tanh": nn.Tanh,
-    "relu": nn.ReLU,
-    "leaky_relu": nn.LeakyReLU,
-    "gelu": nn.GELU,
-    "softplus": nn.Softplus,
-}
+    "identity": None, "logistic": nn.Sigmoid, "tanh": nn.Tanh, "relu": nn.ReLU, "leaky_relu": nn.LeakyReLU,
+    "gelu": nn.GELU, "softplus": nn.Softplus,
+}  # fmt: skip
 
 
 def _summed(losses_of: Any) -> Any:

@@ -322,7 +322,7 @@ class Jitted(Generic[P, R]):
 
     @property
     def plan(self) -> Plan:
-        """The plan of the program that has run most often: calls, buffers, bytes, what was dropped."""
+        """The plan of the program that has run most often, with its calls, buffers, bytes, and what was dropped."""
         return self._main().plan  # type: ignore[return-value]
 
     def export(self, path: str | os.PathLike[str], *examples: Any, schedule: Any = None) -> None:
@@ -372,11 +372,9 @@ class Jitted(Generic[P, R]):
         return f"jit({self.__name__}): {self.plan!r}" if self.last else f"jit({self.__name__}): has not run yet"
 
     def _repr_html_(self) -> str:
-        import html
+        from .. import notebook
 
-        if self.last is None:
-            return html.escape(repr(self))
-        return f"<p>{html.escape(repr(self))}</p><pre>{html.escape(self.source)}</pre>"
+        return notebook.program(repr(self), self.source if self.last else "")
 
 
 BACKENDS = ("numpy", "numba")

@@ -24,6 +24,13 @@ from ..rules.linalg import linear as linear
 from ..rules.reductions import log_softmax as log_softmax, logsumexp as logsumexp, softmax as softmax
 from ..rules.table import T, annotate, constant, primitive
 
+__all__ = [
+    "batch_norm", "binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy", "dropout", "gelu",
+    "huber_loss", "l1_loss", "layer_norm", "leaky_relu", "linear", "log_softmax", "logsumexp", "mse_loss", "nll_loss",
+    "relu", "sigmoid", "softmax", "softplus", "tanh",
+]  # fmt: skip
+__dir__ = __all__.copy  # what Tab offers
+
 if not TYPE_CHECKING:
     __getattr__ = missing(__name__)
 

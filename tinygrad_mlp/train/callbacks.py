@@ -27,6 +27,7 @@ from .attributes import kept_of, put_back
 from .resume import save_checkpoint
 
 __all__ = ["CSVLogger", "Callback", "Checkpoint", "EarlyStopping", "LearningRateLogger", "Run", "WeightAveraging"]
+__dir__ = __all__.copy  # what Tab offers
 
 
 @dataclass

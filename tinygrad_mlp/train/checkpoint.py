@@ -42,6 +42,9 @@ from ..checks import as_path, check_integer
 from ..errors import CheckpointError, DtypeError, describe, need
 from ..foreign import answers
 
+__all__ = ["load", "save"]
+__dir__ = __all__.copy  # what Tab offers
+
 try:
     import fcntl
 except ImportError:  # Windows

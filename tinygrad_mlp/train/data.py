@@ -25,6 +25,9 @@ from ..checks import Array, T, as_array, as_classes, check_generator, check_inte
 from ..errors import DataError, DtypeError, ShapeError, describe
 from ..foreign import answers
 
+__all__ = ["load_mnist", "minibatches", "one_hot", "scale_pixels"]
+__dir__ = __all__.copy  # what Tab offers
+
 if TYPE_CHECKING:  # loaded where they are used: importing them takes longer than all the rest
     import zipfile
     from pathlib import Path

@@ -19,6 +19,9 @@ import numpy as np
 from ..checks import Array, as_array, as_classes, check_integer
 from ..errors import DataError, DtypeError, ShapeError, describe
 
+__all__ = ["accuracy", "classification_report", "confusion_matrix", "top_k_accuracy"]
+__dir__ = __all__.copy  # what Tab offers
+
 if TYPE_CHECKING:
     import pandas as pd
 
