@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
 
+from ..checks import check_integer, check_kind, check_number
 from ..errors import CheckpointError, describe
 from .attributes import kept_of, put_back
 from .callbacks import Callback, Run
@@ -74,7 +77,7 @@ class Training:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Be as `state_dict` has it, but for the callbacks, which have not begun yet."""
         run, mine = self.run, self.state_dict()
-        if not isinstance(state, dict) or state.keys() != mine.keys():
+        if not isinstance(state, dict) or state.keys() != mine.keys() or not isinstance(state["settings"], dict):
             raise CheckpointError(f"expected the state of a training by fit, found {describe(state)}")
         names, theirs = ([name for name, _ in s["callbacks"]] for s in (mine, state))
         wrong = [
@@ -85,6 +88,7 @@ class Training:
         wrong += [f"callbacks {theirs} there, {names} here"] * (names != theirs)
         if wrong:
             raise CheckpointError(f"it is of another training: {'; '.join(wrong)}; pass the same data and options")
+        self._check(state)
         self.start = state["order"]
         run.epoch, run.step, run.position, run.so_far = (state[k] for k in ("epoch", "step", "position", "so_far"))
         rows = [row for row in state["rows"] if not run.position or row["epoch"] < run.epoch]
@@ -93,6 +97,25 @@ class Training:
         run.history.stopped = None if state["stopped"] == "interrupted" else state["stopped"]
         self.kept = [kept for _, kept in state["callbacks"]]
         self._put_numbers(state["numbers"])
+
+    def _check(self, state: dict[str, Any]) -> None:
+        """Raise CheckpointError unless this can be the state of a training."""
+        for name in ("epoch", "step", "position"):
+            check_integer(name, state[name], 0, self.run.steps_per_epoch if name == "position" else math.inf)
+        so_far = state["so_far"]
+        check_kind("so_far", so_far, dict, "a dict")
+        if state["position"]:
+            for name in ("losses", "count", "seconds"):
+                check_number(f"so_far {name}", so_far[name], -math.inf, math.inf, "a number")
+            if not all(isinstance(so_far[name], list) for name in GATHERED):
+                raise CheckpointError(f"so_far is {describe(so_far)}, expected lists of {' and '.join(GATHERED)}")
+        if not all(isinstance(row, dict) and set(self.run.columns) <= set(row) for row in state["rows"]):
+            raise CheckpointError(f"rows are {describe(state['rows'])}, expected dicts of {self.run.columns}")
+        if not all(isinstance(kept, dict) for _, kept in state["callbacks"]):
+            raise CheckpointError("the state of a callback is no dict")
+        if not isinstance(state["stopped"], (str, type(None))):
+            raise CheckpointError(f"stopped is {describe(state['stopped'])}, expected a text or None")
+        set_generator(deepcopy(self.order), state["order"])
 
     def _put_numbers(self, numbers: Any) -> None:
         model = self.run.model
