@@ -1023,3 +1023,17 @@ def test_what_writes_into_its_arguments_does_not_change_the_callers_arrays(place
         with pytest.raises(ValueError, match="read-only"):
             call()
     assert (x == 1).all() and (y == 1).all()
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_a_running_statistic_that_overflows_is_undone(jit: bool) -> None:
+    """The loss stays finite: batch norm divides by what is infinite. Old generators are put back, too."""
+    model = nn.Sequential(nn.Linear(4, 3, rng=0), nn.BatchNorm1d(3), nn.Linear(3, 2, rng=1))
+    model.register_buffer("mask", tg.Tensor([-np.inf]))  # infinite on purpose
+    model.own = np.random.RandomState(0)
+    before = {name: array.tobytes() for name, array in model.state_dict().items()}
+    x = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)
+    x[0, 0] = 3e38
+    with pytest.raises(tg.NonFiniteError, match=r"the buffer 1\.running_\w+ is (inf|nan)"), np.errstate(all="ignore"):
+        tg.fit(model, x, np.arange(8) % 2, epochs=1, jit=jit, progress=False)
+    assert {name: array.tobytes() for name, array in model.state_dict().items()} == before

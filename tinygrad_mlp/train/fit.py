@@ -52,7 +52,7 @@ from ..nn.optim import Adam, LRScheduler, OneCycleLR, Optimizer
 from .callbacks import Callback, Run
 from .data import minibatches, rows
 from .history import History, Progress
-from .non_finite import explained, find_not_finite, keeper
+from .non_finite import explained, find_not_finite, finite_buffers, keeper
 from .predict import (
     EVALUATION_BATCH_SIZE,
     LOSSES,
@@ -397,13 +397,14 @@ def _train_epoch(
     """Train for an epoch, or until somebody stops it; return its row, with loss and metrics measured while learning."""
     forward_backward, update = steps
     group, so_far, keep = run.optimizer.param_groups[0], run.so_far, keeper(run.model)
+    buffers = finite_buffers(run.model)
     start = perf_counter() - so_far["seconds"]
     for xb, (yb, *weights) in batches:
         put_back = keep()
         loss, outputs = forward_backward(wrap(xb), wrap(yb), *map(wrap, weights))
         run.loss, run.lr, run.step = loss.item(), group["lr"], run.step + 1
         run.history.lr.append(run.lr)
-        if (what := find_not_finite(run)) is not None:
+        if (what := find_not_finite(run, buffers)) is not None:
             run.optimizer.zero_grad()
             put_back()
             raise explained(run, what[0], xb, what[1])
