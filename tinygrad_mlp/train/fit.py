@@ -131,15 +131,16 @@ def fit(
         progress: print a row an epoch; on a terminal show a bar, if tqdm is installed.
         resume: a file that `callbacks.Checkpoint` wrote in a call like this one, with the same data and options, from
             which the training goes on to the same bits, history and callbacks included, as if nothing had been between.
-            ``epochs`` may be more. ``resume=tg.latest("run.npz")`` begins anew if there is none.
+            ``epochs`` may be more; other rows, another loss or another model are refused. With
+            ``resume=tg.latest("run.npz")`` it begins anew if there is none.
 
     Raises:
         CheckpointError: ``resume`` is damaged, or not of such a training; nothing has changed.
         TypeError, ValueError: something does not fit; the message has what was expected, or the nearest name.
         ImportError: ``jit="numba"``, and Numba or SciPy is not installed.
         NonFiniteError: a FloatingPointError, the loss is NaN or infinite: with epoch, step, learning rate and the
-            first layer that is not finite; or a gradient is. The model is as it was before that step, running
-            statistics and Generators included; ``error.history`` has the epochs before.
+            first layer that is not finite; or a gradient is, or a buffer. The model is as it was before that step,
+            running statistics and Generators included; ``error.history`` has the epochs before.
     """
     samples, held = _check_data(model, X, y, validation, transform, (class_weight, sample_weight))
     batch_size = _check_sizes(model, samples, epochs, batch_size)
