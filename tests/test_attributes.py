@@ -86,7 +86,7 @@ class Containers(Callback):
         self.lists: defaultdict[str, list[int]] = defaultdict(list)
         self.last: deque[float] = deque(maxlen=2)
         self.seen: set[int] = set()
-        self.average = tg.Tensor([1.0])
+        self.average, self.pair = tg.Tensor([1.0]), [tg.Tensor([2.0]), {"zero": np.array(0.0)}]
 
     def on_epoch_end(self, run: Any) -> None:
         self.count[f"epoch {run.epoch}"] += 1
@@ -94,7 +94,8 @@ class Containers(Callback):
         self.last.append(run.row["loss"])
         self.seen.add(run.epoch)
         self.average = (self.average * run.row["loss"]).detach()
-        assert type(self.average) is tg.Tensor
+        self.pair[1]["zero"][...] += 1  # which a scalar could not
+        assert type(self.average) is type(self.pair[0]) is tg.Tensor
         run.row["own"] = [len(self.count), len(self.lists), sum(self.last), sum(self.seen), self.average.item()]
 
 

@@ -30,7 +30,7 @@ def kept_of(owner: Any, names: Iterable[str]) -> dict[str, Any]:
 def put_back(owner: Any, state: Mapping[str, Any]) -> None:
     """Give an object attributes that `kept_of` has returned, of the types that its own have."""
     for name, value in state.items():
-        vars(owner)[name] = _like(vars(owner).get(name), _with_scalars(value))
+        vars(owner)[name] = _like(vars(owner).get(name), value)
 
 
 def _plain(value: Any) -> Any:
@@ -40,21 +40,19 @@ def _plain(value: Any) -> Any:
 
 
 def _like(mine: Any, value: Any) -> Any:
-    """Return a loaded value as a container of the type of mine: a Counter, a set, a deque of the same length, ..."""
-    if type(mine) is Tensor and isinstance(value, np.ndarray):
-        return Tensor(value)
+    """Return a loaded value as mine is: a Tensor, a Counter, a set, ...; 0-d arrays are scalars, unless mine is one."""
+    if isinstance(mine, Tensor):
+        return mine if mine.requires_grad else Tensor(value)
+    if isinstance(value, dict):
+        value = {key: _like(mine.get(key) if isinstance(mine, dict) else None, item) for key, item in value.items()}
+    elif isinstance(value, (list, tuple)):
+        items = [*mine] if isinstance(mine, (list, tuple)) else []
+        value = type(value)(map(_like, items + [None] * len(value), value))
+    elif isinstance(value, np.ndarray) and not value.ndim and not isinstance(mine, np.ndarray):
+        return value[()]
     if isinstance(mine, (dict, set, deque)) and type(mine) is not dict and isinstance(value, (dict, list)):
         mine = copy(mine)
         mine.clear()
         (mine.extend if isinstance(mine, deque) else mine.update)(value)
         return mine
     return value
-
-
-def _with_scalars(value: Any) -> Any:
-    """Return a loaded value with NumPy scalars, which a file holds as arrays, as what they were."""
-    if isinstance(value, dict):
-        return {key: _with_scalars(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(map(_with_scalars, value))
-    return value[()] if isinstance(value, np.ndarray) and not value.ndim else value
