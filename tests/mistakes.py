@@ -636,7 +636,6 @@ _USING = [
     ("weights of names", lambda w: w.fit(class_weight={"0": 5}), ValueError, "'0'", "expected labels, 0..2", "write them as y has them"),
     ("shuffle='no'", lambda w: w.fit(shuffle="no"), TypeError, "'no'", "True or False", "shuffle must be"),
     ("bias='no'", lambda w: nn.Linear(2, 3, bias="no"), TypeError, "'no'", "True or False", "bias must be"),
-    ("one row to normalise", lambda w: nn.BatchNorm1d(4)(w.X[:1]), ValueError, "(1, 4)", "several values", "add rows or eval()"),
 ]  # fmt: skip
 
 MISTAKES = [

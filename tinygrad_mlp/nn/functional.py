@@ -103,7 +103,7 @@ def batch_norm(
     if training or running_mean is None:
         count = x.size // x.shape[1]
         if training and count < 2:
-            raise ValueError(f"batch_norm takes several values per feature to train, got {x.shape}; add rows or eval()")
+            raise ValueError(f"batch_norm needs more than one value per feature to train, got input of shape {x.shape}")
         mean, var = x.mean(axis=axes), x.var(axis=axes)
         if training and running_mean is not None:
             with no_grad():
