@@ -21,7 +21,7 @@ from ..checks import as_numbers
 from ..core.autograd import grad as gradients_of
 from ..core.graph import ancestors, backpropagate, fit
 from ..core.tensor import Tensor, apply, wrap
-from ..core.tracer import mode
+from ..core.tracer import IDLE, mode
 from ..core.versions import check_unchanged
 from ..errors import DtypeError, ShapeError, describe, out_of_range
 from ..jit.record import memory_of
@@ -328,8 +328,7 @@ class _Forward:
         function = node.rule.function
         moving = [(i, v) for i, v in moving if _moves(node.rule, i)]
         if isinstance(function, np.ufunc) and function.signature is None:
-            wide = [(i, v if v.shape == t.shape else np.broadcast_to(v, t.shape)) for i, v in moving]
-            return [node.rule.vjps[i](v, t, *node.inputs, **node.keywords) for i, v in wide]
+            return _rules_of(t, moving)
         if node.rule.linear:
             at = dict(moving)
             inputs = [at.get(i, _still(a) if _moves(node.rule, i) else a) for i, a in enumerate(node.inputs)]
@@ -360,6 +359,16 @@ class _Forward:
         return [d if isinstance(d, Tensor) else wrap(d) for d in found.values()]
 
 
+def _rules_of(t: Tensor, moving: list[tuple[int, Tensor]]) -> list[Any]:
+    """Return what the rules of an elementwise op give for directions in place of an upstream gradient."""
+    node: Any = t._node
+    lifted = mode.grad_enabled or mode.tracer is not IDLE
+    out, values = (t, node.inputs) if lifted else (t._data, node.arrays)
+    given: Any = [(i, v if lifted else v._data) for i, v in moving]
+    wide = [(i, v if v.shape == t.shape else np.broadcast_to(v, t.shape)) for i, v in given]
+    return [node.rule.vjps[i](v, out, *values, **node.keywords) for i, v in wide]
+
+
 def _moves(rule: Rule, i: int) -> bool:
     """Return whether a function is differentiated by its argument ``i``."""
     return not isinstance(rule.vjps, tuple) or (i < len(rule.vjps) and rule.vjps[i] is not None)
@@ -378,7 +387,8 @@ def _upstream(t: Tensor) -> Tensor:
 
 
 def _as_like(d: Any, t: Tensor) -> Any:
-    """Return a derivative in the shape and dtype of what moves."""
+    """Return a derivative as a Tensor, in the shape and dtype of what moves."""
+    d = d if isinstance(d, Tensor) else wrap(np.asarray(d))
     d = d if d.shape == t.shape else np.broadcast_to(d, t.shape)
     return d if d.dtype == t.dtype else d.astype(t.dtype)
 
