@@ -38,7 +38,7 @@ def circles(rng: np.random.Generator, side: Array) -> Array:
 def spirals(rng: np.random.Generator, side: Array) -> Array:
     """Return points of two spirals that wind around each other."""
     radius = np.sqrt(rng.uniform(0.02, 0.8, len(side)))
-    angle = np.pi * (1.8 * radius + side)
+    angle = np.pi * (2.6 * radius + side)
     return radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
 
