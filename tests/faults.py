@@ -743,7 +743,7 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "texts of a report are markup",
-            "verdicts.sub(paint, html.escape(str(self)))",
+            "verdicts.sub(paint, notebook.escape(str(self)))",
             "verdicts.sub(paint, str(self))",
         ),
         Fault(
@@ -776,10 +776,19 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("ranges are not those of finite entries", "finite = array[np.isfinite(array)]\n", "finite = array\n"),
     ],
     "drawing": [
-        Fault("an ampersand is an entity", '.replace("&", "&amp;")', ""),
+        Fault("names of nodes are not escaped in DOT", "return escape(_printable(text)", "return (_printable(text)"),
+        Fault("a backslash is one of Graphviz's", r""".replace("\\", "\\\\"))""", ")"),
+        Fault("options that are off are drawn", "and v is not None and v is not False", "and v is not None"),
+        Fault("a norm is that of all numbers", "finite = np.isfinite(array)\n", "finite = np.isfinite(array) | True\n"),
+        Fault("the graph is used up", "grad(output, tensors, retain_graph=True,", "grad(output, tensors,"),
+        Fault("what is written to is what it was", "sources.pop(0).kind", "sources[0].kind"),
         Fault(
-            "options that are off are drawn", "and value is not None and value is not False", "and value is not None"
+            "an update ends with its first write",
+            'call.output.kind == "state" or before.output.kind != "state"',
+            'before.output.kind != "state"',
         ),
+        Fault("notebooks draw what takes minutes", "if self.nodes > LARGEST:", "if False:"),
+        Fault("results that leave a module are one", "v in leaving or v.result", "v.result"),
         Fault(
             "an array that two modules read stands in one",
             "vertices[key].frame = _common(vertices[key].frame, frame)",
@@ -793,6 +802,21 @@ FAULTS: dict[str, list[Fault]] = {
             "ends = dict.fromkeys((whole.get(a, a), whole.get(b, b)) for a, b in edges)",
             "ends = [(whole.get(a, a), whole.get(b, b)) for a, b in edges]",
         ),
+    ],
+    "chain": [
+        Fault("a part has the shape that the rule gives", "inline(fit(part, a._data))", "inline(part)"),
+        Fault("lambdas of a line are one", "and _is_code_of(node, imports, code)", ""),
+        Fault("a name is given twice", "taken.remove(t.name)", "pass"),
+        Fault("hooks are not told", "if any(not hook.retains for hook in t._hooks)", "if False"),
+    ],
+    "notebook": [
+        Fault("an ampersand is an entity", '.replace("&", "&amp;")', ""),
+        Fault("a tag in a name is one", '.replace("<", "&lt;")', ""),
+        Fault("the cause is forgotten", "error.__cause__, error.__suppress_context__ = before", "pass"),
+        Fault("the cause is shown", "error.__cause__ = None", "pass"),
+        Fault("frames of the package are shown", "_NOT_THE_USERS = (_HOME, ", "_NOT_THE_USERS = ("),
+        Fault("the bar stays", 'self.handle.update(self.page(""))', "pass"),
+        Fault("the mark is at the start", "key=lambda i: abs(steps[i] - at)", "key=lambda i: i"),
     ],
     "summary": [
         Fault("products of three count as those of two", "* (len(operands) - 1)", "* 1"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import tinygrad_mlp as tg
 from tinygrad_mlp import functional as F
 from tinygrad_mlp import nn
 from tinygrad_mlp.core.tracer import IDLE, mode
+from tinygrad_mlp.tools import languages
 
 X, LABELS = np.zeros((4, 5), np.float32), np.array([0, 1, 2, 0])
 
@@ -60,26 +62,41 @@ def _read(text, node, frame, end, edge, lines_of, kinds):
 
 
 def _read_dot(text):
-    """Read DOT by its rules: in quotes, only ``\\"`` ends no string; then Graphviz reads escapes and entities."""
+    """Read DOT by its rules: Graphviz reads tags, entities and then escapes in labels between < and >."""
     lines = text.splitlines()
     assert lines[0] == "digraph {" and lines[-1] == "}" and text.endswith("}\n")
-    quoted = r'"(?P<text>(?:[^"\\]|\\.)*)"'
+    label = r"label=<(?P<text>.*)>"
     return _read(
-        lines[3:-1],
-        rf"\s+(?P<name>n\d+) \[label={quoted} shape=(?P<kind>.*)\]",
-        rf"\s+subgraph cluster_m\d+ {{ label={quoted}",
+        lines[5:-1],
+        rf"\s+(?P<name>n\d+) \[{label} (?P<kind>.*) fillcolor=\"#\w+\" color=\"#\w+\"(?: penwidth=2.5)?\]",
+        rf"\s+subgraph cluster_m\d+ {{ {label}",
         "}",
         r"  (n\d+) -> (n\d+)",
-        lambda s: re.sub(r"\\(.)", lambda m: "\n" if m[1] == "n" else m[1], html.unescape(s)).split("\n"),
-        {"box style=rounded": "op", "cylinder": "parameter", "parallelogram": "input", "box peripheries=2": "module"},
-    )
+        _read_label,
+        {
+            'style="rounded,filled"': "op", "style=filled": "parameter", 'style="filled,dashed"': "state",
+            "shape=note style=filled": "input", "peripheries=2 style=filled": "module",
+        },
+    )  # fmt: skip
+
+
+def _read_label(text):
+    """Return the lines of a label, and the rows of a table as lines."""
+    text = re.sub(r"</TD><TD[^>]*>", " ", text.replace("</TR>", "<BR/>"))
+    text = re.sub(r"<BR/?>$", "", re.sub(r"</?(B|TABLE|TR|TD|FONT)( [^>]*)?>", "", text).replace("</TABLE>", ""))
+    text = re.sub(r'<BR ALIGN="left"/>', " ", text)
+    return [_unescaped(part) for part in text.split("<BR/>")]
+
+
+def _unescaped(text):
+    return re.sub(r"\\(.)", r"\1", html.unescape(text)).replace("\xa0", " ")
 
 
 def _read_mermaid(text):
-    lines = text.splitlines()
+    lines = [line for line in text.splitlines() if not re.match("  class(Def)? ", line)]
     assert lines[0] == "flowchart TD" and text.endswith("\n")
     quoted = r'"(?P<text>[^"`<>&]*(?:<br>[^"`<>&]*)*)"'
-    return _read(
+    nodes, kinds, *rest = _read(
         lines[1:],
         rf"\s+(?P<name>n\d+)(?P<kind>\(|\[\(|\[/|\[\[){quoted}(?:\)|\)\]|/\]|\]\])",
         rf"\s+subgraph m\d+\[{quoted}\]",
@@ -88,6 +105,9 @@ def _read_mermaid(text):
         lambda s: [re.sub(r"#(\d+);", lambda m: chr(int(m[1])), part) for part in s.split("<br>")],
         {"(": "op", "[(": "parameter", "[/": "input", "[[": "module"},
     )
+    classes = {n: m[2] for m in re.finditer(r"^  class (\S+) (\w+)$", text, re.MULTILINE) for n in m[1].split(",")}
+    assert all(classes[n] in (kind, "state") for n, kind in kinds.items())
+    return nodes, classes, *rest
 
 
 def is_acyclic(edges: list[tuple[str, str]]) -> bool:
@@ -258,12 +278,14 @@ def test_any_name_is_only_text(name, module):
 def test_what_the_languages_give_a_meaning(name):
     drawing = tg.draw(tg.Tensor([1.0], requires_grad=True, name=name) * 2)
     assert Picture(drawing).names()[0] == name.replace("\n", " ")
-    label = drawing.dot.splitlines()[3]
-    assert label == {
-        '"': r'  n0 [label="\"\n(1,)" shape=cylinder]',
-        "\\N": r'  n0 [label="\\N\n(1,)" shape=cylinder]',
-        "&lt;": r'  n0 [label="&amp;lt;\n(1,)" shape=cylinder]',
-    }.get(name, label)
+
+
+@pytest.mark.parametrize("name", ["\\", "\\N", "\\G", "&lt;", "a&b", "<b>x</b>", "é‖", " ", "]]>", "-->", '"'])
+def test_graphviz_shows_names_as_they_are(name):
+    pytest.importorskip("pygraphviz")
+    svg = tg.draw(tg.Tensor([1.0], requires_grad=True, name=name) * 2).svg
+    texts = [html.unescape(text) for text in re.findall(r"<text[^>]*>([^<]*)</text>", svg)]
+    assert texts[0].replace("\xa0", " ").strip() == name.strip()
 
 
 def _chain(length):
@@ -350,8 +372,158 @@ def test_save(model, tmp_path):
     for suffix, text in [(".mmd", drawing.mermaid), (".dot", drawing.dot), (".md", f"```mermaid\n{drawing}```\n")]:
         drawing.save(tmp_path / f"graph{suffix}")
         assert (tmp_path / f"graph{suffix}").read_text(encoding="utf-8") == text
-    assert drawing._repr_markdown_() == text
     assert len(repr(drawing)) < 100
+
+
+def test_pictures(model, tmp_path):
+    pytest.importorskip("pygraphviz")
+    drawing = tg.draw(lambda x: model(x).sum(), X, values=True, grads=True)
+    for suffix, begin in [("svg", b"<svg role="), ("png", b"\x89PNG\r\n"), ("pdf", b"%PDF")]:
+        drawing.save(tmp_path / f"graph.{suffix}")
+        assert (tmp_path / f"graph.{suffix}").read_bytes().startswith(begin)
+    assert drawing._repr_mimebundle_()["image/svg+xml"] == drawing.svg
+    assert "<title>" not in drawing.svg and "script" not in drawing.svg and "http" not in _without_xmlns(drawing.svg)
+
+
+def _without_xmlns(svg):
+    return re.sub(r'xmlns(:\w+)?="[^"]*"', "", svg)
+
+
+def test_a_notebook_without_graphviz_gets_mermaid_and_of_a_large_graph_a_hint(monkeypatch, model):
+    monkeypatch.setitem(sys.modules, "pygraphviz", None)
+    drawing = tg.draw(model, X)
+    assert drawing._repr_mimebundle_()["text/markdown"] == f"```mermaid\n{drawing}```\n"
+    with pytest.raises(ImportError, match=r"needs pygraphviz.*\.\[draw\]"):
+        drawing.svg
+    large = tg.draw(_chain(400))._repr_mimebundle_()
+    assert list(large) == ["text/plain"] and "401 nodes: use fold=True" in large["text/plain"]
+
+
+def test_numbers_of_rosenbrock_in_each_node():
+    x, y = tg.Tensor(-0.5, True, "x"), tg.Tensor(2.0, True, "y")
+    loss = (1 - x) ** 2 + 100 * (y - x**2) ** 2
+    loss.name = "loss"
+    picture = tg.draw(loss, values=True, grads=True)
+    shown = [
+        re.sub(r"^\S*?[(/[]+\"|\".*$", "", line.strip()).split("<br>") for line in picture.mermaid.splitlines()[1:10]
+    ]
+    assert [(row[0], row[2], row[3]) for row in shown] == [
+        ("x", "value -0.5", "grad 347"),
+        ("subtract(1, ·)", "value 1.5", "grad 3"),
+        ("square", "value 2.25", "grad 1"),
+        ("square", "value 0.25", "grad -350"),
+        ("y", "value 2", "grad 350"),
+        ("subtract", "value 1.75", "grad 350"),
+        ("square", "value 3.062", "grad 100"),
+        ("multiply(100, ·)", "value 306.2", "grad 1"),
+        ("loss = add", "value 308.5", "grad 1"),
+    ]
+    assert "<TD" in picture.dot and "()" not in picture.dot  # the shape of a number is not worth a line
+    assert x.grad is None and loss.requires_grad
+    loss.backward()
+    assert (x.grad.item(), y.grad.item()) == (347.0, 350.0)
+
+
+def test_numbers_of_many_elements_are_norms_and_say_what_is_not_finite(model):
+    x = np.ones((4, 5), np.float32)
+    x[0, 1], x[2, 2] = np.nan, np.inf
+    with np.errstate(all="ignore"):
+        text = tg.draw(lambda x, labels: F.cross_entropy(model.eval()(x), labels), x, LABELS, values=True).mermaid
+    norm = f"norm {18**0.5:.4g}, 2 of 20 not finite"
+    assert f'"input<br>(4, 5)<br>value {norm}"' in text and "grad" not in text
+    weight = np.linalg.norm(model[0].weight.data.astype(np.float64))
+    assert f'"0.weight<br>(8, 5)<br>value norm {weight:.4g}"' in text
+    assert '"input<br>(4,) int64<br>value #91;0, 1, 2, 0#93;"' in text
+
+
+def test_folded_modules_keep_the_numbers_of_their_parameters_and_results(model):
+    model.eval()
+    loss = lambda x: model(x).sum()
+    loss(X).backward()
+    (box,) = (
+        line for line in tg.draw(loss, X, values=True, grads=True, fold=True).mermaid.splitlines() if "0: L" in line
+    )
+    norm = np.linalg.norm(model[0].weight.grad.numpy().astype(np.float64))
+    assert box.split("<br>")[1:4:2] == ["weight (8, 5)", f"grad norm {norm:.4g}"]
+    assert [part for part in box.split("<br>") if part[0] not in "vg"][2:] == ["bias (8,)", "→ (4, 8)"]
+
+
+def test_gradients_are_those_after_hooks_and_grad_stays_as_it_was():
+    x = tg.Tensor([1.0, 2.0], True, "x")
+    (x * x).sum().backward()
+    before = x.grad
+    y = x * 3
+    y.register_hook(lambda g: g * 10)
+    text = tg.draw(y.sum(), grads=True).mermaid
+    assert '"x<br>(2,)<br>grad #91;30, 30#93;"' in text and "multiply(·, 3)<br>(2,)<br>grad #91;10, 10#93;" in text
+    assert x.grad is before and before.numpy().tolist() == [2.0, 4.0]
+
+
+def _trained(optimizer):
+    model = nn.MLP([5, 8, 3], rng=0)
+    opt = optimizer(model.parameters())
+
+    @tg.jit
+    def step(x, labels):
+        loss = F.cross_entropy(model(x), labels)
+        opt.zero_grad()
+        loss.backward()
+        opt.step()
+        return loss
+
+    for _ in range(4):
+        step(X, LABELS)
+    return step
+
+
+def test_a_compiled_step():
+    step = _trained(lambda params: tg.optim.SGD(params, lr=0.1, momentum=0.9))
+    picture = Picture(tg.draw(step))
+    assert {frame[0] for frame in picture.frames.values() if frame} == {"forward", "backward", "update"}
+    assert picture.frame_of("0.weight, new") == ["update", "0.weight"] and picture.frame_of("0.weight") == []
+    kinds = {lines[0]: picture.kinds[n] for n, lines in picture.nodes.items()}
+    assert kinds["0.weight"] == kinds["2.bias, new"] == "parameter" and kinds["x"] == kinds["labels"] == "input"
+    assert kinds["0.weight.momentum_buffer"] == "state" and kinds["maximum(·, 0)"] == "op"
+    assert ("divide(·, 4)", "loss ()") in picture and ("x", "matmul") in picture.edges
+    assert is_acyclic(picture.ids)
+    made = {call.output for call in step.plan.calls if call.output is not None}
+    assert sum(kind == "op" for kind in picture.kinds.values()) == sum(slot.kind != "state" for slot in made)
+    folded = Picture(tg.draw(step, fold=True))
+    assert ("linear", "→ d_relu (4, 8)", "→ d_layer2_weight (3, 8)", "→ d_layer2_bias (3,)") in folded
+    assert ("0.weight", "new (8, 5)", "momentum_buffer, new (8, 5)") in folded
+
+
+def test_other_compiled_steps():
+    picture = Picture(tg.draw(_trained(lambda params: tg.optim.Adam(params, lr=0.1)), fold=True))
+    assert is_acyclic(picture.ids) and "0.weight" in picture.names()
+    norm = nn.Sequential(nn.BatchNorm1d(5), nn.Dropout(0.5, rng=0))
+    for result in (lambda x: norm(x).sum(), lambda x: x.T, lambda x: 3.0):
+        step = tg.jit(result)
+        for _ in range(3):
+            step(X)
+        for fold in (False, True):
+            assert is_acyclic(Picture(tg.draw(step, fold=fold)).ids)
+
+
+def test_colours_can_be_told_apart_in_grey_and_text_can_be_read():
+    """Lightness as CIE has it, and contrast as WCAG 2 has it, which wants 4.5 for text and 3 for lines."""
+
+    def luminance(colour):
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        return np.dot(
+            [0.2126, 0.7152, 0.0722], [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        )
+
+    def contrast(a, b):
+        a, b = sorted([luminance(a), luminance(b)])
+        return (b + 0.05) / (a + 0.05)
+
+    lightness = sorted(116 * luminance(kind.fill) ** (1 / 3) - 16 for kind in languages._KINDS.values())
+    assert min(np.diff(lightness)) > 3
+    for kind in languages._KINDS.values():
+        assert min(contrast(text, kind.fill) for text in (languages._BLACK, languages._RED)) > 4.5
+        assert contrast(kind.line, kind.fill) > 3
+    assert min(contrast(languages._GREY, page) for page in ("#ffffff", "#111111")) > 4
 
 
 def _released():
@@ -373,7 +545,14 @@ ERRORS = [
     (lambda: tg.draw(np.ones(2)), TypeError, r"draw takes a Tensor, or a function that returns one, got float64\(2,\)"),
     (lambda: tg.draw(lambda: 3.0), TypeError, r"a function that returns one, got 3\.0"),
     (lambda: tg.draw(tg.Tensor([1.0], requires_grad=True) * 2, X), TypeError, r"for a Tensor, draw\(output\) is all"),
-    (lambda: tg.draw(tg.Tensor([1.0], requires_grad=True) * 2).save("a.png"), ValueError, r"'\.png'.*Valid: \.dot"),
+    (lambda: tg.draw(tg.Tensor([1.0], requires_grad=True) * 2).save("a.gif"), ValueError, r"'\.gif'.*Valid: \.dot"),
+    (
+        lambda: tg.draw(tg.Tensor([1.0, 2.0], True) * 2, grads=True),
+        tg.GraphError,
+        r"one number, got shape \(2,\); redu",
+    ),
+    (lambda: tg.draw(tg.jit(lambda x: x * 2)), tg.GraphError, "has not run yet; call it once"),
+    (lambda: tg.draw(_trained(lambda p: tg.optim.SGD(p, lr=0.1)), values=True), TypeError, "keeps no numbers; draw"),
     (lambda: tg.draw(tg.Tensor([1.0], requires_grad=True) * 2).save("a"), ValueError, "no '' files.*'a'"),
     (lambda: tg.draw(nn.MLP([4, 3], rng=0), X), tg.ShapeError, r"layer '0'.*expected 4 features, got 5"),
     (_watched, tg.GraphError, "draw: this thread's ops are being watched already"),

@@ -10,6 +10,7 @@ import ast
 import hashlib
 import importlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -154,6 +155,28 @@ def test_compiled_step_of_the_equation_gives_the_same_digits(
     assert equation.main() == compiled
 
 
+def files() -> dict[Path, int]:
+    """Return when each file in the folder of the examples was written."""
+    return {path: path.stat().st_mtime_ns for path in EXAMPLES.rglob("*") if "__pycache__" not in path.parts}
+
+
+SLOW = ["implicit.py", "optimise.py", "regression.py", "rare_class.py", "sir.py", "differential_equation.py"]
+SLOW += ["gradients.py", "distributed.py --epochs 1", "from_nan.py --images 2000 --epochs 1", "mnist.py"]
+
+
+@pytest.mark.parametrize(
+    "command", ["classification.py", *(pytest.param(command, marks=pytest.mark.slow) for command in SLOW)]
+)
+def test_example_runs_from_any_folder_and_writes_into_none(command: str, tmp_path: Path) -> None:
+    if command.startswith("distributed"):
+        pytest.importorskip("mpi4py")
+    before, (name, *options) = files(), command.split()
+    environment = {**os.environ, "PYTHONPATH": str(EXAMPLES.parent)}
+    subprocess.run([sys.executable, EXAMPLES / name, *options], cwd=tmp_path, env=environment, check=True)
+    assert not list(tmp_path.iterdir())
+    assert files() == before
+
+
 def cells_of_notebook() -> list[dict[str, Any]]:
     """Return the cells with code."""
     return [cell for cell in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
@@ -175,7 +198,7 @@ def test_notebook_runs_and_its_results_are_those_that_it_shows(tmp_path: Path, m
         accuracy, abs=0.004
     )
     assert "".join(shown["source"][0]["text"]) == "\n".join(namespace["source"].splitlines()[:35]) + "\n"
-    assert (tmp_path / "digits.npz").exists()
+    assert [path.name for path in tmp_path.rglob("*")] == ["data", "mnist.npz"]
     assert namespace["chances"].argmax() == 7
 
 
@@ -232,3 +255,19 @@ def test_implicit_learns_and_chooses(example: Callable[[str], ModuleType], monke
     one, each = implicit.bilevel(0)
     assert each < 0.9 * one  # measured: 1.249 and 1.564
     assert implicit.check() < 1e-5
+
+
+def test_drawings_are_those_of_the_documentation(
+    example: Callable[[str], ModuleType], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    drawings = example("drawings")
+    pictures = drawings.main()
+    assert "t4 = subtract(x=y, y=t3)    1.75   350" in capsys.readouterr().out
+    assert "<br>value 308.5<br>grad 1" in pictures["rosenbrock"].mermaid
+    assert "norm" not in pictures["network"].mermaid and "0.weight, new" not in pictures["step"].mermaid
+    pytest.importorskip("pygraphviz")
+    drawings.main(tmp_path)
+    page = (EXAMPLES.parent / "docs" / "howto" / "graph.md").read_text(encoding="utf-8")
+    for name in pictures:
+        assert (tmp_path / f"{name}.svg").read_bytes().startswith(b"<svg")
+        assert f"pictures/{name}.svg" in page and (EXAMPLES / "pictures" / f"{name}.svg").exists()

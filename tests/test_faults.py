@@ -38,6 +38,8 @@ TESTS = {
     "gradcheck": "test_gradcheck test_gradcheck_verdicts test_planted",
     "anomaly": "test_anomaly",
     "drawing": "test_drawing",
+    "chain": "test_chain",
+    "notebook": "test_notebook",
     "summary": "test_summary",
     "data": "test_data",
     "metrics": "test_metrics",

@@ -20,8 +20,8 @@ from tinygrad_mlp.rules.table import RULES
 PACKAGE = Path(tinygrad_mlp.__file__).parent
 FILES = sorted(p for p in PACKAGE.rglob("*.py"))
 FLOORS = {
-    "errors": 0, "checks": 1, "foreign": 1, "_later": 2, "rules": 2, "core": 3, "nn": 4, "tools": 5, "jit": 5,
-    "train": 6, "func": 6, "__init__": 9, "sklearn": 10, "deploy": 10, "distributed": 10,
+    "notebook": 0, "errors": 1, "checks": 2, "foreign": 2, "_later": 3, "rules": 3, "core": 4, "nn": 5, "tools": 6,
+    "jit": 6, "train": 7, "func": 7, "__init__": 9, "sklearn": 10, "deploy": 10, "distributed": 10,
 }  # fmt: skip
 """The rooms, and the floor of each; it imports itself and rooms on floors below. Bridges stand outside, above all."""
 
@@ -140,6 +140,33 @@ def test_what_is_known_of_an_op_stands_in_its_rule():
 def test_what_tab_offers_is_what_there_is():
     assert set(tinygrad_mlp.__all__) <= set(dir(tinygrad_mlp))
     assert all(hasattr(tinygrad_mlp, name) for name in dir(tinygrad_mlp))
+
+
+PUBLIC = ["", "nn", "nn.init", "nn.utils", *tinygrad_mlp._ROOMS, "deploy", "distributed", "sklearn"]
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_tab_offers_what_users_call_and_nothing_else(name):
+    if name == "sklearn":
+        pytest.importorskip("sklearn", "1.9")
+    module = importlib.import_module(f"tinygrad_mlp.{name}".rstrip("."))
+    assert dir(module) == sorted(module.__all__) and len(set(module.__all__)) == len(module.__all__)
+    for entry in module.__all__:
+        value = getattr(module, entry)
+        home = value.__name__ if isinstance(value, type(module)) else value.__module__
+        assert home.startswith("tinygrad_mlp") and not entry.startswith("_"), entry
+        assert value.__doc__, f"{entry} is not described"
+
+
+def test_tab_offers_what_the_examples_use():
+    texts = [
+        p.read_text(encoding="utf-8") for p in [*PACKAGE.parent.glob("examples/*.py"), PACKAGE.parent / "README.md"]
+    ]
+    rooms = {"F": "nn.functional", "nn": "nn", "optim": "nn.optim", "tg": ""}
+    for short, name in rooms.items():
+        module = importlib.import_module(f"tinygrad_mlp.{name}".rstrip("."))
+        used = {m[1] for text in texts for m in re.finditer(rf"(?<![\w.]){short}\.([a-zA-Z_]\w*)", text)}
+        assert used - {"__version__"} <= set(dir(module)) | {"py"}, short
 
 
 def test_import_loads_neither_pandas_nor_extras_nor_what_takes_long():

@@ -22,6 +22,7 @@ from tinygrad_mlp import RecordingError, Tensor, jit, nn, optim
 from tinygrad_mlp import functional as F
 from tinygrad_mlp.jit import function
 from tinygrad_mlp.jit.record import memory_of
+from tinygrad_mlp.nn import blas
 
 Array = np.ndarray[Any, Any]
 
@@ -326,6 +327,28 @@ def test_optimizer_options(name: str) -> None:
         lambda: nn.MLP([12, 8, 5], rng=0), OPTIMIZERS[name], schedule=lambda o: optim.OneCycleLR(o, 0.2, 40)
     )
     assert_same_bits(build, data(), 30)
+
+
+@pytest.mark.parametrize("name", ["SGD", "SGD with momentum", "Adam", "AdamW", "RMSprop"])
+def test_weights_updated_through_a_copy(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where several threads have read a weight, it is written in another way, to the same bits."""
+    kind, options = getattr(optim, name.split()[0]), {"momentum": 0.9} if "with" in name else {}
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(8, 128)).astype(np.float32), rng.integers(0, 3, 8)
+    ends, sources = [], []
+    for threads, compiles in itertools.product((1, 2), (False, True)):
+        monkeypatch.setattr(blas, "_threads", lambda threads=threads: threads)
+        run = Run(trainer(lambda: nn.MLP([128, 160, 3], rng=0), lambda p: kind(p, lr=0.1, **options)))
+        first = run.model[0].weight.data
+        step = jit(run.step) if compiles else run.step
+        for _ in range(6):
+            step(x if compiles else Tensor(x), y)
+        assert run.model[0].weight.data is first
+        ends.append(run.state())
+        sources += [step.source] if compiles else []
+    assert all(end == ends[0] for end in ends)
+    assert ["np.copyto(layer0_weight," in source for source in sources] == [False, True]
+    assert "np.copyto(layer2_weight," not in sources[1]  # which is small
 
 
 def test_options_that_change_between_calls() -> None:
@@ -1078,6 +1101,105 @@ def test_static_arguments_go_by_value() -> None:
         expected = (Tensor(x) * n)._data
         assert f(x, n)._data.tobytes() == expected.tobytes()
     assert sum(map(len, f.cache.values())) == 6  # 2, 3, True, 1, float32, and all floats together
+
+
+class Own(np.ndarray):
+    """An array of the user's own kind."""
+
+
+NEARLY: dict[str, Callable[[Array], tuple[tuple[Any, ...], dict[str, Any]]]] = {
+    "the same": lambda x: ((x, 0.5), {}),
+    "another rate": lambda x: ((x, 0.25), {}),
+    "a Tensor": lambda x: ((Tensor(x), 0.5), {}),
+    "another dtype": lambda x: ((x.astype(np.float32), 0.5), {}),
+    "another shape": lambda x: ((x[:1], 0.5), {}),
+    "another layout": lambda x: ((np.asfortranarray(x), 0.5), {}),
+    "a view": lambda x: ((np.concatenate([x, x])[:2], 0.5), {}),
+    "a list of rows": lambda x: (([x], 0.5), {}),
+    "a subclass": lambda x: ((x.view(Own), 0.5), {}),
+    "by name": lambda x: ((x,), {"rate": 0.5}),
+    "its default": lambda x: ((x,), {}),
+    "an int": lambda x: ((x, 2), {}),
+    "a float of NumPy": lambda x: ((x, np.float64(0.5)), {}),
+    "a number": lambda x: ((np.float64(3.0), 0.5), {}),
+    "no axes": lambda x: ((np.array(3.0), 0.5), {}),
+}
+
+
+@pytest.mark.parametrize("name", NEARLY)
+def test_arguments_that_are_nearly_those_of_the_call_before(name: str) -> None:
+    """A call like the one before comes to its program at once; any other goes the long way, and gives the same."""
+
+    def build() -> tuple[Callable[..., Any], Tensor]:
+        w = Tensor(np.ones((2, 3)), requires_grad=True)
+        sgd = optim.SGD([w], lr=0.1)
+
+        def step(x: Any, rate: float = 0.75) -> Any:
+            x = x[0] if isinstance(x, list) else x
+            loss = np.sum(np.sin(x * w) * rate)
+            sgd.zero_grad()
+            loss.backward()
+            sgd.step()
+            return loss, loss * 2
+
+        return step, w
+
+    (eager, w), (step, v) = build(), build()
+    compiled = jit(step)
+    for i in range(18):
+        x = np.random.default_rng(i).normal(size=(2, 3))
+        args, kwargs = NEARLY["the same" if i % 6 < 4 else name](x)
+        expected = eager(*[Tensor(a) if isinstance(a, np.ndarray) and a.ndim else a for a in args], **kwargs)
+        assert leaves(compiled(*args, **kwargs)) == leaves(expected), i
+        assert v.data.tobytes() == w.data.tobytes()
+
+
+def test_an_argument_in_memory_that_the_program_writes_to() -> None:
+    """A step that gets its own parameter, a view of it or a gradient as argument is not run on what it changes."""
+
+    def build() -> tuple[Callable[..., Any], Tensor]:
+        w = Tensor(np.arange(1.0, 4.0), requires_grad=True)
+        sgd = optim.SGD([w], lr=0.1)
+
+        def step(x: Any) -> Any:
+            loss = np.sum(x * w * w)
+            sgd.zero_grad()
+            loss.backward()
+            sgd.step()
+            return loss, np.sum(x)
+
+        return step, w
+
+    (eager, w), (step, v) = build(), build()
+    compiled = jit(step)
+    for i in range(16):
+        kind = (lambda t: np.ones(3), lambda t: t.data, lambda t: t.data[:], lambda t: t.grad.numpy())[
+            max(i % 6 - 2, 0)
+        ]
+        expected = eager(Tensor(kind(w)))
+        assert leaves(compiled(kind(v))) == leaves(expected), i
+        assert v.data.tobytes() == w.data.tobytes()
+
+
+def test_two_threads_of_one_function() -> None:
+    """Threads that call with arguments of their own get results of their own."""
+    import threading
+
+    step = jit(lambda x, factor: np.sum(x) * factor)
+    wrong: list[Any] = []
+
+    def run(n: int) -> None:
+        x = np.full(n, 2.0)
+        for i in range(300):
+            if step(x, float(i)).item() != 2.0 * n * i:
+                wrong.append((n, i))
+
+    threads = [threading.Thread(target=run, args=(n,)) for n in (3, 3, 4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
 
 
 def test_arrays_by_keyword_in_another_order() -> None:

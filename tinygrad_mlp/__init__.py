@@ -37,6 +37,7 @@ if TYPE_CHECKING:  # the names of _LATER
     from .func.custom import custom_vjp as custom_vjp
     from .func.loops import scan as scan
     from .func.solvers import implicit as implicit, odeint as odeint
+    from .tools.chain import trace as trace
     from .tools.drawing import draw as draw
     from .tools.gradcheck import GradcheckError as GradcheckError
     from .tools.gradcheck import assert_gradcheck as assert_gradcheck, gradcheck as gradcheck
@@ -72,6 +73,7 @@ _LATER = {
     "func.custom": "custom_vjp",
     "func.loops": "scan",
     "func.solvers": "implicit odeint",
+    "tools.chain": "trace",
     "tools.drawing": "draw",
     "tools.gradcheck": "GradcheckError assert_gradcheck gradcheck",
     "tools.summary": "summary",

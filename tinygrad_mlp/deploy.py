@@ -32,6 +32,7 @@ import tinygrad_mlp as tg
 from tinygrad_mlp.train.predict import in_mode
 
 __all__ = ["export_numpy", "export_onnx"]
+__dir__ = __all__.copy  # what Tab offers
 
 ROWS = "rows"
 
@@ -271,8 +272,8 @@ class _Graph:
 def export_onnx(function: Callable[..., Any], x: Any, path: str | os.PathLike[str]) -> None:
     """Write a function as an ONNX graph, from ``x`` to ``output``; it needs the extra ``onnx``.
 
-    Arguments and errors as `export_numpy`; the path is one like "model.onnx". NotImplementedError names an op that has
-    no counterpart here.
+    ``function``, ``x`` and errors are those of `export_numpy`; ``path`` is one like "model.onnx". NotImplementedError
+    names an op that has no counterpart here.
     """
     onnx = tg.errors.need("onnx", "onnx")
     helper = onnx.helper

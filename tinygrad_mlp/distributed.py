@@ -23,6 +23,7 @@ import numpy as np
 import tinygrad_mlp as tg
 
 __all__ = ["DistributedOptimizer"]
+__dir__ = __all__.copy  # what Tab offers
 
 
 class _Distributed:

@@ -20,7 +20,20 @@ from typing import Any
 import numpy as np
 
 
-class GraphError(RuntimeError):
+def _render_traceback_() -> list[str]:
+    """Return what a notebook shows of an error: the lines that are the user's own."""
+    from . import notebook
+
+    return notebook.users_traceback()
+
+
+class Brief:
+    """What the exceptions of the package share: notebooks show them in a few lines."""
+
+    _render_traceback_ = staticmethod(_render_traceback_)
+
+
+class GraphError(Brief, RuntimeError):
     """The graph cannot do what was asked: nothing to differentiate, already released, or changed meanwhile."""
 
 
@@ -28,33 +41,33 @@ class RecordingError(GraphError):
     """A function cannot be recorded as a program: it needs a value, or something that would be frozen."""
 
 
-class ShapeError(ValueError):
+class ShapeError(Brief, ValueError):
     """Shapes, axes or sizes do not fit together."""
 
 
-class OptionError(ValueError):
+class OptionError(Brief, ValueError):
     """An option is out of range or unknown."""
 
 
-class DataError(ValueError):
+class DataError(Brief, ValueError):
     """A data set or file of data is not what it should be."""
 
 
-class CheckpointError(ValueError):
+class CheckpointError(Brief, ValueError):
     """A saved state is damaged, or does not belong to the object that it is loaded into."""
 
 
-class NonFiniteError(FloatingPointError):
+class NonFiniteError(Brief, FloatingPointError):
     """A loss became NaN or infinite in training; ``history`` holds the epochs before that."""
 
     history: Any = None
 
 
-class NoRuleError(NotImplementedError, TypeError):
+class NoRuleError(Brief, NotImplementedError, TypeError):
     """A function has no derivative rule; calling it on a Tensor would give a silent zero gradient."""
 
 
-class DtypeError(TypeError):
+class DtypeError(Brief, TypeError):
     """A dtype that cannot carry a gradient, or a value that is not numeric."""
 
 
@@ -239,7 +252,7 @@ def _explained(
     clash = _clash(name, shapes, str(error)) if kind is ShapeError else ""
     reason = str(error).strip().rstrip(".") or type(error).__name__
     result = kind(f"{name}({call}): {clash or (f'{reason}; {hint}' if hint else reason)}")
-    vars(result)["explained"] = True
+    vars(result).update(explained=True, _render_traceback_=_render_traceback_)
     return result
 
 

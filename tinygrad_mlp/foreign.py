@@ -250,9 +250,7 @@ def missing(module: str) -> Callable[[str], Any]:
     """Return the ``__getattr__`` of a module, which answers a name that it has not."""
 
     def answer(name: str) -> Any:
-        own = {n: getattr(value, "__module__", "") for n, value in vars(sys.modules[module]).items() if n[0] != "_"}
-        known = [n for n, home in own.items() if ".nn." in home or (".rules." in home and ".table" not in home)]
-        text = name if name.startswith("__") else no_such(module, name, known)
+        text = name if name.startswith("__") else no_such(module, name, sys.modules[module].__all__)
         raise AttributeError(text, name=name, obj=sys.modules[module])
 
     return answer

@@ -25,6 +25,9 @@ import numpy as np
 
 from .errors import need
 
+__all__ = ["MLPClassifier", "MLPRegressor"]
+__dir__ = __all__.copy  # what Tab offers
+
 need("sklearn", "sklearn")  # which says what to do if it is not there
 from scipy.optimize import minimize
 from scipy.sparse import issparse
@@ -44,14 +47,9 @@ from . import nn
 from .nn import functional as F
 
 ACTIVATIONS: dict[str, Any] = {
-    "identity": None,
-    "logistic": nn.Sigmoid,
-    "tanh": nn.Tanh,
-    "relu": nn.ReLU,
-    "leaky_relu": nn.LeakyReLU,
-    "gelu": nn.GELU,
-    "softplus": nn.Softplus,
-}
+    "identity": None, "logistic": nn.Sigmoid, "tanh": nn.Tanh, "relu": nn.ReLU, "leaky_relu": nn.LeakyReLU,
+    "gelu": nn.GELU, "softplus": nn.Softplus,
+}  # fmt: skip
 
 
 def _summed(losses_of: Any) -> Any:
@@ -345,10 +343,15 @@ class _MLP(CallbackSupportMixin, BaseEstimator):
 class MLPClassifier(ClassifierMixin, _MLP):
     """A multi-layer perceptron that tells classes apart.
 
+    It has scikit-learn's attributes: ``classes_``, ``coefs_``, ``intercepts_``, ``loss_``, ``loss_curve_``,
+    ``best_loss_``, ``validation_scores_``, ``best_validation_score_``, ``n_iter_``, ``t_``, ``n_features_in_``,
+    ``feature_names_in_``, ``n_layers_``, ``n_outputs_`` and ``out_activation_``.
+
     Args:
-        hidden_layer_sizes, solver, alpha, batch_size, learning_rate, learning_rate_init, power_t, max_iter, shuffle,
-            random_state, tol, verbose, warm_start, momentum, nesterovs_momentum, early_stopping, validation_fraction,
-            beta_1, beta_2, epsilon, n_iter_no_change, max_fun: as scikit-learn's.
+        hidden_layer_sizes, alpha, batch_size, max_iter, shuffle, random_state, tol, verbose, warm_start: as in
+            scikit-learn.
+        solver, learning_rate, learning_rate_init, power_t, momentum, nesterovs_momentum, max_fun: as in scikit-learn.
+        beta_1, beta_2, epsilon, early_stopping, validation_fraction, n_iter_no_change: as in scikit-learn.
         activation: "relu", "tanh", "logistic", "identity", "leaky_relu", "gelu" or "softplus", or one for each layer.
         loss: "log_loss", or a function of (outputs, y, reduction="mean") made of Tensor ops: y are numbers of classes
             for several, a column or rows of 0 and 1 for two classes and for several labels at once.
@@ -357,8 +360,6 @@ class MLPClassifier(ClassifierMixin, _MLP):
         class_weight: a dict, or "balanced".
 
     Attributes:
-        classes_, coefs_, intercepts_, loss_, loss_curve_, best_loss_, validation_scores_, best_validation_score_,
-            n_iter_, t_, n_features_in_, feature_names_in_, n_layers_, n_outputs_, out_activation_: as scikit-learn's.
         model_: the network, whose outputs are logits.
     """
 
@@ -429,7 +430,10 @@ class MLPClassifier(ClassifierMixin, _MLP):
 
     @with_callbacks
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Any:
-        """Go once through some rows; ``classes`` at the first call are all that there will be."""
+        """Go once through the rows of ``X`` and ``y``, of which ``sample_weight`` says how much each counts.
+
+        ``classes`` at the first call are all that there will be.
+        """
         if classes is None and not hasattr(self, "model_"):
             raise ValueError("classes must be passed on the first call to partial_fit.")
         return self._fit(X, y, sample_weight, True, classes)
@@ -446,9 +450,12 @@ class MLPRegressor(RegressorMixin, _MLP):
     Args:
         loss: "squared_error" (half of it), "absolute_error" or "poisson", or a function of (outputs, y,
             reduction="mean") made of Tensor ops, where y has shape (rows, outputs).
-        others: as those of `MLPClassifier`, but for ``class_weight``.
+        hidden_layer_sizes, activation, alpha, batch_size, max_iter, shuffle, random_state, tol: as in `MLPClassifier`.
+        solver, learning_rate, learning_rate_init, power_t, momentum, nesterovs_momentum, max_fun: as there.
+        beta_1, beta_2, epsilon, early_stopping, validation_fraction, n_iter_no_change: as there.
+        dropout, batch_norm, verbose, warm_start: as there.
 
-    Attributes: as those of `MLPClassifier`, but for ``classes_``.
+    The attributes are those of `MLPClassifier`, but for ``classes_``.
     """
 
     _losses = ("squared_error", "absolute_error", "poisson")
@@ -487,5 +494,5 @@ class MLPRegressor(RegressorMixin, _MLP):
 
     @with_callbacks
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
-        """Go once through some rows."""
+        """Go once through the rows of ``X`` and ``y``, of which ``sample_weight`` says how much each counts."""
         return self._fit(X, y, sample_weight, True)

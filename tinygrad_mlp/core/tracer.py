@@ -36,14 +36,14 @@ class Tracer:
     """
 
     def compute(self, rule: Rule, arrays: Sequence[Any], inputs: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
-        """Return what an op gives for the arrays of its inputs."""
+        """Return what an op, of this ``rule``, gives for the ``arrays`` of its ``inputs``, and its ``keywords``."""
         return attempt(rule.name, rule.forward, arrays, keywords)
 
     def op(self, rule: Rule, inputs: Sequence[Any], keywords: Mapping[str, Any], result: Tensor) -> None:
-        """See an op that has been computed."""
+        """See an op that has been computed: its ``rule``, ``inputs``, ``keywords`` and ``result``."""
 
     def assign(self, target: Tensor, value: Any, write: Callable[[], None]) -> None:
-        """Write a value into a Tensor's memory."""
+        """Write a ``value`` into the memory of ``target``: ``write()`` does it."""
         write()
 
     def constant(self, t: Tensor) -> None:
@@ -66,14 +66,14 @@ class Tracer:
         return ""
 
     def gradient_of(self, t: Tensor, g: Tensor) -> None:
-        """See what a rule gives for the gradient of ``t``, or what a backward pass starts with there."""
+        """See what a rule gives, ``g``, for the gradient of ``t``, or what a backward pass starts with there."""
 
     def calls(self, module: Any, inputs: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
-        """Call a module: return what its ``forward`` gives."""
+        """Call a ``module``: return what its ``forward`` gives for ``inputs`` and ``keywords``."""
         return module.forward(*inputs, **keywords)
 
     def sets_mode(self, module: Any, training: bool) -> None:
-        """See that a module switches to training or to evaluation."""
+        """See that a ``module`` switches to ``training`` or to evaluation."""
 
     def updates(self, optimizer: Any) -> None:
         """Let an optimiser update its parameters."""
@@ -120,7 +120,7 @@ def out_of_place() -> AbstractContextManager[None]:
 
 @contextmanager
 def tracing(tracer: Any, name: str = "tracing") -> Iterator[Any]:
-    """Context manager inside which a tracer takes part in this thread's ops, on behalf of the function of that name.
+    """Context manager inside which ``tracer`` takes part in this thread's ops, on behalf of the function ``name``.
 
     Raises:
         GraphError: another tracer does already.

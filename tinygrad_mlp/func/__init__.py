@@ -8,3 +8,4 @@ __all__ = [
     "checkpoint", "for_curve_fit", "for_scipy", "grad", "hessian", "hvp", "jacfwd", "jacrev", "jvp", "linearize",
     "value_and_grad", "vjp",
 ]  # fmt: skip
+__dir__ = __all__.copy  # what Tab offers

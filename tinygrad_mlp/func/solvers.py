@@ -63,7 +63,7 @@ def odeint(
     steps: int = 1,
     max_steps: int = 100_000,
 ) -> Any:
-    """Solve ``dy/dt = func(y, t, *args)`` from ``y0`` at ``t[0]``; return y at all times, of shape (len(t), *y0.shape).
+    """Solve ``dy/dt = func(y, t, *args)`` from ``y0`` at ``t[0]``; return y at all times, ``(len(t), *y0.shape)``.
 
     The order of the arguments is that of `scipy.integrate.odeint`. Gradients flow to ``y0`` and ``args``; they are
     those of the computed solution, step by step, by `scan`: exact to rounding, whatever the error of the steps is. The

@@ -199,7 +199,12 @@ def grad(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
 
 
 def value_and_grad(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
-    """Return a function that computes ``f`` and its gradient: a pair, or ((value, aux), gradient); see `grad`.
+    """Return a function that computes ``f`` and its gradient: a pair, or ((value, aux), gradient).
+
+    Args:
+        f: as of `grad`.
+        argnums: by which argument to differentiate, or several.
+        has_aux: whether ``f`` returns a pair, whose second part is given back beside the result.
 
     >>> value_and_grad(lambda x, y: x * y, argnums=(0, 1))(2.0, 3.0)
     (np.float64(6.0), (np.float64(3.0), np.float64(2.0)))
@@ -285,6 +290,8 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux: b
 def linearize(f: Function, *primals: Any, has_aux: bool = False) -> Any:
     """Return ``f(*primals)`` and a function of tangents that gives ``J @ v``, without calling ``f`` again.
 
+    ``has_aux`` as of `vjp`.
+
     >>> y, push = linearize(np.sin, np.array([0.0, np.pi]))
     >>> push(np.ones(2))
     array([ 1., -1.])
@@ -318,6 +325,11 @@ def jacrev(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function
 
     For each array that ``f`` returns and each one that it is differentiated by, they have the shape of the former
     followed by that of the latter; a tree of results has such a tree in each place.
+
+    Args:
+        f: as of `grad`, but for what it returns: arrays, and trees of them.
+        argnums: by which argument to differentiate, or several.
+        has_aux: whether ``f`` returns a pair, whose second part is given back beside the result.
 
     >>> jacrev(lambda x: x * x)(np.array([1.0, 2.0]))
     array([[2., 0.],
@@ -360,6 +372,11 @@ def jacfwd(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function
 
     The faster one of the two where there are more results than elements to differentiate by.
 
+    Args:
+        f: as of `grad`, but for what it returns: arrays, and trees of them.
+        argnums: by which argument to differentiate, or several.
+        has_aux: whether ``f`` returns a pair, whose second part is given back beside the result.
+
     >>> jacfwd(lambda t: t * np.arange(3.0))(2.0)
     array([0., 1., 2.])
     """
@@ -388,6 +405,11 @@ def jacfwd(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function
 def hessian(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
     """Return a function that computes all second derivatives of ``f``, which returns a number: `jacrev` of `grad`.
 
+    Args:
+        f: as of `grad`.
+        argnums: by which argument to differentiate, or several.
+        has_aux: whether ``f`` returns a pair, whose second part is given back beside the result.
+
     >>> hessian(lambda x: x[0] * x[1] ** 2)(np.array([3.0, 5.0]))
     array([[ 0., 10.],
            [10.,  6.]])
@@ -400,6 +422,11 @@ def hvp(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
 
     ``v`` comes last and has the tree and shapes of the argument to differentiate by. The gradient of the gradient with
     ``v`` as its upstream: a few times the work of ``f`` (Pearlmutter, Neural Computation 6, 1994).
+
+    Args:
+        f: as of `grad`.
+        argnums: by which argument to differentiate, or several.
+        has_aux: whether ``f`` returns a pair, whose second part is given back beside the result.
 
     >>> hvp(lambda x: np.sum(x**3))(np.array([1.0, 2.0]), np.ones(2))
     array([ 6., 12.])

@@ -9,7 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.tensor import Tensor
+from ..core.tracer import mode
 from ..errors import RecordingError, describe
+from .execute import execute
+from .record import memory_of
 
 PLAIN = (int, float, complex, str, bytes, type(None), np.generic)
 
@@ -100,6 +103,54 @@ class Arguments:
                 f"{name}: a jitted function takes arrays, and constants that can be hashed, got {describe(a)}"
             )
         return a
+
+
+def taker(given: Arguments, floats: dict[str, float], touched: set[int]) -> Callable[[tuple[Any, ...]], Any]:
+    """Return a function that gives the arrays of a call, if its arguments are of the kinds of those given, or None.
+
+    It knows arrays, Tensors, live floats and constants that are the same objects, by position; it puts the floats where
+    they are read. Arrays in memory that is ``touched`` are none of its business.
+    """
+    args, kwargs = given.given
+    namespace: dict[str, Any] = dict(ndarray=np.ndarray, Tensor=Tensor, mode=mode, memory_of=memory_of)
+    namespace |= {"floats": floats, "touched": touched}
+    tests: list[str] = []
+    arrays: list[str] = []
+    live: list[str] = []
+    for i, a in enumerate(args):
+        kind, constant = type(a), type(a).__hash__ is object.__hash__ or isinstance(a, PLAIN)
+        if kind is float:
+            tests.append(f"a{i}.__class__ is float")
+            live.append(f"floats[{given.structure[0][i].index!r}] = a{i}")
+        elif kind is Tensor or (kind is np.ndarray and a.ndim):
+            x = given.arrays[len(arrays)]
+            namespace |= {f"shape{i}": x.shape, f"strides{i}": x.strides, f"dtype{i}": x.dtype}
+            data = f"(x{i} := a{i}{'._data' * (kind is Tensor)})"
+            tests.append(f"a{i}.__class__ is {kind.__name__}{f' and not a{i}._requires_grad' * (kind is Tensor)}")
+            tests.append(f"{data}.shape == shape{i} and x{i}.strides == strides{i} and x{i}.dtype is dtype{i}")
+            tests.append(f"id(x{i} if x{i}.base is None else memory_of(x{i})) not in touched")
+            arrays.append(f"x{i}")
+        elif constant and not hasattr(a, "__array__"):
+            namespace[f"value{i}"] = a
+            tests.append(f"a{i} is value{i}")
+        else:
+            return _nothing
+    if kwargs:
+        return _nothing
+    given_names = f"({''.join(f'a{i}, ' for i in range(len(args)))})"
+    lines = [
+        "def take(args):",
+        f" if len(args) == {len(args)} and mode.grad_enabled is {mode.grad_enabled}:",
+        f"  {given_names} = args",
+        f"  if {' and '.join(tests) or 'True'}:",
+        *(f"   {line}" for line in live),
+        f"   return [{', '.join(arrays)}]",
+    ]
+    return execute("\n".join(lines), namespace, "take")
+
+
+def _nothing(args: tuple[Any, ...]) -> None:
+    """Take no arguments."""
 
 
 def as_input(a: Any, convert: Callable[[Any], Any]) -> Any:

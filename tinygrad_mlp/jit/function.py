@@ -19,7 +19,7 @@ import numpy as np
 from ..core.tensor import Tensor, wrap
 from ..core.tracer import IDLE, mode
 from ..errors import GraphError, OptionError, RecordingError, describe, nearest, out_of_range
-from .arguments import Arguments, as_input, flatten_result, rebuild
+from .arguments import Arguments, as_input, flatten_result, rebuild, taker
 from .audit import Effects
 from .compiled import Arena, Compiled
 from .plan import Plan
@@ -31,6 +31,8 @@ PROGRAMS, PROGRAM_BYTES = 128, 1 << 28
 """How many programs of one function are kept, and of what size together; the one that has not run for longest goes."""
 PATIENCE, EARNED = 160, 1 / 8
 """How often a function is recorded without running as a program in between, and what each such run is worth."""
+AUDITED = frozenset(8**k for k in range(1, 21))
+"""On which runs of a program the step runs eagerly as well."""
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -40,6 +42,8 @@ S = TypeVar("S")
 
 class Jitted(Generic[P, R]):
     """A function that runs as a program; made by `jit`, which says what it does.
+
+    ``function``, ``check`` and ``backend`` are those of `jit`. Unless ``strict``, what cannot be compiled runs eagerly.
 
     Attributes:
         source: the text of the program that has run most often.
@@ -63,6 +67,7 @@ class Jitted(Generic[P, R]):
         self.arena, self.floats = Arena(), {}  # type: tuple[Arena, dict[str, float]]
         self.lock = threading.RLock()
         self.last: Compiled | None = None
+        self.quick: Any = None  # the program that ran last, if the next call can come to it without its key
         self.eager: str | None = None
         self.patience: float = PATIENCE
         self.reasons: Counter[str] = Counter()
@@ -72,9 +77,19 @@ class Jitted(Generic[P, R]):
         _ALL.add(self)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        if isinstance(mode.tracer, Recorder):  # recorded by an outer function
+        tracer = mode.tracer
+        if tracer is IDLE and self.quick is not None and not kwargs:
+            with self.lock:
+                compiled = self.quick
+                arrays = None if compiled is None else compiled.take(args)
+                if arrays is not None and compiled.runs + 1 not in AUDITED and compiled.test():
+                    self.calls += 1
+                    self.last, compiled.called = compiled, self.calls
+                    self.patience = min(self.patience + EARNED, PATIENCE)
+                    return compiled.run_on(arrays)
+        if isinstance(tracer, Recorder):  # recorded by an outer function
             return self.function(*args, **kwargs)
-        if mode.tracer is not IDLE or self.eager is not None:  # watched op by op, or not to be compiled
+        if tracer is not IDLE or self.eager is not None:  # watched op by op, or not to be compiled
             return self.function(
                 *[as_input(a, wrap) for a in args], **{k: as_input(v, wrap) for k, v in kwargs.items()}
             )
@@ -120,14 +135,17 @@ class Jitted(Generic[P, R]):
         if compiled.changes(given.arrays):
             return self._traced(Recorder(strict=False), given)[1]
         self.patience = min(self.patience + EARNED, PATIENCE)
-        n = compiled.runs + 1
         asked = self.check is not None and self.calls % self.check == 0
-        if asked or (n & (n - 1) == 0 and n > 1 and n.bit_length() % 3 == 1):  # 8, 64, 512, ...
+        if asked or compiled.runs + 1 in AUDITED:
             return self._audit(compiled, key, given)
+        if self.check is None:
+            compiled.take = compiled.take or taker(given, self.floats, compiled.touched)
+            self.quick = compiled
         return compiled.run(given.arrays)
 
     def _record(self, key: Any, given: Arguments, first: Compiled | None = None) -> Any:
         """Run the step as it is, recorded: only one that does the same again, as the first record, can be a program."""
+        self.quick = None
         known = self.cache[key]
         self._note_reasons(key, given, first)
         self.patience -= 2 if first is None and known else 1  # what changes at each call is not worth as many tries
@@ -232,7 +250,7 @@ class Jitted(Generic[P, R]):
 
     def _warn(self, reason: str) -> None:
         self.eager = reason
-        self.cache, self.last, self.arena = {}, None, Arena()
+        self.cache, self.last, self.quick, self.arena = {}, None, None, Arena()
         warnings.warn(f"{self.__name__} is not compiled, and goes on eagerly: {reason}", RuntimeWarning, stacklevel=5)
 
     def _make_room(self) -> None:
@@ -244,6 +262,7 @@ class Jitted(Generic[P, R]):
             self._drop(by_age.pop(0))
 
     def _drop(self, compiled: Compiled) -> None:
+        self.quick = None
         for known in self.cache.values():
             known[:] = [c for c in known if c is not compiled]
         self.cache = {key: known for key, known in self.cache.items() if known}
@@ -304,7 +323,7 @@ class Jitted(Generic[P, R]):
 
     @property
     def plan(self) -> Plan:
-        """The plan of the program that has run most often: calls, buffers, bytes, what was dropped."""
+        """The plan of the program that has run most often, with its calls, buffers, bytes, and what was dropped."""
         return self._main().plan  # type: ignore[return-value]
 
     def export(self, path: str | os.PathLike[str], *examples: Any, schedule: Any = None) -> None:
@@ -354,11 +373,9 @@ class Jitted(Generic[P, R]):
         return f"jit({self.__name__}): {self.plan!r}" if self.last else f"jit({self.__name__}): has not run yet"
 
     def _repr_html_(self) -> str:
-        import html
+        from .. import notebook
 
-        if self.last is None:
-            return html.escape(repr(self))
-        return f"<p>{html.escape(repr(self))}</p><pre>{html.escape(self.source)}</pre>"
+        return notebook.program(repr(self), self.source if self.last else "")
 
 
 BACKENDS = ("numpy", "numba")

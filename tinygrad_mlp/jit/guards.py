@@ -130,7 +130,8 @@ class Read:
         if self.value is MISSING and self.kind == "global":
             return f"{self.name!r} not in {owner}"
         if self.value is MISSING or self.kind not in TEXTS:
-            return f"holds_{value}()"
+            at_once = AT_ONCE.get((self.kind, type(self.owner) if self.kind == "items" else None), "")
+            return f"({at_once.format(o=owner, v=value)} or holds_{value}())" if at_once else f"holds_{value}()"
         text = TEXTS[self.kind].format(owner, self.name)
         simple = not isinstance(self.value, (*SCALARS, tuple)) or self.value is None or isinstance(self.value, bool)
         return f"{text} is {value}" if simple else f"({text} is {value} or same({text}, {value}))"
@@ -152,6 +153,47 @@ READERS: dict[str, Callable[[Any, str], Any]] = {
 """How each kind of thing is read from its owner."""
 TEXTS = {".": "{}.{}", "()": "{}.{}.__func__", "global": "{}[{!r}]", "cell": "{}.cell_contents"}
 """The expressions that read what an expression can read."""
+AT_ONCE: dict[tuple[str, Any], str] = {
+    ("items", list): "len({o}) == len({v}) and all(map(is_, {o}, {v}))",
+    ("vars", None): "[*vars({o})] == names_{v} and all(map(is_, vars({o}).values(), now_{v}))",
+}
+"""The expressions that find out fast that a container or an object holds the very same as before."""
+
+
+class Options:
+    """The options of an optimiser's parameter groups as they were: whether they are still the very same objects."""
+
+    def __init__(self, groups: Callable[[], Sequence[dict[str, Any]]]) -> None:
+        self.groups, self.seen = groups, None  # type: tuple[Any, list[Any] | None]
+
+    def now(self) -> list[Any] | None:
+        """Return None if they are the same, or else what `keep` takes, once what depends on them is known."""
+        now = [*self.groups()]
+        for group in self.groups():
+            now += group.values()
+        seen = self.seen
+        return None if seen is not None and len(seen) == len(now) and all(map(operator.is_, seen, now)) else now
+
+    def keep(self, now: list[Any] | None) -> None:
+        """Remember them, unless one of them may change inside; what the parameters are is a guard of its own."""
+        options = (v for group in self.groups() for k, v in group.items() if k != "params")
+        self.seen = now if all(isinstance(v, (*SCALARS, tuple)) for v in options) else None
+
+
+def _signature_test(read: Read) -> Callable[[], bool]:
+    """Return a function that says whether an optimiser's signature is what it was."""
+    optimizer, state = read.owner, read.owner.state
+    options = Options(lambda: optimizer.param_groups)
+
+    def holds() -> bool:
+        now = options.now()
+        if now is None and optimizer.state is state:
+            return True
+        fits = read.holds()
+        options.keep(now if fits else None)
+        return fits
+
+    return holds
 
 
 def _refill(container: Any, held: Held) -> None:
@@ -174,11 +216,17 @@ def fits_function(guards: Sequence[Read]) -> Callable[[], bool]:
     apart = set(tensors)
     others = [read for read in guards if read not in apart]
     owners: dict[int, str] = {}
-    namespace: dict[str, Any] = dict(same=same, rebound=rebound, seen=[-1], tensors=tensors, holds=Read.holds)
+    namespace: dict[str, Any] = dict(
+        same=same, is_=operator.is_, rebound=rebound, seen=[-1], tensors=tensors, holds=Read.holds
+    )
     tests = ["(rebound[0] == seen[0] or all(map(holds, tensors)) and not seen.__setitem__(0, rebound[0]))"]
     for i, read in enumerate(others):
         name = owners.setdefault(id(read.owner), f"owner{len(owners)}")
-        namespace[name], namespace[f"value{i}"], namespace[f"holds_value{i}"] = read.owner, read.value, read.holds
+        holds = _signature_test(read) if read.kind == "signature" else read.holds
+        namespace |= {name: read.owner, f"value{i}": read.value, f"holds_value{i}": holds}
+        if read.kind == "vars":
+            names = [*vars(read.owner)] if read.holds() else None
+            namespace |= {f"names_value{i}": names, f"now_value{i}": [*vars(read.owner).values()]}
         tests.append(read.test(name, f"value{i}"))
     body = " and ".join(tests)
     lines = f"def fits():\n try:\n  return {body}\n except Exception:\n  return False\n"

@@ -41,5 +41,13 @@ from .losses import (
 )
 from .module import IncompatibleKeys as IncompatibleKeys, Module as Module, Parameter as Parameter
 
+__all__ = [
+    "BCELoss", "BCEWithLogitsLoss", "BatchNorm1d", "CrossEntropyLoss", "Dropout", "Flatten", "GELU", "HuberLoss",
+    "IncompatibleKeys", "L1Loss", "LayerNorm", "LeakyReLU", "Linear", "LogSoftmax", "MLP", "MSELoss", "Module",
+    "NLLLoss", "Parameter", "ReLU", "Sequential", "Sigmoid", "Softmax", "Softplus", "Tanh", "functional", "init",
+    "optim", "utils",
+]  # fmt: skip
+__dir__ = __all__.copy  # what Tab offers
+
 if not TYPE_CHECKING:
     __getattr__ = _missing(__name__)

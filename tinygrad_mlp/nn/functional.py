@@ -24,6 +24,13 @@ from ..rules.linalg import linear as linear
 from ..rules.reductions import log_softmax as log_softmax, logsumexp as logsumexp, softmax as softmax
 from ..rules.table import T, annotate, constant, primitive
 
+__all__ = [
+    "batch_norm", "binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy", "dropout", "gelu",
+    "huber_loss", "l1_loss", "layer_norm", "leaky_relu", "linear", "log_softmax", "logsumexp", "mse_loss", "nll_loss",
+    "relu", "sigmoid", "softmax", "softplus", "tanh",
+]  # fmt: skip
+__dir__ = __all__.copy  # what Tab offers
+
 if not TYPE_CHECKING:
     __getattr__ = missing(__name__)
 
@@ -46,7 +53,9 @@ def gelu(x: T) -> T:
 
 @answers
 def dropout(x: T, p: float, rng: np.random.Generator, training: bool = True) -> T:
-    """Set elements to 0 with probability ``p`` and scale the others by ``1 / (1 - p)``; identity unless training.
+    """Set elements to 0 with probability ``p`` and scale the others by ``1 / (1 - p)``; identity unless ``training``.
+
+    ``x`` is of any shape, and ``rng`` is the Generator that draws.
 
     Raises:
         ValueError: ``p`` is outside [0, 1].
@@ -74,6 +83,14 @@ def batch_norm(
     ``(x - mean) / sqrt(var + eps) * weight + bias``, for ``x`` of shape (N, C) or (N, C, L). In training the
     running statistics, if any, move towards those of the batch by ``momentum`` (the variance with N - 1, as in
     PyTorch) and the batch's own are used; otherwise the running ones are.
+
+    Args:
+        x: the batch.
+        running_mean, running_var: of shape (C,), changed in place in training; or None, and the batch's are used.
+        weight, bias: of shape (C,), or None.
+        training: whether this is training.
+        momentum: the share of the batch in the running statistics.
+        eps: keeps the root from 0.
 
     Raises:
         ShapeError: ``x`` has fewer than two axes.
@@ -106,6 +123,8 @@ def batch_norm(
 @answers
 def layer_norm(x: T, normalized_shape: tuple[int, ...], weight: Any = None, bias: Any = None, eps: float = 1e-5) -> T:
     """Normalise each sample over its last axes, those of ``normalized_shape`` (Ba and others, arXiv:1607.06450).
+
+    ``(x - mean) / sqrt(var + eps) * weight + bias``, where ``weight`` and ``bias``, of that shape, may be None.
 
     Raises:
         ShapeError: the last axes of ``x`` are others.
@@ -186,8 +205,14 @@ def binary_cross_entropy_with_logits(
 ) -> T:
     """Return the binary cross entropy between sigmoid(logits) and targets in [0, 1], of the same shape.
 
-    ``max(x, 0) - x * t + log(1 + exp(-|x|))``: finite for logits of any size. It is multiplied by ``weight``, and what
-    belongs to the positive class, ``t * log(1 + exp(-x))``, by ``pos_weight``; both broadcast to the logits.
+    ``max(x, 0) - x * t + log(1 + exp(-|x|))``: finite for logits of any size.
+
+    Args:
+        logits: x.
+        target: t.
+        weight: is multiplied by; it broadcasts.
+        pos_weight: multiplies what belongs to the positive class, ``t * log(1 + exp(-x))``; it broadcasts.
+        reduction: "mean", "sum" or "none".
 
     Raises:
         ShapeError: the shapes differ, or a weight does not broadcast.
@@ -208,7 +233,13 @@ def binary_cross_entropy_with_logits(
 def binary_cross_entropy(probs: T, target: Any, *, weight: Any = None, reduction: str = "mean") -> T:
     """Return the binary cross entropy of probabilities; prefer `binary_cross_entropy_with_logits`, which is exact.
 
-    ``-t log(p) - (1 - t) log(1 - p)``, with logarithms not below -100, as in PyTorch. ``weight`` broadcasts to it.
+    ``-t log(p) - (1 - t) log(1 - p)``, with logarithms not below -100, as in PyTorch.
+
+    Args:
+        probs: p, in [0, 1].
+        target: t, in [0, 1], of the same shape.
+        weight: is multiplied by; it broadcasts.
+        reduction: "mean", "sum" or "none".
 
     Raises:
         ShapeError: the shapes differ, or the weight does not broadcast.
@@ -223,7 +254,11 @@ def binary_cross_entropy(probs: T, target: Any, *, weight: Any = None, reduction
 def mse_loss(prediction: T, target: Any, *, weight: Any = None, reduction: str = "mean") -> T:
     """Return the squared differences of two arrays of the same shape, by default their mean over all elements.
 
-    ``weight`` broadcasts to them and multiplies them; the mean is then ``sum(losses) / sum(weight)``, as in PyTorch.
+    Args:
+        prediction, target: of the same shape.
+        weight: broadcasts to the differences and multiplies them; the mean is then ``sum(losses) / sum(weight)``, as in
+            PyTorch.
+        reduction: "mean", "sum" or "none".
 
     Raises:
         ShapeError: the shapes differ; broadcasting them would compare everything with everything.
@@ -236,7 +271,7 @@ def mse_loss(prediction: T, target: Any, *, weight: Any = None, reduction: str =
 def l1_loss(prediction: T, target: Any, *, weight: Any = None, reduction: str = "mean") -> T:
     """Return the absolute differences of two arrays of the same shape, by default their mean over all elements.
 
-    ``weight`` is that of `mse_loss`.
+    ``prediction``, ``target``, ``weight`` and ``reduction`` are those of `mse_loss`.
 
     Raises:
         ShapeError: the shapes differ.
@@ -249,8 +284,9 @@ def l1_loss(prediction: T, target: Any, *, weight: Any = None, reduction: str = 
 def huber_loss(prediction: T, target: Any, *, delta: float = 1.0, weight: Any = None, reduction: str = "mean") -> T:
     """Return a loss that is quadratic for differences up to ``delta`` and linear beyond (Huber, 1964).
 
-    ``d**2 / 2`` where d = |prediction - target| <= delta, else ``delta * (d - delta / 2)``. It is multiplied by
+    ``d**2 / 2`` where ``d = abs(prediction - target) <= delta``, else ``delta * (d - delta / 2)``. It is multiplied by
     ``weight``, which broadcasts; as in PyTorch, and unlike in `mse_loss`, the mean stays that over the elements.
+    ``reduction`` is "mean", "sum" or "none".
 
     Raises:
         ShapeError: the shapes differ.

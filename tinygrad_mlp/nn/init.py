@@ -14,17 +14,23 @@ from ..checks import as_generator, check_choice, check_kind
 from ..core.tensor import Tensor, assign
 from ..errors import ShapeError
 
+__all__ = [
+    "calculate_gain", "kaiming_normal_", "kaiming_uniform_", "normal_", "uniform_", "xavier_normal_",
+    "xavier_uniform_",
+]  # fmt: skip
+__dir__ = __all__.copy  # what Tab offers
+
 Rng = Any  # a numpy.random.Generator, a seed or None; not spelled out, since that alone would load numpy.random
 GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "leaky_relu": math.sqrt(2)}
 
 
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, *, rng: Rng = None) -> Tensor:
-    """Fill with numbers spread evenly over [a, b)."""
+    """Fill ``tensor`` with numbers spread evenly over ``[a, b)``, drawn from ``rng``, a Generator, a seed or None."""
     return _fill(tensor, "uniform", a, b, rng)
 
 
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, *, rng: Rng = None) -> Tensor:
-    """Fill with normally distributed numbers."""
+    """Fill ``tensor`` with normally distributed numbers of this ``mean`` and ``std``; ``rng`` as of `uniform_`."""
     return _fill(tensor, "normal", mean, std, rng)
 
 
@@ -34,7 +40,10 @@ def _fill(tensor: Tensor, distribution: str, first: float, second: float, rng: R
 
 
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0, *, rng: Rng = None) -> Tensor:
-    """Fill evenly, with the standard deviation of `xavier_normal_`."""
+    """Fill evenly, with the standard deviation of `xavier_normal_`.
+
+    ``tensor``, ``gain`` and ``rng`` are those of it.
+    """
     bound = math.sqrt(3) * _xavier_std(tensor, gain)
     return uniform_(tensor, -bound, bound, rng=rng)
 
@@ -43,6 +52,11 @@ def xavier_normal_(tensor: Tensor, gain: float = 1.0, *, rng: Rng = None) -> Ten
     """Fill so that neither signals nor gradients grow or fade from layer to layer: for tanh and sigmoid.
 
     The standard deviation is ``gain * sqrt(2 / (fan_in + fan_out))`` (Glorot and Bengio, AISTATS 2010).
+
+    Args:
+        tensor: a weight of shape (out_features, in_features).
+        gain: see `calculate_gain`.
+        rng: a Generator, a seed or None.
 
     Raises:
         ShapeError: the Tensor has fewer than two axes.
@@ -53,7 +67,10 @@ def xavier_normal_(tensor: Tensor, gain: float = 1.0, *, rng: Rng = None) -> Ten
 def kaiming_uniform_(
     tensor: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", *, rng: Rng = None
 ) -> Tensor:
-    """Fill evenly, with the standard deviation of `kaiming_normal_`."""
+    """Fill evenly, with the standard deviation of `kaiming_normal_`.
+
+    ``tensor``, ``a``, ``mode``, ``nonlinearity`` and ``rng`` are those of it.
+    """
     bound = math.sqrt(3) * _kaiming_std(tensor, a, mode, nonlinearity)
     return uniform_(tensor, -bound, bound, rng=rng)
 

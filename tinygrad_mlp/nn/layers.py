@@ -224,8 +224,10 @@ class BatchNorm1d(_Layer):
         dtype: float32 or float64.
 
     Attributes:
-        weight, bias: of shape (C,), or None.
-        running_mean, running_var: buffers of shape (C,), or None.
+        weight: of shape (C,), or None.
+        bias: the same.
+        running_mean: a buffer of shape (C,), or None.
+        running_var: the same.
         num_batches_tracked: a buffer, how many training steps they have seen, or None.
 
     Raises:

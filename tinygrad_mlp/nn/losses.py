@@ -37,6 +37,8 @@ class _WeightedLoss(_Loss):
 class CrossEntropyLoss(_WeightedLoss):
     """The cross entropy of logits (N, C) and labels (N,) or probabilities (N, C): `functional.cross_entropy`.
 
+    ``weight``, ``label_smoothing`` and ``reduction`` are its options.
+
     >>> import numpy as np
     >>> loss = CrossEntropyLoss()
     >>> print(f"{loss(np.zeros((2, 10)), np.array([3, 7])):.4f}")
@@ -52,19 +54,28 @@ class CrossEntropyLoss(_WeightedLoss):
 
 
 class NLLLoss(_WeightedLoss):
-    """The negative log-likelihood of log-probabilities (N, C) and labels (N,): `functional.nll_loss`."""
+    """The negative log-likelihood of log-probabilities (N, C) and labels (N,): `functional.nll_loss`.
+
+    ``weight`` and ``reduction`` are its options.
+    """
 
     function = staticmethod(functional.nll_loss)
 
 
 class BCELoss(_WeightedLoss):
-    """The binary cross entropy of probabilities: `functional.binary_cross_entropy`. Prefer `BCEWithLogitsLoss`."""
+    """The binary cross entropy of probabilities: `functional.binary_cross_entropy`. Prefer `BCEWithLogitsLoss`.
+
+    ``weight`` and ``reduction`` are its options.
+    """
 
     function = staticmethod(functional.binary_cross_entropy)
 
 
 class BCEWithLogitsLoss(_WeightedLoss):
-    """The binary cross entropy of logits: `functional.binary_cross_entropy_with_logits`."""
+    """The binary cross entropy of logits: `functional.binary_cross_entropy_with_logits`.
+
+    ``weight``, ``pos_weight`` and ``reduction`` are its options.
+    """
 
     function = staticmethod(functional.binary_cross_entropy_with_logits)
     options = ("weight", "pos_weight")
@@ -87,7 +98,10 @@ class L1Loss(_Loss):
 
 
 class HuberLoss(_Loss):
-    """Quadratic for differences up to ``delta``, linear beyond: `functional.huber_loss`."""
+    """Quadratic for differences up to ``delta``, linear beyond: `functional.huber_loss`.
+
+    ``delta`` and ``reduction`` are its options.
+    """
 
     function = staticmethod(functional.huber_loss)
     options = ("delta",)

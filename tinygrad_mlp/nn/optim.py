@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import notebook
 from ..checks import check_flag, check_kind, check_number, check_share
 from ..core.tensor import Tensor, assign, wrap
 from ..core.tracer import IDLE, Stateful, mode, out_of_place
 from ..core.versions import changed, rebound
 from ..errors import CheckpointError, GraphError, OptionError, describe, nearest, out_of_range
 from ..foreign import answers, knows_foreign, missing
+from .blas import is_better_copied
 from .schedules import CosineAnnealingLR, ExponentialLR, LRScheduler, OneCycleLR, ReduceLROnPlateau, StepLR
 from .states import different_groups, different_state
 
@@ -26,6 +28,7 @@ __all__ = [
     "SGD", "Adam", "AdamW", "CosineAnnealingLR", "ExponentialLR", "LRScheduler", "OneCycleLR", "Optimizer", "RMSprop",
     "ReduceLROnPlateau", "StepLR",
 ]  # fmt: skip
+__dir__ = __all__.copy  # what Tab offers
 
 Group = dict[str, Any]
 if not TYPE_CHECKING:
@@ -52,6 +55,10 @@ class Optimizer(Stateful):
     A subclass gives ``buffers``, the names of its state arrays, of which not all options need the ``optional`` ones,
     and ``formula(p, g, *buffers, **scalars)``, which returns the new values of the parameter and its buffers, and may
     write into the old ones, but not into ``g``.
+
+    Args:
+        params: the parameters, or dicts of them with options of their own.
+        defaults: the options of groups that have none of their own.
     """
 
     buffers: tuple[str, ...] = ()
@@ -72,7 +79,10 @@ class Optimizer(Stateful):
             check_number(name, group[name], 0, math.inf, "a finite number >= 0")
 
     def scalars(self, group: Group, step: int) -> dict[str, Any]:
-        """Return the numbers that `formula` needs, all computed: it uses them in array ops only. Steps count from 1."""
+        """Return the numbers that `formula` needs at a ``step``, counted from 1, by the options of a ``group``.
+
+        All are computed here: the formula uses them in array ops only.
+        """
         raise NotImplementedError
 
     def add_param_group(self, group: Mapping[str, Any]) -> None:
@@ -87,6 +97,12 @@ class Optimizer(Stateful):
         group = {**self.defaults, **group, "params": params}
         self.check(group)
         self.param_groups.append(group)
+
+    def __repr__(self) -> str:
+        return notebook.optimizer_text(self)
+
+    def _repr_html_(self) -> str:
+        return notebook.optimizer(self)
 
     def _all_params(self) -> list[Any]:
         return [p for group in self.param_groups for p in group["params"]]
@@ -211,6 +227,14 @@ class Optimizer(Stateful):
             self.state[p] = State({k: _like(v, p, k) if k in self.buffers else int(v) for k, v in entries.items()})
 
 
+def _less(p: Any, change: Any) -> Any:
+    """Return ``p - change``, which is written into p, or into the change, which nobody else has, to be copied."""
+    if type(p) is np.ndarray and is_better_copied(p.nbytes) and change.strides == p.strides:
+        return np.subtract(p, change, out=change)
+    p -= change
+    return p
+
+
 def _sgd(
     p: Any, g: Any, buf: Any = None, *, lr: float, momentum: float, undamped: float, weight_decay: float, nesterov: bool
 ) -> tuple[Any, ...]:
@@ -223,7 +247,7 @@ def _sgd(
             buf *= momentum
             buf += undamped * g if undamped != 1 else g
         g = g + momentum * buf if nesterov else buf
-    p -= lr * g
+    p = _less(p, lr * g)
     return (p, buf) if momentum else (p,)
 
 
@@ -316,7 +340,7 @@ def _adam(
     scale = np.sqrt(v)
     scale /= root
     scale += eps
-    p -= lr * (m / scale)
+    p = _less(p, lr * (m / scale))
     return p, m, v
 
 
@@ -372,7 +396,8 @@ class Adam(Optimizer):
 class AdamW(Adam):
     """Adam with decoupled weight decay (Loshchilov and Hutter, arXiv:1711.05101): ``p *= 1 - lr * weight_decay``.
 
-    Args and errors as `Adam`; ``weight_decay`` is 0.01 by default, as in PyTorch.
+    ``params``, ``lr``, ``betas``, ``eps`` and errors are those of `Adam`; the default of ``weight_decay`` is
+    PyTorch's.
     """
 
     decoupled = True
@@ -402,7 +427,7 @@ def _rmsprop(
     if momentum:
         change = change if before[-1] is None else before[-1] * momentum + change
         after.append(change)
-    p -= lr * change
+    p = _less(p, lr * change)
     return p, *after
 
 

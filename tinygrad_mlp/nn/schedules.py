@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
+from .. import notebook
 from ..checks import check_choice, check_integer, check_number, check_share
 from ..errors import CheckpointError, OptionError, describe
 from ..foreign import Answers
@@ -81,6 +82,12 @@ class LRScheduler(Answers):
     def get_last_lr(self) -> list[float]:
         """Return the present learning rate of each group."""
         return [group["lr"] for group in self.optimizer.param_groups]
+
+    def __repr__(self) -> str:
+        return notebook.schedule_text(self)
+
+    def _repr_html_(self) -> str:
+        return notebook.schedule(self)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what is needed to go on from here."""
@@ -203,7 +210,7 @@ class OneCycleLR(LRScheduler):
 
 
 class StepLR(LRScheduler):
-    """The learning rate multiplied by ``gamma`` every ``step_size`` epochs.
+    """The learning rates of ``optimizer`` multiplied by ``gamma`` every ``step_size`` epochs.
 
     >>> import tinygrad_mlp as tg
     >>> opt = tg.optim.SGD([tg.Tensor([1.0], requires_grad=True)], lr=1.0)
@@ -230,7 +237,7 @@ class StepLR(LRScheduler):
 
 
 class ExponentialLR(StepLR):
-    """The learning rate multiplied by ``gamma`` every epoch."""
+    """The learning rates of ``optimizer`` multiplied by ``gamma`` every epoch."""
 
     def __init__(self, optimizer: Optimizer, gamma: float) -> None:
         super().__init__(optimizer, 1, gamma)

@@ -13,6 +13,9 @@ from ..core.autograd import no_grad
 from ..core.tensor import Tensor
 from ..errors import GraphError
 
+__all__ = ["clip_grad_norm_"]
+__dir__ = __all__.copy  # what Tab offers
+
 
 def clip_grad_norm_(parameters: Any, max_norm: float, norm_type: float = 2.0) -> Tensor:
     """Scale the gradients of all parameters so that their norm, taken together, is at most ``max_norm``.

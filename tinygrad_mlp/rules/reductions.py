@@ -306,7 +306,10 @@ def _top(x: Any, axis: Axis) -> Any:
 
 @primitive
 def logsumexp(x: T, axis: Axis = None, keepdims: bool = False) -> T:
-    """Return log(sum(exp(x))) without overflow; an infinite maximum is the result."""
+    """Return ``log(sum(exp(x)))`` without overflow; an infinite maximum is the result.
+
+    ``axis`` and ``keepdims`` are those of `numpy.sum`.
+    """
     top = _top(x, axis)
     shifted = x - np.where(np.isfinite(top), top, 0)
     with np.errstate(divide="ignore", over="ignore"):
@@ -325,14 +328,14 @@ def _weights(out: Any, x: Any, axis: Axis) -> Any:
 
 @primitive
 def softmax(x: T, axis: int = -1) -> T:
-    """Return exp(x) / sum(exp(x)) along an axis."""
+    """Return ``exp(x) / sum(exp(x))`` along ``axis``."""
     e = np.exp(x - _top(x, axis))
     return e / e.sum(axis=axis, keepdims=True)
 
 
 @primitive
 def log_softmax(x: T, axis: int = -1) -> T:
-    """Return log(softmax(x)) along an axis, exact where the softmax underflows."""
+    """Return ``log(softmax(x))`` along ``axis``, exact where the softmax underflows."""
     z = x - _top(x, axis)
     return z - np.log(np.exp(z).sum(axis=axis, keepdims=True)) if x.size else z
 

@@ -218,7 +218,7 @@ vjp(
     lambda g, out, x, y: g * select((x != 0) | (y != 0), np.log(np.where((x == 0) & (y == 0), 1.0, y))),
     lambda g, out, x, y: g * x / y,
 )
-vjp(special.xlog1py, lambda g, out, x, y: g * np.log1p(y), lambda g, out, x, y: g * x / (y + 1))
+vjp(special.xlog1py, lambda g, out, x, y: g * _of(np.log1p, y), lambda g, out, x, y: g * x / (y + 1))
 vjp(special.entr, lambda g, out, x: -g * (np.log(x) + 1))
 vjp(special.rel_entr, lambda g, out, x, y: g * (np.log(x / y) + 1), lambda g, out, x, y: -g * x / y)
 vjp(bessel_j, None, lambda g, out, v, x: g * (0.5 * (bessel_j(v - 1, x) - bessel_j(v + 1, x))))

@@ -104,15 +104,24 @@ def vjp(
 ) -> None:
     """Enter a function with one rule per positional argument; None where it is constant in that argument.
 
-    ``forward`` replaces the function's own computation (for one that is not analytic or not stable), and ``bind``
-    turns a call as NumPy's signature has it into ``(positional arguments, keywords)``; without it, keywords that
-    were given by position are found by the signature. An op of one's own is two lines, and all tools know it:
+    An op of one's own is two lines, and all tools know it:
 
     >>> import tinygrad_mlp as tg
     >>> cube = primitive(lambda x: x * x * x)
     >>> vjp(cube, lambda g, out, x: 3 * g * (x * x))
     >>> tg.hessian(cube, tg.Tensor(2.0)).item()
     12.0
+
+    Args:
+        function: NumPy's, or a `primitive`.
+        rules: ``rule(g, out, *arguments, **keywords)``: from ``g``, the gradient of the result, to that of an
+            argument; None where the function is constant in it.
+        each: for a function of any number of arguments: ``each(i)`` is the rule of the i-th.
+        forward: replaces the function's own computation (for one that is not analytic or not stable).
+        bind: turns a call as NumPy's signature has it into ``(positional arguments, keywords)``; without it, keywords
+            that were given by position are found by the signature.
+        linear: whether the rules read no values of what they differentiate, only shapes.
+        view: whether the result may share memory with the first argument.
 
     Raises:
         TypeError: the function is neither NumPy's nor a `primitive`, so that no Tensor would find the rules.
@@ -183,7 +192,7 @@ def constant(*functions: Function) -> None:
 
 
 def annotate(*functions: Function, **facts: Any) -> None:
-    """Add to the entries of functions what tools ask about them, each fact by its name in `Rule`.
+    """Add to the entries of ``functions`` what tools ask about them, each of the ``facts`` by its name in `Rule`.
 
     ==================== ================================================================================
     ``reduce``           what ``ufunc.reduce`` is called by

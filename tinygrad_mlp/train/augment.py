@@ -28,6 +28,9 @@ from numpy.lib.stride_tricks import sliding_window_view
 from ..checks import Array, as_array, check_generator, check_integer, check_number
 from ..errors import DtypeError, ShapeError, describe, need, out_of_range
 
+__all__ = ["distort", "shift"]
+__dir__ = __all__.copy  # what Tab offers
+
 BLOCK = 1 << 15  # pixels of the deformations that are made at once: so few that they stay in the processor's cache
 LIMITS = {"rotation": 360, "scale": 1, "shear": 10, "shift": 1e6, "elastic": 1e6}  # float32 tells pixels apart below
 

@@ -28,6 +28,7 @@ from .checkpoint import is_plain
 from .resume import save_checkpoint
 
 __all__ = ["CSVLogger", "Callback", "Checkpoint", "EarlyStopping", "LearningRateLogger", "Run", "WeightAveraging"]
+__dir__ = __all__.copy  # what Tab offers
 
 
 @dataclass
@@ -35,15 +36,21 @@ class Run:
     """A training as its callbacks see it.
 
     Attributes:
-        model, optimizer, schedule: what is trained; ``schedule`` may be None.
+        model: what is trained.
+        optimizer: that of the training.
+        schedule: the same, or None.
         history: the `History`, whose last row is that of the epoch that has ended.
         columns: the names that each row will have.
-        epochs, steps_per_epoch: how many there will be.
-        epoch, step: where the training is, both counted from 1; ``step`` goes on from epoch to epoch.
+        epochs: how many there will be.
+        steps_per_epoch: the same.
+        epoch: where the training is, counted from 1.
+        step: the same, and it goes on from epoch to epoch.
         position: the steps taken in the epoch that is running; 0 between epochs.
-        loss, lr: of the step that has just been taken.
+        loss: that of the step that has just been taken.
+        lr: its learning rate.
         row: that of the epoch that has ended; what a callback adds to it becomes a column of the history.
-        parts, so_far: what a checkpoint needs besides, and what the epoch that is running has gathered.
+        parts: what a checkpoint needs besides.
+        so_far: what the epoch that is running has gathered.
         due: functions of the run, to be called once all callbacks have been told.
     """
 
@@ -151,7 +158,8 @@ class EarlyStopping(_Monitor):
         mode: "min" or "max", what is better; by default it is "min" for a loss and "max" for an accuracy.
 
     Attributes:
-        best, best_epoch: the best value, and the epoch that had it.
+        best: the best value.
+        best_epoch: the epoch that had it.
 
     Raises:
         ValueError: an option out of range; when the training begins, there is no such column.

@@ -41,6 +41,9 @@ from numpy.typing import NDArray
 from ..checks import check_integer
 from ..errors import CheckpointError, DtypeError, describe, need
 
+__all__ = ["load", "save"]
+__dir__ = __all__.copy  # what Tab offers
+
 try:
     import fcntl
 except ImportError:  # Windows

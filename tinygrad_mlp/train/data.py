@@ -25,6 +25,9 @@ from ..checks import Array, T, as_array, as_classes, check_generator, check_inte
 from ..errors import DataError, DtypeError, ShapeError, describe
 from ..foreign import answers
 
+__all__ = ["load_mnist", "minibatches", "one_hot", "scale_pixels"]
+__dir__ = __all__.copy  # what Tab offers
+
 if TYPE_CHECKING:  # loaded where they are used: importing them takes longer than all the rest
     import zipfile
     from pathlib import Path
@@ -282,7 +285,8 @@ def scale_pixels(X: Any) -> Array:
 def one_hot(labels: Any, num_classes: int | None = None, dtype: DTypeLike = np.float32) -> Array:
     """Return labels (N,) as rows (N, num_classes) that are 1 in the label's column and 0 elsewhere.
 
-    ``num_classes`` defaults to the largest label + 1; pass it whenever a part of the data may lack a class.
+    ``num_classes`` defaults to the largest of the ``labels`` + 1; pass it whenever a part of the data may lack a class.
+    ``dtype`` is that of the result.
     Raises ShapeError unless the labels are one-dimensional, DtypeError unless they are numbers, and DataError, with the
     first bad value and its position, for a label that is NaN, has a fraction or is out of range.
 
@@ -302,7 +306,7 @@ def one_hot(labels: Any, num_classes: int | None = None, dtype: DTypeLike = np.f
 def minibatches(
     X: Any, y: Any, batch_size: int, *, rng: np.random.Generator | None = None
 ) -> Iterator[tuple[Array, Array]]:
-    """Yield ``(xb, yb)``, the rows of X and y in batches of ``batch_size``; the last one may be shorter.
+    """Yield ``(xb, yb)``, the rows of ``X`` and ``y`` in batches of ``batch_size``; the last one may be shorter.
 
     With ``rng``, one permutation drawn from it at the call decides the order; without, rows come as they stand. Every
     batch is a fresh array, and only a batch at a time is copied, also from a memory-mapped file or a DataFrame.

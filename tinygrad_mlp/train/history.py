@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from .. import notebook
 from ..errors import need
 
 if TYPE_CHECKING:
@@ -88,9 +89,7 @@ class History:
         return "\n".join([*lines, f"stopped: {self.stopped}"] if self.stopped else lines)
 
     def _repr_html_(self) -> str:
-        import html
-
-        reason = f"<p>stopped: {html.escape(self.stopped)}</p>" if self.stopped else ""
+        reason = f"<p>stopped: {notebook.escape(self.stopped)}</p>" if self.stopped else ""
         return str(self.frame.to_html(index=False)) + reason
 
 
@@ -111,7 +110,9 @@ class Progress:
     def on_train_begin(self, run: Any) -> None:
         """Open a bar for all steps."""
         self.shown = 0
-        if sys.stdout.isatty():
+        if notebook.runs():
+            self.bar = notebook.Bar(run.epochs * run.steps_per_epoch)
+        elif sys.stdout.isatty():
             self.bar = _bar(run.epochs * run.steps_per_epoch)
         if self.bar is not None and run.step:
             self.bar.update(run.step)

@@ -19,12 +19,17 @@ import numpy as np
 from ..checks import Array, as_array, as_classes, check_integer
 from ..errors import DataError, DtypeError, ShapeError, describe
 
+__all__ = ["accuracy", "classification_report", "confusion_matrix", "top_k_accuracy"]
+__dir__ = __all__.copy  # what Tab offers
+
 if TYPE_CHECKING:
     import pandas as pd
 
 
 def accuracy(predictions: Any, labels: Any) -> float:
     """Return the share of rows whose predicted class is the label, from 0.0 to 1.0.
+
+    ``predictions`` and ``labels`` are each classes (N,), or scores (N, C) of which the highest decides.
 
     Raises ShapeError for any other pair of shapes than (N,) or (N, C) with the same N and C, and DataError for scores
     that are NaN, which would otherwise count as a prediction of that class, and for labels that are not whole numbers
@@ -40,7 +45,8 @@ def accuracy(predictions: Any, labels: Any) -> float:
 def top_k_accuracy(scores: Any, labels: Any, k: int = 5) -> float:
     """Return the share of rows whose label is among the k classes with the highest scores, from 0.0 to 1.0.
 
-    Scores have shape (N, C), and of equal scores the first ranks highest, so that ``k=1`` gives `accuracy`.
+    ``scores`` have shape (N, C), and of equal scores the first ranks highest, so that ``k=1`` gives `accuracy`;
+    ``labels`` are those of it.
 
     Raises what `accuracy` does, TypeError for a k that is no whole number, and ValueError unless ``1 <= k <= C``.
 
@@ -60,8 +66,8 @@ def top_k_accuracy(scores: Any, labels: Any, k: int = 5) -> float:
 def confusion_matrix(predictions: Any, labels: Any, num_classes: int | None = None) -> Array:
     """Return how often each class was predicted as each: int64 (C, C), rows the true class, columns the predicted one.
 
-    C is ``num_classes``, or else the number of scores in a row, or else the largest class + 1. The diagonal counts what
-    is right; the sum of a row is how often the class occurs.
+    ``predictions`` and ``labels`` are those of `accuracy`. C is ``num_classes``, or else the number of scores in a row,
+    or else the largest class + 1. The diagonal counts what is right; the sum of a row is how often the class occurs.
 
     Raises what `accuracy` does, and ShapeError when ``num_classes`` is not the number of scores in a row.
 
@@ -78,6 +84,8 @@ def confusion_matrix(predictions: Any, labels: Any, num_classes: int | None = No
 
 def classification_report(predictions: Any, labels: Any) -> pd.DataFrame:
     """Return a row for each class 0..C-1, with its precision, recall, f1 and support, as a DataFrame.
+
+    ``predictions`` and ``labels`` are those of `accuracy`.
 
     * ``precision``: of what was predicted as the class, the share that is of the class.
     * ``recall``: of what is of the class, the share that was predicted as it.

@@ -26,6 +26,9 @@ from ..nn import Linear, Module
 from . import metrics
 from .data import check_features
 
+__all__ = ["confusion_matrix", "first_layer", "gradient_flow", "learning_rates", "mistakes", "training_curves"]
+__dir__ = __all__.copy  # what Tab offers
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes

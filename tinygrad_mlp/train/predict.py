@@ -47,8 +47,16 @@ def evaluate(
 ) -> dict[str, float]:
     """Return the loss and the metrics of a model, each computed once, on all rows.
 
-    Arguments and errors as `fit`; the model works on ``batch_size`` rows at a time, in evaluation mode. Weights are
-    those of the loss; metrics count every row once.
+    Arguments and errors are those of `fit`; the model works in evaluation mode.
+
+    Args:
+        model: what is evaluated.
+        X, y: a row for each sample.
+        loss: a function of (outputs, targets), or the name of one in `functional`.
+        metrics: names or functions by their names.
+        batch_size: how many rows the model gets at a time.
+        transform: what becomes of the inputs of a batch first.
+        class_weight, sample_weight: count in the loss; metrics count every row once.
 
     >>> from tinygrad_mlp import nn
     >>> evaluate(nn.MLP([2, 3], rng=0), np.zeros((4, 2)), np.zeros(4, int))
@@ -68,8 +76,8 @@ def predict(
 ) -> Array:
     """Return what a model gives for each row of X, as an array; ``predict(model, X).argmax(axis=1)`` are classes.
 
-    The model works on ``batch_size`` rows at a time, in evaluation mode, without recording a graph. Each module is
-    left in the mode in which it was found. Errors as `fit`.
+    The model works on ``batch_size`` rows at a time, after the ``transform``, in evaluation mode, without recording a
+    graph. Each module is left in the mode in which it was found. Errors as `fit`.
 
     >>> from tinygrad_mlp import nn
     >>> predict(nn.MLP([2, 3], rng=0), np.zeros((4, 2))).shape
@@ -88,7 +96,7 @@ def predict_proba(
     """Return the probabilities of the classes (N, C) for a model whose outputs are logits (N, C): their softmax.
 
     A single column of logits, as `functional.binary_cross_entropy_with_logits` trains it, becomes its sigmoid, the
-    probability of class 1. Arguments and errors as `predict`.
+    probability of class 1. ``model``, ``X``, ``batch_size``, ``transform`` and errors are those of `predict`.
 
     >>> from tinygrad_mlp import nn
     >>> predict_proba(nn.MLP([2, 3], rng=0), np.zeros((4, 2)))[0].round(3)

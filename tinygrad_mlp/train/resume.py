@@ -68,9 +68,9 @@ def save_checkpoint(path: str | os.PathLike[str], *, keep: int = 1, **parts: Any
 def load_checkpoint(path: str | os.PathLike[str], **parts: Any) -> State:
     """Put the state that `save_checkpoint` wrote into these parts, and return what no part takes: the plain values.
 
-    Pass the parts under their names, made as they were; all that have a state. If anything does not fit, all are as
-    they were before. A warning says when another version of NumPy or another number of threads made the file, after
-    which the training goes on, but not to the same last bit.
+    Pass the ``parts`` under their names, made as they were; all that have a state in the file ``path``. If anything
+    does not fit, all are as they were before. A warning says when another version of NumPy or another number of threads
+    made the file, after which the training goes on, but not to the same last bit.
 
     Raises:
         CheckpointError: the file is damaged, or not of these parts.

@@ -60,6 +60,7 @@ def gradcheck(
         f: the function. It is called with the inputs as Tensors of float64 and returns one Tensor of any shape, which
             is contracted with a fixed random upstream gradient unless it has a single element.
         inputs: an array, a Tensor, a Module (its parameters are checked, under their names), or a list of these.
+        more: further inputs, for those who do not write a list.
         gradient: a backward pass written by hand, to be checked without any Tensor: ``f`` and ``gradient`` get plain
             arrays. ``gradient(*inputs)`` returns one gradient for each input of a scalar ``f``; for an ``f`` that
             returns an array it is ``gradient(upstream, *inputs)``.
@@ -126,7 +127,7 @@ def gradcheck(
 
 
 def assert_gradcheck(f: Callable[..., Any], inputs: Any, *more: Any, **options: Any) -> None:
-    """Assert in a test that gradients are right; the options are those of `gradcheck`.
+    """Assert in a test that gradients are right; ``f``, ``inputs``, ``more`` and ``options`` are those of `gradcheck`.
 
     Under pytest a failure shows the report, and not the lines of the checker.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import itertools
 import math
 import re
@@ -10,16 +9,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ... import errors, notebook
+
 if TYPE_CHECKING:
     import pandas
 
 SEVERITY = ("pass", "unresolved", "fail")
-COLOURS = {"pass": "#1a7f37", "unresolved": "#9a6700", "fail": "#cf222e"}
+COLOURS = {"pass": "#218739", "unresolved": "#a06d00", "fail": "#d9363f"}
 NUMBERS = ("x", "analytic", "numeric", "rel. error", "estimated")
 """The columns of the table that hold numbers."""
 
 
-class GradcheckError(AssertionError):
+class GradcheckError(errors.Brief, AssertionError):
     """A gradient is wrong, or cannot be told from a wrong one: the text and ``report`` say where, and how it looks."""
 
     def __init__(self, report: Report) -> None:
@@ -128,7 +129,7 @@ class Report:
     def _repr_html_(self) -> str:
         paint = lambda found: f'<b style="color:{COLOURS[found[0]]}">{found[0]}</b>'
         verdicts = re.compile(r"(?<=^gradcheck: )\w+|(?<=  )(pass|unresolved|fail)(?=,|$)", re.MULTILINE)
-        return f"<pre>{verdicts.sub(paint, html.escape(str(self)))}</pre>"
+        return notebook.block(verdicts.sub(paint, notebook.escape(str(self))))
 
     def to_dataframe(self) -> pandas.DataFrame:
         """Return the table as a pandas DataFrame: a row for each input, with numbers as numbers."""
