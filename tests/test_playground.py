@@ -221,7 +221,9 @@ def test_the_page_is_one_file_that_may_run_its_own_script_alone() -> None:
 
 
 @served
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1", "127.0.0.1:1", "0.0.0.0:{port}", "localhost.evil:{port}"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "127.0.0.1", "127.0.0.1:1", "0.0.0.0:{port}", "localhost.evil:{port}"]
+)
 def test_a_request_by_another_name_is_refused(host: str) -> None:
     """A page elsewhere can have its own name point to this address: the browser then says that name."""
     from tornado.httpclient import HTTPClientError
@@ -263,7 +265,10 @@ def test_messages_and_pages_are_bounded() -> None:
     async def use(port: int) -> None:
         pages = [await connect(port) for _ in range(PAGES)]
         extra = await connect(port)
-        assert await extra.read_message() is None and (extra.close_code, f"{PAGES} pages" in extra.close_reason) == (1013, True)
+        assert await extra.read_message() is None and (extra.close_code, f"{PAGES} pages" in extra.close_reason) == (
+            1013,
+            True,
+        )
         await pages[0].write_message("x" * (MESSAGE_BYTES + 1))
         assert await pages[0].read_message() is None  # closed, and so there is room for another
         another = await connect(port)

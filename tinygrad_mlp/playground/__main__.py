@@ -18,7 +18,9 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m tinygrad_mlp.playground",
         description="Serve a page to draw digits and to train small networks, to browsers on this machine alone.",
     )
-    parser.add_argument("--port", type=int, default=PORT, metavar="N", help=f"to listen on ({PORT}); 0 finds a free one")
+    parser.add_argument(
+        "--port", type=int, default=PORT, metavar="N", help=f"to listen on ({PORT}); 0 finds a free one"
+    )
     options = parser.parse_args(arguments)
     if not 0 <= options.port <= 65535:
         parser.error(f"argument --port: must be in 0..65535, got {options.port}")

@@ -70,7 +70,7 @@ class Pieces(NamedTuple):
     sigmoid_gradient: Callable[..., Array] = sigmoid_gradient
 
 
-BUGS = {
+BUGS: dict[str, Any] = {
     "cost_gradient": cost_gradient_bug,
     "sigmoid_gradient": sigmoid_gradient_bug,
     "relu_backward": relu_backward_bug,
@@ -154,9 +154,7 @@ def check(bug: str, width: int, x: Array, y: Array) -> dict[str, Any]:
     """
     model = nn.MLP([2, width, width, 1], rng=1, dtype=np.float64)
     if not bug:
-        report = tg.gradcheck(
-            lambda model: F.binary_cross_entropy_with_logits(model(x), y), model, raise_on_fail=False
-        )
+        report = tg.gradcheck(lambda model: F.binary_cross_entropy_with_logits(model(x), y), model, raise_on_fail=False)
         return {"verdict": report.verdict, "pieces": [], "report": str(report)}
     pieces, rng = with_bug(bug), np.random.default_rng(0)
     report = tg.gradcheck(

@@ -137,7 +137,7 @@ class Plane:
             "step": self.steps,
             "loss": self.loss,
             "accuracy": hits.mean() if known else None,
-            "surface": surface.round().astype(int).tolist() if known else None,
+            "surface": surface.round().astype(int) if known else None,
             "units": units,
             "gradients": gradients,
         }

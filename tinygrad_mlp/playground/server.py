@@ -10,7 +10,7 @@ import base64
 import hashlib
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ..errors import need
 from . import digits
@@ -35,8 +35,8 @@ def policy(page: bytes) -> str:
         for pattern in (rb"<script>(.*?)</script>", rb"<style>(.*?)</style>")
     )
     return (
-        f"default-src 'none'; img-src data:; script-src 'sha256-{script}'; style-src 'sha256-{style}'; connect-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        f"default-src 'none'; img-src data:; script-src 'sha256-{script}'; style-src 'sha256-{style}'; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
 
 
@@ -73,7 +73,7 @@ class Page(Own):
 class Live(Own, WebSocketHandler):
     """The web socket of one open page."""
 
-    open_pages: set[Live] = set()
+    open_pages: ClassVar[set[Live]] = set()
 
     def check_origin(self, origin: str) -> bool:
         return origin in [f"http://{host}" for host in self.settings["hosts"]]

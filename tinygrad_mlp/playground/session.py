@@ -37,7 +37,7 @@ class MessageError(ValueError):
 
 def number(message: dict[str, Any], name: str, low: float, high: float, kind: type = float) -> Any:
     """Return a number of a message, within bounds."""
-    value = message.get(name)
+    value: Any = message.get(name)
     if type(value) not in {int, kind} or not low <= value <= high:
         what = "a whole number" if kind is int else "a number"
         raise MessageError(f"{name} is {tg.errors.describe(value)}, expected {what} from {low:g} to {high:g}")
@@ -76,8 +76,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, list):
         return [plain(each) for each in value]
     if isinstance(value, np.ndarray | np.floating | float):
-        finite = np.isfinite(value)
-        return np.asarray(value).tolist() if finite.all() else np.where(finite, value, None).tolist()
+        numbers, finite = np.asarray(value), np.isfinite(value)
+        return (numbers if finite.all() else np.where(finite, numbers.astype(object), None)).tolist()  # type: ignore
     return value
 
 
@@ -109,13 +109,8 @@ class Session:
         except (ValueError, RecursionError) as error:
             raise MessageError("a message must be JSON") from error
         kind = message.get("type") if isinstance(message, dict) else None
-        answers = {
-            "draw": self._draw,
-            "build": self._build,
-            "train": self._train,
-            "plant": self._plant,
-            "check": self._check,
-        }
+        answers = {"draw": self._draw, "build": self._build, "train": self._train}
+        answers |= {"plant": self._plant, "check": self._check}
         if not isinstance(kind, str) or kind not in answers:
             raise MessageError(f"a message is an object with a type, one of {', '.join(answers)}")
         return plain(answers[kind](message))
