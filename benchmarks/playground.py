@@ -5,8 +5,8 @@
     python benchmarks/playground.py --picture docs/_static/playground.png
 
 Each prediction is the first of a page that has just been loaded: from the pointer's ``pointerup`` to the frame after
-the one in which the sentence stands. A frame of training is four steps of a network 2-16-16-1 on 200 points, and everything
-on the page drawn anew; Chromium shows at most 60 a second. Server and browser run on the same machine.
+the one in which the sentence stands. A frame of training is four steps of a network 2-16-16-1 on 200 points, and
+everything on the page drawn anew; Chromium shows at most 60 a second. Server and browser run on the same machine.
 """
 
 from __future__ import annotations

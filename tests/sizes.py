@@ -29,7 +29,7 @@ PARTS: dict[str, tuple[Callable[[str], bool], int]] = {
     "native programs": (lambda path: path.startswith(NATIVE), 700),
     "functional door": (lambda path: path.startswith(DOOR), 1200),
     "bridges": (lambda path: path in BRIDGES, 600),
-    "playground": (lambda path: path.startswith(PLAYGROUND), 450),
+    "playground": (lambda path: path.startswith(PLAYGROUND), 460),
     "package without the last four": (
         lambda path: not path.startswith((NATIVE, *DOOR, *BRIDGES, PLAYGROUND)),
         5900,

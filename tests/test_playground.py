@@ -45,9 +45,9 @@ def test_a_drawing_is_placed_as_in_mnist(factor: float, shift: float) -> None:
     found = digits.reading([factor * corner + shift])
     image = found["image"].reshape(28, 28)
     rows, columns = (np.flatnonzero(image.max(axis=axis) > 0.5) for axis in (1, 0))
-    assert np.ptp(rows) + 1 == 20 and np.ptp(columns) < 14
+    assert 19 <= np.ptp(rows) + 1 <= 21 and np.ptp(columns) < 14  # up to a pixel that is half covered
     middle = [image.sum(axis=axis) @ np.arange(28) / image.sum() for axis in (0, 1)]
-    np.testing.assert_allclose(middle, 14, atol=0.15)
+    np.testing.assert_allclose(middle, 14, atol=0.5)  # MNIST moves its images by whole pixels
     assert digits.reading([factor * corner + shift])["prediction"] == digits.reading([corner])["prediction"]
 
 
@@ -58,9 +58,9 @@ def test_the_gradient_is_that_of_the_score() -> None:
 
     def score(pixels: Any) -> float:
         with tg.no_grad():
-            return digits.reader()(np.float32(pixels[None])).item(0, 7)
+            return float(digits.reader()(np.float32(pixels[None])).numpy()[0, 7])
 
-    image, h = found["image"], 0.01
+    image, h = found["image"], 1e-3
     for pixel in np.argsort(-np.abs(found["gradient"]))[:10]:
         step = h * (np.arange(784) == pixel)
         slope = (score(image + step) - score(image - step)) / (2 * h)
@@ -183,8 +183,6 @@ def with_server(use: Callable[[int], Awaitable[None]]) -> None:
         finally:
             for page in OPEN:
                 page.close()
-                while await page.read_message() is not None:
-                    pass
             OPEN.clear()
             server.stop()
             await server.close_all_connections()
@@ -250,6 +248,7 @@ def test_a_page_of_another_origin_is_refused(origin: str) -> None:
         with pytest.raises(HTTPClientError) as refused:
             await connect(port, Origin=origin.format(port=port))
         assert refused.value.code == 403
+        assert (await get(port, Origin=origin.format(port=port))).code == 403
         for own in ("127.0.0.1", "localhost"):
             page = await connect(port, Host=f"{own}:{port}", Origin=f"http://{own}:{port}")
             await page.write_message(json.dumps({"type": "draw", "strokes": ONE}))

@@ -44,11 +44,11 @@ def segments(strokes: list[Array]) -> tuple[Array, Array]:
 def placed(begin: Array, end: Array) -> tuple[float, Array]:
     """Return the scale and the offset by which a drawing becomes an image as MNIST has them: ``scale * xy + offset``.
 
-    Its ink fills a box of 20 by 20 pixels, and its centre of mass lies at the point (14, 14).
+    Its ink fills a box of 20 by 20 pixels, and its centre of mass, the strokes taken as lines, lies at the point (14, 14).
     """
     points = np.concatenate([begin, end])
     scale = (BOX - 2 * PEN) / max(float(np.ptp(points, axis=0).max()), SMALLEST)
-    length = np.hypot(*(end - begin).T) + PEN / scale
+    length = np.hypot(*(end - begin).T) + 1e-6  # of a dot too
     centre = length @ (begin + end) / (2 * length.sum())
     return scale, SIDE / 2 - scale * centre
 

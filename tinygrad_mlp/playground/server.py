@@ -50,7 +50,7 @@ HEADERS = {
 
 
 class Own(RequestHandler):
-    """A request that names this server as its host."""
+    """A request that names this server as its host, and comes from a page of its own, or from no page."""
 
     def set_default_headers(self) -> None:
         for name, value in HEADERS.items():
@@ -58,9 +58,10 @@ class Own(RequestHandler):
 
     def prepare(self) -> None:
         hosts = self.settings["hosts"]
-        if self.request.host not in hosts:
+        origins = [None, *(f"http://{host}" for host in hosts)]
+        if self.request.host not in hosts or self.request.headers.get("Origin") not in origins:
             self.set_status(403)
-            self.finish(f"This server answers to {hosts[0]} alone, not to {self.request.host!r}.\n")
+            self.finish(f"This server answers to http://{hosts[0]} alone, and to pages from there.\n")
 
 
 class Page(Own):
@@ -70,13 +71,17 @@ class Page(Own):
         self.finish(PAGE)
 
 
+class Nothing(Own):
+    """What is at any other address."""
+
+    def get(self) -> None:
+        self.send_error(404)
+
+
 class Live(Own, WebSocketHandler):
     """The web socket of one open page."""
 
     open_pages: ClassVar[set[Live]] = set()
-
-    def check_origin(self, origin: str) -> bool:
-        return origin in [f"http://{host}" for host in self.settings["hosts"]]
 
     def open(self, *args: str, **kwargs: str) -> None:
         if len(self.open_pages) >= PAGES:
@@ -105,7 +110,7 @@ def start(port: int) -> tuple[HTTPServer, int]:
     (socket,) = bind_sockets(port, ADDRESS)
     port = socket.getsockname()[1]
     hosts = [f"{name}:{port}" for name in (ADDRESS, "localhost")]
-    options: dict[str, Any] = {"websocket_max_message_size": MESSAGE_BYTES, "default_handler_class": Own}
+    options: dict[str, Any] = {"websocket_max_message_size": MESSAGE_BYTES, "default_handler_class": Nothing}
     application = Application([("/", Page), ("/live", Live)], hosts=hosts, **options)
     limits = {"max_header_size": 16384, "max_body_size": 1024, "max_buffer_size": 4 * MESSAGE_BYTES}
     server = HTTPServer(application, idle_connection_timeout=IDLE_SECONDS, **limits)
