@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import tinygrad_mlp as tg
-from tinygrad_mlp import functional as F
-from tinygrad_mlp import nn
+
+from .. import nn
+from ..nn import functional as F
 
 Array = np.ndarray[Any, Any]
 

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 import tinygrad_mlp as tg
-from tinygrad_mlp import functional as F
-from tinygrad_mlp import nn
+
+from .. import nn
+from ..nn import functional as F
 
 Array = np.ndarray[Any, Any]
 
@@ -44,7 +45,7 @@ def segments(strokes: list[Array]) -> tuple[Array, Array]:
 def placed(begin: Array, end: Array) -> tuple[float, Array]:
     """Return the scale and the offset by which a drawing becomes an image as MNIST has them: ``scale * xy + offset``.
 
-    Its ink fills a box of 20 by 20 pixels, and its centre of mass, the strokes taken as lines, lies at the point (14, 14).
+    Its ink fills a box of 20 by 20 pixels, and its centre of mass, that of the strokes as lines, lies at (14, 14).
     """
     points = np.concatenate([begin, end])
     scale = (BOX - 2 * PEN) / max(float(np.ptp(points, axis=0).max()), SMALLEST)

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 import tinygrad_mlp as tg
-from tinygrad_mlp import functional as F
-from tinygrad_mlp import nn, optim
 
+from .. import nn
+from ..nn import functional as F
+from ..nn import optim
 from . import bugs
 
 Array = np.ndarray[Any, Any]
