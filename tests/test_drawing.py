@@ -484,6 +484,7 @@ def test_a_compiled_step():
     kinds = {lines[0]: picture.kinds[n] for n, lines in picture.nodes.items()}
     assert kinds["0.weight"] == kinds["2.bias, new"] == "parameter" and kinds["x"] == kinds["labels"] == "input"
     assert kinds["0.weight.momentum_buffer"] == "state" and kinds["maximum(·, 0)"] == "op"
+    assert [a for a, b in picture.edges if b == "0.weight, new"] == ["subtract"]
     assert ("divide(·, 4)", "loss ()") in picture and ("x", "matmul") in picture.edges
     assert is_acyclic(picture.ids)
     made = {call.output for call in step.plan.calls if call.output is not None}
