@@ -22,6 +22,7 @@ from tinygrad_mlp import RecordingError, Tensor, jit, nn, optim
 from tinygrad_mlp import functional as F
 from tinygrad_mlp.jit import function
 from tinygrad_mlp.jit.record import memory_of
+from tinygrad_mlp.nn import blas
 
 Array = np.ndarray[Any, Any]
 
@@ -326,6 +327,28 @@ def test_optimizer_options(name: str) -> None:
         lambda: nn.MLP([12, 8, 5], rng=0), OPTIMIZERS[name], schedule=lambda o: optim.OneCycleLR(o, 0.2, 40)
     )
     assert_same_bits(build, data(), 30)
+
+
+@pytest.mark.parametrize("name", ["SGD", "SGD with momentum", "Adam", "AdamW", "RMSprop"])
+def test_weights_updated_through_a_copy(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where several threads have read a weight, it is written in another way, to the same bits."""
+    kind, options = getattr(optim, name.split()[0]), {"momentum": 0.9} if "with" in name else {}
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(8, 128)).astype(np.float32), rng.integers(0, 3, 8)
+    ends, sources = [], []
+    for threads, compiles in itertools.product((1, 2), (False, True)):
+        monkeypatch.setattr(blas, "_threads", lambda threads=threads: threads)
+        run = Run(trainer(lambda: nn.MLP([128, 160, 3], rng=0), lambda p: kind(p, lr=0.1, **options)))
+        first = run.model[0].weight.data
+        step = jit(run.step) if compiles else run.step
+        for _ in range(6):
+            step(x if compiles else Tensor(x), y)
+        assert run.model[0].weight.data is first
+        ends.append(run.state())
+        sources += [step.source] if compiles else []
+    assert all(end == ends[0] for end in ends)
+    assert ["np.copyto(layer0_weight," in source for source in sources] == [False, True]
+    assert "np.copyto(layer2_weight," not in sources[1]  # which is small
 
 
 def test_options_that_change_between_calls() -> None:

@@ -486,3 +486,28 @@ def test_fit_trains_natively() -> None:
     assert rows["numba"]["loss"] == pytest.approx(rows[True]["loss"], rel=1e-5)
     with pytest.raises(ValueError, match="unknown backend 'cuda'"):
         tg.fit(model, X, y, epochs=1, progress=False, jit="cuda")
+
+
+def test_products_are_of_numpys_blas_or_else_of_scipys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One library means one pool of threads; where NumPy's does not say where its functions are, SciPy's does."""
+    from numba.extending import get_cython_function_address
+
+    from tinygrad_mlp.jit.native import library
+    from tinygrad_mlp.nn import blas
+
+    def hidden(name: str) -> Any:
+        raise OSError(name)
+
+    found = library.blas("sgemm")
+    monkeypatch.setattr(blas.ctypes, "CDLL", hidden)
+    scipys = get_cython_function_address("scipy.linalg.cython_blas", "sgemm")
+    assert library.blas("sgemm") == scipys
+    rng = np.random.default_rng(0)
+    x, w = (rng.normal(size=(70, 70)).astype(np.float32) for _ in range(2))
+    results = []
+    for address in (found, scipys):
+        monkeypatch.setattr(program, "_blas", lambda name, address=address: address)
+        step = jit(lambda x, w=Tensor(w): x @ w + 1, backend="numba")
+        results.append([step(x) for _ in range(3)][-1].numpy())
+    np.testing.assert_allclose(results[0], x @ w + 1, rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(results[1], x @ w + 1, rtol=1e-5, atol=1e-4)

@@ -13,6 +13,7 @@ import pytest
 from samples import SAMPLES
 
 import tinygrad_mlp.train.fit
+from tinygrad_mlp.nn import blas
 from tinygrad_mlp.rules.table import RULES
 
 ROOT = Path(__file__).parent.parent
@@ -36,6 +37,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
     start = time.perf_counter()  # 50 times as fast as it is: the seconds of an epoch may be any
     monkeypatch.setattr(tinygrad_mlp.train.fit, "perf_counter", lambda: 50 * (time.perf_counter() - start))
+    monkeypatch.setattr(blas, "_threads", lambda: 2)  # programs are printed as most machines have them
     rules, samples = dict(RULES), list(SAMPLES)
     yield
     RULES.clear()

@@ -137,7 +137,7 @@ class ArrayMethods:
 
     @property
     def at(self) -> At:
-        """What ``t.at[i].set(v)``, ``.add(v)`` and ``.multiply(v)`` start with: each gives a new Tensor."""
+        """What ``t.at[i].set(v)``, ``.add(v)`` and ``.multiply(v)`` start with; each gives a new Tensor."""
         return At(self)
 
     def _updated(self: Any, value: Tensor) -> Tensor:

@@ -178,7 +178,7 @@ class Tensor(ArrayMethods):
 
     @property
     def data(self) -> np.ndarray[Any, Any]:
-        """The array itself, not a copy. Write into it before a graph reads it, or after: else `backward` raises."""
+        """The array itself, not a copy. Write into it before a graph reads it, or after, or else `backward` raises."""
         mode.tracer.reads_value("data")
         return hand_out(self)
 
@@ -234,7 +234,7 @@ class Tensor(ArrayMethods):
 
     @property
     def real(self) -> Tensor:
-        """The real part: the Tensor itself unless it is complex, as under the complex step."""
+        """The real part, which is the Tensor itself unless it is complex, as under the complex step."""
         return wrap(self._data.real) if self._data.dtype.kind == "c" else self
 
     def backward(self, gradient: Any = None, retain_graph: bool = False, create_graph: bool = False) -> None:
@@ -270,7 +270,7 @@ class Tensor(ArrayMethods):
         jitted step repeats the ops of its hooks; register those of its parameters outside of it.
 
         Returns:
-            A handle: its ``remove()`` takes the hook away.
+            A handle, whose ``remove()`` takes the hook away.
 
         Raises:
             GraphError: this Tensor does not require grad.

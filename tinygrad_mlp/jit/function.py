@@ -323,7 +323,7 @@ class Jitted(Generic[P, R]):
 
     @property
     def plan(self) -> Plan:
-        """The plan of the program that has run most often: calls, buffers, bytes, what was dropped."""
+        """The plan of the program that has run most often, with its calls, buffers, bytes, and what was dropped."""
         return self._main().plan  # type: ignore[return-value]
 
     def export(self, path: str | os.PathLike[str], *examples: Any, schedule: Any = None) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from ..core.tensor import assign
+from ..nn.blas import is_better_copied
+from ..rules.linalg import matmul
 from ..rules.table import find
 from .fold import folded
 from .record import Call, Record, Slot, memory_of, set_grad
@@ -227,8 +229,10 @@ class _Assigned:
                 self.reads[self._memory(a)].append(i)
 
     def place(self) -> None:
+        products = [call for call in self.plan.calls if call.function in (np.matmul, matmul)]
+        weights = {self._memory(a) for call in products for a in call.slots if is_better_copied(a.nbytes)}
         for k, call in enumerate(self.plan.calls):
-            if call.function is assign:
+            if call.function is assign and self._memory(call.inputs[0]) not in weights:
                 target, value = call.inputs
                 while self._can_replace(value, target, k):
                     self._put(value, target)

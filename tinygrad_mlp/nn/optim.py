@@ -20,6 +20,7 @@ from ..core.tracer import IDLE, Stateful, mode, out_of_place
 from ..core.versions import changed, rebound
 from ..errors import CheckpointError, GraphError, OptionError, describe, nearest, out_of_range
 from ..foreign import answers, knows_foreign, missing
+from .blas import is_better_copied
 from .schedules import CosineAnnealingLR, ExponentialLR, LRScheduler, OneCycleLR, ReduceLROnPlateau, StepLR
 from .states import different_groups, different_state
 
@@ -226,6 +227,14 @@ class Optimizer(Stateful):
             self.state[p] = State({k: _like(v, p, k) if k in self.buffers else int(v) for k, v in entries.items()})
 
 
+def _less(p: Any, change: Any) -> Any:
+    """Return ``p - change``, which is written into p, or into the change, which nobody else has, to be copied."""
+    if type(p) is np.ndarray and is_better_copied(p.nbytes) and change.strides == p.strides:
+        return np.subtract(p, change, out=change)
+    p -= change
+    return p
+
+
 def _sgd(
     p: Any, g: Any, buf: Any = None, *, lr: float, momentum: float, undamped: float, weight_decay: float, nesterov: bool
 ) -> tuple[Any, ...]:
@@ -238,7 +247,7 @@ def _sgd(
             buf *= momentum
             buf += undamped * g if undamped != 1 else g
         g = g + momentum * buf if nesterov else buf
-    p -= lr * g
+    p = _less(p, lr * g)
     return (p, buf) if momentum else (p,)
 
 
@@ -331,7 +340,7 @@ def _adam(
     scale = np.sqrt(v)
     scale /= root
     scale += eps
-    p -= lr * (m / scale)
+    p = _less(p, lr * (m / scale))
     return p, m, v
 
 
@@ -418,7 +427,7 @@ def _rmsprop(
     if momentum:
         change = change if before[-1] is None else before[-1] * momentum + change
         after.append(change)
-    p -= lr * change
+    p = _less(p, lr * change)
     return p, *after
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import get_cython_function_address, intrinsic
 from numba.np.arrayobj import populate_array
+
+from ...nn.blas import function
 
 __all__ = ["array", "exp_d", "exp_f", "gemm", "njit", "np", "plus", "strided"]
 
@@ -50,11 +53,11 @@ def gemm(typing: Any, blas: Any, alpha: Any, a: Any, ta: Any, b: Any, tb: Any, b
 
     ``blas`` is the address of BLAS's function, and ``sizes`` are those of the result and what is summed over, and the
     lengths of the rows of a, b and out. BLAS thinks in columns, and is given everything by address: it computes the
-    transpose.
+    transpose. A BLAS that counts in 32 bits finds them at the same address as one that counts in 64.
     """
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        byte, integer = ir.IntType(8), ir.IntType(32)
+        byte = ir.IntType(8)
 
         def by_address(value: Any) -> Any:
             place = cgutils.alloca_once(builder, value.type)
@@ -68,9 +71,7 @@ def gemm(typing: Any, blas: Any, alpha: Any, a: Any, ta: Any, b: Any, tb: Any, b
         def data(i: int) -> Any:
             return context.make_array(signature.args[i])(context, builder, args[i]).data
 
-        m, n, k, lda, ldb, ldc = (
-            by_address(builder.trunc(builder.extract_value(args[8], i), integer)) for i in range(6)
-        )
+        m, n, k, lda, ldb, ldc = (by_address(builder.extract_value(args[8], i)) for i in range(6))
         scale, keep = by_address(args[1]), by_address(args[6])
         given = [letter(args[5]), letter(args[3]), n, m, k, scale, data(4), ldb, data(2), lda, keep, data(7), ldc]
         kind = ir.FunctionType(ir.VoidType(), [g.type for g in given])
@@ -81,8 +82,11 @@ def gemm(typing: Any, blas: Any, alpha: Any, a: Any, ta: Any, b: Any, tb: Any, b
 
 
 def blas(name: str) -> int:
-    """Return the address of a function of SciPy's BLAS."""
-    return int(get_cython_function_address("scipy.linalg.cython_blas", name))
+    """Return the address of a function of NumPy's BLAS, whose threads are then the only ones, or else of SciPy's."""
+    found = function(f"scipy_{name}_64_")
+    if found is None:
+        return int(get_cython_function_address("scipy.linalg.cython_blas", name))
+    return int(ctypes.cast(found, ctypes.c_void_p).value or 0)
 
 
 @njit(fastmath={"reassoc"}, forceinline=True)
