@@ -37,7 +37,7 @@ AS_IT_STANDS = {
     "nn and optim": 1151,
     "checker": 791,
     "native programs": 1200,
-    "package without the last three": 10355,
+    "package without the last three": 10361,
     "bridges": 622,
 }
 """What is larger than it should be, and how large it may be until it is mended."""
