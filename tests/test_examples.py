@@ -161,16 +161,24 @@ def files() -> dict[Path, int]:
 
 
 SLOW = ["implicit.py", "optimise.py", "regression.py", "rare_class.py", "sir.py", "differential_equation.py"]
-SLOW += ["gradients.py", "distributed.py --epochs 1", "from_nan.py --images 2000 --epochs 1", "mnist.py"]
+SLOW += ["gradients.py", "distributed.py --epochs 1", "from_nan.py --images 2000 --epochs 1", "mnist.py", "drawings.py"]
+SLOW += ["sweep.py --rows 200 --workers 1"]
+NEEDS = {
+    "distributed.py": "mpi4py",
+    "sweep.py": "sklearn",
+    "optimise.py": "scipy",
+    "sir.py": "scipy",
+    "implicit.py": "scipy",
+}
 
 
 @pytest.mark.parametrize(
     "command", ["classification.py", *(pytest.param(command, marks=pytest.mark.slow) for command in SLOW)]
 )
 def test_example_runs_from_any_folder_and_writes_into_none(command: str, tmp_path: Path) -> None:
-    if command.startswith("distributed"):
-        pytest.importorskip("mpi4py")
     before, (name, *options) = files(), command.split()
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name])
     environment = {**os.environ, "PYTHONPATH": str(EXAMPLES.parent)}
     subprocess.run([sys.executable, EXAMPLES / name, *options], cwd=tmp_path, env=environment, check=True)
     assert not list(tmp_path.iterdir())

@@ -95,8 +95,8 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
     """Issue a warning that points at the line, outside of this package, that is being executed."""
     frame = _users_frame()
     scope, code = frame.f_globals, frame.f_code
-    registry = scope.setdefault("__warningregistry__", {})
-    warnings.warn_explicit(message, category, code.co_filename, frame.f_lineno, scope.get("__name__"), registry)
+    module, registry = scope.get("__name__") or "<string>", scope.setdefault("__warningregistry__", {})
+    warnings.warn_explicit(message, category, code.co_filename, frame.f_lineno, module, registry)
 
 
 def _users_frame() -> FrameType:

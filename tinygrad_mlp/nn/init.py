@@ -133,6 +133,7 @@ def _kaiming_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> floa
 
 def _fans(tensor: Tensor) -> dict[str, int]:
     """Return how many inputs each output of a weight is made of, and how many outputs each input goes to."""
+    check_kind("what is filled", tensor, Tensor, "a Tensor, such as layer.weight")
     if tensor.ndim < 2:
         raise ShapeError(
             f"fans are those of a weight of shape (out, in), got shape {tensor.shape}; use uniform_ or normal_"
