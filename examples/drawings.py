@@ -56,7 +56,7 @@ def main(folder=None):
     model, x, labels = network()
     pictures = {
         "rosenbrock": tg.draw(rosenbrock(), values=True, grads=True),
-        "network": tg.draw(lambda x: F.cross_entropy(model(x), labels), x, values=True, grads=True),
+        "network": tg.draw(lambda x, labels: F.cross_entropy(model(x), labels), x, labels, values=True, grads=True),
         "step": tg.draw(step(), fold=True),
     }
     for name, drawing in pictures.items():

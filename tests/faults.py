@@ -241,12 +241,12 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("an assignment casts whatever comes", '{"casting": "same_kind"}', '{"casting": "unsafe"}'),
         Fault(
             "gradients on the way share memory",
-            "                results[t] = gradients.given(t, g)",
+            "                results[t] = gradients.given(t, g, shared)",
             "                results[t] = g",
         ),
         Fault(
             "gradients of leaves share memory",
-            "            results[t] = gradients.given(t, gradients.complete(t))",
+            "            results[t] = gradients.given(t, gradients.complete(t), shared)",
             "            results[t] = gradients.complete(t)",
         ),
         Fault(
@@ -1630,6 +1630,37 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault("a wrong rule stays", "            table.RULES[op] = before\n            raise", "            raise"),
         Fault("the second order is not checked", "values, order=order, rtol=rtol,", "values, rtol=rtol,"),
+    ],
+    "transforms": [
+        Fault("forward mode gives a direction back", "own: Any = np.copy(d) if shared else d", "own: Any = d"),
+        Fault(
+            "no gradient flows to tangents", "self._replace(open=self.open or moves,", "self._replace(open=self.open,"
+        ),
+        Fault(
+            "inputs of inner transforms count as the user's", "                around |= own", "                pass"
+        ),
+        Fault("constants move in forward mode", "at.get(i, _still(a) if _moves", "at.get(i, a if _moves"),
+        Fault(
+            "an op that was changed in between moves as it was",
+            "        check_unchanged(self.order)\n        moved = ",
+            "        moved = ",
+        ),
+    ],
+    "sampled": [
+        Fault(
+            "interpolation ends at the last value on both sides",
+            "np.where(below, fp[0] if left is None",
+            "np.where(below, fp[-1] if left is None",
+        ),
+        Fault("parabolas are symmetric", "+ (b - a) / (a * b) * f[1:-1]", "+ 0 * f[1:-1]"),
+        Fault(
+            "a partition is a sort", "np.argsort(np.partition(x, kth, axis), axis", "np.argsort(np.sort(x, axis), axis"
+        ),
+    ],
+    "matrices": [
+        Fault("a function of matrices is not transposed", "g, out, x: along(_t(x), g))", "g, out, x: along(x, g))"),
+        Fault("a unit diagonal has a gradient", "np.tril(outer, -int(unit_diagonal))", "np.tril(outer)"),
+        Fault("a solution is not transposed back", 'int(trans in (0, "N"))', "int(trans)"),
     ],
     "loops": [
         Fault(

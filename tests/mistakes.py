@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from scipy import sparse
-from tinygrad_mlp.callbacks import Checkpoint, EarlyStopping
+from tinygrad_mlp.callbacks import Callback, Checkpoint, EarlyStopping
 
 import tinygrad_mlp as tg
 from tinygrad_mlp import CheckpointError, DataError, GraphError, NoRuleError, ShapeError, Tensor, nn, optim
@@ -578,6 +578,16 @@ _TRAINING = [
      "put modules that stand in a list or dict into nn.Sequential"),
 ]  # fmt: skip
 
+
+class OfKeras(Callback):
+    def on_epoch_end(self, epoch: Any, logs: Any) -> None:  # type: ignore[override]
+        raise NotImplementedError
+
+
+def set_learning_rate(w: Work) -> None:
+    w.optimizer.lr = 0.5
+
+
 _USING = [
     ("predict of a class", lambda w: tg.predict(nn.MLP, w.X), TypeError, "the class MLP", "a Module", "pass an instance"),
     ("predict with X first", lambda w: tg.predict(w.X, w.model), TypeError, "float32(20, 4)", "a Module", "such as nn.MLP("),
@@ -613,6 +623,30 @@ _USING = [
     ("state that is a path", lambda w: w.model.load_state_dict("x.npz"), TypeError, "'x.npz'", "a dict", "as state_dict() returns it"),
     ("state None", lambda w: w.model.load_state_dict(None), TypeError, "None", "a dict", "as state_dict() returns it"),
     ("picture of no history", lambda w: tg.plot.training_curves(None), TypeError, "None", "a History or a DataFrame", "expected"),
+    ("learning rate set beside", set_learning_rate, AttributeError, "'lr'", "SGD has no", 'use optimizer.param_groups[0]["lr"]'),
+    ("plateau of text", lambda w: optim.ReduceLROnPlateau(w.optimizer).step("x"), TypeError, "'x'", "a number", "value must be"),
+    ("metric of rows", lambda w: w.fit(metrics={"mine": lambda o, t: o}), ShapeError, "float32(20, 3)", "one number", "such as the mean"),
+    ("resume=True", lambda w: w.fit(resume=True), TypeError, "got True", "the name of a file", "such as 'model.npz'"),
+    ("save a model", lambda w: tg.save(w.model, "x.npz"), TypeError, "a MLP", "expected dicts", "pass its state_dict()"),
+    ("save the other way round", lambda w: tg.save("x.npz", w.model.state_dict()), TypeError, "{'0.weight'", "the name of a file", "such"),
+    ("save without a path", lambda w: tg.save({"a": 1}), TypeError, "{'a': 1}", "'path'", "write save(state, path"),
+    ("load None", lambda w: tg.load(None), TypeError, "got None", "the name of a file", "such as 'model.npz'"),
+    ("checkpoint by position", lambda w: tg.save_checkpoint("x.npz", w.model), TypeError, "MLP", "too many", "write save_checkpoint(path, *"),
+    ("xavier of a model", lambda w: init.xavier_uniform_(w.model), TypeError, "got MLP", "a Tensor", "such as layer.weight"),
+    ("clip a model", lambda w: nn.utils.clip_grad_norm_(w.model, 1.0), TypeError, "got Linear", "a Tensor", "as model.parameters()"),
+    ("targets -1 and 1", lambda w: w.fit(w.regressor, y=2.0 * (w.y[:, None] > 0) - 1, loss="binary_cross_entropy_with_logits"), DataError,
+     "row 0", "from 0 to 1, got [-1.0]", "use 0 and 1"),
+    ("three classes for two", lambda w: w.fit(w.regressor, loss=nn.BCEWithLogitsLoss()), DataError, "row 2", "from 0 to 1, got [2]",
+     "loss='cross_entropy'"),
+    ("weights of names", lambda w: w.fit(class_weight={"0": 5}), ValueError, "'0'", "expected labels, 0..2", "write them as y has them"),
+    ("shuffle='no'", lambda w: w.fit(shuffle="no"), TypeError, "'no'", "True or False", "shuffle must be"),
+    ("bias='no'", lambda w: nn.Linear(2, 3, bias="no"), TypeError, "'no'", "True or False", "bias must be"),
+    ("Keras' history", lambda w: tg.History().history, AttributeError, "'history'", "History has no", 'use history.frame["loss"]'),
+    ("ModelCheckpoint", lambda w: tg.callbacks.ModelCheckpoint("x"), AttributeError, "'ModelCheckpoint'", "has no", "use tg.callbacks.Checkpoint"),
+    ("set_to_none of a model", lambda w: w.model.zero_grad(set_to_none=True), TypeError, "'set_to_none'", "no option", "zero_grad()"),
+    ("zeros_", lambda w: init.zeros_(w.t), AttributeError, "'zeros_'", "Valid: ", "uniform_"),
+    ("epoch and logs", lambda w: w.fit(callbacks=[OfKeras()]), TypeError, "callbacks[0].on_epoch_end", "a required argument: 'logs'",
+     "called as on_epoch_end(run)"),
 ]  # fmt: skip
 
 MISTAKES = [

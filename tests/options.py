@@ -97,6 +97,10 @@ def excuse(case: Case) -> str:
         return "NumPy gives float16"
     if function in (np.quantile, np.percentile) and variant == "booleans":
         return "NumPy refuses truth values, which are 0 and 1 here"
+    if function is np.interp and ("inf" in variant or "huge" in variant):
+        return "what NumPy gives for points that are not in order depends on how it looks for them"
+    if function is np.gradient and variant == "float32 tiny":
+        return "NumPy takes spacings that round to equal ones for one number, which has another derivative"
     if function is np.linalg.multi_dot and ("inf" in variant or variant == "stacked"):
         return "products of three are taken from left to right, of stacks too"
     if "empty" in variant and function in (np.einsum, np.median, np.quantile, np.percentile, np.average):
@@ -188,6 +192,8 @@ def cases_of(function: Function, pairs: bool = True) -> Iterator[Case]:
     t = np.array([[0.5, -1.5], [2.0, 0.25]])
     for call in calls_of(function) or [Call(function, args, {}) for args in ((t,), (t, t), (t, t, t), (t, 1))]:
         for variant, change in VARIANTS.items():
+            if function is np.linalg.svd and "inf" in variant:
+                continue  # LAPACK does not come to an end
             if variant == "as drawn" or (call.arrays and (function in RULES or "empty" not in variant)):
                 yield from with_options(Case(call, [change(a) for a in call.arrays], {}, variant), pairs)
 

@@ -15,12 +15,17 @@ import pytest
 import tinygrad_mlp as tg
 
 ROOT = Path(__file__).parent.parent
-NEEDS = {"tinygrad_mlp.sklearn": "sklearn", "tinygrad_mlp.distributed": "mpi4py"}
+NEEDS = {
+    "tinygrad_mlp.scipy.linalg": "scipy",
+    "tinygrad_mlp.scipy.special": "scipy",
+    "tinygrad_mlp.sklearn": "sklearn",
+    "tinygrad_mlp.distributed": "mpi4py",
+}
 ROOMS = [
     "tinygrad_mlp", "tinygrad_mlp.func", "tinygrad_mlp.nn", "tinygrad_mlp.nn.functional", "tinygrad_mlp.nn.init",
     "tinygrad_mlp.nn.utils", "tinygrad_mlp.nn.optim", "tinygrad_mlp.train.augment", "tinygrad_mlp.train.callbacks",
     "tinygrad_mlp.train.data", "tinygrad_mlp.train.metrics", "tinygrad_mlp.train.plot", "tinygrad_mlp.deploy",
-    "tinygrad_mlp.distributed", "tinygrad_mlp.sklearn",
+    "tinygrad_mlp.distributed", "tinygrad_mlp.sklearn", "tinygrad_mlp.scipy.linalg", "tinygrad_mlp.scipy.special",
 ]  # fmt: skip
 
 

@@ -174,7 +174,7 @@ def test_folded(model):
     assert by_name.names() == ["input", "0: linear", "relu", "multiply(·, 2)", "input", "select", "3: linear"]
     watched = Picture(tg.draw(model, X, fold=True))
     assert watched.nodes == {
-        "n0": ["input", "(4, 5)"],
+        "n0": ["x", "(4, 5)"],
         "n1": ["0: Linear", "weight (8, 5)", "bias (8,)", "→ (4, 8)"],
         "n2": ["1: ReLU", "→ (4, 8)"],
         "n3": ["2: Dropout", "→ (4, 8)"],
@@ -190,7 +190,7 @@ def test_module_with_parameters_of_its_own():
     assert watched.frame_of("0.norm.weight") == ["Sequential", "0: Own", "0.norm: LayerNorm"]
     assert watched.frame_of("transpose") == watched.frame_of("tanh") == ["Sequential", "0: Own"]
     folded = Picture(tg.draw(own, X, fold=True))
-    assert folded.names() == ["0.w", "transpose", "matmul", "tanh", "0.b", "add", "0.norm: LayerNorm", "add", "input"]
+    assert folded.names() == ["0.w", "transpose", "matmul", "tanh", "0.b", "add", "0.norm: LayerNorm", "add", "x"]
     by_name = Picture(tg.draw(own(X)))
     assert by_name.frame_of("0.w") == by_name.frame_of("transpose") == ["0"]
     assert by_name.frame_of("matmul") == by_name.frame_of("tanh") == []  # they read no parameter, and nobody watched
@@ -207,7 +207,7 @@ def test_modules_called_twice_have_two_frames_and_their_parameters_stand_outside
         assert drawing.mermaid.count(f'["{frames[0]}"]') == 2
         assert frames[0] not in picture.frame_of("2.weight") + picture.frame_of("2.bias")
     folded = Picture(tg.draw(model, X, fold=True))
-    assert folded.names() == ["input", "2.weight", "2.bias", "2: Linear", "1: ReLU", "2: Linear"]
+    assert folded.names() == ["x", "2.weight", "2.bias", "2: Linear", "1: ReLU", "2: Linear"]
     assert folded.edges.count(("2.weight", "2: Linear")) == 2 and is_acyclic(folded.ids)
 
 
@@ -282,7 +282,7 @@ def test_what_the_languages_give_a_meaning(name):
 
 @pytest.mark.parametrize("name", ["\\", "\\N", "\\G", "&lt;", "a&b", "<b>x</b>", "é‖", " ", "]]>", "-->", '"'])
 def test_graphviz_shows_names_as_they_are(name):
-    pytest.importorskip("pygraphviz")
+    pytest.importorskip("pygraphviz", exc_type=ImportError)
     svg = tg.draw(tg.Tensor([1.0], requires_grad=True, name=name) * 2).svg
     texts = [html.unescape(text) for text in re.findall(r"<text[^>]*>([^<]*)</text>", svg)]
     assert texts[0].replace("\xa0", " ").strip() == name.strip()
@@ -376,7 +376,7 @@ def test_save(model, tmp_path):
 
 
 def test_pictures(model, tmp_path):
-    pytest.importorskip("pygraphviz")
+    pytest.importorskip("pygraphviz", exc_type=ImportError)
     drawing = tg.draw(lambda x: model(x).sum(), X, values=True, grads=True)
     for suffix, begin in [("svg", b"<svg role="), ("png", b"\x89PNG\r\n"), ("pdf", b"%PDF")]:
         drawing.save(tmp_path / f"graph.{suffix}")
@@ -430,10 +430,10 @@ def test_numbers_of_many_elements_are_norms_and_say_what_is_not_finite(model):
     with np.errstate(all="ignore"):
         text = tg.draw(lambda x, labels: F.cross_entropy(model.eval()(x), labels), x, LABELS, values=True).mermaid
     norm = f"norm {18**0.5:.4g}, 2 of 20 not finite"
-    assert f'"input<br>(4, 5)<br>value {norm}"' in text and "grad" not in text
+    assert f'"x<br>(4, 5)<br>value {norm}"' in text and "grad" not in text
     weight = np.linalg.norm(model[0].weight.data.astype(np.float64))
     assert f'"0.weight<br>(8, 5)<br>value norm {weight:.4g}"' in text
-    assert '"input<br>(4,) int64<br>value #91;0, 1, 2, 0#93;"' in text
+    assert '"labels<br>(4,) int64<br>value #91;0, 1, 2, 0#93;"' in text
 
 
 def test_folded_modules_keep_the_numbers_of_their_parameters_and_results(model):
@@ -484,6 +484,7 @@ def test_a_compiled_step():
     kinds = {lines[0]: picture.kinds[n] for n, lines in picture.nodes.items()}
     assert kinds["0.weight"] == kinds["2.bias, new"] == "parameter" and kinds["x"] == kinds["labels"] == "input"
     assert kinds["0.weight.momentum_buffer"] == "state" and kinds["maximum(·, 0)"] == "op"
+    assert [a for a, b in picture.edges if b == "0.weight, new"] == ["subtract"]
     assert ("divide(·, 4)", "loss ()") in picture and ("x", "matmul") in picture.edges
     assert is_acyclic(picture.ids)
     made = {call.output for call in step.plan.calls if call.output is not None}

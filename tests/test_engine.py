@@ -1394,14 +1394,14 @@ REFUSED: dict[str, Callable[[Any], Any]] = {
     "accumulate": lambda t: np.add.accumulate(t),
     "reduceat": lambda t: np.add.reduceat(t, [0]),
     "outer": lambda t: np.add.outer(t, t),
-    "interp": lambda t: np.interp(t, [0.0, 1.0], [0.0, 1.0]),
+    "piecewise": lambda t: np.piecewise(t, [t > 0], [1.0]),
     "histogram": lambda t: np.histogram(t),
     "copyto": lambda t: np.copyto(np.zeros(2), t),
     "frexp": lambda t: np.frexp(t),
     "put": lambda t: np.put(np.zeros(2), [0, 1], t),
     "full": lambda t: np.full((3, 2), t),
     "apply_along_axis": lambda t: np.apply_along_axis(sum, 0, t),
-    "unwrap": lambda t: np.unwrap(t),
+    "unique": lambda t: np.unique(t),
     "logical_reduce": lambda t: np.logaddexp.reduce(t),
 }
 

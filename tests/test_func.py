@@ -251,30 +251,40 @@ def test_transforms_are_compiled():
     np.testing.assert_array_equal(constant(X).numpy(), X * func.grad(cubes)(X))
 
 
-def with_upstream_as_input(p: Problem) -> Any:
-    """`func.jvp` of a call, as a function of inputs, tangents, and the upstream of the first walk: who reads that?"""
-    n, shapes = len(p.inputs), [a.shape for a in (*p.inputs, *p.inputs, *p.weights)]
+def forward_mode(p: Problem) -> Any:
+    """`func.jvp` of a call, of flat arrays, since a jitted function takes arrays without axes as constants."""
+    n, shapes = len(p.inputs), [a.shape for a in (*p.inputs, *p.inputs)]
 
-    def along(*arrays: Any) -> Any:  # flat, since a jitted function takes arrays without axes as constants
+    def along(*arrays: Any) -> Any:
         given = [a.reshape(shape) for a, shape in zip(arrays, shapes, strict=True)]
-        run = transforms._run(lambda *xs: floats(results(p.call.on(xs))), given[:n], {}, tuple(range(n)), False)
-        return run.given(transforms._Forward(run, given[2 * n :]).along(given[n : 2 * n]))
+        return func.jvp(lambda *xs: floats(results(p.call.on(xs))), given[:n], given[n:])[1]
 
     return along
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("function", FUNCTIONS, ids=name_of)
-def test_the_compiled_forward_mode_of_every_rule_walks_nowhere(function):
-    """Nothing that is left in the program depends on the upstream gradient of the walk that it was made by."""
+def test_the_compiled_forward_mode_of_every_rule_walks_nowhere(function, monkeypatch):
+    """Nothing depends on the upstream gradients by which rules are transposed, and `jit` leaves them out."""
+    made: list[Tensor] = []
+    zeros = transforms._upstream
+
+    def noted(t: Any) -> Tensor:
+        made.append(zeros(t))
+        made[-1]._data.fill(1.5)
+        return made[-1]
+
     for p in problems(function):
         tangents = p.directions(p.inputs)
-        step = compiled(with_upstream_as_input(p), *map(np.ravel, (*p.inputs, *tangents, *p.weights)))
-        inputs = step.plan.record.inputs[2 * len(p.inputs) :]
+        flat = [*map(np.ravel, (*p.inputs, *tangents))]
+        eager = forward_mode(p)(*flat)
+        with monkeypatch.context() as patch:
+            patch.setattr(transforms, "_upstream", noted)
+            step = compiled(forward_mode(p), *flat)
+        upstreams = {id(u._data) for u in made}
         read = {slot for c in step.plan.calls for slot in c.slots}
-        assert not read & set(inputs), f"{p.call}\n{step.source}"
-        eager = func.jvp(lambda *xs, p=p: floats(results(p.call.on(xs))), p.inputs, tangents)[1]
-        for a, b in zip(step(*map(np.ravel, (*p.inputs, *tangents, *p.weights))), eager, strict=True):
+        assert not any(id(slot.array) in upstreams for slot in read), f"{p.call}\n{step.source}"
+        for a, b in zip(step(*flat), eager, strict=True):
             np.testing.assert_allclose(a.numpy(), b, rtol=1e-12, atol=1e-14)
         slopes = p.gradients()
         if all(g is None for g in slopes):
@@ -282,6 +292,27 @@ def test_the_compiled_forward_mode_of_every_rule_walks_nowhere(function):
         along = sum(float((g * v).sum()) for g, v in zip(slopes, tangents, strict=True) if g is not None)
         across = sum(float((w * t).sum()) for w, t in zip(p.weights, eager, strict=True))
         np.testing.assert_allclose(across, along, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [lambda v: func.jvp(np.sin, (X,), (v,))[1], lambda v: func.linearize(np.sin, X)[1](v),
+     lambda v: func.vjp(np.sin, X)[1](v)[0], lambda v: func.hvp(lambda x: -np.sum(np.cos(x)))(X, v)],
+)  # fmt: skip
+def test_gradients_flow_to_tangents_and_upstreams(transform):
+    """What is given after the point: the result depends on it too."""
+    slope = func.grad(lambda v: np.sum(transform(v)))
+    np.testing.assert_allclose(slope(X + 1), np.cos(X), rtol=1e-14)
+    np.testing.assert_allclose(compiled(slope, X)(X + 1).numpy(), np.cos(X), rtol=1e-14)
+    t = Tensor(X + 1, requires_grad=True)
+    (g,) = tg.grad(transform(t).sum(), t)
+    np.testing.assert_allclose(g.numpy(), np.cos(X), rtol=1e-14)
+    np.testing.assert_allclose(func.jacfwd(transform)(X), np.diag(np.cos(X)), rtol=1e-14)
+
+
+def test_results_of_forward_mode_share_no_memory():
+    along = func.jvp(lambda x: (x, x.reshape(1, -1), x + 1, x + 2, np.exp(x), np.exp(x) + 1), (X,), (X,))[1]
+    assert not any(np.shares_memory(a, b) for i, a in enumerate(along) for b in (X, *along[:i]))
 
 
 def test_that_something_reads_the_upstream_is_seen():

@@ -22,6 +22,7 @@ FILES = sorted(p for p in PACKAGE.rglob("*.py"))
 FLOORS = {
     "notebook": 0, "errors": 1, "checks": 2, "foreign": 2, "_later": 3, "rules": 3, "core": 4, "nn": 5, "tools": 6,
     "jit": 6, "train": 7, "func": 7, "__init__": 9, "sklearn": 10, "deploy": 10, "distributed": 10,
+    "playground": 10, "scipy": 10,
 }  # fmt: skip
 """The rooms, and the floor of each; it imports itself and rooms on floors below. Bridges stand outside, above all."""
 
@@ -72,10 +73,24 @@ def test_each_room_imports_only_rooms_below(path):
         assert other == own or FLOORS[other] < FLOORS[own], f"{path.name} imports {other}"
 
 
+@pytest.mark.parametrize("path", [p for p in FILES if room(p) == "scipy"], ids=lambda p: p.name)
+def test_rules_outside_of_the_house_use_public_names(path):
+    """So that anybody could have written them."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    from_us = [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module == PACKAGE.name]
+    taken = {alias.name for n in from_us for alias in n.names}
+    taken |= {
+        n.attr for n in ast.walk(tree)
+        if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id == "tg"
+    }  # fmt: skip
+    assert taken <= set(tinygrad_mlp.__all__)
+    assert imports(path.read_text(encoding="utf-8"), ("tinygrad_mlp", "scipy", path.stem)) <= {"__init__", *taken}
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_derivatives_stand_in_the_rules_alone(path):
-    """No other file enters a rule, or writes a backward pass by hand."""
-    if room(path) == "rules":
+    """No other file enters a rule, or writes a backward pass by hand, but the bridge to what SciPy has."""
+    if room(path) in ("rules", "scipy"):
         return
     tree = ast.parse(path.read_text(encoding="utf-8"))
     called = {n.func.id for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}

@@ -11,7 +11,7 @@ import pytest
 from mistakes import MISTAKES, Mistake, Work
 
 import tinygrad_mlp as tg
-from tinygrad_mlp import nn
+from tinygrad_mlp import nn, optim
 from tinygrad_mlp.foreign import answers
 
 
@@ -93,3 +93,26 @@ def test_names_of_modules_that_python_asks_for_are_not_advised_on() -> None:
     for module in (tg, nn, tg.optim, tg.functional):
         with pytest.raises(AttributeError, match="^__path_of_nothing__$"):
             getattr(module, "__path_of_nothing__")
+
+
+def test_an_optimizer_of_ones_own_may_have_a_learning_rate() -> None:
+    class Own(optim.SGD):
+        def __init__(self, params: Any, lr: float) -> None:
+            super().__init__(params, lr=lr)
+            self.lr = lr
+
+    assert Own(nn.Linear(1, 1).parameters(), 0.5).lr == 0.5
+
+
+def test_a_warning_is_given_where_code_has_no_module() -> None:
+    """As in ``exec(text, {...})``."""
+    with pytest.warns(UserWarning, match="its gradient is lost"):
+        exec("float(t)", {"t": tg.Tensor(1.0, requires_grad=True)})
+
+
+def test_a_plateau_takes_nan_for_no_better() -> None:
+    optimizer = optim.SGD(nn.Linear(1, 1).parameters(), lr=1.0)
+    schedule = optim.ReduceLROnPlateau(optimizer, patience=0)
+    for value in (tg.Tensor(1.0), np.float32(np.nan), 2):
+        schedule.step(value)
+    assert (schedule.best, optimizer.param_groups[0]["lr"]) == (1.0, pytest.approx(0.01))

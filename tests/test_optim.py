@@ -13,7 +13,7 @@ import pytest
 from tinygrad_mlp import Tensor
 from tinygrad_mlp.errors import CheckpointError, GraphError
 from tinygrad_mlp.nn import optim
-from tinygrad_mlp.nn.optim import SGD, Adam, AdamW, CosineAnnealingLR, OneCycleLR
+from tinygrad_mlp.nn.optim import SGD, Adam, AdamW, CosineAnnealingLR, OneCycleLR, ReduceLROnPlateau
 
 
 def parameter(*values: float, dtype: Any = np.float64) -> Tensor:
@@ -319,6 +319,7 @@ def test_betas_are_two_numbers(betas: Any) -> None:
         (lambda s: s["state"][1].update(step=1.5), "step of parameter 1 is 1.5"),
         (lambda s: s["state"][1].update(step="2"), "step of parameter 1 is '2'"),
         (lambda s: s["state"][1].update(step=math.nan), "step of parameter 1 is nan"),
+        (lambda s: s["state"][1].update(step=math.inf), "step of parameter 1 is inf"),
         (lambda s: s["state"][1].update(other=1), "parameter 1 has .*'other'"),
         (lambda s: s["state"][1].pop("step"), "parameter 1 has .*expected .*'step'"),
         (lambda s: s["state"].update({2: s["state"][0]}), "state for parameter 2 of 2"),
@@ -330,6 +331,8 @@ def test_betas_are_two_numbers(betas: Any) -> None:
         (lambda s: s.update(param_groups=s["param_groups"] * 2), r"groups have \[2, 2\] parameters, expected \[2\]"),
         (lambda s: s["param_groups"][0].update(params=[0]), r"groups have \[1\] parameters, expected \[2\]"),
         (lambda s: s["param_groups"][0].pop("params"), "options|groups have"),
+        (lambda s: s["param_groups"][0].update(params=[0, "x"]), r"groups have \[\"\[0, 'x'\]\"\] parameters"),
+        (lambda s: s["param_groups"][0].update(params=[0, [1, 2]]), r"groups have \['\[0, \[1, 2\]\]'\] parameters"),
         (lambda s: s.update(more=1), "expected .*found .*more"),
         (lambda s: s.pop("state"), "has no .*state"),
     ],
@@ -338,7 +341,7 @@ def test_a_state_that_is_wrong_anywhere_changes_nothing(change: Any, message: st
     _, opt = trained(Adam)
     state, before = opt.state_dict(), repr(opt.state_dict())
     change(state)
-    with pytest.raises(CheckpointError, match=message):
+    with pytest.raises(CheckpointError, match=message), np.errstate(all="raise"):
         opt.load_state_dict(state)
     assert repr(opt.state_dict()) == before
 
@@ -366,6 +369,16 @@ def test_a_schedule_takes_no_state_that_is_wrong(key: str, value: Any) -> None:
     with pytest.raises(CheckpointError, match=key):
         schedule.load_state_dict({**before, key: value})
     assert schedule.state_dict() == before and opt.param_groups[0]["lr"] == rate
+
+
+@pytest.mark.parametrize("key", ["bad_epochs", "cooling"])
+@pytest.mark.parametrize("value", [-1, 1.5, math.inf, math.nan, "1", None])
+def test_a_plateau_counts_in_whole_numbers(key: str, value: Any) -> None:
+    schedule = ReduceLROnPlateau(SGD([parameter(1.0)], lr=0.1))
+    before = schedule.state_dict()
+    with pytest.raises(CheckpointError, match=key):
+        schedule.load_state_dict({**before, key: value})
+    assert schedule.state_dict() == before
 
 
 @pytest.mark.parametrize("option", ["max_lr", "pct_start", "div_factor", "final_div_factor"])

@@ -182,9 +182,15 @@ def test_a_training_that_was_stopped_stays_so(tmp_path: Path) -> None:
         (dict(batch_size=16), "batch_size 32 there, 16 here"),
         (dict(X=X[:200], y=Y[:200]), "rows 203 there, 200 here"),
         (dict(metrics=[]), "columns .* there"),
+        (dict(X=X + 1), r"a checksum of the data \d+ there, \d+ here"),
+        (dict(sample_weight=np.arange(1, 204)), "a checksum of the data"),
+        (dict(loss=nn.CrossEntropyLoss(label_smoothing=0.1)), "loss 'cross_entropy' there"),
+        (dict(transform=np.negative), "transform 'None' there, 'negative' here"),
+        (dict(augment=np.add), "augment 'None' there, 'add' here"),
+        (dict(model=nn.MLP([5, 8, 2], activation="tanh", rng=0)), "module '1' 'ReLU' there, 'Tanh' here"),
         (dict(callbacks=[]), r"callbacks \['Checkpoint'\] there, \[\] here"),
         (dict(model=nn.MLP([5, 9, 2], rng=0)), "does not fit MLP"),
-        (dict(model=nn.MLP([5, 8, 2], dropout=0.5, rng=0)), r"expected 3 Generators, found \[.*bits"),
+        (dict(model=nn.MLP([5, 8, 2], dropout=0.5, rng=0)), "expected 3 Generators, found 2; make the parts"),
     ],
 )
 def test_another_training_is_refused_and_nothing_changes(change: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -306,6 +312,27 @@ def test_all_parts_or_none(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="a part cannot be called 'generators'"):
         tg.save_checkpoint(path, generators=1)
     assert tg.load_checkpoint(path, model=other, optimizer=optim.Adam(other.parameters()), rng=rng) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("epoch", v) for v in (-1, "x", None, 1.5)]
+    + [("step", -1), ("position", 100), ("position", 1), ("so_far", None), ("rows", [1]), ("rows", [{"epoch": 1}])]
+    + [("order", {}), ("order", {"bits": 1, "spawned": 0}), ("numbers", [["nope.p", 1]]), ("lr", ["x"])]
+    + [("callbacks", [["Checkpoint", None]]), ("settings", None), ("stopped", 5)],
+)
+def test_the_state_of_a_training_is_checked_as_a_whole(name: str, value: Any, tmp_path: Path) -> None:
+    path = tmp_path / "run.npz"
+    options = dict(X=X, y=Y, epochs=1, progress=False, callbacks=[Checkpoint(path)], jit=False)
+    tg.fit(nn.MLP([5, 2], rng=0), **options)
+    state = tg.load(path)
+    state["training"][name] = value
+    tg.save(state, path)
+    model = nn.MLP([5, 2], rng=1)
+    before = model[0].weight.data.copy()
+    with pytest.raises(CheckpointError, match=r"run\.npz"):
+        tg.fit(model, **{**options, "epochs": 2}, resume=path)
+    assert (model[0].weight.data == before).all()
 
 
 def test_generators_are_found_wherever_a_part_leads_to_one() -> None:

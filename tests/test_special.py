@@ -14,7 +14,7 @@ from tinygrad_mlp import NoRuleError, Tensor, func, jit
 
 def test_rules_are_loaded_with_the_first_function_of_scipy():
     code = "import sys, tinygrad_mlp as tg; from scipy import special; "
-    code += "assert 'tinygrad_mlp.rules.special' not in sys.modules; "
+    code += "assert 'tinygrad_mlp.scipy' not in sys.modules; "
     code += "t = tg.Tensor([0.5], requires_grad=True); special.gammaln(t).sum().backward(); print(t.grad.item())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert float(done.stdout) == special.digamma(0.5)
@@ -23,7 +23,7 @@ def test_rules_are_loaded_with_the_first_function_of_scipy():
 def test_what_has_no_rule_is_refused_by_name():
     with pytest.raises(NoRuleError, match="sici has no derivative rule"):
         special.sici(Tensor([1.0]))
-    with pytest.raises(NoRuleError, match="jv has no derivative by its order"):
+    with pytest.raises(NoRuleError, match="no derivative by their order"):
         func.grad(lambda v: special.jv(v, 1.0))(0.5)
 
 

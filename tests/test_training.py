@@ -15,6 +15,7 @@ import threading
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -991,3 +992,48 @@ def test_fit_loads_neither_tqdm_nor_pandas():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert result.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("place", ["model", "loss", "metric"])
+def test_what_writes_into_its_arguments_does_not_change_the_callers_arrays(place: str) -> None:
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            self.layer = nn.Linear(4, 3, rng=0)
+
+        def forward(self, x: Any) -> Any:
+            if place == "model":
+                x.data[...] = 0
+            return self.layer(x)
+
+    def loss(outputs: Any, targets: Any) -> Any:
+        if place == "loss":
+            np.asarray(targets)[...] = 0
+        return F.mse_loss(outputs, targets)
+
+    def metric(outputs: Any, targets: Any) -> float:
+        if place == "metric":
+            targets[...] = 0
+        return 0.0
+
+    x, y = np.ones((9, 4), np.float32), np.ones((9, 3), np.float32)
+    for call in (
+        lambda: tg.evaluate(Own(), x, y, loss=loss, metrics={"own": metric}),
+        lambda: tg.fit(Own(), x, y, loss=loss, metrics={"own": metric}, epochs=1, progress=False, validation=0.3),
+    ):
+        with pytest.raises(ValueError, match="read-only"):
+            call()
+    assert (x == 1).all() and (y == 1).all()
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_a_running_statistic_that_overflows_is_undone(jit: bool) -> None:
+    """The loss stays finite: batch norm divides by what is infinite. Old generators are put back, too."""
+    model = nn.Sequential(nn.Linear(4, 3, rng=0), nn.BatchNorm1d(3), nn.Linear(3, 2, rng=1))
+    model.register_buffer("mask", tg.Tensor([-np.inf]))  # infinite on purpose
+    model.own = np.random.RandomState(0)
+    before = {name: array.tobytes() for name, array in model.state_dict().items()}
+    x = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float32)
+    x[0, 0] = 3e38
+    with pytest.raises(tg.NonFiniteError, match=r"the buffer 1\.running_\w+ is (inf|nan)"), np.errstate(all="ignore"):
+        tg.fit(model, x, np.arange(8) % 2, epochs=1, jit=jit, progress=False)
+    assert {name: array.tobytes() for name, array in model.state_dict().items()} == before

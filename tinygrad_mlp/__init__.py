@@ -28,7 +28,7 @@ from .errors import (
 )
 from .jit import jit as jit
 from .nn import functional as functional, optim as optim
-from .rules.table import annotate as annotate, primitive as primitive, vjp as vjp
+from .rules.table import BRIDGES as _BRIDGES, annotate as annotate, primitive as primitive, vjp as vjp
 from .tools.anomaly import detect_anomaly as detect_anomaly
 
 if TYPE_CHECKING:  # the names of _LATER
@@ -54,6 +54,8 @@ if TYPE_CHECKING:  # the names of _LATER
     from .train.predict import evaluate as evaluate, predict as predict, predict_proba as predict_proba
 
 __version__ = "0.1.0"
+
+_BRIDGES["scipy.special"] = "tinygrad_mlp.scipy.special"
 
 _ROOMS = {
     "func": "func",

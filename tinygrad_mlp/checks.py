@@ -6,7 +6,9 @@ A value out of its range raises OptionError, a ValueError; one of another type T
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -76,7 +78,7 @@ def check_choice(what: str, value: Any, valid: Collection[str]) -> None:
         raise OptionError(f"unknown {what} {describe(value)}; {nearest(value, valid)}")
 
 
-def check_kind(name: str, value: Any, kind: type, expected: str) -> None:
+def check_kind(name: str, value: Any, kind: type | tuple[type, ...], expected: str) -> None:
     """Raise TypeError unless a value is an instance of a class.
 
     >>> check_kind("y", list, list, "a list, such as [1]")
@@ -87,6 +89,17 @@ def check_kind(name: str, value: Any, kind: type, expected: str) -> None:
         is_class = isinstance(value, type) and issubclass(value, kind)
         got = f"the class {value.__name__}; pass an instance, {value.__name__}(...)" if is_class else describe(value)
         raise TypeError(f"{name} must be {expected}, got {got}")
+
+
+def as_path(path: Any) -> Path:
+    """Return the name of a file as a Path.
+
+    >>> as_path(None)
+    Traceback (most recent call last):
+    TypeError: path must be the name of a file, such as 'model.npz', got None
+    """
+    check_kind("path", path, (str, os.PathLike), "the name of a file, such as 'model.npz'")
+    return Path(path)
 
 
 def check_function(name: str, value: Any, example: str, count: int) -> None:

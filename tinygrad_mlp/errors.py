@@ -95,8 +95,8 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
     """Issue a warning that points at the line, outside of this package, that is being executed."""
     frame = _users_frame()
     scope, code = frame.f_globals, frame.f_code
-    registry = scope.setdefault("__warningregistry__", {})
-    warnings.warn_explicit(message, category, code.co_filename, frame.f_lineno, scope.get("__name__"), registry)
+    module, registry = scope.get("__name__") or "<string>", scope.setdefault("__warningregistry__", {})
+    warnings.warn_explicit(message, category, code.co_filename, frame.f_lineno, module, registry)
 
 
 def _users_frame() -> FrameType:
@@ -170,7 +170,7 @@ def need(module: str, extra: str) -> ModuleType:
     """Return a module of an optional extra, imported when it is used.
 
     Raises:
-        ImportError: it is not installed; the message has the command.
+        ImportError: it is not installed, and the message has the command, or it lacks a library of the system.
 
     >>> need("no_such_module", "plot")
     Traceback (most recent call last):
@@ -184,6 +184,8 @@ def need(module: str, extra: str) -> ModuleType:
             raise
         command = f"pip install '.[{extra}]' in the clone of tinygrad_mlp"
         raise ImportError(f"this needs {name}, which is not installed: {command}", name=name) from error
+    except ImportError as error:
+        raise ImportError(f"this needs {module}, which lacks a library of the system: {error}", name=module) from error
 
 
 def describe(value: Any) -> str:

@@ -61,7 +61,7 @@ _METHODS = {
     "the operator @": "mm bmm matmul", "the operator **": "pow", "the operator ==": "eq", "t[:, None]": "unsqueeze",
     "np.broadcast_to(t, shape)": "expand expand_as", "np.where(mask, value, t)": "masked_fill where",
     "np.linalg.norm(t)": "norm", "zero_grad()": "zero_grad_", "repr(t), which names the op": "grad_fn",
-    "F.gather, or t[np.arange(n), labels]": "gather", "np.log10(t)": "log10",
+    "F.gather, or t[np.arange(n), labels]": "gather", "np.log10(t)": "log10", "size": "numel",
     "t = t + x, or += under tg.no_grad()": "add_ sub_ mul_ div_ zero_ fill_ copy_ clamp_",
     "tg.functional.relu(t)": "relu", "tg.functional.sigmoid(t)": "sigmoid",
     "tg.functional.softmax(t, axis)": "softmax", "tg.functional.log_softmax(t, axis)": "log_softmax",
@@ -73,6 +73,7 @@ _MODEL = {
     "model.load_state_dict(tg.load(path))": "load load_weights",
     "it as it is, arrays are in memory; dtype= chooses their dtype": "to cuda cpu double half",
     "nn.Sequential(*model, layer)": "add append", "model.parameters() or model.state_dict()": "weights get_weights",
+    "list(model), or model.children()": "layers",
     "for module in model.modules()": "apply",
 }  # fmt: skip
 _OPTIMIZER = {
@@ -83,15 +84,27 @@ _ROOMS = {
     "Tensor(np.zeros(shape)), or np.ones, ...": "zeros ones arange randn rand tensor eye full empty from_numpy",
     "tg.seed(0), or rng=0, which what draws numbers takes": "manual_seed set_seed",
     "MLP or Sequential of Linear layers": "Model",
-    "Linear": "Dense", "Sequential": "ModuleList ModuleDict", "tg.functional": "function",
+    "Linear": "Dense",
+    "Sequential": "ModuleList ModuleDict",
+    "tg.functional": "function",
     "the schedules of optim itself: optim.CosineAnnealingLR, optim.OneCycleLR": "lr_scheduler",
-    "optim.Adam or optim.AdamW": "Adagrad Adadelta", "tg.grad, or loss.backward()": "backward",
+    "optim.Adam or optim.AdamW": "Adagrad Adadelta",
+    "tg.grad, or loss.backward()": "backward",
     **{f"tg.func.{name}": name for name in ("jacrev", "jacfwd", "linearize")},
     "tg.func.value_and_grad": "value_and_grad grad_and_value",
     "tg.func.grad of a sum, or tg.func.vjp": "elementwise_grad",
-    "tg.func.hvp": "hessian_vector_product", "tg.func.jvp": "jvp make_jvp", "tg.func.vjp": "make_vjp",
-    "fit, or tg.minibatches(X, y, batch_size, rng=rng)": "DataLoader Dataset", "tg.one_hot": "one_hot",
+    "tg.func.hvp": "hessian_vector_product",
+    "tg.func.jvp": "jvp make_jvp",
+    "tg.func.vjp": "make_vjp",
+    "fit, or tg.minibatches(X, y, batch_size, rng=rng)": "DataLoader Dataset",
+    "tg.one_hot": "one_hot",
     "tg.Tensor(array)": "as_tensor Variable",
+    "tg.callbacks.Checkpoint": "ModelCheckpoint",
+    "a schedule of optim, as in fit(..., schedule=schedule)": "LearningRateScheduler ReduceLROnPlateau",
+}
+_HISTORY = {
+    'history.frame["loss"], where frame is a pandas DataFrame': "history losses loss",
+    "tg.plot.training_curves(history)": "plot",
 }  # fmt: skip
 
 
@@ -218,17 +231,30 @@ class _Foreign:
         raise AttributeError(f"{kind.__name__} has no {self.name!r}; use {self.ours}", name=self.name, obj=owner)
 
 
+class _ForeignOption(_Foreign):
+    """One that setting raises it too, or nobody would notice that nothing has been set."""
+
+    def __get__(self, owner: Any, kind: type) -> Any:
+        own = vars(owner) if owner is not None else {}
+        return own[self.name] if self.name in own else super().__get__(owner, kind)
+
+    def __set__(self, owner: Any, value: Any) -> None:
+        if type(owner).__module__.startswith(__package__):  # a user's class may have one
+            self.__get__(owner, type(owner))
+        vars(owner)[self.name] = value
+
+
 def knows_foreign(cls: type[C]) -> type[C]:
     """Make a class answer foreign names: a class decorator."""
     words = _inverted(_ATTRIBUTES[cls.__name__])
     for name, ours in words.items():
         if not hasattr(cls, name):
-            setattr(cls, name, _Foreign(name, ours))
+            setattr(cls, name, (_ForeignOption if cls.__name__ == "Optimizer" else _Foreign)(name, ours))
     cls.__dir__ = lambda self: [name for name in object.__dir__(self) if name not in words]  # type: ignore[method-assign]
     return cls
 
 
-_ATTRIBUTES = {"Tensor": _METHODS, "Module": _MODEL, "Optimizer": _OPTIMIZER}
+_ATTRIBUTES = {"Tensor": _METHODS, "Module": _MODEL, "Optimizer": _OPTIMIZER, "History": _HISTORY}
 
 
 _NAMED = {"nn": "nn", "functional": "nn.functional", "optim": "nn.optim"}

@@ -13,6 +13,17 @@ samples(
     calls=lambda f, x: [f(x.definite(3, 3)), f(x.definite(2, 2, 2)), f(x.positive(1, 1))],
 )  # fmt: skip
 samples(np.linalg.svdvals, singular, calls=lambda f, x: [f(x(3, 3)), f(x(2, 3)), f(x(4, 2)), f(x(2, 3, 2))])
+samples(
+    np.linalg.svd,
+    calls=lambda f, x: [
+        f(x(3, 3)),
+        f(x(2, 3), full_matrices=False),
+        f(x(4, 2), False),
+        f(x(2, 2, 3), False),
+        f(x(2, 3), compute_uv=False),
+    ],
+)
+raises(NotImplementedError, "full_matrices=False", np.linalg.svd, calls=lambda f, x: [f(x(2, 3))])
 samples(np.linalg.qr, triangular, calls=lambda f, x: [f(x.invertible(3, 3)), f(x(4, 2)), f(x.invertible(2, 2, 2))])
 raises(NotImplementedError, "as many rows", np.linalg.qr, calls=lambda f, x: [f(x(2, 3))])
 samples(

@@ -145,6 +145,14 @@ samples(
     np.linalg.cross,
     calls=lambda f, x: [f(x(3), x(3)), f(x(2, 3), x(2, 3)), f(x(2, 3), x(3)), f(x(3, 2), x(3, 2), axis=0)],
 )
+samples(
+    np.cross,
+    calls=lambda f, x: [
+        f(x(3, 2), x(2, 3), 0),
+        f(x(3, 2), x(2, 3), axisa=0, axisb=1, axisc=0),
+        f(x(3, 4, 2), x(2, 3), axisa=0, axisc=1),
+    ],
+)
 raises(ValueError, "3", np.cross, np.linalg.cross, calls=lambda f, x: [f(x(4), x(4))])
 samples(
     np.convolve,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_mlp.errors import NoRuleError, ShapeError
+from tinygrad_mlp.errors import ShapeError
 from tinygrad_mlp.rules.reductions import euclidean_norm, log_softmax, logsumexp, softmax, total_weight
 
 from .registry import raises, samples
@@ -191,8 +191,19 @@ samples(
         f(x.distinct(3, 2), ord=-np.inf, keepdims=True),
     ],
 )
-raises(NoRuleError, "has no rule", np.linalg.matrix_norm, calls=lambda f, x: [f(x(2, 3), ord="nuc"), f(x(2, 3), ord=2)])
-raises(NoRuleError, "matrix", np.linalg.norm, calls=lambda f, x: [f(x(2, 3), 2), f(x(2, 3), "nuc"), f(x(2, 3), -2)])
+singular_values = ("nuc", 2, -2)
+samples(
+    np.linalg.norm,
+    calls=lambda f, x: [
+        *(f(x(3, 4), order) for order in singular_values),
+        *(f(x(2, 3, 2), order, axis=(2, 0), keepdims=order != 2) for order in singular_values),
+    ],
+)
+samples(
+    np.linalg.matrix_norm, calls=lambda f, x: [f(x(2, 3, 2), ord=order, keepdims=True) for order in singular_values]
+)
+raises(ValueError, "no norm|norm order", np.linalg.norm, calls=lambda f, x: [f(x(2, 3), 3), f(x(2, 3), "other")])
+raises(ValueError, "no norm|norm order", np.linalg.norm, calls=lambda f, x: [f(x(3), "nuc"), f(x(3), "fro")])
 samples(
     euclidean_norm,
     calls=lambda f, x: [

@@ -82,9 +82,9 @@ class _Gradients:
                 g = hook(t, g, self.own, self.lifted)
         return g
 
-    def given(self, t: Tensor, g: Any) -> Any:
-        """Return the gradient of ``t`` in memory that nothing else refers to."""
-        return g if t in self.own else np.copy(g)
+    def given(self, t: Tensor, g: Any, shared: bool) -> Any:
+        """Return the gradient of ``t``, in memory that nothing else refers to unless it may be ``shared``."""
+        return g if shared or t in self.own else np.copy(g)
 
 
 def backpropagate(
@@ -93,8 +93,9 @@ def backpropagate(
     wanted: set[Tensor] | None = None,
     retain_graph: bool = False,
     create_graph: bool = False,
+    shared: bool = False,
 ) -> dict[Tensor, Any]:
-    """Return the gradients of the wanted Tensors (None: of all leaves), no two of which share memory.
+    """Return the gradients of the wanted Tensors (None: of all leaves), which share no memory unless they may.
 
     ``seeds`` are the gradients of the roots. Tensors are visited once each, newest first, so that a gradient is
     complete before its rules run. What does not lead to a wanted Tensor is not visited.
@@ -115,12 +116,12 @@ def backpropagate(
             if (g := gradients.complete(t)) is None:
                 continue
             if t in wanted if wanted is not None else t._hooks and any(hook.retains for hook in t._hooks):
-                results[t] = gradients.given(t, g)
+                results[t] = gradients.given(t, g, shared)
             used = _differentiate(t, g, gradients, leading)
             if used and not (retain_graph or create_graph):
                 t._node.release()  # type: ignore[union-attr]
         for t in list(gradients.sums):
-            results[t] = gradients.given(t, gradients.complete(t))
+            results[t] = gradients.given(t, gradients.complete(t), shared)
     finally:
         mode.grad_enabled = before
         mode.tracer.differentiates(None)

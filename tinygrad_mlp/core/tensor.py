@@ -327,12 +327,15 @@ class Tensor(ArrayMethods):
         return self._data.tolist()
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
-        if sys._getframe(1).f_code.co_name == "_matmul_dispatch":  # of a sparse matrix, which then asks `__rmatmul__`
+        caller = sys._getframe(1)
+        if caller.f_code.co_name == "_matmul_dispatch":  # of a sparse matrix, which then asks `__rmatmul__`
             unknown = np.empty((), object)
             unknown[()] = self
             return unknown
         if self._requires_grad:
             keep = "np.stack or np.concatenate of Tensors, A @ t, and np.ones(n) * t keep it"
+            if caller.f_globals.get("__name__", "").startswith("scipy."):
+                keep = "np.linalg, and tinygrad_mlp.scipy.linalg and special, have functions that take it"
             raise GraphError(f"this Tensor requires grad, and an array would lose it silently; {keep}; {_DETACH}")
         array = self.numpy()
         return array.astype(array.dtype if dtype is None else dtype, copy=bool(copy))

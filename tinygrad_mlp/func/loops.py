@@ -52,6 +52,23 @@ class Loop:
             state = out[i, : self.sizes[0]]
         return out
 
+    @property
+    def listing(self) -> str:
+        """The loop as text: its program, and one ``for`` over it. The reverse is another loop, over its derivative."""
+        if self.program.last is None:
+            return ""
+        states, inputs, constants, results = self.sizes
+        lines = [
+            f"def packed(z, op):  # {self.steps} steps of {self.program.__name__}",
+            f"    state, xs, held = z[:{states}], z[{states}:z.size - {constants}], z[z.size - {constants}:]",
+            f"    out = np.empty(({self.steps}, {states + results}), z.dtype)",
+            f"    for i, x in enumerate(xs.reshape(({self.steps}, {inputs}))):",
+            f"        (out[i],) = {self.program.__name__}(state, x, held)",
+            f"        state = out[i, :{states}]",
+            "    return out",
+        ]
+        return "\n".join([self.program.source, "", *lines])
+
     def _known(self) -> Function | None:
         """Return the program itself, if there is one that does nothing besides."""
         last = self.program.last
@@ -196,6 +213,8 @@ def _loop(f: Function, given: Any, layouts: Any, steps: int, dtype: Any) -> tupl
         carry, y = f(carries.unpack(state), rows.unpack(x), *shared.unpack(held))
         return np.concatenate([carries.pack(carry, dtype), results.pack(y, dtype)])
 
+    if (name := getattr(f, "__name__", "")).isidentifier():
+        step.__name__ = name  # in the text of the loop
     try:
         known = _LOOPS.setdefault(f, {})
     except TypeError:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..checks import as_numbers
+from ..core.tensor import Tensor
 from ..errors import GraphError
 from ..jit.function import Jitted
 from . import transforms
@@ -154,7 +155,7 @@ def hess(x):
 
 
 def _fresh(result: Any) -> Any:
-    array = np.array(as_numbers(result), np.float64)
+    array = np.array(result._data if type(result) is Tensor else as_numbers(result), np.float64)
     return array if array.ndim else float(array)
 
 

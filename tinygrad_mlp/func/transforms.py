@@ -1,15 +1,16 @@
 """Derivatives of functions: each transform takes a function and gives what computes its derivative.
 
-All of them are calls of the one walk back (`core.graph.backpropagate`). Forward mode is no second table of rules: the
-gradient ``J.T @ u`` that a walk gives is linear in ``u``, so the gradient of that by ``u``, with ``v`` as its upstream,
-is ``J @ v``. The rules of what is linear read no values, so that of the first walk nothing is needed in the end, and
-`jit` leaves it out.
+All of them but forward mode are calls of the one walk back (`core.graph.backpropagate`). Forward mode has no second
+table of rules: the gradient ``J.T @ u`` that a rule gives is linear in ``u``, so the gradient of that by ``u``, with
+``v`` as its upstream, is ``J @ v``. The rules of what is linear read no values, so that of what is computed for ``u``
+nothing is needed in the end, and `jit` leaves it out.
 """
 
 from __future__ import annotations
 
 import functools
 import operator
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -18,11 +19,14 @@ import numpy as np
 
 from ..checks import as_numbers
 from ..core.autograd import grad as gradients_of
-from ..core.graph import ancestors
-from ..core.tensor import Tensor, wrap
-from ..core.tracer import mode
+from ..core.graph import ancestors, backpropagate, fit
+from ..core.tensor import Tensor, apply, wrap
+from ..core.tracer import IDLE, mode
+from ..core.versions import check_unchanged
 from ..errors import DtypeError, ShapeError, describe, out_of_range
+from ..jit.record import memory_of
 from ..jit.recorder import Recorder
+from ..rules.table import Rule
 from .trees import filled, leaves, tree_map
 
 Function = Callable[..., Any]
@@ -62,6 +66,12 @@ class Run(NamedTuple):
             return t
         return t.detach() if not self.plain else t._data if t.ndim else t._data[()]
 
+    def beside(self, tree: Any) -> Run:
+        """Return the run as it is where what is computed of it depends on other Tensors too, of a tree."""
+        others = [t for t in leaves(tree) if isinstance(t, Tensor)]
+        moves = mode.grad_enabled and any(t._requires_grad for t in others)
+        return self._replace(open=self.open or moves, plain=self.plain and not others)
+
     def with_aux(self, *results: Any) -> Any:
         """Return the results, and what else the function gave, if it gives that."""
         results = (*results, *(() if self.aux is _NO_AUX else (self.given(self.aux),)))
@@ -71,12 +81,32 @@ class Run(NamedTuple):
 _NO_AUX: Any = object()
 
 
+class _Running(threading.local):
+    """What the runs that are going on in a thread are differentiated by."""
+
+    own: set[Tensor] | None = None
+
+    @contextmanager
+    def inputs(self) -> Iterator[set[Tensor]]:
+        """Context manager of a run, which gives a set for its inputs; those of runs inside of it come in, too."""
+        around, self.own = self.own, set()
+        own = self.own
+        try:
+            yield own
+        finally:
+            self.own = around
+            if around is not None:
+                around |= own
+
+
+_running = _Running()
+
+
 def _run(f: Function, args: Sequence[Any], kwargs: Any, argnums: Argnums, has_aux: bool, kept: bool = False) -> Run:
     """Call a function with Tensors in place of what it is differentiated by; ``kept`` copies those for later use."""
     plain = not any(isinstance(a, Tensor) for a in leaves((args, kwargs))) and not isinstance(mode.tracer, Recorder)
     outer, places, args = mode.grad_enabled, _places(argnums, len(args)), list(args)
-    own: set[Tensor] = set()
-    with _graph_kept():
+    with _graph_kept(), _running.inputs() as own:
         for i in places:
             args[i] = tree_map(functools.partial(_lifted, own=own, kept=kept, where=f"argument {i}"), args[i])
         outs, aux = f(*args, **kwargs), _NO_AUX
@@ -238,7 +268,8 @@ def vjp(f: Function, *primals: Any, has_aux: bool = False) -> Any:
 
     def pull(upstream: Any) -> Any:
         seeds = leaves(tree_map(functools.partial(_like, "the upstream gradient"), run.outs, upstream))
-        return run.given(filled(run.chosen, _pulled(run, outs, seeds, again=True)))
+        seen = run.beside(upstream)
+        return seen.given(filled(run.chosen, _pulled(seen, outs, seeds, again=True)))
 
     return run.with_aux(run.given(run.outs), pull)
 
@@ -253,24 +284,121 @@ def _like(name: str, t: Any, given: Any) -> Any:
 
 
 class _Forward:
-    """The derivative of a run along directions of its inputs: the gradient, by ``u``, of the gradient for ``u``.
+    """The derivative of a run along directions of its inputs, from one op to the next, oldest first.
 
-    What ``u`` is makes no difference.
+    Along a direction of an argument, an op moves as its rule says, transposed: by the gradient, by ``u``, of what the
+    rule gives for ``u``, with that direction as upstream. The rule of an elementwise function is its own transpose, and
+    a linear function its own derivative, as one that is linear in each argument alone is, for each of them.
     """
 
-    def __init__(self, run: Run, us: Sequence[Tensor] | None = None) -> None:
+    def __init__(self, run: Run) -> None:
         self.run, self.outs = run, leaves(run.outs)
-        self.us = [_zeros(t) for t in self.outs] if us is None else us
-        for u in self.us:
-            u._requires_grad = True
-        with _graph_kept(), np.errstate(all="ignore"):  # of what the first walk computes, nothing is used
-            self.pulled = _slopes(self.outs, run.inputs, self.us, graph=True, again=True)
+        self.order: list[Tensor] = []
+        self.transposed: dict[Tensor, tuple[Tensor, dict[int, Tensor]]] = {}
+        leading = set(run.inputs)
+        for t in ancestors([t for t in self.outs if isinstance(t, Tensor)])[1]:
+            if t not in leading and any(a in leading for _, a in t._node.parents):  # type: ignore[union-attr]
+                leading.add(t)
+                self.order.append(t)
 
-    def along(self, directions: Sequence[Any]) -> list[Tensor]:
-        """Return the derivative of each result along a direction for each input, None for an input that stays."""
-        moving = [(g, v) for g, v in zip(self.pulled, directions, strict=True) if g is not None and v is not None]
-        found = _slopes([g for g, _ in moving], self.us, [v for _, v in moving], self.run.open, again=True)
-        return [_zeros(t) if d is None else d for t, d in zip(self.outs, found, strict=True)]
+    def along(self, directions: Sequence[Any], graph: bool) -> list[Tensor]:
+        """Return the derivative of each result along a direction for each input, None for an input that stays.
+
+        ``graph`` makes them differentiable.
+        """
+        check_unchanged(self.order)
+        moved = {t: v for t, v in zip(self.run.inputs, directions, strict=True) if v is not None}
+        taken = {id(memory_of(v._data)) for v in moved.values()}
+        before, mode.grad_enabled = mode.grad_enabled, graph
+        try:
+            for t in self.order:
+                mode.tracer.differentiates(t)
+                moving = [(i, moved[a]) for i, a in t._node.parents if a in moved]  # type: ignore[union-attr]
+                parts = self._parts(t, moving) if moving else []
+                if parts:
+                    moved[t] = _as_like(functools.reduce(np.add, parts), t)
+        finally:
+            mode.grad_enabled = before
+            mode.tracer.differentiates(None)
+        return [_own(moved[t], taken) if isinstance(t, Tensor) and t in moved else _zeros(t) for t in self.outs]
+
+    def _parts(self, t: Tensor, moving: list[tuple[int, Tensor]]) -> list[Any]:
+        """Return how an op moves along directions of arguments, which are given with their positions."""
+        node: Any = t._node
+        function = node.rule.function
+        moving = [(i, v) for i, v in moving if _moves(node.rule, i)]
+        if isinstance(function, np.ufunc) and function.signature is None:
+            return _rules_of(t, moving)
+        if node.rule.linear:
+            at = dict(moving)
+            inputs = [at.get(i, _still(a) if _moves(node.rule, i) else a) for i, a in enumerate(node.inputs)]
+            return [apply(function, inputs, node.keywords)] if moving else []
+        if node.rule.multilinear:
+            ways = [[v if k == i else a for k, a in enumerate(node.inputs)] for i, v in moving]
+            return [apply(function, inputs, node.keywords) for inputs in ways]
+        return self._transposed(t, moving)
+
+    def _transposed(self, t: Tensor, moving: list[tuple[int, Tensor]]) -> list[Any]:
+        """Return how an op moves along directions of its arguments, by its rules, transposed."""
+        if t not in self.transposed:
+            node: Any = t._node
+            u = _upstream(t)
+            with _graph_kept(), np.errstate(all="ignore"):  # of what is computed here, nothing is used
+                given = {
+                    i: fit(node.rule.vjps[i](u, t, *node.inputs, **node.keywords), a._data)
+                    for i, a in node.parents
+                    if _moves(node.rule, i)
+                }
+            self.transposed[t] = u, given
+        u, given = self.transposed[t]
+        linked = [(given[i], v) for i, v in moving if given[i]._requires_grad]
+        if not linked:
+            return []
+        roots, upstream = zip(*linked, strict=True)
+        found = backpropagate(roots, upstream, {u}, True, mode.grad_enabled, shared=True)
+        return [d if isinstance(d, Tensor) else wrap(d) for d in found.values()]
+
+
+def _rules_of(t: Tensor, moving: list[tuple[int, Tensor]]) -> list[Any]:
+    """Return what the rules of an elementwise op give for directions in place of an upstream gradient."""
+    node: Any = t._node
+    lifted = mode.grad_enabled or mode.tracer is not IDLE
+    out, values = (t, node.inputs) if lifted else (t._data, node.arrays)
+    given: Any = [(i, v if lifted else v._data) for i, v in moving]
+    wide = [(i, v if v.shape == t.shape else np.broadcast_to(v, t.shape)) for i, v in given]
+    return [node.rule.vjps[i](v, out, *values, **node.keywords) for i, v in wide]
+
+
+def _moves(rule: Rule, i: int) -> bool:
+    """Return whether a function is differentiated by its argument ``i``."""
+    return not isinstance(rule.vjps, tuple) or (i < len(rule.vjps) and rule.vjps[i] is not None)
+
+
+def _still(a: Any) -> Any:
+    """Return the derivative of an argument that does not move: as many zeros."""
+    return np.zeros(np.shape(a), getattr(a, "dtype", np.dtype(float)))
+
+
+def _upstream(t: Tensor) -> Tensor:
+    """Return an upstream gradient by which rules are transposed: its values make no difference."""
+    u = _zeros(t)
+    u._requires_grad = True
+    return u
+
+
+def _as_like(d: Any, t: Tensor) -> Any:
+    """Return a derivative as a Tensor, in the shape and dtype of what moves."""
+    d = d if isinstance(d, Tensor) else wrap(np.asarray(d))
+    d = d if d.shape == t.shape else np.broadcast_to(d, t.shape)
+    return d if d.dtype == t.dtype else d.astype(t.dtype)
+
+
+def _own(d: Tensor, taken: set[int]) -> Tensor:
+    """Return a derivative in memory that nothing else refers to, neither a direction nor another result."""
+    shared = id(memory_of(d._data)) in taken or not d._data.flags.writeable
+    own: Any = np.copy(d) if shared else d
+    taken.add(id(memory_of(own._data)))
+    return own
 
 
 def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False) -> Any:
@@ -313,9 +441,9 @@ def _linearized(f: Function, primals: Any, has_aux: bool, kept: bool) -> tuple[R
     forward = _Forward(run)
 
     def push(*tangents: Any) -> Any:
-        plain = run.plain and not any(isinstance(v, Tensor) for v in leaves(tangents))
         lined = leaves(tree_map(functools.partial(_like, "a tangent"), run.chosen, tangents, name="tangents"))
-        return run._replace(plain=plain).given(filled(run.outs, forward.along(lined)))
+        seen = run.beside(tangents)
+        return seen.given(filled(run.outs, forward.along(lined, seen.open)))
 
     return run, push
 
@@ -387,7 +515,7 @@ def jacfwd(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function
         run = _run(f, args, kwargs, argnums, has_aux)
         forward, n = _Forward(run), len(run.inputs)
         columns = [
-            [forward.along([*[None] * i, e, *[None] * (n - i - 1)]) for e in _basis(t)]
+            [forward.along([*[None] * i, e, *[None] * (n - i - 1)], run.open) for e in _basis(t)]
             for i, t in enumerate(run.inputs)
         ]
         places = iter(range(len(forward.outs)))
@@ -439,7 +567,7 @@ def hvp(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
             raise TypeError("the product with a Hessian takes the arguments of the function, and v as the last one")
         *args, v = args  # type: ignore[assignment]
         run = _run(slope, args, kwargs, argnums, has_aux)
-        run = run._replace(plain=run.plain and not any(isinstance(t, Tensor) for t in leaves(v)))
+        run = run.beside(v)
         seeds = leaves(tree_map(functools.partial(_like, "v"), run.outs, v, name="v"))
         return run.with_aux(run.given(filled(run.chosen, _pulled(run, leaves(run.outs), seeds))))
 

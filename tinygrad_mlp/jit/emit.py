@@ -67,8 +67,9 @@ class Program:
 
     @property
     def listing(self) -> str:
-        """All of the program that a person may want to read."""
-        return self.source
+        """All of the program that a person may want to read: before it, what its loops do."""
+        loops = [a.listing for call in self.plan.calls for a in call.keywords.values() if hasattr(a, "listing")]
+        return "\n\n".join([*filter(None, dict.fromkeys(loops)), self.source])
 
     def _name(self, slot: Slot, wish: str) -> str:
         self.names[slot] = self.scope.unique(wish)

@@ -7,7 +7,6 @@ import inspect
 import os
 import threading
 import types
-import warnings
 import weakref
 from collections import Counter
 from collections.abc import Callable
@@ -18,7 +17,7 @@ import numpy as np
 
 from ..core.tensor import Tensor, wrap
 from ..core.tracer import IDLE, mode
-from ..errors import GraphError, OptionError, RecordingError, describe, nearest, out_of_range
+from ..errors import GraphError, OptionError, RecordingError, describe, nearest, out_of_range, warn
 from .arguments import Arguments, as_input, flatten_result, rebuild, taker
 from .audit import Effects
 from .compiled import Arena, Compiled
@@ -251,7 +250,7 @@ class Jitted(Generic[P, R]):
     def _warn(self, reason: str) -> None:
         self.eager = reason
         self.cache, self.last, self.quick, self.arena = {}, None, None, Arena()
-        warnings.warn(f"{self.__name__} is not compiled, and goes on eagerly: {reason}", RuntimeWarning, stacklevel=5)
+        warn(f"{self.__name__} is not compiled, and goes on eagerly: {reason}", RuntimeWarning)
 
     def _make_room(self) -> None:
         """Drop the programs that have not run for longest, where there are too many."""
@@ -288,7 +287,7 @@ class Jitted(Generic[P, R]):
         )
         if self.check is not None:
             raise RecordingError(message)
-        warnings.warn(message, RuntimeWarning, stacklevel=4)
+        warn(message, RuntimeWarning)
         return expected
 
     def _audit_rounding(

@@ -13,7 +13,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ..checks import as_float_dtype, as_generator, check_choice, check_integer, check_number, check_share
+from ..checks import as_float_dtype, as_generator, check_choice, check_flag, check_integer, check_number, check_share
 from ..core.tensor import Tensor, assign
 from ..errors import ShapeError, describe, out_of_range
 from ..rules.elementwise import is_wide
@@ -65,6 +65,7 @@ class Linear(_Layer):
             (out_features, in_features), dtype, order="F" if is_wide((out_features, in_features)) else "C"
         )
         self.weight = Parameter(weight)
+        check_flag("bias", bias)
         self.bias = Parameter(np.empty(out_features, dtype)) if bias else None
         init.kaiming_uniform_(self.weight, math.sqrt(5), rng=rng)
         if self.bias is not None:

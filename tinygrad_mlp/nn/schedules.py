@@ -113,7 +113,10 @@ class LRScheduler(Answers):
             for rate in rates:
                 check_number("each of base_lrs", rate, 0, math.inf, "a finite number >= 0")
             for name in set(self.kept) - {"last_step", "base_lrs"}:
-                check_number(name, state_dict[name], -math.inf, math.inf, "a number", closed=True)
+                if name in ("bad_epochs", "cooling"):
+                    check_integer(name, state_dict[name], 0)
+                else:
+                    check_number(name, state_dict[name], -math.inf, math.inf, "a number", closed=True)
         except (TypeError, ValueError) as error:
             raise CheckpointError(f"the state does not fit {type(self).__name__}: {error}") from error
         vars(self).update(state_dict, last_step=int(step), base_lrs=list(rates))
@@ -291,6 +294,8 @@ class ReduceLROnPlateau(LRScheduler):
 
     def step(self, value: float) -> None:  # type: ignore[override]
         """Go on to the next epoch's learning rate, after one that has ended with a value."""
+        known = 0.0 if value != value else value  # NaN is not better
+        check_number("value", known, -math.inf, math.inf, "a number, the loss or score of an epoch", closed=True)
         value, margin = float(value), self.threshold * abs(self.best) if math.isfinite(self.best) else 0.0
         self.last_step += 1
         if self.sign * (self.best - value) > margin:  # which NaN is not

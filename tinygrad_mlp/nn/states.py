@@ -19,7 +19,7 @@ def different_groups(optimizer: Optimizer, groups: Any) -> list[str]:
     if not isinstance(groups, (list, tuple)) or not all(isinstance(g, Mapping) for g in groups):
         return [f"param_groups are {describe(groups)}, expected a list of dicts"]
     wrong, sizes = [], [len(group["params"]) for group in optimizer.param_groups]
-    if (loaded := [np.size(group.get("params", ())) for group in groups]) != sizes:
+    if (loaded := [_numbers(group.get("params", ())) for group in groups]) != sizes:
         wrong.append(f"groups have {loaded} parameters, expected {sizes}")
     for mine, theirs in zip(optimizer.param_groups, groups, strict=False):
         if mine.keys() != theirs.keys():
@@ -30,6 +30,12 @@ def different_groups(optimizer: Optimizer, groups: Any) -> list[str]:
         except (TypeError, ValueError) as error:
             wrong.append(str(error))
     return wrong
+
+
+def _numbers(params: Any) -> Any:
+    """Return how many parameters a loaded group has, if it has numbers for them."""
+    whole = isinstance(params, (list, tuple)) and all(type(i) is int for i in params)
+    return len(params) if whole else describe(params)
 
 
 def different_state(optimizer: Optimizer, params: list[Any], state: Any) -> list[str]:
@@ -56,7 +62,7 @@ def _fault(name: str, value: Any, p: Any) -> str:
     """Return what is wrong with an entry of a parameter's state, if anything."""
     array = value._data if isinstance(value, Tensor) else np.asarray(value)
     if name == "step":
-        whole = array.ndim == 0 and array.dtype.kind in "iuf" and array >= 1 and array % 1 == 0
+        whole = array.ndim == 0 and array.dtype.kind in "iuf" and np.isfinite(array) and array >= 1 and array % 1 == 0
         return "" if whole else f"is {describe(value)}, expected a whole number >= 1"
     if array.shape != p.shape:
         return f"has shape {array.shape}, expected {p.shape}"

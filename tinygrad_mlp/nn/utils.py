@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import check_number
+from ..checks import check_kind, check_number
 from ..core.autograd import no_grad
 from ..core.tensor import Tensor
 from ..errors import GraphError
+from ..foreign import missing
 
 __all__ = ["clip_grad_norm_"]
 __dir__ = __all__.copy  # what Tab offers
@@ -47,6 +48,9 @@ def clip_grad_norm_(parameters: Any, max_norm: float, norm_type: float = 2.0) ->
     check_number("max_norm", max_norm, 0, math.inf, "a finite number >= 0")
     check_number("norm_type", norm_type, math.ulp(0.0), math.inf, "a number > 0", closed=True)
     several: Iterable[Any] = [parameters] if isinstance(parameters, Tensor) else parameters
+    several = list(several)
+    for p in several:
+        check_kind("each of parameters", p, Tensor, "a Tensor, as model.parameters() gives them")
     having = [p for p in several if p.grad is not None]
     if not having:
         raise GraphError("no parameter has a gradient; call loss.backward() first")
@@ -60,3 +64,6 @@ def clip_grad_norm_(parameters: Any, max_norm: float, norm_type: float = 2.0) ->
         for p in having:
             p.grad = p.grad * factor.astype(p.dtype)
     return norm
+
+
+__getattr__ = missing(__name__)

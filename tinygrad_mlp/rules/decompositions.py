@@ -70,6 +70,8 @@ def _eigvalsh_x(g: Any, x: Any) -> Any:
 @primitive
 def singular(x: T) -> T:
     """Return the thin singular value decomposition in one row each: U, the values, and V transposed."""
+    if not np.isfinite(x).all():  # LAPACK may not end for others
+        raise np.linalg.LinAlgError("singular vectors of numbers that are not finite do not exist; check the matrix")
     parts = np.linalg.svd(x, full_matrices=False)
     return np.concatenate([p.reshape((*x.shape[:-2], -1)) for p in parts], -1)  # type: ignore[return-value]
 
@@ -97,8 +99,9 @@ def _singular_x(g: Any, out: Any, x: Any) -> Any:
 
 
 def _svdvals_x(g: Any, x: Any) -> Any:
-    u, _, vt = _parts(singular(x), x.shape)
-    return np.matmul(u * g[..., None, :], vt)
+    """Return the gradient of singular values; one that is 0 is as large on both sides, and has none."""
+    u, s, vt = _parts(singular(x), x.shape)
+    return np.matmul(u * (g * np.sign(s))[..., None, :], vt)
 
 
 @primitive
@@ -132,7 +135,7 @@ vjp(np.linalg.svdvals, lambda g, out, x: _svdvals_x(g, x))
 vjp(np.linalg.pinv, lambda g, out, x: _pinv_x(g, out, x))
 annotate(reciprocal_gaps, effect=True)
 
-_EIGH, _QR = type(np.linalg.eigh(np.eye(1))), type(np.linalg.qr(np.eye(1)))
+_EIGH, _QR, _SVD = type(np.linalg.eigh(np.eye(1))), type(np.linalg.qr(np.eye(1))), type(np.linalg.svd(np.eye(1)))
 
 
 def _eigh(x: Any) -> Any:
@@ -147,4 +150,12 @@ def _qr(x: Any) -> Any:
     return _QR(packed[..., : x.shape[-2], :], packed[..., x.shape[-2] :, :])
 
 
-composite({np.linalg.eigh: lambda x: _eigh(x), np.linalg.qr: lambda x: _qr(x)})
+def _svd(x: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
+    if not compute_uv:
+        return np.linalg.svdvals(x)
+    if full_matrices and x.shape[-2] != x.shape[-1]:
+        raise NoRuleError(f"svd of shape {x.shape} has vectors that are not unique; pass full_matrices=False")
+    return _SVD(*_parts(singular(x), x.shape))
+
+
+composite({np.linalg.eigh: _eigh, np.linalg.qr: _qr, np.linalg.svd: _svd})

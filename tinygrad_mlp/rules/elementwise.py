@@ -174,7 +174,7 @@ vjp(np.fmod, lambda g, out, x, y: g, lambda g, out, x, y: g * np.rint((out - x) 
 vjp(np.remainder, lambda g, out, x, y: g, lambda g, out, x, y: -g * np.floor_divide(x, y))
 vjp(np.ldexp, lambda g, out, x, n: np.ldexp(g, n), None)
 vjp(np.copysign, lambda g, out, x, y: g * (np.sign(x) * np.copysign(1.0, y)), None)
-vjp(fraction, lambda g, out, x: g, linear=True)
+vjp(fraction, lambda g, out, x: g)
 vjp(np.conjugate, lambda g, out, x: g, linear=True)
 vjp(np.nan_to_num, lambda g, out, x, *, nan=0.0, posinf=None, neginf=None: select(np.isfinite(x), g))
 

@@ -93,7 +93,7 @@ vjp(picked_once, lambda g, out, x, *items: g, linear=True, view=True)
 constant(counts)
 vjp(gather, lambda g, out, x, labels: scatter(g, labels, x.shape[1]), None, linear=True)
 vjp(scatter, lambda g, out, x, labels, classes: gather(g, labels), None, linear=True)
-vjp(minus_one_hot, lambda g, out, x, labels, factor: g * factor, None, None, linear=True)
+vjp(minus_one_hot, lambda g, out, x, labels, factor: g * factor, None, None)
 
 
 def _take(x: Any, indices: Any, axis: int | None = None, mode: str = "raise") -> Any:
@@ -103,7 +103,7 @@ def _take(x: Any, indices: Any, axis: int | None = None, mode: str = "raise") ->
     if mode not in ("raise", "clip", "wrap"):
         raise OptionError(f"unknown mode {mode!r}; {nearest(mode, ('raise', 'clip', 'wrap'))}")
     indices = np.clip(indices, 0, n - 1) if mode == "clip" else np.mod(indices, n) if mode == "wrap" else indices
-    return x[(slice(None),) * reduced_axes(x.ndim, axis)[0] + (indices,)]
+    return getitem(x, *(slice(None),) * reduced_axes(x.ndim, axis)[0], indices)
 
 
 def _take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Any:

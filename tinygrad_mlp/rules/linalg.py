@@ -180,13 +180,14 @@ def _kron(x: Any, y: Any) -> Any:
     return wide.reshape([m * n for m, n in zip(a.shape, b.shape, strict=True)])
 
 
-def _cross(x: Any, y: Any, axis: int = -1) -> Any:
-    """Return the cross product of vectors of three components along an axis."""
-    x, y = (np.moveaxis(t, axis, 0) for t in (x, y))
+def _cross(x: Any, y: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None) -> Any:
+    """Return the cross product of vectors of three components along an axis of each."""
+    axisa, axisb, axisc = (axisa, axisb, axisc) if axis is None else (axis,) * 3
+    x, y = np.moveaxis(x, axisa, 0), np.moveaxis(y, axisb, 0)
     if len(x) != 3 or len(y) != 3:
-        raise ShapeError(f"cross takes vectors of 3 components along axis {axis}, got {len(x)} and {len(y)}")
+        raise ShapeError(f"cross takes vectors of 3 components, got {len(x)} and {len(y)}; check axis, axisa and axisb")
     (x0, x1, x2), (y0, y1, y2) = x, y
-    return np.stack([x1 * y2 - x2 * y1, x2 * y0 - x0 * y2, x0 * y1 - x1 * y0], axis)
+    return np.stack([x1 * y2 - x2 * y1, x2 * y0 - x0 * y2, x0 * y1 - x1 * y0], axisc)
 
 
 def _convolve(a: Any, v: Any, mode: str = "full", reverse: bool = False) -> Any:
@@ -307,8 +308,8 @@ composite({
     np.vdot: lambda x, y: np.matmul(np.ravel(x), np.ravel(y)),
     np.linalg.tensordot: lambda x, y, *, axes=2: _tensordot(x, y, axes),
     np.linalg.matmul: lambda x, y: np.matmul(x, y),
-    np.cross: lambda x, y, axis=None: _cross(x, y, -1 if axis is None else axis),
-    np.linalg.cross: lambda x, y, *, axis=-1: _cross(x, y, axis),
+    np.cross: _cross,
+    np.linalg.cross: lambda x, y, *, axis=-1: _cross(x, y, axis, axis, axis),
     np.polyval: lambda p, x: functools.reduce(lambda total, c: total * x + c, p, np.zeros_like(x)),
 })  # fmt: skip
 if hasattr(np, "matvec"):
@@ -330,6 +331,7 @@ def _cost_of_einsum(out: Any, subscripts: str, *operands: Any) -> int:
     return math.prod(lengths.values()) * (len(operands) - 1)
 
 
+annotate(np.matmul, matmul, np.einsum, multilinear=True)
 annotate(linear, inline=True)
 annotate(linear, matmul, np.matmul, cost=lambda out, x, *_: out.size * x.shape[-1])
 annotate(np.einsum, cost=_cost_of_einsum)

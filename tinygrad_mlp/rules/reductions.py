@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import NoRuleError, OptionError, ShapeError, out_of_range
+from ..errors import OptionError, ShapeError, out_of_range
 from .elementwise import nonzero, select
 from .shapes import Axis, Shape, astype, flat, kept_shape, reduced_axes, spread
 from .table import Arguments, T, annotate, composite, constant, primitive, vjp
@@ -95,17 +95,20 @@ vjp(euclidean_norm, lambda g, out, x, axis=None, keepdims=False: _kept(g, x, axi
 
 
 def _norm(x: Any, ord: Any = None, axis: Axis = None, keepdims: bool = False) -> Any:
-    """Return a norm of vectors or of matrices, but for those made of singular values."""
+    """Return a norm of vectors or of matrices."""
     x = x if x.dtype.kind in "fc" else astype(x, np.float64)
     axes = reduced_axes(x.ndim, axis)
     if (ord is None and axis is None) or (len(axes), ord) in ((1, None), (1, 2), (2, None), (2, "fro"), (2, "f")):
         return euclidean_norm(x, axis, keepdims)
     if len(axes) not in (1, 2):
         raise ShapeError(f"linalg.norm: ord={ord!r} needs one axis or two, got shape {x.shape}, axis={axis}")
+    largest = np.sum if ord == "nuc" else np.max if ord > 0 else np.min
+    if len(axes) == 2 and ord in ("nuc", 2, -2):
+        result = largest(np.linalg.svdvals(np.moveaxis(x, axes, (-2, -1))), axis=-1)
+        return result.reshape(kept_shape(x.shape, axes)) if keepdims else result
     if isinstance(ord, str) or (len(axes) == 2 and abs(ord) not in (1, np.inf)):
-        hint = "1, -1, inf, -inf and 'fro' of a matrix have, numbers of a vector"
-        raise NoRuleError(f"linalg.norm: ord={ord!r} over {len(axes)} axes has no rule; {hint}")
-    size, largest = np.abs(x), np.max if ord > 0 else np.min
+        raise OptionError(f"linalg.norm: there is no norm ord={ord!r} over {len(axes)} axes")
+    size = np.abs(x)
     if len(axes) == 2:
         total = size.sum(axis=axes[abs(ord) != 1], keepdims=True)
         return largest(total, axis=axes, keepdims=keepdims)
@@ -163,7 +166,7 @@ def total_weight(total: T) -> T:
     return total
 
 
-vjp(total_weight, lambda g, out, total: g, linear=True, view=True)
+vjp(total_weight, lambda g, out, total: g, view=True)
 
 
 def _average(x: Any, axis: Axis = None, weights: Any = None, keepdims: bool = False) -> Any:

@@ -17,17 +17,16 @@ _ADVICE = {
         "arange ascontiguousarray asfortranarray empty zeros ones full eye identity tri "
         "frombuffer fromfunction fromiter require ix_ geomspace logspace",
     "its result is a choice of elements that has no gradient; use t.detach().numpy(), or np.sort":
-        "unique unique_all unique_counts unique_inverse unique_values intersect1d setdiff1d setxor1d union1d partition "
+        "unique unique_all unique_counts unique_inverse unique_values intersect1d setdiff1d setxor1d union1d "
         "trim_zeros sort_complex choose insert",
     "it counts; on a constant use t.detach().numpy(), for weighted sums index a one-hot matrix":
         "bincount histogram histogram2d histogramdd histogram_bin_edges",
-    "its derivative is singular or not unique; use np.linalg.solve, inv, det, cholesky, eigh, svdvals, qr or pinv":
-        "eig eigvals svd lstsq cond tensorinv tensorsolve",
+    "its derivative is singular or not unique; use np.linalg.solve, inv, det, cholesky, eigh, svd, qr or pinv":
+        "eig eigvals lstsq cond tensorinv tensorsolve",
     "use np.polyval, or sums and products of powers":
         "poly polyadd polysub polymul polydiv polyder polyint polyfit roots vander",
     "it calls Python functions on pieces; write it with whole-array functions":
         "apply_along_axis apply_over_axes piecewise",
-    "use np.where to choose pieces, and np.cumsum for what accumulates": "unwrap gradient interp",
     "use np.nan_to_num or np.where first, then the function without nan": "nanmedian nanpercentile nanquantile",
     "a Tensor has real values; for complex ones use t.detach().numpy()": "angle imag real_if_close",
     "it tells about arrays; pass t.dtype, t.shape or t.detach().numpy()":

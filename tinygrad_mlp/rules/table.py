@@ -15,6 +15,7 @@ called, unless it says what is so anyway. One that begins with an underscore is 
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -41,9 +42,10 @@ class Rule:
     """One entry of the table: all that is known of a function. `vjp`, `composite` and `constant` make them.
 
     ``vjps[i]`` is the rule of positional argument i, or None where the function is constant in it. ``linear`` says
-    that the rules read no values of what they differentiate, only shapes; ``view`` that the result may share memory
-    with the first argument; ``own`` that the function is a `primitive`; ``binds`` that a call needs ``bind`` even
-    without keywords. What tools ask about an op is added by `annotate`, which says what each fact is.
+    that the function is linear in all that it is differentiated by, so that its rules read no values of that, only
+    shapes; ``view`` that the result may share memory with the first argument; ``own`` that the function is a
+    `primitive`; ``binds`` that a call needs ``bind`` even without keywords. What tools ask about an op is added by
+    `annotate`, which says what each fact is.
     """
 
     function: Function
@@ -57,6 +59,7 @@ class Rule:
     inline: bool = False
     effect: bool = False
     inverts: bool = False
+    multilinear: bool = False
     shaped_by_values: Function | None = None
     branch: Function | None = None
     cost: Function | None = None
@@ -91,6 +94,8 @@ class _Each(dict[int, Function]):
 
 
 RULES: dict[Function, Rule] = {}
+BRIDGES: dict[str, str] = {}
+"""Which module enters the rules of another package's functions; it is loaded when one is asked for."""
 
 
 def vjp(
@@ -199,6 +204,7 @@ def annotate(*functions: Function, **facts: Any) -> None:
     ``inline``           whether the body is made of ops, so that `jit` records those
     ``effect``           whether a call does something besides its result: it draws, or checks
     ``inverts``          whether gradients are as imprecise as the first argument is near a singular matrix
+    ``multilinear``      whether the function is linear in each argument alone
     ``shaped_by_values`` ``(*arguments)``: those whose values decide the shape of the result
     ``branch``           ``(out, *arguments)``: an array that changes where a kink is crossed
     ``cost``             ``(out, *arguments)``: how many multiply-adds a call takes
@@ -246,8 +252,9 @@ def _plain(function: Function) -> Function:
 
 def find(function: Function) -> Rule:
     """Return a function's entry; raise `NoRuleError`, naming it and saying what to use, where there is none."""
-    if function not in RULES and "scipy" in sys.modules:
-        from . import special as special  # enters its rules
+    if function not in RULES:
+        for package in BRIDGES.keys() & sys.modules.keys():
+            importlib.import_module(BRIDGES[package])  # enters its rules
     if (rule := RULES.get(function)) is None:
         name, instead = getattr(function, "__name__", repr(function)), advice(function) or BUILD_IT
         raise NoRuleError(f"{name} has no derivative rule, so a Tensor cannot pass through it: {instead}")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import os
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from ..core.tracer import tracing
 from ..errors import GraphError, OptionError, describe, nearest
 from . import languages
 from .numbers import gradients, short
-from .sketch import Edges, Numbers, Origin, Vertex, Watcher, folded, graph_sketch, program_sketch
+from .sketch import Edges, Numbers, Vertex, Watcher, folded, graph_sketch, program_sketch
 
 LARGEST = 300
 """Up to how many nodes a notebook draws a picture by itself: Graphviz takes seconds for a thousand."""
@@ -129,18 +130,16 @@ def draw(output: Any, *inputs: Any, values: bool = False, grads: bool = False, f
                     "draw: a compiled step keeps no numbers; draw(loss, values=True) shows those of a graph"
                 )
             return _finished(*program_sketch(output._main().planned()), fold)
-        watcher = Watcher()
+        watcher = Watcher(_given(output, inputs))
         with tracing(watcher, "draw"):
             result = output(*inputs)
-        return _drawing(result, values, grads, fold, watcher.origins)
+        return _drawing(result, values, grads, fold, watcher)
     if inputs:
         raise TypeError("draw takes inputs for a function or module that it calls; for a Tensor, draw(output) is all")
     return _drawing(output, values, grads, fold)
 
 
-def _drawing(
-    output: Any, values: bool, grads: bool, fold: bool, origins: Mapping[Any, Origin] | None = None
-) -> Drawing:
+def _drawing(output: Any, values: bool, grads: bool, fold: bool, watcher: Watcher | None = None) -> Drawing:
     if not isinstance(output, Tensor):
         raise TypeError(f"draw takes a Tensor, or a function that returns one, got {describe(output)}")
     order = _ops(output)
@@ -151,7 +150,16 @@ def _drawing(
         value = [("value", short(array))] if values else []
         return [*value, ("grad", short(found[a]))] if isinstance(a, Tensor) and a in found else value
 
-    return _finished(*graph_sketch(order, origins, show), fold)
+    return _finished(*graph_sketch(order, watcher, show), fold)
+
+
+def _given(function: Any, inputs: Sequence[Any]) -> dict[int, str]:
+    """Return what a function calls the arrays that it is given."""
+    try:
+        names = inspect.signature(getattr(function, "forward", function)).parameters
+    except (TypeError, ValueError):
+        return {}
+    return {id(a._data if isinstance(a, Tensor) else a): name for name, a in zip(names, inputs, strict=False)}
 
 
 def _finished(vertices: list[Vertex], edges: Edges, fold: bool) -> Drawing:

@@ -40,10 +40,10 @@ _NOWHERE = Origin("", None)
 
 
 class Watcher(Tracer):
-    """The tracer: it notes where each Tensor comes from."""
+    """The tracer: it notes where each Tensor comes from; ``given`` has the names of arrays that come from outside."""
 
-    def __init__(self) -> None:
-        self.origins: dict[Any, Origin] = {}
+    def __init__(self, given: Mapping[int, str]) -> None:
+        self.given, self.origins = given, {}  # type: tuple[Mapping[int, str], dict[Any, Origin]]
         self.frame: Frame | None = None
 
     def op(self, rule: Rule, inputs: Sequence[Any], keywords: Any, result: Any) -> None:
@@ -97,12 +97,12 @@ class Vertex:
 Edges = list[tuple[Vertex, Vertex]]
 
 
-def graph_sketch(order: list[Any], origins: Mapping[Any, Origin] | None, show: Show) -> tuple[list[Vertex], Edges]:
+def graph_sketch(order: list[Any], watcher: Watcher | None, show: Show) -> tuple[list[Vertex], Edges]:
     """Return the graph with all ops, given oldest first, each vertex after those that it reads."""
     vertices: dict[int, Vertex] = {}
     edges: Edges = []
     dtype = order[-1]._data.dtype
-    origins = _origins_by_name(order) if origins is None else origins
+    origins, given = (_origins_by_name(order), {}) if watcher is None else (watcher.origins, watcher.given)
     for t in order:
         frame = origins.get(t, _NOWHERE).frame
         sources = []
@@ -111,7 +111,8 @@ def graph_sketch(order: list[Any], origins: Mapping[Any, Origin] | None, show: S
                 array = a._data if isinstance(a, Tensor) else a
                 key = id(a) if isinstance(a, Tensor) and a._requires_grad else id(array)
                 if key not in vertices:
-                    vertices[key] = _leaf(a, origins, frame, (_size(array, dtype), show(a)))
+                    name = given.get(id(array), "input")
+                    vertices[key] = _leaf(a, name, origins, frame, (_size(array, dtype), show(a)))
                 if vertices[key].kind != "op":
                     vertices[key].frame = _common(vertices[key].frame, frame)
                 sources.append(vertices[key])
@@ -124,15 +125,15 @@ def graph_sketch(order: list[Any], origins: Mapping[Any, Origin] | None, show: S
     return list(vertices.values()), edges
 
 
-def _leaf(a: Any, origins: Mapping[Any, Origin], reader: Frame | None, array: tuple[str, Numbers]) -> Vertex:
+def _leaf(a: Any, name: str, origins: Mapping[Any, Origin], reader: Frame | None, array: tuple[str, Numbers]) -> Vertex:
     """Return the vertex of what no recorded op has made: in the frame that has made it, or that it is a part of."""
     if not isinstance(a, Tensor):
-        return Vertex("input", "input", [array], None)
+        return Vertex("input", name, [array], None)
     made = origins.get(a, _NOWHERE)
     frame = made.frame or next((f for f in outwards(reader) if a in f.own), None)
     if a._requires_grad or isinstance(a, Parameter):
         return Vertex("parameter", a.name or "Tensor", [array], frame)
-    return Vertex("input", a.name or made.name or "input", [array], frame)
+    return Vertex("input", a.name or made.name or name, [array], frame)
 
 
 def program_sketch(plan: Any) -> tuple[list[Vertex], Edges]:

@@ -14,21 +14,21 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..checks import check_integer, check_number
+from ..checks import as_path, check_integer, check_number
 from ..errors import OptionError, nearest, out_of_range
-from ..foreign import Answers
+from ..foreign import Answers, missing
 from ..nn.module import Module
 from ..nn.optim import LRScheduler, Optimizer
-from .checkpoint import is_plain
+from .attributes import kept_of, put_back
 from .resume import save_checkpoint
 
 __all__ = ["CSVLogger", "Callback", "Checkpoint", "EarlyStopping", "LearningRateLogger", "Run", "WeightAveraging"]
 __dir__ = __all__.copy  # what Tab offers
+__getattr__ = missing(__name__)
 
 
 @dataclass
@@ -84,21 +84,20 @@ class Run:
 class Callback(Answers):
     """What listens to a training; each method does nothing unless it is overridden.
 
-    A checkpoint keeps a callback's attributes, those that `save` can hold, and the Generators among them, so that a
-    training that is resumed finds them as they were. ``kept`` names which, if not all; a callback whose state is of
-    another kind overrides `state_dict` and `load_state_dict`.
+    A checkpoint keeps a callback's attributes, those that `save` can hold, sets, deques, and the Generators among
+    them, so that a training that is resumed finds them as they were. ``kept`` names which, if not all; a callback
+    whose state is of another kind overrides `state_dict` and `load_state_dict`.
     """
 
     kept: Sequence[str] | None = None
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps of this callback."""
-        names = vars(self) if self.kept is None else [name for name in self.kept if name in vars(self)]
-        return {name: value for name in names if is_plain(value := vars(self)[name])}
+        return kept_of(self, vars(self) if self.kept is None else [name for name in self.kept if name in vars(self)])
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Be as a checkpoint has it."""
-        vars(self).update(state_dict)
+        put_back(self, state_dict)
 
     def on_train_begin(self, run: Run) -> None:
         """All has been checked, nothing has been trained: the last moment to raise an error."""
@@ -224,7 +223,7 @@ class Checkpoint(_Monitor):
         super().__init__(monitor or "epoch", mode if monitor else "max")  # of all epochs, the last is the best
         if every is not None:
             check_integer("every", every)
-        self.path, self.every, self.keep = Path(path), every, check_integer("keep", keep)
+        self.path, self.every, self.keep = as_path(path), every, check_integer("keep", keep)
         self.best_only = monitor is not None
 
     def on_train_begin(self, run: Run) -> None:
@@ -243,7 +242,8 @@ class Checkpoint(_Monitor):
 
     def on_epoch_end(self, run: Run) -> None:
         if self.improves(run) and (self.best_only or not run.position):
-            run.due.append(self._write)
+            # the best first: a file of every epoch, from which it goes on after a crash, says that it is written
+            run.due.insert(0 if self.best_only else len(run.due), self._write)
 
     def _write(self, run: Run, keep: int | None = None) -> None:
         keep = self.keep if keep is None else keep

@@ -38,8 +38,9 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from ..checks import check_integer
+from ..checks import as_path, check_integer
 from ..errors import CheckpointError, DtypeError, describe, need
+from ..foreign import answers
 
 __all__ = ["load", "save"]
 __dir__ = __all__.copy  # what Tab offers
@@ -66,6 +67,7 @@ LONGEST_HEADER = 10_000_000
 Array = NDArray[Any]
 
 
+@answers
 def save(state: Any, path: str | os.PathLike[str], keep: int = 1) -> None:
     """Write a state to a file, which `load` gives back and ``np.load`` can look into.
 
@@ -100,7 +102,7 @@ def save(state: Any, path: str | os.PathLike[str], keep: int = 1) -> None:
     [[1.0, 0.0], [0.0, 1.0]]
     """
     check_integer("keep", keep, 0)
-    _replace(Path(path), pack(state, path), keep)
+    _replace(as_path(path), pack(state, path), keep)
 
 
 def pack(state: Any, path: str | os.PathLike[str]) -> bytes | memoryview:
@@ -113,6 +115,7 @@ def pack(state: Any, path: str | os.PathLike[str]) -> bytes | memoryview:
     return _pack(arrays)
 
 
+@answers
 def load(path: str | os.PathLike[str]) -> Any:
     """Return the state that `save` wrote: the same dicts, lists, tuples and plain values, with arrays as they were.
 
@@ -135,7 +138,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     >>> state["losses"], state["rng"]["state"]["inc"]
     ([0.5, inf], 87136372517582989555478159403783844777)
     """
-    path = Path(path)
+    path = as_path(path)
     library = need("safetensors.numpy", "safetensors") if _is_safetensors(path) else None
     try:
         data = _read(path, _check_mark if library is None else _check_header)
@@ -187,8 +190,9 @@ def _array(value: Any, place: str, dtypes: Sequence[str], expected: str) -> Arra
     if hasattr(value, "detach") and hasattr(value, "numpy"):
         value = value.detach().numpy()
     if type(value) is not np.ndarray and not isinstance(value, np.generic):
+        hint = "; pass its state_dict()" if hasattr(value, "state_dict") else ""
         raise TypeError(
-            f"the state holds a {type(value).__name__} at {place!r}, {describe(value)}; expected {expected}"
+            f"the state holds a {type(value).__name__} at {place!r}, {describe(value)}; expected {expected}{hint}"
         )
     if value.dtype.str not in dtypes:
         raise DtypeError(f"the state holds {value.dtype} at {place!r}; expected one of {' '.join(dtypes)}")

@@ -39,7 +39,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import Array, as_generator, check_function, check_integer, check_kind
+from ..checks import Array, as_generator, check_flag, check_function, check_integer, check_kind
 from ..core.tensor import wrap
 from ..core.tracer import IDLE, Tracer, mode, tracing
 from ..errors import DataError, OptionError, ShapeError, describe, nearest, out_of_range, warn
@@ -52,7 +52,7 @@ from ..nn.optim import Adam, LRScheduler, OneCycleLR, Optimizer
 from .callbacks import Callback, Run
 from .data import minibatches, rows
 from .history import History, Progress
-from .non_finite import explained, find_not_finite, keeper
+from .non_finite import explained, find_not_finite, finite_buffers, keeper
 from .predict import (
     EVALUATION_BATCH_SIZE,
     LOSSES,
@@ -131,15 +131,16 @@ def fit(
         progress: print a row an epoch; on a terminal show a bar, if tqdm is installed.
         resume: a file that `callbacks.Checkpoint` wrote in a call like this one, with the same data and options, from
             which the training goes on to the same bits, history and callbacks included, as if nothing had been between.
-            ``epochs`` may be more. ``resume=tg.latest("run.npz")`` begins anew if there is none.
+            ``epochs`` may be more; other rows, another loss or another model are refused. With
+            ``resume=tg.latest("run.npz")`` it begins anew if there is none.
 
     Raises:
         CheckpointError: ``resume`` is damaged, or not of such a training; nothing has changed.
         TypeError, ValueError: something does not fit; the message has what was expected, or the nearest name.
         ImportError: ``jit="numba"``, and Numba or SciPy is not installed.
         NonFiniteError: a FloatingPointError, the loss is NaN or infinite: with epoch, step, learning rate and the
-            first layer that is not finite; or a gradient is. The model is as it was before that step, running
-            statistics and Generators included; ``error.history`` has the epochs before.
+            first layer that is not finite; or a gradient is, or a buffer. The model is as it was before that step,
+            running statistics and Generators included; ``error.history`` has the epochs before.
     """
     samples, held = _check_data(model, X, y, validation, transform, (class_weight, sample_weight))
     batch_size = _check_sizes(model, samples, epochs, batch_size)
@@ -153,7 +154,8 @@ def fit(
     if augment is not None:
         check_function("augment", augment, "augment(xb, rng)", 2)
     run = Run(model, optimizer, schedule, History(), columns, epochs, steps_per_epoch)
-    settings = {"rows": len(samples), "batch_size": batch_size, "shuffle": shuffle, "columns": columns}
+    settings = _settings(samples, batch_size, shuffle, columns)
+    settings |= _named(model, loss=loss, transform=transform, augment=augment)
     training = Training(run, order, settings, own, [loss, resolved, transform, augment])
     training.resume(resume)
     steps, listeners = _make_steps(model, samples.weigh(loss), optimizer, jit), own + [Progress()] * bool(progress)
@@ -164,7 +166,6 @@ def fit(
             shuffled = training.order if shuffle else None
             batches = _batches(samples, optimizer, batch_size, shuffled, augment, training.rng, run.position)
             row = _train_epoch(run, batches, steps, resolved, listeners, asked)
-            optimizer.agree(model.buffers())
             row |= {} if held is None else _validate(run, held, loss, resolved)
             _end_epoch(run, row, listeners, asked)
     return run.history
@@ -222,6 +223,8 @@ def _rehearse(model: Module, samples: Samples, loss: Function, metrics: Metrics)
     first = y[: len(outputs)]
     if loss is F.cross_entropy and first.ndim == 2 and first.shape == outputs.shape:
         _check_distributions(first, name)
+    if "binary_cross_entropy" in getattr(getattr(loss, "function", loss), "__name__", ""):
+        _check_shares(y, name)
     _try_loss(by_row, outputs, samples.targets(slice(len(outputs))), name)
     found = find_metrics(metrics, outputs, first)
     if np.isfinite(outputs).all():  # or the first step will say what is wrong
@@ -239,6 +242,15 @@ def _check_distributions(y: Array, name: str) -> None:
             f"{name}, row {bad.argmax()}: cross_entropy takes labels or rows of probabilities, >= 0 and 1 in sum, got "
             f"{describe(y[bad.argmax()].tolist())}; use loss='mse_loss' for regression, "
             "'binary_cross_entropy_with_logits' for several labels at once"
+        )
+
+
+def _check_shares(y: Array, name: str) -> None:
+    rows = ((y < 0) | (y > 1)).reshape(len(y), -1).any(axis=1)
+    if rows.any():
+        raise DataError(
+            f"{name}, row {rows.argmax()}: binary cross entropy takes targets from 0 to 1, got "
+            f"{describe(y[rows.argmax()].tolist())}; use 0 and 1 for the two classes, or loss='cross_entropy' for more"
         )
 
 
@@ -308,7 +320,9 @@ def _check_callbacks(callbacks: Iterable[Callback]) -> list[Any]:
     for i, callback in enumerate(callbacks):
         check_kind(f"callbacks[{i}]", callback, Callback, "a Callback, such as tg.callbacks.EarlyStopping()")
         for name in dir(type(callback)):
-            if name.startswith("on_") and not hasattr(Callback, name):
+            if name in vars(Callback) and name.startswith("on_"):
+                check_function(f"callbacks[{i}].{name}", getattr(callback, name), f"{name}(run)", 1)
+            elif name.startswith("on_") and not hasattr(Callback, name):
                 hooks = [hook for hook in dir(Callback) if hook.startswith("on_")]
                 raise TypeError(f"nothing calls {name} of callbacks[{i}]; {nearest(name, hooks)}")
     return callbacks
@@ -319,6 +333,19 @@ def _columns(metrics: Iterable[str], held: Samples | None) -> list[str]:
     scores = ["loss", *metrics]
     validation = [] if held is None else [f"validation_{name}" for name in scores]
     return ["epoch", "step", *scores, *validation, "lr", "seconds", "samples_per_second"]
+
+
+def _settings(samples: Samples, batch_size: int, shuffle: Any, columns: list[str]) -> dict[str, Any]:
+    """Return what a training that is resumed must have in common with the one before."""
+    check_flag("shuffle", shuffle)
+    settings = {"rows": len(samples), "batch_size": batch_size, "shuffle": shuffle, "columns": columns}
+    return {**settings, "a checksum of the data": samples.mark()}
+
+
+def _named(model: Module, **functions: Any) -> dict[str, str]:
+    """Return the names of what a checkpoint cannot hold, by which it is told from another training."""
+    kinds = {f"module {path!r}": type(module).__name__ for path, module in model.named_modules() if path}
+    return {**kinds, **{name: describe(function) for name, function in functions.items()}}
 
 
 def _make_steps(model: Module, loss_of: Function, optimizer: Optimizer, jit: bool | str) -> tuple[Function, Function]:
@@ -373,13 +400,14 @@ def _train_epoch(
     """Train for an epoch, or until somebody stops it; return its row, with loss and metrics measured while learning."""
     forward_backward, update = steps
     group, so_far, keep = run.optimizer.param_groups[0], run.so_far, keeper(run.model)
+    buffers = finite_buffers(run.model)
     start = perf_counter() - so_far["seconds"]
     for xb, (yb, *weights) in batches:
         put_back = keep()
         loss, outputs = forward_backward(wrap(xb), wrap(yb), *map(wrap, weights))
         run.loss, run.lr, run.step = loss.item(), group["lr"], run.step + 1
         run.history.lr.append(run.lr)
-        if (what := find_not_finite(run)) is not None:
+        if (what := find_not_finite(run, buffers)) is not None:
             run.optimizer.zero_grad()
             put_back()
             raise explained(run, what[0], xb, what[1])
@@ -397,6 +425,7 @@ def _train_epoch(
         _settle(run, asked)
         if run.history.stopped is not None:
             break
+    run.optimizer.agree(run.model.buffers())
     scores = metrics_of(metrics, *(np.concatenate(so_far[name]) for name in ("outputs", "targets"))) if metrics else {}
     seconds = perf_counter() - start
     pace = {"lr": run.lr, "seconds": seconds, "samples_per_second": so_far["count"] / seconds}

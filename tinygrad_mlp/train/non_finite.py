@@ -16,7 +16,7 @@ from ..errors import NonFiniteError
 from ..nn.module import Module, unchanged
 from ..tools.anomaly import not_finite
 from .callbacks import Run
-from .resume import generators
+from .resume import generator_state, generators, set_generator
 
 
 def keeper(model: Module) -> Callable[[], Callable[[], None]]:
@@ -24,23 +24,31 @@ def keeper(model: Module) -> Callable[[], Callable[[], None]]:
     buffers, drawing = list(model.buffers()), generators({"model": model})
 
     def keep() -> Callable[[], None]:
-        arrays, states = [b._data.copy(order="K") for b in buffers], [rng.bit_generator.state for rng in drawing]
+        arrays, states = [b._data.copy(order="K") for b in buffers], [generator_state(rng) for rng in drawing]
 
         def put_back() -> None:
             for buffer, array in zip(buffers, arrays, strict=True):
                 assign(buffer, array)
             for rng, state in zip(drawing, states, strict=True):
-                rng.bit_generator.state = state
+                set_generator(rng, state)
 
         return put_back
 
     return keep
 
 
-def find_not_finite(run: Run) -> tuple[float, str] | None:
-    """Return what of a step is not finite, before it has changed a weight: the loss, or a gradient."""
+def finite_buffers(model: Module) -> list[Tensor]:
+    """Return the buffers of a model that are finite, and stay so unless a step goes wrong."""
+    return [b for b in model.buffers() if b.dtype.kind == "f" and np.isfinite(b._data).all()]
+
+
+def find_not_finite(run: Run, buffers: Sequence[Tensor]) -> tuple[float, str] | None:
+    """Return what of a step is not finite, before it has changed a weight: loss, buffer, gradient."""
     if not math.isfinite(run.loss):
         return run.loss, "loss"
+    for b in buffers:
+        if not (finite := np.isfinite(b._data)).all():
+            return b._data[~finite][0], f"buffer {b.name}"
     for group in run.optimizer.param_groups:
         for p in group["params"]:
             if p._grad is None or math.isfinite((g := p._grad._data.ravel("K")).dot(g)):

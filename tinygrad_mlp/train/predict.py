@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from copy import copy
@@ -109,6 +110,14 @@ def predict_proba(
     return probabilities
 
 
+def _read_only(value: Any) -> Any:
+    """Return an array as one that no model, loss or metric can change: it is the caller's."""
+    if isinstance(value, np.ndarray):
+        value = value.view()
+        value.flags.writeable = False
+    return value
+
+
 class Inputs:
     """Rows that are checked once, and of which a model gets a batch at a time; ``name`` is what stands before X."""
 
@@ -116,7 +125,7 @@ class Inputs:
         check_kind("model", model, Module, "a Module, such as nn.MLP([4, 16, 3])")
         if transform is not None:
             check_function("transform", transform, "transform(xb)", 1)
-        self.X, self.transform, self.name = check_rows(X, f"{name}X"), transform, name
+        self.X, self.transform, self.name = _read_only(check_rows(X, f"{name}X")), transform, name
         self.dtype = next((parameter.dtype for parameter in model.parameters()), np.dtype(np.float32))
 
     def __len__(self) -> int:
@@ -172,7 +181,7 @@ class Samples(Inputs):
         weights: tuple[Any, Any] = (None, None),
     ) -> None:
         super().__init__(model, X, transform, name)
-        self.y = as_array(check_rows(y, f"{name}y"))
+        self.y = _read_only(as_array(check_rows(y, f"{name}y")))
         if len(self.X) != len(self.y):
             expected = "expected a target for each row"
             raise ShapeError(f"{name}X has {len(self.X)} rows and {name}y has {len(self.y)}; {expected}")
@@ -184,6 +193,12 @@ class Samples(Inputs):
         part.X, part.y, part.name = select(self.X, where), self.y[where], name
         part.weights = None if self.weights is None else self.weights[where]
         return part
+
+    def mark(self) -> int:
+        """Return a number that other data would hardly give, made of the weights and some of the rows."""
+        some = np.linspace(0, len(self) - 1, min(len(self), 100)).astype(int)
+        parts = [rows(self.X, some), self.y[some], *([] if self.weights is None else [self.weights[some]])]
+        return zlib.crc32(b"".join(np.ascontiguousarray(part).tobytes() for part in parts))
 
     def prepare(self, loss: Function, outputs: Array) -> None:
         """Give the weights a mean of 1, and y the shape of a single output, unless the loss takes it as it is."""
@@ -249,7 +264,11 @@ def loss_of(loss: Function, outputs: Array, targets: tuple[Array, ...]) -> float
 
 def metrics_of(metrics: Mapping[str, Function], outputs: Array, y: Array) -> dict[str, float]:
     """Return each metric of outputs."""
-    return {name: float(metric(outputs, y)) for name, metric in metrics.items()}
+    scores = {name: metric(outputs, y) for name, metric in metrics.items()}
+    for name, score in scores.items():
+        if np.size(score) != 1 or not hasattr(score, "__float__"):
+            raise ShapeError(f"the metric {name!r} returned {describe(score)}; expected one number, such as the mean")
+    return {name: float(np.reshape(score, ())) for name, score in scores.items()}
 
 
 def find(kind: str, value: Any, known: Mapping[str, Function]) -> Function:

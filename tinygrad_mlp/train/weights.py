@@ -50,9 +50,10 @@ def _of_classes(class_weight: Any, count: int, labels: Array) -> Array:
         sizes = np.bincount(labels, minlength=count)
         return len(labels) / (np.count_nonzero(sizes) * np.maximum(sizes, 1))
     if isinstance(class_weight, Mapping):
-        for label in class_weight:
-            if not isinstance(label, (int, np.integer, np.bool_)):
-                raise OptionError(f"class_weight has the key {label!r}, expected numbers of classes, as y has them")
+        if strange := [label for label in class_weight if not isinstance(label, (int, float, np.number))]:
+            raise OptionError(
+                f"class_weight has {describe(strange[0])}, expected labels, 0..{count - 1}; write them as y has them"
+            )
         return np.array([float(class_weight.get(label, 1.0)) for label in range(count)])
     weights = as_array(class_weight).astype(float)
     if weights.ndim != 1 or len(weights) < count:

@@ -1,20 +1,57 @@
-"""Rules of `scipy.special`, which are loaded when SciPy's functions are first given a Tensor.
+"""`scipy.special` on Tensors: rules of its ufuncs, and those of its other functions that gradients are asked of.
 
-The incomplete gamma and beta functions have derivatives by all parameters: integrals of their densities times powers of
+The ufuncs are SciPy's own, and take Tensors as NumPy's do; their rules are loaded when one first meets a Tensor. The
+incomplete gamma and beta functions have derivatives by all parameters: integrals of their densities times powers of
 logarithms, whose derivatives are such integrals again.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from scipy import special
 
-from ..errors import NoRuleError
-from .elementwise import select
-from .table import T, annotate, composite, primitive, vjp
+import tinygrad_mlp as tg
+
+__all__ = ["log_softmax", "logsumexp", "polygamma", "softmax"]
+T = TypeVar("T", bound=Any)
+
+
+def __getattr__(name: str) -> Any:
+    return getattr(special, name)
+
+
+def logsumexp(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """Return ``log(sum(exp(a)))`` over ``axis``, one, several or all; ``keepdims`` keeps these with length 1.
+
+    With weights b, which SciPy takes as an option, it is ``logsumexp(a + np.log(b))``.
+
+    >>> logsumexp(np.array([1000.0, 1000.0])) == 1000 + np.log(2)
+    np.True_
+    """
+    return tg.functional.logsumexp(a, axis, keepdims)
+
+
+def softmax(x: Any, axis: Any = None) -> Any:
+    """Return ``exp(x) / sum(exp(x))``, where the sum is over ``axis``, or over all.
+
+    >>> softmax(np.zeros((2, 2)))
+    array([[0.25, 0.25],
+           [0.25, 0.25]])
+    """
+    return tg.functional.softmax(x, axis)
+
+
+def log_softmax(x: Any, axis: Any = None) -> Any:
+    """Return ``log(softmax(x, axis))``, exact where the softmax underflows.
+
+    >>> log_softmax(np.array([0.0, -1000.0]))
+    array([    0., -1000.])
+    """
+    return tg.functional.log_softmax(x, axis)
+
 
 _TWO_OVER_ROOT_PI, _ROOT_TWO_PI = 2 / math.sqrt(math.pi), math.sqrt(2 * math.pi)
 
@@ -28,23 +65,15 @@ def _digamma(x: Any) -> Any:
     return _of(special.digamma, x)
 
 
-@primitive
+@tg.primitive
 def polygamma(n: int, x: T) -> T:
-    """Return the n-th derivative of `digamma`."""
+    """Return the ``n``-th derivative of `digamma` at ``x``.
+
+    >>> polygamma(1, np.array([1.0])).round(6)  # pi**2 / 6
+    array([1.644934])
+    """
     values: Any = special.polygamma(n, x)
     return values.astype(x.dtype) if hasattr(x, "dtype") else float(values)  # type: ignore[return-value]
-
-
-@primitive
-def bessel_j(v: Any, x: T) -> T:
-    """Return the Bessel function of the first kind."""
-    return special.jv(v, x)
-
-
-@primitive
-def bessel_i(v: Any, x: T) -> T:
-    """Return the modified Bessel function of the first kind."""
-    return special.iv(v, x)
 
 
 _NODES = np.polynomial.legendre.leggauss(96)
@@ -67,7 +96,7 @@ def _wide(*arrays: Any) -> list[Any]:
     return list(np.broadcast_arrays(*(np.asarray(a).astype(np.float64, casting="safe") for a in arrays)))
 
 
-@primitive
+@tg.primitive
 def gamma_moment(a: T, x: Any, k: int) -> T:
     """Return the integral from 0 to x of the gamma density, times ``(log(t) - digamma(a))**k``.
 
@@ -104,7 +133,7 @@ def _moment(a: Any, x: Any, k: int) -> Any:
     return gamma_moment(a, x, k) if k else special.gammainc(a, x)
 
 
-@primitive
+@tg.primitive
 def beta_moment(a: T, b: Any, x: Any, j: int, k: int) -> T:
     """Return the integral from 0 to x of the beta density, times powers of log(t) and log(1 - t) less their means.
 
@@ -158,43 +187,43 @@ def _beta_moment_x(g: Any, a: Any, b: Any, x: Any, j: int, k: int) -> Any:
     return g * math.prod(powers, start=_beta_density(a, b, x))
 
 
-vjp(polygamma, None, lambda g, out, n, x: g * polygamma(n + 1, x))
-vjp(special.digamma, lambda g, out, x: g * polygamma(1, x))
-vjp(special.gammaln, lambda g, out, x: g * _digamma(x))
-vjp(special.gamma, lambda g, out, x: g * (out * _digamma(x)))
-vjp(
+tg.vjp(polygamma, None, lambda g, out, n, x: g * polygamma(n + 1, x))
+tg.vjp(special.digamma, lambda g, out, x: g * polygamma(1, x))
+tg.vjp(special.gammaln, lambda g, out, x: g * _digamma(x))
+tg.vjp(special.gamma, lambda g, out, x: g * (out * _digamma(x)))
+tg.vjp(
     special.beta,
     lambda g, out, a, b: g * (out * (_digamma(a) - _digamma(a + b))),
     lambda g, out, a, b: g * (out * (_digamma(b) - _digamma(a + b))),
 )
-vjp(
+tg.vjp(
     special.betaln,
     lambda g, out, a, b: g * (_digamma(a) - _digamma(a + b)),
     lambda g, out, a, b: g * (_digamma(b) - _digamma(a + b)),
 )
-vjp(
+tg.vjp(
     special.gammainc,
     lambda g, out, a, x: g * gamma_moment(a, x, 1),
     lambda g, out, a, x: g * _gamma_density(a, x),
 )
-vjp(
+tg.vjp(
     special.gammaincc,
     lambda g, out, a, x: -g * gamma_moment(a, x, 1),
     lambda g, out, a, x: -g * _gamma_density(a, x),
 )
-vjp(
+tg.vjp(
     gamma_moment,
     _gamma_moment_a,
     lambda g, out, a, x, k: g * math.prod([np.log(x) - _digamma(a)] * k, start=_gamma_density(a, x)),
     None,
 )
-vjp(
+tg.vjp(
     special.betainc,
     lambda g, out, a, b, x: g * beta_moment(a, b, x, 1, 0),
     lambda g, out, a, b, x: g * beta_moment(a, b, x, 0, 1),
     lambda g, out, a, b, x: g * _beta_density(a, b, x),
 )
-vjp(
+tg.vjp(
     beta_moment,
     lambda g, out, a, b, x, j, k: g * _beta_moment_by(0, a, b, x, j, k),
     lambda g, out, a, b, x, j, k: g * _beta_moment_by(1, a, b, x, j, k),
@@ -203,40 +232,33 @@ vjp(
     None,
 )
 
-vjp(special.erf, lambda g, out, x: g * (_TWO_OVER_ROOT_PI * np.exp(-x * x)))
-vjp(special.erfc, lambda g, out, x: -g * (_TWO_OVER_ROOT_PI * np.exp(-x * x)))
-vjp(special.erfcx, lambda g, out, x: g * (2 * x * out - _TWO_OVER_ROOT_PI))
-vjp(special.erfinv, lambda g, out, x: g * (np.exp(out * out) / _TWO_OVER_ROOT_PI))
-vjp(special.ndtr, lambda g, out, x: g * (np.exp(-0.5 * (x * x)) / _ROOT_TWO_PI))
-vjp(special.ndtri, lambda g, out, x: g * (np.exp(0.5 * (out * out)) * _ROOT_TWO_PI))
-vjp(special.log_ndtr, lambda g, out, x: g * (np.exp(-0.5 * (x * x) - out) / _ROOT_TWO_PI))
-vjp(special.expit, lambda g, out, x: g * (out * (1 - out)))
-vjp(special.logit, lambda g, out, x: g / (x * (1 - x)))
-vjp(special.log_expit, lambda g, out, x: g * special.expit(-x))
-vjp(
+tg.vjp(special.erf, lambda g, out, x: g * (_TWO_OVER_ROOT_PI * np.exp(-x * x)))
+tg.vjp(special.erfc, lambda g, out, x: -g * (_TWO_OVER_ROOT_PI * np.exp(-x * x)))
+tg.vjp(special.erfcx, lambda g, out, x: g * (2 * x * out - _TWO_OVER_ROOT_PI))
+tg.vjp(special.erfinv, lambda g, out, x: g * (np.exp(out * out) / _TWO_OVER_ROOT_PI))
+tg.vjp(special.ndtr, lambda g, out, x: g * (np.exp(-0.5 * (x * x)) / _ROOT_TWO_PI))
+tg.vjp(special.ndtri, lambda g, out, x: g * (np.exp(0.5 * (out * out)) * _ROOT_TWO_PI))
+tg.vjp(special.log_ndtr, lambda g, out, x: g * (np.exp(-0.5 * (x * x) - out) / _ROOT_TWO_PI))
+tg.vjp(special.expit, lambda g, out, x: g * (out * (1 - out)))
+tg.vjp(special.logit, lambda g, out, x: g / (x * (1 - x)))
+tg.vjp(special.log_expit, lambda g, out, x: g * special.expit(-x))
+tg.vjp(
     special.xlogy,
-    lambda g, out, x, y: g * select((x != 0) | (y != 0), np.log(np.where((x == 0) & (y == 0), 1.0, y))),
+    lambda g, out, x, y: g * np.log(np.where((x == 0) & (y == 0), 1.0, y)),
     lambda g, out, x, y: g * x / y,
 )
-vjp(special.xlog1py, lambda g, out, x, y: g * _of(np.log1p, y), lambda g, out, x, y: g * x / (y + 1))
-vjp(special.entr, lambda g, out, x: -g * (np.log(x) + 1))
-vjp(special.rel_entr, lambda g, out, x, y: g * (np.log(x / y) + 1), lambda g, out, x, y: -g * x / y)
-vjp(bessel_j, None, lambda g, out, v, x: g * (0.5 * (bessel_j(v - 1, x) - bessel_j(v + 1, x))))
-vjp(bessel_i, None, lambda g, out, v, x: g * (0.5 * (bessel_i(v - 1, x) + bessel_i(v + 1, x))))
+tg.vjp(special.xlog1py, lambda g, out, x, y: g * _of(np.log1p, y), lambda g, out, x, y: g * x / (y + 1))
+tg.vjp(special.entr, lambda g, out, x: -g * (np.log(x) + 1))
+tg.vjp(special.rel_entr, lambda g, out, x, y: g * (np.log(x / y) + 1), lambda g, out, x, y: -g * x / y)
 
 
-def _of_order(name: str, function: Any) -> Any:
-    """Return a Bessel function whose order is a number: its derivative by the order has no rule."""
-
-    def bessel(v: Any, z: Any) -> Any:
-        if getattr(v, "requires_grad", False):
-            raise NoRuleError(f"{name} has no derivative by its order; pass the order as a constant")
-        return function(v, z)
-
-    return bessel
+def no_order(*_: Any) -> Any:
+    """Refuse to differentiate a Bessel function by its order."""
+    raise tg.NoRuleError("Bessel functions have no derivative by their order; pass it as a constant")
 
 
-composite({special.jv: _of_order("jv", bessel_j), special.iv: _of_order("iv", bessel_i)})
-annotate(
+tg.vjp(special.jv, no_order, lambda g, out, v, x: g * (0.5 * (special.jv(v - 1, x) - special.jv(v + 1, x))))
+tg.vjp(special.iv, no_order, lambda g, out, v, x: g * (0.5 * (special.iv(v - 1, x) + special.iv(v + 1, x))))
+tg.annotate(
     special.gammaln, special.digamma, hint="the gamma function is infinite at 0, -1, -2, ...: keep arguments positive"
 )
