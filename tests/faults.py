@@ -1087,7 +1087,7 @@ FAULTS: dict[str, list[Fault]] = {
         ),
     ],
     "resume": [
-        Fault("Generators of closures are not found", "yield cell.cell_contents", "yield None"),
+        Fault("Generators of closures are not found", "values.append(cell.cell_contents)", "pass"),
         Fault(
             "Generators of methods are not found", "yield from (value.__self__, value.__func__)", "yield value.__func__"
         ),
