@@ -1826,6 +1826,12 @@ FAULTS: dict[str, list[Fault]] = {
             "an update goes uphill", "return made[product], (number, -1), 1,", "return made[product], (number, 1), 1,"
         ),
         Fault(
+            "a product that BLAS cannot take is an update",
+            "if form_of(update, plan.views, set()) is None:",
+            "if False:",
+        ),
+        Fault("a program comes at once to memory that it writes to", 'not in touched")', 'not in ()")'),
+        Fault(
             "a product that others want is taken into an update",
             "call.function in (np.matmul, matmul) and uses[call.output] == 1",
             "call.function in (np.matmul, matmul)",

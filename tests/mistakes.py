@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from scipy import sparse
-from tinygrad_mlp.callbacks import Checkpoint, EarlyStopping
+from tinygrad_mlp.callbacks import Callback, Checkpoint, EarlyStopping
 
 import tinygrad_mlp as tg
 from tinygrad_mlp import CheckpointError, DataError, GraphError, NoRuleError, ShapeError, Tensor, nn, optim
@@ -579,6 +579,11 @@ _TRAINING = [
 ]  # fmt: skip
 
 
+class OfKeras(Callback):
+    def on_epoch_end(self, epoch: Any, logs: Any) -> None:  # type: ignore[override]
+        raise NotImplementedError
+
+
 def set_learning_rate(w: Work) -> None:
     w.optimizer.lr = 0.5
 
@@ -636,6 +641,12 @@ _USING = [
     ("weights of names", lambda w: w.fit(class_weight={"0": 5}), ValueError, "'0'", "expected labels, 0..2", "write them as y has them"),
     ("shuffle='no'", lambda w: w.fit(shuffle="no"), TypeError, "'no'", "True or False", "shuffle must be"),
     ("bias='no'", lambda w: nn.Linear(2, 3, bias="no"), TypeError, "'no'", "True or False", "bias must be"),
+    ("Keras' history", lambda w: tg.History().history, AttributeError, "'history'", "History has no", 'use history.frame["loss"]'),
+    ("ModelCheckpoint", lambda w: tg.callbacks.ModelCheckpoint("x"), AttributeError, "'ModelCheckpoint'", "has no", "use tg.callbacks.Checkpoint"),
+    ("set_to_none of a model", lambda w: w.model.zero_grad(set_to_none=True), TypeError, "'set_to_none'", "no option", "zero_grad()"),
+    ("zeros_", lambda w: init.zeros_(w.t), AttributeError, "'zeros_'", "Valid: ", "uniform_"),
+    ("epoch and logs", lambda w: w.fit(callbacks=[OfKeras()]), TypeError, "callbacks[0].on_epoch_end", "a required argument: 'logs'",
+     "called as on_epoch_end(run)"),
 ]  # fmt: skip
 
 MISTAKES = [

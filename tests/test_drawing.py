@@ -282,7 +282,7 @@ def test_what_the_languages_give_a_meaning(name):
 
 @pytest.mark.parametrize("name", ["\\", "\\N", "\\G", "&lt;", "a&b", "<b>x</b>", "é‖", " ", "]]>", "-->", '"'])
 def test_graphviz_shows_names_as_they_are(name):
-    pytest.importorskip("pygraphviz")
+    pytest.importorskip("pygraphviz", exc_type=ImportError)
     svg = tg.draw(tg.Tensor([1.0], requires_grad=True, name=name) * 2).svg
     texts = [html.unescape(text) for text in re.findall(r"<text[^>]*>([^<]*)</text>", svg)]
     assert texts[0].replace("\xa0", " ").strip() == name.strip()
@@ -376,7 +376,7 @@ def test_save(model, tmp_path):
 
 
 def test_pictures(model, tmp_path):
-    pytest.importorskip("pygraphviz")
+    pytest.importorskip("pygraphviz", exc_type=ImportError)
     drawing = tg.draw(lambda x: model(x).sum(), X, values=True, grads=True)
     for suffix, begin in [("svg", b"<svg role="), ("png", b"\x89PNG\r\n"), ("pdf", b"%PDF")]:
         drawing.save(tmp_path / f"graph.{suffix}")

@@ -715,6 +715,9 @@ def test_a_library_that_is_broken_is_not_called_absent(tmp_path: Any, monkeypatc
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleNotFoundError, match="No module named 'what_it_lacks'"):
         need("a_broken_library", "plot")
+    (tmp_path / "a_bare_library.py").write_text("raise ImportError('libx.so: cannot open shared object file')")
+    with pytest.raises(ImportError, match=r"a_bare_library, which lacks a library of the system: libx\.so: cannot"):
+        need("a_bare_library", "plot")
 
 
 def test_an_error_inside_of_a_function_of_others_is_explained_once() -> None:

@@ -170,7 +170,7 @@ def need(module: str, extra: str) -> ModuleType:
     """Return a module of an optional extra, imported when it is used.
 
     Raises:
-        ImportError: it is not installed; the message has the command.
+        ImportError: it is not installed, and the message has the command, or it lacks a library of the system.
 
     >>> need("no_such_module", "plot")
     Traceback (most recent call last):
@@ -184,6 +184,8 @@ def need(module: str, extra: str) -> ModuleType:
             raise
         command = f"pip install '.[{extra}]' in the clone of tinygrad_mlp"
         raise ImportError(f"this needs {name}, which is not installed: {command}", name=name) from error
+    except ImportError as error:
+        raise ImportError(f"this needs {module}, which lacks a library of the system: {error}", name=module) from error
 
 
 def describe(value: Any) -> str:

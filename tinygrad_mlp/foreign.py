@@ -84,15 +84,27 @@ _ROOMS = {
     "Tensor(np.zeros(shape)), or np.ones, ...": "zeros ones arange randn rand tensor eye full empty from_numpy",
     "tg.seed(0), or rng=0, which what draws numbers takes": "manual_seed set_seed",
     "MLP or Sequential of Linear layers": "Model",
-    "Linear": "Dense", "Sequential": "ModuleList ModuleDict", "tg.functional": "function",
+    "Linear": "Dense",
+    "Sequential": "ModuleList ModuleDict",
+    "tg.functional": "function",
     "the schedules of optim itself: optim.CosineAnnealingLR, optim.OneCycleLR": "lr_scheduler",
-    "optim.Adam or optim.AdamW": "Adagrad Adadelta", "tg.grad, or loss.backward()": "backward",
+    "optim.Adam or optim.AdamW": "Adagrad Adadelta",
+    "tg.grad, or loss.backward()": "backward",
     **{f"tg.func.{name}": name for name in ("jacrev", "jacfwd", "linearize")},
     "tg.func.value_and_grad": "value_and_grad grad_and_value",
     "tg.func.grad of a sum, or tg.func.vjp": "elementwise_grad",
-    "tg.func.hvp": "hessian_vector_product", "tg.func.jvp": "jvp make_jvp", "tg.func.vjp": "make_vjp",
-    "fit, or tg.minibatches(X, y, batch_size, rng=rng)": "DataLoader Dataset", "tg.one_hot": "one_hot",
+    "tg.func.hvp": "hessian_vector_product",
+    "tg.func.jvp": "jvp make_jvp",
+    "tg.func.vjp": "make_vjp",
+    "fit, or tg.minibatches(X, y, batch_size, rng=rng)": "DataLoader Dataset",
+    "tg.one_hot": "one_hot",
     "tg.Tensor(array)": "as_tensor Variable",
+    "tg.callbacks.Checkpoint": "ModelCheckpoint",
+    "a schedule of optim, as in fit(..., schedule=schedule)": "LearningRateScheduler ReduceLROnPlateau",
+}
+_HISTORY = {
+    'history.frame["loss"], where frame is a pandas DataFrame': "history losses loss",
+    "tg.plot.training_curves(history)": "plot",
 }  # fmt: skip
 
 
@@ -242,7 +254,7 @@ def knows_foreign(cls: type[C]) -> type[C]:
     return cls
 
 
-_ATTRIBUTES = {"Tensor": _METHODS, "Module": _MODEL, "Optimizer": _OPTIMIZER}
+_ATTRIBUTES = {"Tensor": _METHODS, "Module": _MODEL, "Optimizer": _OPTIMIZER, "History": _HISTORY}
 
 
 _NAMED = {"nn": "nn", "functional": "nn.functional", "optim": "nn.optim"}

@@ -13,12 +13,14 @@ from typing import Any
 from ..checks import as_generator, check_choice, check_kind
 from ..core.tensor import Tensor, assign
 from ..errors import ShapeError
+from ..foreign import missing
 
 __all__ = [
     "calculate_gain", "kaiming_normal_", "kaiming_uniform_", "normal_", "uniform_", "xavier_normal_",
     "xavier_uniform_",
 ]  # fmt: skip
 __dir__ = __all__.copy  # what Tab offers
+__getattr__ = missing(__name__)
 
 Rng = Any  # a numpy.random.Generator, a seed or None; not spelled out, since that alone would load numpy.random
 GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "leaky_relu": math.sqrt(2)}

@@ -13,7 +13,7 @@ from ..core.tensor import Tensor, assign
 from ..core.tracer import IDLE, Stateful
 from ..core.tracer import mode as thread_mode
 from ..errors import CheckpointError, describe, out_of_range
-from ..foreign import explain, knows_foreign
+from ..foreign import answers, explain, knows_foreign
 
 T = TypeVar("T")
 M = TypeVar("M", bound="Module")
@@ -256,6 +256,7 @@ class Module(Stateful):
         """Switch this module and all inside to evaluation: the opposite of `train`."""
         return self.train(False)
 
+    @answers
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters: each ``grad`` becomes None."""
         for parameter in self.parameters():

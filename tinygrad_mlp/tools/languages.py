@@ -142,7 +142,7 @@ def picture(text: str, suffix: str) -> bytes:
     """Return Graphviz' picture of a DOT text: "svg", "png" or "pdf".
 
     Raises:
-        ImportError: pygraphviz, whose wheels have Graphviz inside, is not installed.
+        ImportError: pygraphviz, whose wheels have Graphviz inside, is not installed, or finds no GLib.
     """
     graph = need("pygraphviz", "draw").AGraph(string=text)
     if suffix != "svg":
@@ -154,7 +154,7 @@ def svg(text: str) -> str:
     """Return Graphviz' picture of a DOT text as an SVG element, without the names of nodes as tooltips.
 
     Raises:
-        ImportError: pygraphviz is not installed.
+        ImportError: pygraphviz is not installed, or finds no GLib.
     """
     whole = picture(text, "svg").decode()
     plain = re.sub(r"<!--.*?-->\n*|<title>.*?</title>\n*", "", whole[whole.index("<svg") :], flags=re.DOTALL)

@@ -20,7 +20,7 @@ import numpy as np
 
 from ..checks import as_path, check_integer, check_number
 from ..errors import OptionError, nearest, out_of_range
-from ..foreign import Answers
+from ..foreign import Answers, missing
 from ..nn.module import Module
 from ..nn.optim import LRScheduler, Optimizer
 from .attributes import kept_of, put_back
@@ -28,6 +28,7 @@ from .resume import save_checkpoint
 
 __all__ = ["CSVLogger", "Callback", "Checkpoint", "EarlyStopping", "LearningRateLogger", "Run", "WeightAveraging"]
 __dir__ = __all__.copy  # what Tab offers
+__getattr__ = missing(__name__)
 
 
 @dataclass

@@ -320,7 +320,9 @@ def _check_callbacks(callbacks: Iterable[Callback]) -> list[Any]:
     for i, callback in enumerate(callbacks):
         check_kind(f"callbacks[{i}]", callback, Callback, "a Callback, such as tg.callbacks.EarlyStopping()")
         for name in dir(type(callback)):
-            if name.startswith("on_") and not hasattr(Callback, name):
+            if name in vars(Callback) and name.startswith("on_"):
+                check_function(f"callbacks[{i}].{name}", getattr(callback, name), f"{name}(run)", 1)
+            elif name.startswith("on_") and not hasattr(Callback, name):
                 hooks = [hook for hook in dir(Callback) if hook.startswith("on_")]
                 raise TypeError(f"nothing calls {name} of callbacks[{i}]; {nearest(name, hooks)}")
     return callbacks
@@ -423,6 +425,7 @@ def _train_epoch(
         _settle(run, asked)
         if run.history.stopped is not None:
             break
+    run.optimizer.agree(run.model.buffers())
     scores = metrics_of(metrics, *(np.concatenate(so_far[name]) for name in ("outputs", "targets"))) if metrics else {}
     seconds = perf_counter() - start
     pace = {"lr": run.lr, "seconds": seconds, "samples_per_second": so_far["count"] / seconds}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import notebook
 from ..errors import need
+from ..foreign import knows_foreign
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,6 +56,7 @@ def _cell(name: str, value: Any) -> str:
     return f"{value:#.4g}" if isinstance(value, float) else str(value)
 
 
+@knows_foreign
 class History:
     """What `fit` returns: a row an epoch, and why it stopped.
 
