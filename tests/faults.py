@@ -1302,7 +1302,7 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("weights keep their size", "self.weights = self.weights / self.weights.mean()", "pass"),
         Fault("classes that are balanced count as their sizes", "np.count_nonzero(sizes) * np.maximum", "np.maximum"),
         Fault("weights of samples replace those of classes", "weights = weights * own", "weights = own"),
-        Fault("targets of one output stay a row", "for self.y in (row, row[:, None]):", "for self.y in (row, row):"),
+        Fault("targets of one output stay a row", "for self.y in (row[:, None], row):", "for self.y in (row, row):"),
         Fault(
             "a share for validation has no weights", "self.weights is None else self.weights[where]\n", "True else 0\n"
         ),
