@@ -1114,8 +1114,8 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("callbacks begin anew", "            callback.load_state_dict(kept)", "            pass"),
         Fault(
             "numbers of modules are forgotten",
-            "            setattr(modules[path], attribute, value)",
-            "            pass",
+            '        self._put_numbers(state["numbers"])',
+            "        pass",
         ),
         Fault(
             "the row of an epoch that was broken off stays",
@@ -1297,7 +1297,7 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("weights keep their size", "self.weights = self.weights / self.weights.mean()", "pass"),
         Fault("classes that are balanced count as their sizes", "np.count_nonzero(sizes) * np.maximum", "np.maximum"),
         Fault("weights of samples replace those of classes", "weights = weights * own", "weights = own"),
-        Fault("targets of one output stay a row", "for self.y in (row, row[:, None]):", "for self.y in (row, row):"),
+        Fault("targets of one output stay a row", "for self.y in (row[:, None], row):", "for self.y in (row, row):"),
         Fault(
             "a share for validation has no weights", "self.weights is None else self.weights[where]\n", "True else 0\n"
         ),
@@ -1761,8 +1761,8 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("the decay is not that of the mean", '"weight_decay": self.alpha / rows}', '"weight_decay": self.alpha}'),
         Fault(
             "biases decay in lbfgs",
-            "[self.alpha / weights.sum() * (p.ndim == 2) for p in params]",
-            "[self.alpha / weights.sum() for p in params]",
+            "[self.alpha / total * (p.ndim == 2) for p in params]",
+            "[self.alpha / total for p in params]",
         ),
         Fault("the last epoch is kept, not the best", "self.estimator.model_.load_state_dict(self.best)", "pass"),
     ],
