@@ -1826,6 +1826,11 @@ FAULTS: dict[str, list[Fault]] = {
             "an update goes uphill", "return made[product], (number, -1), 1,", "return made[product], (number, 1), 1,"
         ),
         Fault(
+            "weights are copied for one thread, too",
+            "return nbytes in READ_BY_ALL and _threads() > 1",
+            "return nbytes in READ_BY_ALL",
+        ),
+        Fault(
             "a product that BLAS cannot take is an update",
             "if form_of(update, plan.views, set()) is None:",
             "if False:",
