@@ -1766,8 +1766,8 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("the decay is not that of the mean", '"weight_decay": self.alpha / rows}', '"weight_decay": self.alpha}'),
         Fault(
             "biases decay in lbfgs",
-            "[self.alpha / weights.sum() * (p.ndim == 2) for p in params]",
-            "[self.alpha / weights.sum() for p in params]",
+            "[self.alpha / total * (p.ndim == 2) for p in params]",
+            "[self.alpha / total for p in params]",
         ),
         Fault("the last epoch is kept, not the best", "self.estimator.model_.load_state_dict(self.best)", "pass"),
     ],
@@ -1829,6 +1829,11 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "an update goes uphill", "return made[product], (number, -1), 1,", "return made[product], (number, 1), 1,"
+        ),
+        Fault(
+            "weights are copied for one thread, too",
+            "return nbytes in READ_BY_ALL and _threads() > 1",
+            "return nbytes in READ_BY_ALL",
         ),
         Fault(
             "a product that BLAS cannot take is an update",
