@@ -2,6 +2,7 @@
 
     python benchmarks/mnist.py
     python benchmarks/mnist.py --peers --seeds 0 1 2
+    python benchmarks/mnist.py --only "tinygrad_mlp native" PyTorch
 
 Beside it train a loop written by hand in NumPy and, with `--peers`, PyTorch, `torch.compile` and JAX. All start from
 the same weights, see the same images in the same order and use the same learning rates, with two threads each, in turn,
@@ -30,7 +31,7 @@ TOLERANCE = 1e-3  # of the first mean loss, in which rounding has had time to gr
 
 def measure(name, seed, started):
     """In a child: train, and return the seconds before training, of it to the target and in all, and the accuracy."""
-    recipe = load_recipe(seed, eager=name != "tinygrad_mlp jit")
+    recipe = load_recipe(seed, name)
     train, evaluate = CONTESTANTS[name](recipe)
     before = time.time() - started
     seconds, reached, first_loss = 0.0, math.inf, None
@@ -87,8 +88,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", nargs="+", type=int, default=range(5), metavar="N", help="(0 1 2 3 4)")
     parser.add_argument("--peers", action="store_true", help="PyTorch, torch.compile and JAX, too")
+    parser.add_argument("--only", nargs="+", choices=CONTESTANTS, metavar="NAME", help="these")
     options = parser.parse_args()
-    names = [name for name in CONTESTANTS if name not in PEERS or options.peers]
+    names = options.only or [name for name in CONTESTANTS if name not in PEERS or options.peers]
     print(common.machine())
     print(common.versions(["tinygrad_mlp", *[PEERS[name] for name in names if name in PEERS]]))
     report(run(names, options.seeds))

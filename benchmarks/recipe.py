@@ -17,14 +17,18 @@ from common import THREADS
 EXAMPLE = Path(__file__).parents[1] / "examples" / "mnist.py"
 
 
-def load_recipe(seed, eager=True):
+OPTIONS = {"tinygrad_mlp jit": [], "tinygrad_mlp native": ["--backend", "numba"]}
+"""With what options, besides the seed, the example is run for whom; for all others with --eager."""
+
+
+def load_recipe(seed, name="NumPy"):
     """Return the example, its data and all that it trains with."""
     import tinygrad_mlp as tg
 
     spec = importlib.util.spec_from_file_location("example", EXAMPLE)
     example = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(example)
-    options = example.parse_options(["--seed", str(seed), *["--eager"] * eager])
+    options = example.parse_options(["--seed", str(seed), *OPTIONS.get(name, ["--eager"])])
     data = tg.load_mnist(example.PACKED)
     steps = -(-len(data[0]) // options.batch_size)
     init_rng, order_rng = np.random.default_rng(seed).spawn(2)
@@ -200,6 +204,7 @@ def mean(losses, hits, batches):
 CONTESTANTS = {
     "tinygrad_mlp": by_example,  # with --eager
     "tinygrad_mlp jit": by_example,
+    "tinygrad_mlp native": by_example,
     "NumPy": numpy_loop,
     "PyTorch": pytorch,
     "torch.compile": partial(pytorch, compiled=True),

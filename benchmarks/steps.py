@@ -2,6 +2,7 @@
 
     python benchmarks/steps.py --csv steps.csv --picture steps.png
     python benchmarks/steps.py --momentum 0.9
+    python benchmarks/steps.py --adam --only "tinygrad_mlp native" PyTorch torch.compile "JAX jit" NumPy
     python benchmarks/steps.py --only tinygrad_mlp PyTorch --cases 2 3
 
 Each contestant runs in its own process, with two threads, in turn, in several rounds. It must first arrive at the loss
@@ -36,10 +37,10 @@ CHECK_RATE = 0.02
 TIMING_RATE = 1e-8  # the weights stay as they are: units that die would leave denormal momenta, which are slow
 
 
-def measure(name, batch, widths, momentum, dropout, read_loss, seconds):
+def measure(name, batch, widths, momentum, dropout, adam, read_loss, seconds):
     """In a child: check a contestant, and return the microseconds of its step."""
-    problem = Problem(batch, tuple(widths), momentum, dropout, TIMING_RATE)
-    check(name, replace(problem, dropout=0.0, lr=CHECK_RATE))
+    problem = Problem(batch, tuple(widths), momentum, dropout, TIMING_RATE, adam=adam)
+    check(name, replace(problem, dropout=0.0, lr=CHECK_RATE / 100 if adam else CHECK_RATE))
     return {"us": 1e6 * common.seconds_per_call(runner(name, problem, read_loss), seconds)}
 
 
@@ -77,7 +78,7 @@ def run_case(names, options, batch, widths):
     times, notes = {name: [] for name in names}, {}
     for _ in range(options.rounds):
         for name in [name for name in names if name not in notes]:
-            request = {key: getattr(options, key) for key in ("momentum", "dropout", "read_loss", "seconds")}
+            request = {key: getattr(options, key) for key in ("momentum", "dropout", "adam", "read_loss", "seconds")}
             answer = common.in_child(__file__, name=name, batch=batch, widths=widths, **request)
             if "us" in answer:
                 times[name].append(answer["us"])
@@ -113,6 +114,7 @@ def parse_options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--momentum", type=float, default=0.0, metavar="X", help="of the update (0)")
     parser.add_argument("--dropout", type=float, default=0.0, metavar="P", help="after each hidden layer (0)")
+    parser.add_argument("--adam", action="store_true", help="instead of SGD, of those who have it in their step")
     parser.add_argument("--read-loss", action="store_true", help="read the loss after every step")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="processes for each contestant (5)")
     parser.add_argument("--seconds", type=float, default=0.5, metavar="S", help="of timing in each process (0.5)")
@@ -137,7 +139,8 @@ def main():
     names = [name for name in CONTESTANTS if name in options.only]
     facts = [common.machine(), common.versions(CONTESTANTS[name][1] for name in names)]
     when = "step" if options.read_loss else "sample"
-    facts.append(f"momentum {options.momentum}, dropout {options.dropout}, loss read after every {when}")
+    rule = "Adam" if options.adam else f"momentum {options.momentum}"
+    facts.append(f"{rule}, dropout {options.dropout}, loss read after every {when}")
     print("\n".join(facts))
     results, lines, seen = {}, [], set()
     for number in options.cases:

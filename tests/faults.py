@@ -1087,7 +1087,7 @@ FAULTS: dict[str, list[Fault]] = {
         ),
     ],
     "resume": [
-        Fault("Generators of closures are not found", "yield cell.cell_contents", "yield None"),
+        Fault("Generators of closures are not found", "values.append(cell.cell_contents)", "pass"),
         Fault(
             "Generators of methods are not found", "yield from (value.__self__, value.__func__)", "yield value.__func__"
         ),
@@ -1114,8 +1114,13 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("callbacks begin anew", "            callback.load_state_dict(kept)", "            pass"),
         Fault(
             "numbers of modules are forgotten",
-            "            setattr(modules[path], attribute, value)",
-            "            pass",
+            "                put_back(owners[path], {attribute: value})",
+            "                pass",
+        ),
+        Fault("scalars of NumPy come back as arrays", "        return value[()]\n", "        return value\n"),
+        Fault("a Counter comes back as a dict", "and type(mine) is not dict and", "and False and"),
+        Fault(
+            "what is frozen is forgotten", "                owners[path].requires_grad = value", "                pass"
         ),
         Fault(
             "the row of an epoch that was broken off stays",
@@ -1297,7 +1302,7 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("weights keep their size", "self.weights = self.weights / self.weights.mean()", "pass"),
         Fault("classes that are balanced count as their sizes", "np.count_nonzero(sizes) * np.maximum", "np.maximum"),
         Fault("weights of samples replace those of classes", "weights = weights * own", "weights = own"),
-        Fault("targets of one output stay a row", "for self.y in (row, row[:, None]):", "for self.y in (row, row):"),
+        Fault("targets of one output stay a row", "for self.y in (row[:, None], row):", "for self.y in (row, row):"),
         Fault(
             "a share for validation has no weights", "self.weights is None else self.weights[where]\n", "True else 0\n"
         ),
@@ -1761,8 +1766,8 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("the decay is not that of the mean", '"weight_decay": self.alpha / rows}', '"weight_decay": self.alpha}'),
         Fault(
             "biases decay in lbfgs",
-            "[self.alpha / weights.sum() * (p.ndim == 2) for p in params]",
-            "[self.alpha / weights.sum() for p in params]",
+            "[self.alpha / total * (p.ndim == 2) for p in params]",
+            "[self.alpha / total for p in params]",
         ),
         Fault("the last epoch is kept, not the best", "self.estimator.model_.load_state_dict(self.best)", "pass"),
     ],
@@ -1825,6 +1830,17 @@ FAULTS: dict[str, list[Fault]] = {
         Fault(
             "an update goes uphill", "return made[product], (number, -1), 1,", "return made[product], (number, 1), 1,"
         ),
+        Fault(
+            "weights are copied for one thread, too",
+            "return nbytes in READ_BY_ALL and _threads() > 1",
+            "return nbytes in READ_BY_ALL",
+        ),
+        Fault(
+            "a product that BLAS cannot take is an update",
+            "if form_of(update, plan.views, set()) is None:",
+            "if False:",
+        ),
+        Fault("a program comes at once to memory that it writes to", 'not in touched")', 'not in ()")'),
         Fault(
             "a product that others want is taken into an update",
             "call.function in (np.matmul, matmul) and uses[call.output] == 1",

@@ -42,8 +42,8 @@ AS_IT_STANDS = {
     "nn and optim": 1170,
     "checker": 791,
     "native programs": 1200,
-    "package without the last four": 10571,
-    "bridges": 858,
+    "package without the last four": 10580,
+    "bridges": 901,
 }
 """What is larger than it should be, and how large it may be until it is mended."""
 

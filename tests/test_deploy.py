@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -85,8 +86,6 @@ def assert_agrees(run, layer, shape):
 @each
 def test_every_layer_as_a_numpy_module(layer, shape, tmp_path):
     layer.train()
-    if isinstance(layer, nn.Dropout):  # which is no op at all
-        layer = nn.Sequential(layer, nn.Tanh())
     export_numpy(layer, np.ones((1, *shape)), tmp_path / "model.py")
     assert all(module.training for module in layer.modules())
     assert_agrees(with_numpy(tmp_path / "model.py"), layer, shape)
@@ -95,8 +94,6 @@ def test_every_layer_as_a_numpy_module(layer, shape, tmp_path):
 @each
 def test_every_layer_as_an_onnx_graph(layer, shape, tmp_path):
     pytest.importorskip("onnx")
-    if isinstance(layer, nn.Dropout):
-        layer = nn.Sequential(layer, nn.Tanh())
     export_onnx(layer, np.ones((1, *shape)), tmp_path / "model.onnx")
     assert_agrees(with_onnxruntime(tmp_path / "model.onnx"), layer, shape)
 
@@ -116,6 +113,80 @@ def test_a_function_keeps_its_name_compiled_or_not_and_needs_numpy_alone(tmp_pat
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
     with tg.no_grad():
         np.testing.assert_allclose(np.load(tmp_path / "y.npy"), chances(x).numpy(), rtol=1e-6)
+
+
+CALLS = [
+    lambda x: np.concatenate([x, 2 * x], axis=1),
+    lambda x: np.stack([x, 2 * x], axis=-1).reshape(-1, 8),
+    lambda x: np.tile(x, (1, 3)),
+    lambda x: np.broadcast_to(x[:, :1], (x.shape[0], 5)),
+    lambda x: x.astype(np.float64),
+    lambda x: F.linear(np.reshape(x, (-1, 2, 2)), np.ones((3, 2), np.float32)),
+    lambda x: np.where(x > 0, x, 0.1 * x)[:, ::-1],
+]
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_functions_of_numpy_as_a_module(call, tmp_path):
+    def made(x):
+        return call(x)
+
+    export_numpy(made, np.ones((1, 4), np.float32), tmp_path / "made.py")
+    x = RNG.normal(size=(7, 4)).astype(np.float32)
+    with tg.no_grad():
+        expected = made(tg.Tensor(x)).numpy()
+    found = with_numpy(tmp_path / "made.py", "made")(x)
+    assert found.dtype == expected.dtype
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [lambda x: x * 2 - np.sum(x * x), lambda x: x - np.mean(x), CALLS[5], lambda x: x],
+    ids=["sum of all", "mean of all", "linear without bias", "nothing"],
+)
+def test_functions_as_an_onnx_graph(call, tmp_path):
+    pytest.importorskip("onnx")
+    export_onnx(call, np.ones((1, 4), np.float32), tmp_path / "model.onnx")
+    x = RNG.normal(size=(7, 4)).astype(np.float32)
+    with tg.no_grad():
+        expected = call(tg.Tensor(x)).numpy()
+    np.testing.assert_allclose(with_onnxruntime(tmp_path / "model.onnx")(x), expected, rtol=1e-5)
+
+
+def test_what_fails_as_a_module_is_not_written(tmp_path):
+    @tg.primitive
+    def outer(x):  # NumPy has another function of this name
+        return x * 3
+
+    tg.vjp(outer, lambda g, out, x: 3 * g)
+
+    def tripled(x):
+        return outer(x)
+
+    with pytest.raises(NotImplementedError, match="tripled cannot be exported to NumPy: as a module it fails with"):
+        export_numpy(tripled, np.ones((1, 4)), tmp_path / "tripled.py")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["class", "<lambda>", "np", "c", "softmax", "Path", "1st"])
+def test_names_that_no_module_can_have(name, tmp_path):
+    def function(x):
+        return F.softmax(x, 1)
+
+    function.__name__ = name
+    with pytest.raises(ValueError, match=f"a function cannot be called '{name}' in the module"):
+        export_numpy(function, np.ones((1, 4)), tmp_path / "model.py")
+
+
+def test_what_is_no_function_and_paths_of_no_module(tmp_path):
+    for export in (export_numpy, export_onnx):
+        with pytest.raises(TypeError, match="function is 3, expected a Module, or a function made with def"):
+            export(3, np.ones((1, 4)), tmp_path / "model.py")
+        with pytest.raises(TypeError, match="expected a Module, or a function made with def"):
+            export(partial(F.softmax, axis=1), np.ones((1, 4)), tmp_path / "model.py")
+    with pytest.raises(ValueError, match=r"path must be that of a module, such as 'model.py', got '.*model.npz'"):
+        export_numpy(nn.ReLU(), np.ones((1, 4)), tmp_path / "model.npz")
 
 
 @pytest.mark.parametrize("op", [F.softmax, F.log_softmax])

@@ -129,6 +129,49 @@ tg.fit(model, X, y, optimizer=optimizer, epochs=10**6, batch_size=20, callbacks=
     assert "OSError: disk full" in output and "process 1 of 2 ends all of them" in output
 
 
+@pytest.mark.parametrize(
+    ("before", "during", "message"),
+    [
+        ("raise OSError('no data')", "pass", "OSError: no data"),
+        ("pass", "sys.exit(0)", "RuntimeError: another process has left the training"),
+        ("pass", "sys.exit(3)", "RuntimeError: another process has left the training"),
+        ("pass", "run.stop('I have had enough')", "RuntimeError: another process has left the training"),
+    ],
+)
+def test_no_process_waits_for_one_that_is_gone(before, during, message, tmp_path):
+    code = f"""
+if comm.rank == 1:
+    {before}
+
+class Leave(tg.callbacks.Callback):
+    def on_batch_end(self, run):
+        if comm.rank == 1 and run.step == 7:
+            {during}
+
+model = nn.MLP([5, 4, 2], rng=0)
+optimizer = DistributedOptimizer(optim.SGD(model.parameters(), lr=0.5))
+tg.fit(model, X, y, optimizer=optimizer, epochs=10**6, batch_size=20, callbacks=[Leave()], progress=False)
+"""
+    output, _ = (process := start(code, tmp_path)).communicate(timeout=30)
+    assert process.returncode != 0
+    assert message in output and "ends all of them" in output
+
+
+def test_batch_norm_is_the_same_everywhere_and_so_is_the_end(tmp_path):
+    code = """
+model = nn.MLP([5, 8, 2], batch_norm=True, rng=comm.rank, dtype=np.float64)
+optimizer = DistributedOptimizer(optim.SGD(model.parameters(), lr=0.1))
+history = tg.fit(model, X, y, optimizer=optimizer, epochs=100, batch_size=20, validation=(-X, y), progress=False,
+                 callbacks=[tg.callbacks.EarlyStopping(patience=2)])  # 103 rows: the last batch has 3
+np.savez(f"{comm.rank}.npz", losses=[row["validation_loss"] for row in history.rows], **model.state_dict())
+"""
+    output, _ = (process := start(code, tmp_path)).communicate(timeout=60)
+    assert process.returncode == 0, output
+    first, second = (dict(np.load(tmp_path / f"{rank}.npz")) for rank in range(2))
+    assert "1.running_var" in first and len(first["losses"]) < 100
+    assert all(array.tobytes() == second[name].tobytes() for name, array in first.items())
+
+
 def test_what_it_does_not_take():
     from tinygrad_mlp.distributed import DistributedOptimizer
 

@@ -52,7 +52,7 @@ import tinygrad_mlp as tg
 from tinygrad_mlp import Tensor, jit, nn, optim
 from tinygrad_mlp import functional as F
 from tinygrad_mlp.core.tensor import assign
-from tinygrad_mlp.jit.native import cache, program
+from tinygrad_mlp.jit.native import cache, groups, program
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 Array = np.ndarray[Any, Any]
@@ -354,6 +354,30 @@ def test_a_product_that_is_a_plain_step() -> None:
 
 
 @pytest.mark.usefixtures("by_python")
+@pytest.mark.parametrize("most", [1500, 10], ids=["rows that run backwards", "too many calls"])
+@pytest.mark.usefixtures("by_python")
+def test_an_update_whose_product_stays_with_numpy_adds_to_the_weight(
+    most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(program, "MOST", most)
+    monkeypatch.setattr(groups, "MOST", most)
+
+    def build() -> dict[str, Any]:
+        model = nn.MLP([6, 5, 3], activation="tanh", rng=0)
+        sgd = optim.SGD(model.parameters(), lr=0.05)
+
+        def step(x: Any, y: Any) -> Any:
+            loss = F.cross_entropy(model(x[::-1, ::-1]), y)
+            loss.backward()
+            sgd.step()
+            sgd.zero_grad()
+            return loss
+
+        return {"model": model, "optimizers": [sgd], "step": step}
+
+    assert_close_trainings(build, test_jit.data(6, 3, batch=4), 6)
+
+
 def test_many_numbers_of_float32_are_summed_in_float64() -> None:
     step, x = jit(lambda x: (x * 1).sum(), backend="numba"), np.full(50_000, 0.1, np.float32)
     for _ in range(3):

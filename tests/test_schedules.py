@@ -67,7 +67,7 @@ def test_step_and_exponential_schedules_are_those_of_pytorch(size, gamma):
 )
 def test_a_plateau_is_pytorchs(mode, options):
     values = np.random.default_rng(1).random(60).round(2).tolist()
-    values[7] = math.nan
+    values[7], values[11] = math.nan, math.inf
     ours, theirs = both(
         lambda o: optim.ReduceLROnPlateau(o, mode, **options),
         lambda t, o: t.ReduceLROnPlateau(o, mode, eps=0, **options),

@@ -14,8 +14,9 @@ pytest.importorskip("sklearn", minversion="1.9")
 from scipy.sparse import csr_array
 from sklearn import neural_network
 from sklearn.base import clone
+from sklearn.callback import ScoringMonitor
 from sklearn.datasets import load_digits
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -86,6 +87,7 @@ def test_the_same_weights_give_scikit_learns_loss_gradient_and_probabilities(lab
     np.testing.assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), rtol=1e-10)
     assert (ours.predict(X) == theirs.predict(X)).all()
     ours.fit(X, y), theirs.set_params(warm_start=True).fit(X, y)
+    assert ours.loss_ == pytest.approx(theirs.loss_, rel=1e-9)  # which has the penalty of the weights
     for mine, other in zip((*ours.coefs_, *ours.intercepts_), (*theirs.coefs_, *theirs.intercepts_), strict=True):
         np.testing.assert_allclose(mine, other, rtol=1e-10, atol=1e-12)
 
@@ -237,16 +239,81 @@ def test_scikit_learns_callbacks_see_each_epoch_and_may_stop():
     ("options", "message"),
     [
         ({"activation": "rleu"}, "unknown activation 'rleu'; did you mean 'relu'"),
-        ({"activation": ("relu", "tanh")}, "one for each activation"),
-        ({"hidden_layer_sizes": (3, 0)}, "hidden_layer_sizes must be > 0"),
-        ({"solver": "adm"}, "unknown solver 'adm'; did you mean 'adam'"),
-        ({"loss": "squared_error"}, "unknown loss 'squared_error'.*log_loss"),
-        ({"learning_rate_init": -1.0}, "lr must be a finite number >= 0"),
+        ({"activation": ("relu", "tanh")}, "one per activation"),
+        ({"activation": None}, "'activation' parameter of MLPClassifier must be"),
+        ({"hidden_layer_sizes": (3, 0)}, "hidden_layer_sizes must be integers > 0"),
+        ({"hidden_layer_sizes": (7.5,)}, "hidden_layer_sizes must be integers > 0"),
+        ({"solver": "adm"}, "'solver' parameter of MLPClassifier must be a str among .*'adam'"),
+        ({"loss": "squared_error"}, "'loss' parameter of MLPClassifier must be a str among {'log_loss'} or a callable"),
+        ({"learning_rate_init": -1.0}, "'learning_rate_init' parameter of MLPClassifier must be a float in the range"),
+        ({"learning_rate": "adaptative", "solver": "sgd"}, "'learning_rate' parameter of MLPClassifier must be a str"),
+        ({"batch_size": 0}, "'batch_size' parameter of MLPClassifier must be a str among {'auto'} or an int"),
+        ({"max_iter": 0, "solver": "lbfgs"}, "'max_iter' parameter of MLPClassifier must be an int in the range"),
+        ({"early_stopping": "no"}, "'early_stopping' parameter of MLPClassifier must be an instance of 'bool'"),
+        ({"dropout": 1.5}, "'dropout' parameter of MLPClassifier must be a float in the range"),
+        ({"batch_norm": "no"}, "'batch_norm' parameter of MLPClassifier must be an instance of 'bool'"),
     ],
 )
 def test_parameters_that_do_not_fit(options, message):
     with pytest.raises(ValueError, match=message):
         MLPClassifier(**{"hidden_layer_sizes": (5,), **options}).fit(X, Y)
+
+
+def test_callbacks_get_the_labels_that_the_user_gave():
+    monitor = ScoringMonitor(scoring="accuracy")
+    fitted = quick(max_iter=3).set_callbacks(monitor).fit(X, np.where(Y % 2, "odd", "even"))
+    scores = [row["accuracy"] for row in monitor.get_logs().data]
+    assert scores[-1] == fitted.score(X, np.where(Y % 2, "odd", "even")) > 0.5
+
+
+@pytest.mark.parametrize("loss", [F.huber_loss, nn.HuberLoss()])
+def test_a_loss_of_ones_own_and_weights_under_lbfgs(loss):
+    data, y = regression()
+    weights = np.random.default_rng(0).integers(0, 3, 300)
+    options = {"solver": "lbfgs", "loss": loss, "max_iter": 1000, "max_fun": 10**6, "tol": 1e-10, "alpha": 0.0}
+    weighted = MLPRegressor((), **options).fit(data, y + 3 * data[:, 0], weights)
+    repeated = MLPRegressor((), **options).fit(data.repeat(weights, 0), (y + 3 * data[:, 0]).repeat(weights))
+    np.testing.assert_allclose(weighted.coefs_[0], repeated.coefs_[0], atol=1e-4)
+    assert np.isfinite(MLPRegressor((), solver="lbfgs", loss=lambda o, y: np.abs(o - y).mean()).fit(data, y).loss_)
+
+
+def test_partial_fit_takes_weights_of_classes_that_the_rows_lack():
+    rows, weights = Y != 8, {8: 50.0}
+    estimator = quick(class_weight=weights).partial_fit(X[rows], Y[rows], classes=np.arange(10))
+    plain = quick().partial_fit(X[rows], Y[rows], classes=np.arange(10))
+    assert all((a == b).all() for a, b in zip(estimator.coefs_, plain.coefs_, strict=True))
+    with pytest.raises(ValueError, match=r"The classes, .* are not in class_weight"):
+        quick(class_weight={11: 2.0}).partial_fit(X, Y, classes=np.arange(10))
+
+
+def test_partial_fit_refuses_other_classes_and_is_not_there_under_lbfgs():
+    estimator = quick().partial_fit(X, Y, classes=np.arange(10))
+    with pytest.raises(ValueError, match="expected those of the first call"):
+        estimator.partial_fit(X, Y, classes=np.arange(11))
+    assert not hasattr(quick(solver="lbfgs"), "partial_fit") and hasattr(quick(), "partial_fit")
+
+
+def test_a_warm_start_may_go_on_with_early_stopping_or_without():
+    estimator = quick(max_iter=2, warm_start=True).fit(X, Y).set_params(early_stopping=True).fit(X, Y)
+    assert len(estimator.validation_scores_) == 2 and estimator.best_loss_ is None
+    estimator.set_params(early_stopping=False).fit(X, Y)
+    assert estimator.best_loss_ < np.inf and estimator.validation_scores_ is None and estimator.n_iter_ == 2
+
+
+@pytest.mark.parametrize("rows", [2, 3, 201, 401])
+def test_batch_norm_finds_batches_without_a_single_row(rows):
+    assert quick(batch_norm=True, max_iter=1).fit(X[:rows], Y[:rows] > 4).t_ == rows
+
+
+def test_one_class_has_all_of_the_probability():
+    fitted = quick().fit(X, np.full(600, "only"))
+    assert (fitted.predict(X) == "only").all() and (fitted.predict_proba(X) == 1).all()
+
+
+def test_before_fit_it_says_what_to_do():
+    for name in ("coefs_", "intercepts_", "out_activation_"):
+        with pytest.raises(NotFittedError, match="Call 'fit'"):
+            getattr(quick(), name)
 
 
 def test_it_says_when_it_has_not_converged():

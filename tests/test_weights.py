@@ -225,6 +225,22 @@ def test_a_loss_that_takes_n_targets_for_one_output_gets_them():
     assert tg.evaluate(model, X, y, loss=loss)["loss"] == pytest.approx(expected, rel=1e-13)
 
 
+@pytest.mark.parametrize("jit", [True, False])
+@pytest.mark.parametrize("weights", [None, WEIGHTS])
+def test_a_loss_that_would_compare_each_output_with_each_target_gets_a_column(weights, jit):
+    def cubes(outputs, targets, reduction="mean"):
+        losses = np.abs(outputs - targets) ** 3  # (N, 1) less (N,) is (N, N)
+        return losses.mean() if reduction == "mean" else losses
+
+    options = {"loss": cubes, "validation": 0.2, "sample_weight": weights, "class_weight": None, "jit": jit}
+    for y in (X[:, 0], Y.astype(float)):
+        flat, column = trained(mlp(3, 4, 1), y, **options), trained(mlp(3, 4, 1), y[:, None], **options)
+        for name in ("loss", "validation_loss"):
+            assert [row[name] for row in flat[1].rows] == [row[name] for row in column[1].rows]
+    own = lambda outputs, targets: np.square(outputs[:, 0] - targets[:, 0]).mean()
+    assert tg.evaluate(mlp(3, 4, 1), X, X[:, 0], loss=own) == tg.evaluate(mlp(3, 4, 1), X, X[:, :1], loss=own)
+
+
 def test_a_batch_size_larger_than_the_data_is_the_data():
     small, large = trained(mlp(), batch_size=90), trained(mlp(), batch_size=10**6)
     assert all((a == b).all() for a, b in zip(*[m.state_dict().values() for m, _ in (small, large)], strict=True))
@@ -238,8 +254,11 @@ def test_a_batch_size_larger_than_the_data_is_the_data():
         ({"sample_weight": np.ones(89)}, ShapeError, r"sample_weight has shape \(89,\), expected \(90,\)"),
         ({"sample_weight": np.ones((90, 1))}, ShapeError, r"sample_weight has shape \(90, 1\), expected \(90,\)"),
         ({"sample_weight": np.full(90, np.nan)}, DataError, "sample_weight is nan at row 0"),
-        ({"sample_weight": -WEIGHTS}, DataError, r"weights must be >= 0 and not all 0, got -"),
-        ({"sample_weight": np.zeros(90)}, DataError, r"weights must be >= 0 and not all 0, got 0\.0 for row 0"),
+        ({"sample_weight": -WEIGHTS}, DataError, r"weights must be finite, >= 0 and not all 0, got -"),
+        ({"sample_weight": np.zeros(90)}, DataError, r"weights must be finite, >= 0 and not all 0, got 0\.0 for row 0"),
+        ({"class_weight": {1: np.nan}}, DataError, "weights must be finite, >= 0 and not all 0, got nan for row"),
+        ({"class_weight": [1.0, np.inf]}, DataError, "weights must be finite, >= 0 and not all 0, got inf for row"),
+        ({"class_weight": {"1": 5.0}}, OptionError, r"class_weight has .*'1'.*, expected labels, 0\.\.1"),
         ({"class_weight": "balance"}, OptionError, "class_weight must be a dict, an array .* got 'balance'"),
         ({"class_weight": [1.0]}, ShapeError, r"class_weight is float64\(1,\), expected \(2,\): one for each class"),
         ({"class_weight": {0: 1.0}, "y": X}, ShapeError, r"y with class_weight has shape \(90, 3\)"),

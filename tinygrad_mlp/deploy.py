@@ -23,6 +23,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import nullcontext
+from keyword import iskeyword
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,9 +73,9 @@ class _Steps(tg.Tracer):
             self.known.append(result)
 
 
-def _trace(function: Any, x: Any) -> tuple[list[_Step], _Value, list[Any]]:
-    """Return the steps that a function consists of, for any number of rows, and the result with its shape."""
-    traces = []
+def _trace(function: Any, x: Any) -> tuple[list[_Step], _Value, list[Any], list[Any]]:
+    """Return the steps of a function, for any number of rows, the result and its shape, and examples of both."""
+    traces, examples = [], []
     for rows in (2, 3):
         given = tg.Tensor(np.resize(x, (rows, *x.shape[1:])))
         evaluating = in_mode(function, training=False) if isinstance(function, tg.nn.Module) else nullcontext()
@@ -84,6 +85,7 @@ def _trace(function: Any, x: Any) -> tuple[list[_Step], _Value, list[Any]]:
         if not isinstance(output, _Value):
             raise TypeError("the function returned something that its input has no part in; expected one Tensor")
         traces.append((tracer.steps, result.shape))
+        examples.append((given.detach().numpy(), result.detach().numpy()))
     (steps, shape), (others, other_shape) = traces
     ops = [[(s.op, *(repr(a) for a in s.arguments if isinstance(a, (int, float)))) for s in t] for t in (steps, others)]
     if ops[0] != ops[1]:
@@ -91,7 +93,7 @@ def _trace(function: Any, x: Any) -> tuple[list[_Step], _Value, list[Any]]:
     pairs = zip(steps, others, strict=True)
     merged = [_Step(a.op, *_merged((a.arguments, a.options), (b.arguments, b.options))) for a, b in pairs]
     sizes = [ROWS if (a, b) == (2, 3) else a if a == b else None for a, b in zip(shape, other_shape, strict=True)]
-    return merged, output, sizes
+    return merged, output, sizes, examples
 
 
 def _merged(a: Any, b: Any) -> Any:
@@ -108,9 +110,11 @@ def _merged(a: Any, b: Any) -> Any:
     return a
 
 
-def _prepared(function: Any, x: Any) -> tuple[str, Any, list[_Step], _Value, list[Any]]:
-    """Return the name under which a function is exported, an input, the steps and the result."""
+def _prepared(function: Any, x: Any) -> tuple[str, Any, list[_Step], _Value, list[Any], list[Any]]:
+    """Return the name under which a function is exported, an input, and what `_trace` does."""
     is_model = isinstance(function, tg.nn.Module)
+    if not is_model and not (callable(function) and hasattr(function, "__name__")):
+        raise TypeError(f"function is {tg.errors.describe(function)}, expected a Module, or a function made with def")
     x = np.asarray(x)
     dtype = next((p.dtype for p in function.parameters()), np.float32) if is_model else x.dtype
     if x.ndim < 1 or np.dtype(dtype).kind != "f":
@@ -136,6 +140,7 @@ def {name}(x):
 {helpers}with np.load(Path(__file__).with_suffix(".npz"), allow_pickle=False) as file:
     c = dict(file)
 '''
+_TAKEN = {"c", "file", "np", "Path", "softmax", "log_softmax"}
 _HELPERS = {
     "softmax": """def softmax(x, axis):
     e = np.exp(x - x.max(axis=axis, keepdims=True))
@@ -161,6 +166,26 @@ _TEXTS = {
 }
 
 
+_CALLS: dict[str, Callable[[list[str], dict[str, str]], str]] = {
+    "getitem": lambda a, options: f"{a[0]}[{', '.join(a[1:])}]",
+    "concatenate": lambda a, options: f"np.concatenate(({', '.join(a)},), {options.get('axis', 0)})",
+    "broadcast_to": lambda a, options: f"np.broadcast_to({a[0]}, {options['shape'].replace('-1', 'len(x)')})",
+    "astype": lambda a, options: f"{a[0]}.astype({a[1]})",
+}
+
+
+def _line(step: _Step, text: Callable[[Any], str]) -> str:
+    """Return an op in NumPy's words."""
+    arguments, options = [text(a) for a in step.arguments], {k: text(v) for k, v in step.options.items()}
+    if step.op in _TEXTS:
+        return _TEXTS[step.op].format(*arguments, None).removesuffix(" + None")
+    if step.op in _CALLS:
+        return _CALLS[step.op](arguments, options)
+    if hasattr(np, step.op):
+        return f"np.{step.op}({', '.join([*arguments, *(f'{k}={v}' for k, v in options.items())])})"
+    raise NotImplementedError(f"{step.op} cannot be exported to NumPy; build it of NumPy's functions")
+
+
 def export_numpy(function: Callable[..., Any], x: Any, path: str | os.PathLike[str]) -> None:
     """Write a function as a module that needs NumPy alone, and its arrays to the npz file beside it.
 
@@ -172,9 +197,15 @@ def export_numpy(function: Callable[..., Any], x: Any, path: str | os.PathLike[s
 
     Raises:
         NotImplementedError: an op that cannot be written down; it is named.
-        TypeError, ValueError: x is no float array, or the function does something else for another number of rows.
+        TypeError, ValueError: x is no float array, the path or the function's name is not fit for a module, or the
+            function does something else for another number of rows.
     """
-    name, x, steps, output, _ = _prepared(function, x)
+    name, x, steps, output, _, examples = _prepared(function, x)
+    path = Path(path)
+    if path.suffix != ".py":
+        raise ValueError(f"path must be that of a module, such as 'model.py', got {os.fspath(path)!r}")
+    if not name.isidentifier() or iskeyword(name) or name in _TAKEN:
+        raise ValueError(f"a function cannot be called {name!r} in the module; define it by another name")
     arrays: dict[str, Any] = {}
 
     def text(a: Any) -> str:
@@ -184,28 +215,33 @@ def export_numpy(function: Callable[..., Any], x: Any, path: str | os.PathLike[s
             key = next((key for key, known in arrays.items() if known is a), f"c{len(arrays)}")
             arrays[key] = a
             return f'c["{key}"]'
+        if isinstance(a, np.dtype):
+            return f"np.{a.name}"
         return f"({', '.join(map(text, a))},)" if isinstance(a, tuple) else repr(a)
 
-    lines = []
-    for i, step in enumerate(steps):
-        arguments = [text(a) for a in step.arguments]
-        if step.op in _TEXTS:
-            line = _TEXTS[step.op].format(*arguments).removesuffix(" + None")
-        elif step.op == "getitem":
-            line = f"{arguments[0]}[{', '.join(arguments[1:])}]"
-        elif hasattr(np, step.op):
-            line = f"np.{step.op}({', '.join([*arguments, *(f'{k}={text(v)}' for k, v in step.options.items())])})"
-        else:
-            raise NotImplementedError(f"{step.op} cannot be exported to NumPy; build it of NumPy's functions")
-        lines.append(f"    t{i} = {line}")
+    lines = [f"    t{i} = {_line(step, text)}" for i, step in enumerate(steps)]
     used = {step.op for step in steps}
     helpers = "".join(text for op, text in _HELPERS.items() if op in used)
     rows = f"({', '.join([ROWS, *map(str, x.shape[1:])])})"
-    path = Path(path)
     body = "\n".join(lines)
     source = _HEAD.format(name=name, shape=rows, dtype=x.dtype, lines=body, output=text(output), helpers=helpers)
+    _try_out(source.partition("with np.load")[0], name, arrays, examples)
     np.savez(path.with_suffix(".npz"), **arrays)
     path.write_text(source, encoding="utf-8")
+
+
+def _try_out(source: str, name: str, arrays: dict[str, Any], examples: list[Any]) -> None:
+    """Raise NotImplementedError if a function, as it is written down, does something else than the one it was."""
+    names: dict[str, Any] = {"c": arrays}
+    exec(source, names)
+    for x, expected in examples:
+        try:
+            found = names[name](x)
+            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max(initial=0.0))
+        except Exception as error:
+            raise NotImplementedError(
+                f"{name} cannot be exported to NumPy: as a module it fails with {error}"
+            ) from error
 
 
 _NODES = {
@@ -244,7 +280,7 @@ class _Graph:
         if step.op in _NODES:
             self.node(_NODES[step.op], *step.arguments, to=to)
         elif step.op == "linear":
-            weight, bias = rest
+            weight, bias = [*rest, None][:2]
             product = self.node("MatMul", first, np.swapaxes(weight, 0, 1), to=to if bias is None else "")
             if bias is not None:
                 self.node("Add", product, bias, to=to)
@@ -259,14 +295,17 @@ class _Graph:
         elif step.op in ("mean", "sum", "var") and not options.get("ddof"):
             self._reduce(step.op, first, options, to)
         else:
-            raise NotImplementedError(f"{step.op} cannot be exported to ONNX; export_numpy takes all of NumPy")
+            raise NotImplementedError(f"{step.op} cannot be exported to ONNX; export_numpy takes more")
 
     def _reduce(self, op: str, x: Any, options: dict[str, Any], to: str) -> None:
-        axes = self.name(np.atleast_1d(options["axis"]), np.int64)
+        axis = options.get("axis")
+        axes = "" if axis is None else self.name(np.atleast_1d(axis), np.int64)  # "" is an input that is not given
         if op == "var":
             distance = self.node("Sub", x, self.node("ReduceMean", x, axes, keepdims=1))
             x = self.node("Mul", distance, distance)
-        self.node("ReduceSum" if op == "sum" else "ReduceMean", x, axes, keepdims=int(options["keepdims"]), to=to)
+        self.node(
+            "ReduceSum" if op == "sum" else "ReduceMean", x, axes, keepdims=int(options.get("keepdims", False)), to=to
+        )
 
 
 def export_onnx(function: Callable[..., Any], x: Any, path: str | os.PathLike[str]) -> None:
@@ -277,10 +316,12 @@ def export_onnx(function: Callable[..., Any], x: Any, path: str | os.PathLike[st
     """
     onnx = tg.errors.need("onnx", "onnx")
     helper = onnx.helper
-    name, x, steps, output, shape = _prepared(function, x)
+    name, x, steps, output, shape, _ = _prepared(function, x)
     graph = _Graph(helper, tg.errors.need("onnx.numpy_helper", "onnx"), x)
     for i, step in enumerate(steps):
         graph.step(step, "output" if i == output.step else f"t{i}")
+    if not steps:
+        graph.node("Identity", output, to="output")
     if output.step != len(steps) - 1:
         raise ValueError("the function computes something that it does not return; it cannot be exported to ONNX")
     kind = helper.np_dtype_to_tensor_dtype(x.dtype)

@@ -8,13 +8,19 @@ Each process runs the same script, as ``mpiexec -n 4 python train.py`` starts it
 `fit` then trains on batches of 128 rows in all: each process takes its part of every batch, and the gradients are
 averaged by one ``Allreduce`` of a flat array before each step. So the training is that of one process, up to rounding,
 and all processes have the same bits after each step. What looks at a whole batch sees a part of it: the statistics of
-batch norm, ``augment``, and the loss in the history, which is that of the process's own rows.
+batch norm, ``augment``, and the loss in the history, which is that of the process's own rows. The running statistics of
+batch norm are averaged by `fit` after each epoch, before validation.
+
+No process waits for one that is gone. From the import of this module on, an error that nobody catches ends all
+processes, with its traceback; one that is killed takes the others with it; and one that leaves while others still
+train, as by ``sys.exit()``, gives them a RuntimeError at their next step.
 """
 
 from __future__ import annotations
 
+import atexit
 import sys
-import traceback
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Any
 
@@ -35,8 +41,12 @@ class _Distributed:
     average: Any
 
     def part(self, rows: Any) -> Any:
-        """Return those rows of a batch that are this process's own: equally many for each, or one more."""
-        parts = np.array_split(rows, self.comm.size) if len(rows) >= self.comm.size else [rows] * self.comm.size
+        """Return those rows of a batch that are this process's own: equally many for each, or one more.
+
+        If there are not two for each, every process takes them all.
+        """
+        count = self.comm.size  # no single row where there are more, for batch norm
+        parts = np.array_split(rows, count) if len(rows) >= 2 * count else [rows] * count
         own = parts[self.comm.rank]
         self.share[0] = len(own) / sum(map(len, parts))
         return own
@@ -52,13 +62,20 @@ class _Distributed:
                     p.grad = mean[end - p.size : end].reshape(p.shape).astype(p.dtype)
         super().step()  # type: ignore[misc]
 
+    def agree(self, buffers: Iterable[Any]) -> None:
+        """Average those ``buffers`` that hold floats, such as the running statistics of batch norm."""
+        for buffer in buffers:
+            if buffer.dtype.kind == "f":
+                mean = np.array(buffer.data / self.comm.size, order="C")
+                _sum(self.comm, mean)
+                buffer.data[...] = mean
+
 
 def DistributedOptimizer(optimizer: Any, comm: Any = None) -> Any:  # noqa: N802 - Horovod's name
     """Return an optimizer that does what another does, with the gradients of all processes averaged.
 
-    The parameters become those of process 0. Schedules are built on what is returned. A Python error in one process
-    ends all of them, with its traceback; if one is killed, the others end too. Whatever decides to stop a training must
-    decide alike in all processes: it may look at the validation loss, but not at the loss.
+    The parameters become those of process 0. Schedules are built on what is returned. Whatever decides to stop a
+    training must decide alike in all processes: it may look at the validation loss, but not at the loss.
 
     Args:
         optimizer: one of `tinygrad_mlp.optim`.
@@ -75,37 +92,61 @@ def DistributedOptimizer(optimizer: Any, comm: Any = None) -> Any:  # noqa: N802
     kind = type(f"Distributed{type(optimizer).__name__}", (_Distributed, type(optimizer)), {})
     made: Any = object.__new__(kind)
     vars(made).update(vars(optimizer), comm=comm, share=[1 / comm.size])
-    made.average = _averaging(comm, made.share, mpi.IN_PLACE)
+    made.average = _averaging(comm, made.share)
     for group in made.param_groups:
         for p in group["params"]:
             first = np.ascontiguousarray(p.data)
             comm.Bcast(first)
             p.data[...] = first
-    if comm.size > 1:
-        sys.excepthook = _ending_all(comm)
     return made
 
 
-def _averaging(comm: Any, share: list[float], in_place: Any) -> Any:
+def _sum(comm: Any, a: Any) -> None:
+    """Add up an array over the processes, in place."""
+    comm.Allreduce(sys.modules["mpi4py.MPI"].IN_PLACE, a)
+
+
+def _averaging(comm: Any, share: list[float]) -> Any:
     """Return the op that averages a flat array over the processes; it is called anew in each run of a program."""
 
     @tg.primitive
     def average(flat: Any) -> Any:
-        total = flat * share[0]
-        comm.Allreduce(in_place, total)
-        return total
+        total = np.zeros(flat.size + 1, flat.dtype)  # the last one counts the processes that have left
+        np.multiply(flat, share[0], out=total[:-1])
+        _latest[:] = [(comm, total.size, total.dtype)] * (comm.size > 1)
+        _sum(comm, total)
+        if total[-1]:
+            _latest.clear()
+            raise RuntimeError("another process has left the training; all of them must take the same steps")
+        return total[:-1]
 
     tg.vjp(average, lambda g, out, flat: average(g))
     tg.annotate(average, effect=True)
     return average
 
 
-def _ending_all(comm: Any) -> Any:
-    """Return what deals with an error that nobody catches: it ends all processes."""
+_latest: list[Any] = []  # the Allreduce that processes which still train wait for
+_usual = sys.excepthook
 
-    def end(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
-        traceback.print_exception(kind, error, where)
-        print(f"process {comm.rank} of {comm.size} ends all of them", file=sys.stderr, flush=True)
-        comm.Abort(1)
 
-    return end
+def _end_all(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
+    """Deal with an error that nobody catches: say so, and end all processes."""
+    _usual(kind, error, where)
+    mpi = sys.modules.get("mpi4py.MPI")
+    if mpi is not None and not mpi.Is_finalized() and mpi.COMM_WORLD.size > 1:
+        world = mpi.COMM_WORLD
+        print(f"process {world.rank} of {world.size} ends all of them", file=sys.stderr, flush=True)
+        world.Abort(1)
+
+
+def _leave() -> None:
+    """Tell the processes that still train that this one has come to its end; wait for those that have not."""
+    for comm, size, dtype in _latest:
+        if not sys.modules["mpi4py.MPI"].Is_finalized():
+            leaving = np.zeros(size, dtype)
+            leaving[-1] = 1
+            _sum(comm, leaving)
+
+
+sys.excepthook = _end_all
+atexit.register(_leave)

@@ -19,6 +19,7 @@ from __future__ import annotations
 import copy
 import warnings
 from functools import partial
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -31,13 +32,16 @@ __dir__ = __all__.copy  # what Tab offers
 need("sklearn", "sklearn")  # which says what to do if it is not there
 from scipy.optimize import minimize
 from scipy.sparse import issparse
+from sklearn import neural_network
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state, column_or_1d
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
@@ -45,6 +49,7 @@ import tinygrad_mlp as tg
 
 from . import nn
 from .nn import functional as F
+from .train.weights import weighted
 
 ACTIVATIONS: dict[str, Any] = {
     "identity": None, "logistic": nn.Sigmoid, "tanh": nn.Tanh, "relu": nn.ReLU, "leaky_relu": nn.LeakyReLU,
@@ -68,11 +73,22 @@ def _log_losses(outputs: Any, y: Any) -> Any:
     return entropy(outputs, y, reduction="none")
 
 
-LOSSES = {
+LOSSES: Any = {
     "log_loss": _summed(_log_losses),
     "squared_error": _summed(lambda outputs, y: 0.5 * F.mse_loss(outputs, y, reduction="none")),
     "absolute_error": _summed(partial(F.l1_loss, reduction="none")),
     "poisson": _summed(lambda outputs, y: np.exp(outputs) - y * outputs),
+}
+
+
+CONSTRAINTS: dict[str, Any] = {  # of the parameters, as scikit-learn's own check them
+    **neural_network.MLPClassifier._parameter_constraints,
+    "hidden_layer_sizes": "no_validation",  # these two are looked at together
+    "activation": [str, "array-like"],
+    "tol": [Real],  # with a negative one, any loss is an improvement
+    "dropout": [Interval(Real, 0, 1, closed="both")],
+    "batch_norm": ["boolean"],
+    "class_weight": [dict, list, StrOptions({"balanced"}), None],
 }
 
 
@@ -94,10 +110,6 @@ def _rows(X: Any) -> Any:
     return _Rows(X) if issparse(X) else X
 
 
-def _as_they_are(X: Any) -> Any:
-    return X
-
-
 class _Iterations(tg.callbacks.Callback):
     """What an estimator does at the end of each epoch."""
 
@@ -106,12 +118,14 @@ class _Iterations(tg.callbacks.Callback):
         self.idle, self.best = 0, None
 
     def on_epoch_begin(self, run: Any) -> None:
+        pairs = [(p.data, group["weight_decay"]) for group in run.optimizer.param_groups for p in group["params"]]
+        self.penalty = sum(decay / 2 * float(np.vdot(a, a)) for a, decay in pairs)
         self.task = self.context.subcontext(task_name="epoch")
         self.task.call_on_fit_task_begin(estimator=self.estimator, **self.data)
 
     def on_epoch_end(self, run: Any) -> None:
         own = self.estimator
-        own.n_iter_, own.loss_ = run.epoch, run.row["loss"]
+        own.n_iter_, own.loss_ = run.epoch, run.row["loss"] + self.penalty
         own.t_ += self.rows
         own.loss_curve_.append(own.loss_)
         if own.verbose:
@@ -157,21 +171,22 @@ class _MLP(CallbackSupportMixin, BaseEstimator):
     """What both estimators share."""
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, incremental: bool = False, classes: Any = None) -> Any:
-        if incremental and self.solver == "lbfgs":
-            raise AttributeError("partial_fit is for the solvers 'adam' and 'sgd'")
+        self._validate_params()
         first = not hasattr(self, "model_") or not (self.warm_start or incremental)
         X, y = validate_data(
             self, X, y, accept_sparse="csr", multi_output=True, dtype=(np.float64, np.float32), reset=first
         )
-        y = self._encoded(y, first, classes)
+        given, y = y, self._encoded(y, first, classes)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
         sample_weight = self._weights(y, sample_weight)
         rng = check_random_state(self.random_state)
         if first:
             self._begin(X, y, rng)
+        if first or self.early_stopping != (self.best_loss_ is None):
+            self._begin_to_judge()
         context = self._init_callback_context(max_subtasks=None)
-        data = {"X": X, "y": y, "metadata": {"sample_weight": sample_weight}}
+        data = {"X": X, "y": given, "metadata": {"sample_weight": sample_weight}}
         context.call_on_fit_task_begin(estimator=self, **data)
         if self.solver == "lbfgs":
             self._minimize(X, y, sample_weight)
@@ -184,21 +199,17 @@ class _MLP(CallbackSupportMixin, BaseEstimator):
 
     def _begin(self, X: Any, y: Any, rng: Any) -> None:
         """Make the network, and forget what an earlier one has done."""
-        hidden = np.atleast_1d(np.asarray(self.hidden_layer_sizes, dtype=int)).tolist()
+        hidden = np.atleast_1d(self.hidden_layer_sizes).tolist()
         names = [self.activation] * len(hidden) if isinstance(self.activation, str) else list(self.activation)
-        if min(hidden, default=1) < 1 or len(names) != len(hidden):
-            raise ValueError(f"hidden_layer_sizes must be > 0, one for each activation, got {hidden} and {names}")
-        for name in names:
-            if name not in ACTIVATIONS:
-                raise ValueError(f"unknown activation {name!r}; {tg.errors.nearest(name, ACTIVATIONS)}")
+        if len(names) != len(hidden) or not all(type(size) is int and size > 0 for size in hidden):
+            raise ValueError(f"hidden_layer_sizes must be integers > 0, one per activation, got {hidden} and {names}")
+        for name in set(names) - set(ACTIVATIONS):
+            raise ValueError(f"unknown activation {name!r}; {tg.errors.nearest(name, ACTIVATIONS)}")
         self.n_outputs_ = len(self.classes_) if y.ndim == 1 else y.shape[1]
         sizes = [X.shape[1], *hidden, self.n_outputs_]
         self.n_layers_, self.n_iter_, self.t_ = len(sizes), 0, 0
         self._optimizer: Any = None
         self.loss_curve_: list[float] = []
-        self.best_loss_ = None if self.early_stopping else np.inf
-        self.validation_scores_: list[float] | None = [] if self.early_stopping else None
-        self.best_validation_score_ = -np.inf if self.early_stopping else None
         seeds = np.random.default_rng(rng.randint(2**31))
         layers: list[nn.Module] = []
         for fan_in, fan_out, name in zip(sizes, sizes[1:], [*names, ""], strict=False):
@@ -214,6 +225,12 @@ class _MLP(CallbackSupportMixin, BaseEstimator):
                 layers += [nn.Dropout(self.dropout, rng=seeds)] * bool(self.dropout)
         self.model_ = nn.Sequential(*layers)
 
+    def _begin_to_judge(self) -> None:
+        """Forget which epoch was the best."""
+        self.best_loss_ = None if self.early_stopping else np.inf
+        self.validation_scores_: list[float] | None = [] if self.early_stopping else None
+        self.best_validation_score_ = -np.inf if self.early_stopping else None
+
     def _train(
         self, X: Any, y: Any, weights: Any, rng: Any, incremental: bool, context: Any, data: dict[str, Any]
     ) -> None:
@@ -223,33 +240,21 @@ class _MLP(CallbackSupportMixin, BaseEstimator):
             if incremental:
                 raise ValueError("partial_fit does not support early_stopping=True")
             X, y, weights, held = self._split(X, y, weights, rng)
-        size = min(200, X.shape[0]) if self.batch_size == "auto" else min(self.batch_size, X.shape[0])
+        size = min(200 if self.batch_size == "auto" else self.batch_size, X.shape[0])
+        while self.batch_size == "auto" and self.batch_norm and size > 1 and X.shape[0] % size == 1:
+            size -= 1  # batch norm takes no single row
         if self._optimizer is None or not incremental:
             self._optimizer = self._make_optimizer(size * (1.0 if weights is None else weights.mean()))
         listener = _Iterations(self, X.shape[0], held, context, data)
         history = tg.fit(
-            self.model_,
-            _rows(X),
-            y,
-            loss=self._loss(),
-            optimizer=self._optimizer,
-            epochs=1 if incremental else self.max_iter,
-            batch_size=size,
-            sample_weight=weights,
-            metrics=[],
-            transform=_as_they_are,  # numbers that look like pixels may be none
-            seed=rng.randint(2**31),
-            shuffle=self.shuffle,
-            callbacks=[listener],
-            jit=not incremental,
-            progress=False,
-        )
+            self.model_, _rows(X), y, sample_weight=weights, loss=LOSSES.get(self.loss, self.loss), metrics=[],
+            optimizer=self._optimizer, epochs=1 if incremental else self.max_iter, batch_size=size,
+            transform=lambda X: X,  # numbers that look like pixels may be none
+            seed=rng.randint(2**31), shuffle=self.shuffle, callbacks=[listener], jit=not incremental, progress=False,
+        )  # fmt: skip
         if history.stopped is None and not incremental:
-            warnings.warn(
-                f"Maximum iterations ({self.max_iter}) reached and the optimization hasn't converged yet.",
-                ConvergenceWarning,
-                stacklevel=5,
-            )
+            text = f"Maximum iterations ({self.max_iter}) reached and the optimization hasn't converged yet."
+            warnings.warn(text, ConvergenceWarning, stacklevel=5)
 
     def _split(self, X: Any, y: Any, weights: Any, rng: Any) -> tuple[Any, ...]:
         """Return the rows to train on, and those that say when to stop."""
@@ -268,24 +273,22 @@ class _MLP(CallbackSupportMixin, BaseEstimator):
         groups = [{"params": weights, "weight_decay": self.alpha / rows}, {"params": others, "weight_decay": 0.0}]
         if self.solver == "adam":
             return tg.optim.Adam(groups, self.learning_rate_init, (self.beta_1, self.beta_2), self.epsilon)
-        if self.solver == "sgd":
-            nesterov = self.nesterovs_momentum and self.momentum > 0
-            return tg.optim.SGD(groups, self.learning_rate_init, self.momentum, nesterov=nesterov)
-        raise ValueError(f"unknown solver {self.solver!r}; {tg.errors.nearest(self.solver, ('adam', 'lbfgs', 'sgd'))}")
+        nesterov = self.nesterovs_momentum and self.momentum > 0
+        return tg.optim.SGD(groups, self.learning_rate_init, self.momentum, nesterov=nesterov)
 
     def _minimize(self, X: Any, y: Any, weights: Any) -> None:
         """Train on all rows at once by L-BFGS, SciPy's."""
-        weights = np.ones(len(y)) if weights is None else weights
+        loss_of, total = LOSSES.get(self.loss, self.loss), len(y) if weights is None else weights.sum()
+        if weights is not None:
+            loss_of = partial(weighted(loss_of), weights=(weights / weights.mean()).astype(X.dtype))
         params, dense = list(self.model_.parameters()), X.toarray() if issparse(X) else X
-        decay = [self.alpha / weights.sum() * (p.ndim == 2) for p in params]
-        ends, loss_of = np.cumsum([p.size for p in params]), self._loss()
-        share = tg.Tensor((weights / weights.mean()).astype(X.dtype))
+        decay, ends = [self.alpha / total * (p.ndim == 2) for p in params], np.cumsum([p.size for p in params])
 
         def loss_and_gradient(flat: Any) -> tuple[float, Any]:
             for p, values in zip(params, np.split(flat, ends[:-1]), strict=True):
                 p.data[...] = values.reshape(p.shape)
             self.model_.zero_grad()
-            loss = (loss_of(self.model_(tg.Tensor(dense)), y, reduction="none") * share).mean()
+            loss = loss_of(self.model_(tg.Tensor(dense)), y)
             loss.backward()
             penalty = sum(d / 2 * np.vdot(p.data, p.data) for d, p in zip(decay, params, strict=True))
             gradients = [np.asarray(p.grad) + d * p.data for d, p in zip(decay, params, strict=True)]
@@ -299,13 +302,6 @@ class _MLP(CallbackSupportMixin, BaseEstimator):
         if result.status:
             warnings.warn(f"lbfgs failed to converge: {result.message}", ConvergenceWarning, stacklevel=5)
 
-    def _loss(self) -> Any:
-        if callable(self.loss):
-            return self.loss
-        if self.loss not in self._losses:
-            raise ValueError(f"unknown loss {self.loss!r}; {tg.errors.nearest(self.loss, self._losses)}; or a function")
-        return LOSSES[self.loss]
-
     def _weights(self, y: Any, sample_weight: Any) -> Any:
         return sample_weight
 
@@ -314,7 +310,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator):
         return self._logits(validate_data(self, X, accept_sparse="csr", dtype=(np.float64, np.float32), reset=False))
 
     def _logits(self, X: Any) -> Any:
-        return tg.predict(self.model_, _rows(X), transform=_as_they_are)
+        return tg.predict(self.model_, _rows(X), transform=lambda X: X)
 
     @property
     def coefs_(self) -> list[Any]:
@@ -327,6 +323,7 @@ class _MLP(CallbackSupportMixin, BaseEstimator):
         return [layer.bias.detach().numpy() for layer in self._linear_layers()]
 
     def _linear_layers(self) -> list[Any]:
+        check_is_fitted(self)
         return [layer for layer in self.model_.modules() if isinstance(layer, nn.Linear)]
 
     @with_callbacks
@@ -363,7 +360,7 @@ class MLPClassifier(ClassifierMixin, _MLP):
         model_: the network, whose outputs are logits.
     """
 
-    _losses = ("log_loss",)
+    _parameter_constraints = CONSTRAINTS | {"loss": [StrOptions({"log_loss"}), callable]}
 
     def __init__(
         self, hidden_layer_sizes: Any = (100,), activation: Any = "relu", *, loss: Any = "log_loss",
@@ -385,6 +382,8 @@ class MLPClassifier(ClassifierMixin, _MLP):
         found = np.arange(y.shape[1]) if several else np.unique(y)
         if first:
             self.classes_, self._several = found if classes is None else unique_labels(classes), several
+        if classes is not None and not np.array_equal(self.classes_, unique_labels(classes)):
+            raise ValueError(f"classes are {classes}, expected those of the first call, {self.classes_}")
         if np.setdiff1d(found, self.classes_).size or self._several != several:
             raise ValueError(f"y has classes {found}, expected those of the first call, {self.classes_}")
         if several:
@@ -395,13 +394,16 @@ class MLPClassifier(ClassifierMixin, _MLP):
     def _weights(self, y: Any, sample_weight: Any) -> Any:
         if self.class_weight is None:
             return sample_weight
-        labels = y if self._several else self.classes_[y.astype(int).ravel()]
-        weights = compute_sample_weight(self.class_weight, labels)
+        labels, of_classes = y if self._several else self.classes_[y.astype(int).ravel()], self.class_weight
+        if isinstance(of_classes, dict) and not self._several and not set(of_classes) - set(self.classes_.tolist()):
+            of_classes = {label: of_classes.get(label, 1.0) for label in np.unique(labels).tolist()}
+        weights = compute_sample_weight(of_classes, labels)
         return weights if sample_weight is None else weights * sample_weight
 
     @property
     def out_activation_(self) -> str:
         """What makes probabilities of the outputs."""
+        check_is_fitted(self)
         return "logistic" if self._several or self.n_outputs_ == 1 else "softmax"
 
     def _chosen(self, outputs: Any) -> Any:
@@ -421,18 +423,20 @@ class MLPClassifier(ClassifierMixin, _MLP):
         outputs = self._outputs(X)
         if self.out_activation_ == "softmax":
             return F.softmax(outputs, 1)
-        shares = F.sigmoid(outputs)
-        return shares if self._several else np.hstack([1 - shares, shares])[:, : len(self.classes_)]
+        shares = F.sigmoid(outputs) if len(self.classes_) > 1 else np.ones_like(outputs)
+        return np.hstack([1 - shares, shares]) if len(self.classes_) == 2 and not self._several else shares
 
     def predict_log_proba(self, X: Any) -> Any:
         """Return the logarithms of the probabilities."""
         return np.log(self.predict_proba(X))
 
+    @available_if(lambda self: self.solver != "lbfgs")
     @with_callbacks
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Any:
         """Go once through the rows of ``X`` and ``y``, of which ``sample_weight`` says how much each counts.
 
-        ``classes`` at the first call are all that there will be.
+        ``classes`` at the first call are all that there will be. With ``class_weight="balanced"``, they are
+        counted in the rows of each call.
         """
         if classes is None and not hasattr(self, "model_"):
             raise ValueError("classes must be passed on the first call to partial_fit.")
@@ -458,7 +462,7 @@ class MLPRegressor(RegressorMixin, _MLP):
     The attributes are those of `MLPClassifier`, but for ``classes_``.
     """
 
-    _losses = ("squared_error", "absolute_error", "poisson")
+    _parameter_constraints = CONSTRAINTS | {"loss": [StrOptions({*LOSSES} - {"log_loss"}), callable]}
 
     def __init__(
         self, hidden_layer_sizes: Any = (100,), activation: Any = "relu", *, loss: Any = "squared_error",
@@ -492,6 +496,7 @@ class MLPRegressor(RegressorMixin, _MLP):
         values = self._chosen(self._outputs(X))
         return values[:, 0] if self.n_outputs_ == 1 else values
 
+    @available_if(lambda self: self.solver != "lbfgs")
     @with_callbacks
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
         """Go once through the rows of ``X`` and ``y``, of which ``sample_weight`` says how much each counts."""

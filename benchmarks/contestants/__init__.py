@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
+from common import NotApplicableError
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Problem:
     dropout: float
     lr: float
     seed: int = 0
+    adam: bool = False
 
     def weights(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """Return the initial ``(W, b)`` of each layer, the same at each call; W has shape (in, out)."""
@@ -67,10 +69,13 @@ CONTESTANTS = {
     "scikit-learn": ("sklearn_mlp.partial_fit", "scikit-learn"),
     "tinygrad jit": ("tinygrad_cpu.jitted", "tinygrad"),
 }
+WITH_ADAM = (*list(CONTESTANTS)[:4], "matrix products", "PyTorch", "torch.compile", "JAX jit")
 
 
 def build(name: str, problem: Problem) -> Contestant:
     """Return a contestant that is ready to train, from the initial weights."""
+    if problem.adam and name not in WITH_ADAM:
+        raise NotApplicableError("takes no step of Adam here")
     module, function = CONTESTANTS[name][0].split(".")
     contestant: Contestant = getattr(import_module(f"{__name__}.{module}"), function)(problem)
     return contestant

@@ -17,15 +17,26 @@ def sgd_update(parameters, gradients, velocities, lr, momentum):
         parameter -= lr * gradient
 
 
+def adam_update(parameters, gradients, means, squares, lr, steps):
+    for parameter, gradient, m, v in zip(parameters, gradients, means, squares, strict=True):
+        m *= 0.9
+        m += 0.1 * gradient
+        v *= 0.999
+        v += 0.001 * gradient**2
+        parameter -= lr / (1 - 0.9**steps) * m / (np.sqrt(v) / (1 - 0.999**steps) ** 0.5 + 1e-8)
+
+
 def numpy_loop(problem: Problem) -> Contestant:
     """What a careful person writes: every array is made when it is needed."""
-    layers = problem.weights()
-    velocities = [(np.zeros_like(W), np.zeros_like(b)) for W, b in layers]
+    layers, steps = problem.weights(), 0
+    velocities, squares = ([(np.zeros_like(W), np.zeros_like(b)) for W, b in layers] for _ in range(2))
     rng = np.random.default_rng(2)
     dropout = problem.dropout
     scale = np.float32(1 / (1 - dropout))
 
     def step(x, y):
+        nonlocal steps
+        steps += 1
         inputs, masks = [x], []
         for W, b in layers[:-1]:
             h = np.maximum(inputs[-1] @ W + b, 0)
@@ -50,7 +61,10 @@ def numpy_loop(problem: Problem) -> Contestant:
                 g = (g @ layers[i][0].T) * (inputs[i] > 0)
                 if dropout:
                     g = g * masks[i - 1]
-            sgd_update(layers[i], gradients, velocities[i], problem.lr, problem.momentum)
+            if problem.adam:
+                adam_update(layers[i], gradients, velocities[i], squares[i], problem.lr, steps)
+            else:
+                sgd_update(layers[i], gradients, velocities[i], problem.lr, problem.momentum)
         return loss
 
     return Contestant(step)

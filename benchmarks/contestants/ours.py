@@ -13,7 +13,10 @@ def eager(problem: Problem, forget: bool = False) -> Contestant:
     linears = [layer for layer in model if isinstance(layer, nn.Linear)]
     for layer, (W, b) in zip(linears, problem.weights(), strict=True):
         layer.load_state_dict({"weight": W.T, "bias": b})
-    optimizer = optim.SGD(model.parameters(), lr=problem.lr, momentum=problem.momentum)
+    if problem.adam:
+        optimizer = optim.Adam(model.parameters(), lr=problem.lr)
+    else:
+        optimizer = optim.SGD(model.parameters(), lr=problem.lr, momentum=problem.momentum)
 
     def step(xb, yb):
         loss = F.cross_entropy(model(xb), yb)

@@ -30,7 +30,10 @@ def _contestant(problem: Problem, maybe_compile) -> Contestant:
     while not isinstance(layers[-1], nn.Linear):
         layers.pop()
     model = nn.Sequential(*layers)
-    optimizer = torch.optim.SGD(model.parameters(), lr=problem.lr, momentum=problem.momentum)
+    if problem.adam:
+        optimizer = torch.optim.Adam(model.parameters(), lr=problem.lr)
+    else:
+        optimizer = torch.optim.SGD(model.parameters(), lr=problem.lr, momentum=problem.momentum)
     loss_of = maybe_compile(lambda xb, yb: nn.functional.cross_entropy(model(xb), yb))
     update = maybe_compile(optimizer.step)
 

@@ -78,6 +78,7 @@ class Compiled:
         self.program: Program | None = None
         self.test: Callable[[], bool] | None = None
         self.take: Callable[[tuple[Any, ...]], Any] | None = None
+        self.options: dict[int, Options] = {}
         self.cut = f"jit({name}), whose program has done its backward pass already"
 
     def fits(self) -> bool:
@@ -124,7 +125,7 @@ class Compiled:
         if self.backend != "numpy":
             self.step = self._reporting(self.step)
         self.program = program
-        self.test = fits_function(self.reads.guards())
+        self.test = fits_function(self.reads.guards(), self._options_of)
 
     def _reporting(self, step: Callable[..., Any]) -> Callable[..., Any]:
         """Return a step whose first call says that it compiles, if that takes long."""
@@ -143,16 +144,14 @@ class Compiled:
         read = self.record.numbers[index][0]
         before: Any = None
         given: Any = ()
-        options = _options_of(read)
+        options, seen = self._options_that_decide(read), -1
 
         def reader() -> Any:
-            nonlocal before, given
-            now = None
-            if options is not None and (now := options.now()) is None:
+            nonlocal before, given, seen
+            if options is not None and seen == options.changes:
                 return given
             values = read()
-            if options is not None:
-                options.keep(now)
+            seen = -1 if options is None else options.changes
             if values != before or 0.0 in values.values():  # which -0.0 equals
                 given = [values[n] if dtype is None else np.array(values[n], dtype) for n, dtype in names]
                 given = given[0] if len(given) == 1 else given
@@ -160,6 +159,17 @@ class Compiled:
             return given
 
         return reader
+
+    def _options_of(self, optimizer: Any) -> Options:
+        """Return the options of an optimiser, which the test of the guards has looked at by the time of each run."""
+        return self.options.setdefault(id(optimizer), Options(optimizer))
+
+    def _options_that_decide(self, read: Any) -> Options | None:
+        """Return the options that alone decide on the numbers which ``read`` gives, if there are such."""
+        optimizer = getattr(getattr(read, "func", None), "__self__", None)
+        if optimizer is None or optimizer.counts_steps or not is_foreign(type(optimizer).scalars.__module__):
+            return None
+        return self._options_of(optimizer)
 
     def changes(self, arrays: list[Any]) -> bool:
         """Return whether the step writes into one of its own arguments."""
@@ -200,11 +210,3 @@ class Compiled:
         own = any(t is slot.source and g is t._grad for t, g in self.grads)
         in_place = own and self.plan.found[slot]  # type: ignore[union-attr]
         return array if in_place or id(memory_of(array)) not in self.own else array.copy(order="K")
-
-
-def _options_of(read: Any) -> Options | None:
-    """Return the options that alone decide on the numbers which ``read`` gives, if there are such."""
-    optimizer = getattr(getattr(read, "func", None), "__self__", None)
-    if optimizer is None or optimizer.counts_steps or not is_foreign(type(optimizer).scalars.__module__):
-        return None
-    return Options(lambda: read.args[:1])

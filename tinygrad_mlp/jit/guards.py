@@ -161,39 +161,30 @@ AT_ONCE: dict[tuple[str, Any], str] = {
 
 
 class Options:
-    """The options of an optimiser's parameter groups as they were: whether they are still the very same objects."""
+    """The options of an optimiser: whether they are the very objects that they were, and ``changes``, how often not."""
 
-    def __init__(self, groups: Callable[[], Sequence[dict[str, Any]]]) -> None:
-        self.groups, self.seen = groups, None  # type: tuple[Any, list[Any] | None]
+    def __init__(self, optimizer: Any) -> None:
+        self.optimizer, self.state, self.changes = optimizer, optimizer.state, 0
+        self.seen: list[Any] | None = None
 
-    def now(self) -> list[Any] | None:
-        """Return None if they are the same, or else what `keep` takes, once what depends on them is known."""
-        now = [*self.groups()]
-        for group in self.groups():
+    def hold(self, otherwise: Callable[[], bool]) -> bool:
+        """Return whether they are the same, or else what ``otherwise`` says; then remember them.
+
+        Of what may change inside only the parameters are remembered, whose list is a guard of its own.
+        """
+        groups = self.optimizer.param_groups
+        now, seen = [*groups], self.seen
+        for group in groups:
             now += group.values()
-        seen = self.seen
-        return None if seen is not None and len(seen) == len(now) and all(map(operator.is_, seen, now)) else now
-
-    def keep(self, now: list[Any] | None) -> None:
-        """Remember them, unless one of them may change inside; what the parameters are is a guard of its own."""
-        options = (v for group in self.groups() for k, v in group.items() if k != "params")
-        self.seen = now if all(isinstance(v, (*SCALARS, tuple)) for v in options) else None
-
-
-def _signature_test(read: Read) -> Callable[[], bool]:
-    """Return a function that says whether an optimiser's signature is what it was."""
-    optimizer, state = read.owner, read.owner.state
-    options = Options(lambda: optimizer.param_groups)
-
-    def holds() -> bool:
-        now = options.now()
-        if now is None and optimizer.state is state:
+        same = seen is not None and len(seen) == len(now) and all(map(operator.is_, seen, now))
+        if same and self.optimizer.state is self.state:
             return True
-        fits = read.holds()
-        options.keep(now if fits else None)
-        return fits
-
-    return holds
+        self.changes += 1
+        self.seen, holds = None, otherwise()
+        options = (v for group in groups for k, v in group.items() if k != "params")
+        if holds and all(isinstance(v, (*SCALARS, tuple)) for v in options):
+            self.seen = now
+        return holds
 
 
 def _refill(container: Any, held: Held) -> None:
@@ -207,8 +198,8 @@ def _layout(array: Any) -> Any:
     return array.shape, array.strides, array.dtype.str
 
 
-def fits_function(guards: Sequence[Read]) -> Callable[[], bool]:
-    """Return a function that says whether all guards hold, in one expression.
+def fits_function(guards: Sequence[Read], options: Callable[[Any], Options]) -> Callable[[], bool]:
+    """Return a function that says whether all guards hold, in one expression; ``options`` gives those of an optimiser.
 
     Those of Tensors, and of what holds them, are looked at only if any Tensor has got other memory since.
     """
@@ -222,7 +213,9 @@ def fits_function(guards: Sequence[Read]) -> Callable[[], bool]:
     tests = ["(rebound[0] == seen[0] or all(map(holds, tensors)) and not seen.__setitem__(0, rebound[0]))"]
     for i, read in enumerate(others):
         name = owners.setdefault(id(read.owner), f"owner{len(owners)}")
-        holds = _signature_test(read) if read.kind == "signature" else read.holds
+        holds: Callable[[], bool] = read.holds
+        if read.kind == "signature":
+            holds = functools.partial(options(read.owner).hold, holds)
         namespace |= {name: read.owner, f"value{i}": read.value, f"holds_value{i}": holds}
         if read.kind == "vars":
             names = [*vars(read.owner)] if read.holds() else None

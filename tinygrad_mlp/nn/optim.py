@@ -111,6 +111,9 @@ class Optimizer(Stateful):
         """Return those rows of a batch that `fit` trains on here: all of them, if this is the only process."""
         return rows
 
+    def agree(self, buffers: Iterable[Tensor]) -> None:
+        """Give a model's ``buffers`` the same numbers in all processes; `fit` calls this after each epoch."""
+
     @answers
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters: ``grad`` becomes None."""

@@ -21,7 +21,8 @@ class LRScheduler(Answers):
 
     A subclass gives ``factor(step)``, which multiplies the learning rate that the group had at the start; this base
     class keeps it. Or, as in PyTorch, it gives ``get_lr()``: a rate for each group, made of ``base_lrs`` and
-    ``last_epoch``, which is the same as ``last_step``.
+    ``last_epoch``, which is the same as ``last_step``: the number of calls of ``step()``. `fit` calls it after each
+    step, so a schedule that counts epochs says ``by_epoch = True``.
 
     Attributes:
         by_epoch: whether `fit` calls ``step()`` after each epoch, rather than after each step.
@@ -256,7 +257,7 @@ class ReduceLROnPlateau(LRScheduler):
         mode: "min" or "max", what is better.
         factor: in [0, 1).
         patience: epochs without improvement that are allowed.
-        threshold: the share of the best value by which another must be better to count.
+        threshold: the share of the best value, taken as positive, by which another must be better to count.
         cooldown: epochs after a reduction that do not count.
         min_lr: no rate becomes less.
 
@@ -295,10 +296,9 @@ class ReduceLROnPlateau(LRScheduler):
         """Go on to the next epoch's learning rate, after one that has ended with a value."""
         known = 0.0 if value != value else value  # NaN is not better
         check_number("value", known, -math.inf, math.inf, "a number, the loss or score of an epoch", closed=True)
-        value = float(value)
+        value, margin = float(value), self.threshold * abs(self.best) if math.isfinite(self.best) else 0.0
         self.last_step += 1
-        better = self.sign * (self.best - value) > self.threshold * abs(self.best) if math.isfinite(self.best) else True
-        if better and value == value:
+        if self.sign * (self.best - value) > margin:  # which NaN is not
             self.best, self.bad_epochs = value, 0
         else:
             self.bad_epochs += 1

@@ -17,7 +17,8 @@ from ..nn import optim
 from . import bugs
 
 Array = np.ndarray[Any, Any]
-Step = Any  # a function of x and y that returns the loss
+Step = Any
+"""A training step: a function of x and y that returns the loss."""
 
 POINTS, GRID = 200, 40
 """How many points there are to learn, and on how many by how many the surface is shown, from -1 to 1."""

@@ -425,6 +425,7 @@ def _train_epoch(
         _settle(run, asked)
         if run.history.stopped is not None:
             break
+    run.optimizer.agree(run.model.buffers())
     scores = metrics_of(metrics, *(np.concatenate(so_far[name]) for name in ("outputs", "targets"))) if metrics else {}
     seconds = perf_counter() - start
     pace = {"lr": run.lr, "seconds": seconds, "samples_per_second": so_far["count"] / seconds}

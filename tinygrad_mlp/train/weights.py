@@ -35,9 +35,10 @@ def row_weights(y: Array, class_weight: Any, sample_weight: Any, name: str = "")
         if own.shape != (len(y),):
             raise ShapeError(f"{name}sample_weight has shape {own.shape}, expected ({len(y)},): one for each row")
         weights = weights * own
-    if (weights < 0).any() or not weights.any():
-        at = weights.argmin()
-        raise DataError(f"{name}weights must be >= 0 and not all 0, got {weights[at]} for row {at}")
+    bad = ~((weights >= 0) & (weights < np.inf))
+    if bad.any() or not weights.any():
+        at = bad.argmax()
+        raise DataError(f"{name}weights must be finite, >= 0 and not all 0, got {weights[at]} for row {at}")
     return None if class_weight is None and sample_weight is None else weights
 
 

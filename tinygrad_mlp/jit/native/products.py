@@ -15,7 +15,7 @@ from ...rules.linalg import matmul
 from ..naming import is_number
 from ..plan import Plan, has_effect
 from ..record import Call, Slot
-from .forms import leading
+from .forms import form_of, leading
 
 Factors = dict[Call, tuple[Any, Any]]
 """By what numbers BLAS multiplies a product, the first with its sign, and what was in its place."""
@@ -34,6 +34,8 @@ def rewritten(plan: Plan) -> Factors:
         if found is not None and _is_read_by(plan, call.inputs[0], found[3]):
             product, alpha, beta, gone = found
             update = replace(product, output=call.output, section=call.section, line=call.line)
+            if form_of(update, plan.views, set()) is None:  # which BLAS cannot take: NumPy would forget the old values
+                continue
             factors[update] = alpha, beta
             _replace(plan, [*gone, product, call], made[call.inputs[1]], update, call.inputs[1], call.output)
     return factors

@@ -20,7 +20,7 @@ from ..record import Call, Record, Slot
 from ..scope import Scope
 from .cache import load
 from .forms import order
-from .groups import Group, Schedule, turns
+from .groups import MOST, Group, Schedule, turns
 from .products import rewritten
 from .write import Piece
 
@@ -57,7 +57,7 @@ def make_native_plan(record: Record, outputs: list[Slot]) -> NativePlan:
     copies = {c: replace(c, inputs=list(c.inputs)) for c in plan.calls}
     plan.calls, plan.recorded = list(copies.values()), [copies.get(c, c) for c in plan.recorded]
     _relay(plan)
-    factors = rewritten(plan)
+    factors = rewritten(plan) if len(plan.calls) <= MOST else {}
     plan.found = dict.fromkeys(plan.found, False)
     checked = {c.inputs[0] for c in plan.recorded if c.function is check_labels}
     plan.schedule = schedule = Schedule(plan, checked, factors)
