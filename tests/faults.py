@@ -1114,8 +1114,13 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("callbacks begin anew", "            callback.load_state_dict(kept)", "            pass"),
         Fault(
             "numbers of modules are forgotten",
-            '        self._put_numbers(state["numbers"])',
-            "        pass",
+            "                put_back(owners[path], {attribute: value})",
+            "                pass",
+        ),
+        Fault("scalars of NumPy come back as arrays", "        return value[()]\n", "        return value\n"),
+        Fault("a Counter comes back as a dict", "and type(mine) is not dict and", "and False and"),
+        Fault(
+            "what is frozen is forgotten", "                owners[path].requires_grad = value", "                pass"
         ),
         Fault(
             "the row of an epoch that was broken off stays",

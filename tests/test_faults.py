@@ -48,7 +48,7 @@ TESTS = {
     "callbacks": "test_training",
     "checkpoint": "test_checkpoint test_safetensors",
     "resume": "test_resume",
-    "training": "test_resume",
+    "training": "test_attributes test_resume",
     "plot": "test_plot",
     "fit": "test_training",
     "weights": "test_weights",
