@@ -61,9 +61,10 @@ def has_gradient(function: Function, as_samples: Function, xp: Any, grad: Any) -
         arrays = [np.asarray(a, np.float64) for a in call.arrays]
         on = call._replace(function=function).on
         for i in range(len(arrays)):
-            at = lambda x, i=i, on=on, arrays=arrays: total(xp, on([*arrays[:i], x, *arrays[i + 1 :]]))
+            others = [a.copy() for a in arrays]  # which a function may take for where to write
+            at = lambda x, i=i, on=on, others=others: total(xp, on([*others[:i], x, *others[i + 1 :]]))
             try:
-                slope = np.asarray(grad(at)(arrays[i]))
+                slope = np.asarray(grad(at)(arrays[i].copy()))
             except Exception:  # whatever a peer raises, it gives no gradient of this call
                 continue
             if np.isfinite(slope).all() and slope.any():

@@ -76,6 +76,14 @@ def test_each_data_set_can_be_learnt(data: str) -> None:
     assert [u.shape for u in frame["units"]] == [g.shape for g in frame["gradients"]] == [(8, 3), (8, 9), (1, 9)]
 
 
+def test_a_rate_that_is_far_too_high_is_shown_and_no_error() -> None:
+    plane = Plane("spirals", width=16)
+    for p in plane.model.parameters():
+        tg.nn.init.normal_(p, std=1e200, rng=0)
+    frame = plane.train(20, lr=10.0)
+    assert np.isnan(frame["loss"]) and frame["surface"] is None and frame["accuracy"] is None
+
+
 def test_the_surface_begins_at_the_upper_left() -> None:
     plane = Plane("moons", width=8)
     surface = np.reshape(plane.frame()["surface"], (GRID, GRID)) / 255

@@ -42,4 +42,9 @@ samples(
         f(x.positive(), x.positive(), x.unit(), 2, 0),
     ],
 )
-samples(special.jv, special.iv, calls=lambda f, x: [f(0.5, x.positive(2, 3)), f(2, x.positive())])
+samples(special.i0, special.i1, special.j0, special.j1, calls=lambda f, x: one(f, x))
+samples(special.i0e, special.i1e, calls=lambda f, x: one(f, x.nonzero))
+samples(special.y0, special.y1, special.exp1, special.expi, calls=lambda f, x: one(f, x.positive))
+samples(special.rgamma, special.loggamma, calls=lambda f, x: one(f, x.positive))
+samples(special.kl_div, calls=lambda f, x: two(f, x.positive, x.positive))
+samples(special.jv, special.iv, special.ive, calls=lambda f, x: [f(0.5, x.positive(2, 3)), f(2, x.positive())])

@@ -73,11 +73,10 @@ def by_hand(model: nn.Module, optimizer: optim.Optimizer, pieces: bugs.Pieces) -
 
     def step(x: Array, y: Array) -> float:
         weights = [p.data for p in model.parameters()]
-        with np.errstate(all="ignore"):  # a bug leads to NaN, which the page shows
-            loss, gradients = bugs.backward(weights, x, y, pieces)
-            for p, g in zip(model.parameters(), gradients, strict=True):
-                p.grad = tg.Tensor(g)
-            optimizer.step()
+        loss, gradients = bugs.backward(weights, x, y, pieces)
+        for p, g in zip(model.parameters(), gradients, strict=True):
+            p.grad = tg.Tensor(g)
+        optimizer.step()
         return loss
 
     return step
@@ -112,8 +111,9 @@ class Plane:
     def train(self, steps: int, lr: float) -> dict[str, Any]:
         """Train; return what there is to see then, as `frame` does."""
         self.optimizer.param_groups[0]["lr"] = lr
-        for _ in range(steps):
-            self.loss = float(self.step(self.x, self.y))
+        with np.errstate(all="ignore"):  # bugs and high rates lead to NaN, which the page shows
+            for _ in range(steps):
+                self.loss = float(self.step(self.x, self.y))
         self.steps, self.has_run = self.steps + steps, True
         return self.frame()
 

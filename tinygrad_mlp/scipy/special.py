@@ -252,13 +252,32 @@ tg.vjp(special.entr, lambda g, out, x: -g * (np.log(x) + 1))
 tg.vjp(special.rel_entr, lambda g, out, x, y: g * (np.log(x / y) + 1), lambda g, out, x, y: -g * x / y)
 
 
+def _beside(f: Any, v: Any, x: Any) -> Any:
+    """Return a Bessel function of the order below, plus that of the order above."""
+    return f(v - 1, x) + f(v + 1, x)
+
+
 def no_order(*_: Any) -> Any:
     """Refuse to differentiate a Bessel function by its order."""
     raise tg.NoRuleError("Bessel functions have no derivative by their order; pass it as a constant")
 
 
 tg.vjp(special.jv, no_order, lambda g, out, v, x: g * (0.5 * (special.jv(v - 1, x) - special.jv(v + 1, x))))
-tg.vjp(special.iv, no_order, lambda g, out, v, x: g * (0.5 * (special.iv(v - 1, x) + special.iv(v + 1, x))))
+tg.vjp(special.iv, no_order, lambda g, out, v, x: g * (0.5 * _beside(special.iv, v, x)))
+tg.vjp(special.i0, lambda g, out, x: g * special.i1(x))
+tg.vjp(special.i1, lambda g, out, x: g * (0.5 * (special.i0(x) + special.iv(2, x))))
+tg.vjp(special.ive, no_order, lambda g, out, v, x: g * (0.5 * _beside(special.ive, v, x) - np.sign(x) * out))
+tg.vjp(special.i0e, lambda g, out, x: g * (special.i1e(x) - np.sign(x) * out))
+tg.vjp(special.i1e, lambda g, out, x: g * (0.5 * (special.i0e(x) + special.ive(2, x)) - np.sign(x) * out))
+tg.vjp(special.j0, lambda g, out, x: -g * special.j1(x))
+tg.vjp(special.j1, lambda g, out, x: g * (0.5 * (special.j0(x) - special.jv(2, x))))
+tg.vjp(special.y0, lambda g, out, x: -g * special.y1(x))
+tg.vjp(special.y1, lambda g, out, x: g * (special.y0(x) - out / x))
+tg.vjp(special.exp1, lambda g, out, x: -g * np.exp(-x) / x)
+tg.vjp(special.expi, lambda g, out, x: g * np.exp(x) / x)
+tg.vjp(special.rgamma, lambda g, out, x: -g * (out * _digamma(x)))
+tg.vjp(special.loggamma, lambda g, out, x: g * _digamma(x))
+tg.vjp(special.kl_div, lambda g, out, x, y: g * np.log(x / y), lambda g, out, x, y: g * (1 - x / y))
 tg.annotate(
     special.gammaln, special.digamma, hint="the gamma function is infinite at 0, -1, -2, ...: keep arguments positive"
 )
