@@ -1867,5 +1867,26 @@ FAULTS: dict[str, list[Fault]] = {
             "        if False:\n            (a, lda, ta)",
         ),
     ],
+    "playground": [
+        Fault("any port is taken", "if not 0 <= options.port <= 65535:", "if False:"),
+        Fault(
+            "a port in use ends in a traceback", "if error.errno not in (errno.EADDRINUSE, errno.EACCES):", "if True:"
+        ),
+        Fault("the right piece is planted", "return Pieces(**{bug: BUGS[bug]})", "return Pieces()"),
+        Fault("a drawing is not put at the centre", "SIDE / 2 - scale * centre", "0 * centre"),
+        Fault("the gradient is that of the first score", "tg.grad(x[0, digit], pixels)", "tg.grad(x[0, 0], pixels)"),
+        Fault("the surface stands on its head", "np.meshgrid(line, line[::-1])", "np.meshgrid(line, line)"),
+        Fault(
+            "a bug changes the weights at once",
+            "self.bug, self.has_run = bug, False",
+            "self.bug, self.has_run = bug, True",
+        ),
+        Fault("pages of others are answered", 'or self.request.headers.get("Origin") not in origins', ""),
+        Fault("other names for this machine are answered", "if self.request.host not in hosts or", "if"),
+        Fault("any number of pages is served", "if len(self.open_pages) >= PAGES:", "if False:"),
+        Fault("drawings are of any length", "if sum(map(len, value)) > POINTS:", "if False:"),
+        Fault("numbers have no bounds", "or not low <= value <= high:", "or False:"),
+        Fault("NaN is sent as no JSON", "numbers if finite.all() else", "numbers if True else"),
+    ],
 }
 """The faults, by the part of the package that they are in."""

@@ -69,6 +69,7 @@ TESTS = {
     "sklearn": "test_sklearn",
     "search": "test_schedules",
     "native": "test_native",
+    "playground": "test_playground",
 }
 """The tests of each part of the package, which run first: most faults need no others."""
 EXTRAS = {
@@ -79,6 +80,7 @@ EXTRAS = {
     "distributed": "mpi4py",
     "sklearn": "sklearn",
     "native": "numba",
+    "playground": "tornado",
 }
 """What the tests of a part need: where it is not installed they are skipped, and its faults too."""
 
