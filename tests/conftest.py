@@ -7,6 +7,9 @@ import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # several share the cores, and BLAS's threads would wait for each other
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 

@@ -180,6 +180,7 @@ def test_names_that_no_module_can_have(name, tmp_path):
 
 
 def test_what_is_no_function_and_paths_of_no_module(tmp_path):
+    pytest.importorskip("onnx")
     for export in (export_numpy, export_onnx):
         with pytest.raises(TypeError, match="function is 3, expected a Module, or a function made with def"):
             export(3, np.ones((1, 4)), tmp_path / "model.py")

@@ -143,7 +143,9 @@ def test_every_tool_knows_it():
         (lambda: tg.custom_vjp(np.add).defvjp(lambda g, out, x: g, samples=[]), "add: .*floats for argument 0"),
         (lambda: tg.custom_vjp(np.add).defvjp(lambda g, out, x, y: g, None, samples=[(X, 1)]), "argument 1"),
         (lambda: tg.custom_vjp(np.add).defvjp(samples=[X]), "argument 0"),
-        (lambda: tg.custom_vjp(np.copy).defvjp(X, samples=[X]), "takes a function and its rules"),
+        (lambda: tg.custom_vjp(np.add).defvjp(lambda g, out, x: g), "argument 0"),
+        (lambda: tg.custom_vjp(np.copy).defvjp(X, samples=[X]), r"called as rule\(g, out, \*arguments\), got float64"),
+        (lambda: tg.custom_vjp(np.copy).defvjp(lambda g, x: g, samples=[X]), "rule.* got <lambda>: too many"),
         (lambda: tg.custom_vjp(3), "takes a function, got 3"),
     ],
 )

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import check_function
 from ..errors import NoRuleError, describe
 from ..rules import table
 from ..tools.gradcheck import GradcheckError, gradcheck
@@ -37,7 +38,7 @@ def custom_vjp(function: Function) -> Any:
 
     Raises:
         GradcheckError: a rule is wrong on a sample; the message is the checker's table. The rules are not taken.
-        TypeError: no sample has an array of floats for an argument with a rule.
+        TypeError: a rule takes other arguments, or no sample has an array of floats for an argument with a rule.
 
     >>> @custom_vjp
     ... def sine(x):
@@ -55,11 +56,13 @@ def custom_vjp(function: Function) -> Any:
     op: Any = table.primitive(_copying(function))
     table.vjp(op, *_rules(op, ()))
 
-    def defvjp(*rules: Function | None, samples: Sequence[Any], order: int = 1, rtol: float = 1e-9) -> None:
-        before = table.RULES[op]
+    def defvjp(*rules: Function | None, samples: Sequence[Any] = (), order: int = 1, rtol: float = 1e-9) -> None:
+        before, calls = table.RULES[op], [sample if isinstance(sample, tuple) else (sample,) for sample in samples]
+        for rule in (rule for rule in rules if rule is not None):
+            check_function("a rule", rule, "rule(g, out, *arguments)", 2 + max(map(len, calls), default=1))
         table.vjp(op, *_rules(op, rules))
         try:
-            _check(op, len(rules), list(samples), order, rtol)
+            _check(op, len(rules), calls, order, rtol)
         except BaseException:
             table.RULES[op] = before
             raise
@@ -90,9 +93,8 @@ def _rules(op: Function, given: Sequence[Function | None]) -> list[Function | No
     return [*given, *map(refusal, range(len(given), ARGUMENTS))]
 
 
-def _check(op: Function, given: int, samples: list[Any], order: int, rtol: float) -> None:
+def _check(op: Function, given: int, calls: list[tuple[Any, ...]], order: int, rtol: float) -> None:
     """Check the rules of an op on all samples."""
-    calls = [sample if isinstance(sample, tuple) else (sample,) for sample in samples]
     known = [i for i in range(given) if any(len(call) > i and _is_float(call[i]) for call in calls)]
     if len(known) < max(given, 1):
         missing = ", ".join(str(i) for i in range(given) if i not in known)

@@ -81,7 +81,8 @@ class Arguments:
         if isinstance(a, Tensor):
             if a._requires_grad:
                 raise RecordingError(
-                    "a jitted function takes Tensors that require grad from around it, not as arguments"
+                    "a jitted function takes Tensors that require grad from around it, not as arguments; "
+                    "by its arguments, differentiate inside: tg.jit(tg.func.grad(f))"
                 )
             a = a._data
         elif kind is np.ndarray and not a.ndim:

@@ -282,7 +282,8 @@ def _remove_stale(path: Path) -> None:
             stale = path.with_name(entry)
             with suppress(OSError), open(os.open(stale, os.O_RDWR | NO_FOLLOW), "rb") as file:
                 lock(file)
-                stale.unlink()
+                if os.path.samestat(stale.stat(), os.fstat(file.fileno())):  # else its owner has made another since
+                    stale.unlink()
 
 
 def lock(file: Any, wait: bool = False) -> None:
