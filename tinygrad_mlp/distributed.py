@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import atexit
 import sys
+import time
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Any
@@ -136,6 +137,7 @@ def _end_all(kind: type[BaseException], error: BaseException, where: TracebackTy
     if mpi is not None and not mpi.Is_finalized() and mpi.COMM_WORLD.size > 1:
         world = mpi.COMM_WORLD
         print(f"process {world.rank} of {world.size} ends all of them", file=sys.stderr, flush=True)
+        time.sleep(0.5)  # mpiexec drops what it has not passed on when the processes end
         world.Abort(1)
 
 
