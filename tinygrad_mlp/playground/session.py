@@ -76,8 +76,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, list):
         return [plain(each) for each in value]
     if isinstance(value, np.ndarray | np.floating | float):
-        numbers, finite = np.asarray(value), np.isfinite(value)
-        return (numbers if finite.all() else np.where(finite, numbers.astype(object), None)).tolist()  # type: ignore
+        numbers, finite, null = np.asarray(value), np.isfinite(value), np.array(None)
+        return (numbers if finite.all() else np.where(finite, numbers.astype(object), null)).tolist()
     return value
 
 
