@@ -318,7 +318,7 @@ def test_all_parts_or_none(tmp_path: Path) -> None:
     ("name", "value"),
     [("epoch", v) for v in (-1, "x", None, 1.5)]
     + [("step", -1), ("position", 100), ("position", 1), ("so_far", None), ("rows", [1]), ("rows", [{"epoch": 1}])]
-    + [("order", {}), ("order", {"bits": 1, "spawned": 0}), ("numbers", [["nope.p", 1]]), ("lr", ["x"])]
+    + [("order", {}), ("order", {"bits": 1, "spawned": 0}), ("attributes", [["nope.p", 1]]), ("lr", ["x"])]
     + [("callbacks", [["Checkpoint", None]]), ("settings", None), ("stopped", 5)],
 )
 def test_the_state_of_a_training_is_checked_as_a_whole(name: str, value: Any, tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def vjp(
         forward: replaces the function's own computation (for one that is not analytic or not stable).
         bind: turns a call as NumPy's signature has it into ``(positional arguments, keywords)``; without it, keywords
             that were given by position are found by the signature.
-        linear: whether the rules read no values of what they differentiate, only shapes.
+        linear: whether the function is linear in all that it is differentiated by, so that rules read only its shapes.
         view: whether the result may share memory with the first argument.
 
     Raises:

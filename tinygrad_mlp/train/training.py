@@ -71,7 +71,7 @@ class Training:
             "position": run.position,
             "so_far": so_far if run.position else {},
             "order": self.start,
-            "numbers": self.numbers(),
+            "attributes": self.attributes(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -96,7 +96,7 @@ class Training:
         run.history.lr = [float(lr) for lr in state["lr"]]
         run.history.stopped = None if state["stopped"] == "interrupted" else state["stopped"]
         self.kept = [kept for _, kept in state["callbacks"]]
-        self._put_numbers(state["numbers"])
+        self._put_attributes(state["attributes"])
 
     def _check(self, state: dict[str, Any]) -> None:
         """Raise CheckpointError unless this can be the state of a training."""
@@ -117,11 +117,11 @@ class Training:
             raise CheckpointError(f"stopped is {describe(state['stopped'])}, expected a text or None")
         set_generator(deepcopy(self.order), state["order"])
 
-    def _put_numbers(self, numbers: Any) -> None:
+    def _put_attributes(self, attributes: Any) -> None:
         model = self.run.model
         owners: dict[str, Any] = {**dict(model.named_modules()), **dict(model.named_parameters())}
         self.modes = {}
-        for name, value in numbers:
+        for name, value in attributes:
             path, _, attribute = name.rpartition(".")
             if attribute == "training":
                 self.modes[owners[path]] = value
@@ -130,7 +130,7 @@ class Training:
             else:
                 put_back(owners[path], {attribute: value})
 
-    def numbers(self) -> list[tuple[str, Any]]:
+    def attributes(self) -> list[tuple[str, Any]]:
         """Return what modules have besides parameters and buffers: the p of a Dropout, say, and what is frozen."""
         run, skipped = self.run, ("_prefix", "_buffers")
         found = [(f"{name}.requires_grad", p.requires_grad) for name, p in run.model.named_parameters()]
