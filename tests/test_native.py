@@ -7,6 +7,7 @@ indices. The others compile it. Those of `test_jit` that compare trainings bit f
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -285,8 +286,9 @@ def test_the_same_bits_every_time_and_what_the_text_says() -> None:
     for part in ("# forward", "# backward", "# update", "gemm(", "for i in range(32):", "relu", "test_native.py"):
         assert part in step.source, part
     assert "layer0_weight_momentum_buffer += " in step.source  # the product is the momentum's update
-    assert step.plan.loops and step.plan.products == 5 and step.plan.fused > 20 and step.plan.saved > 0
-    assert f"{step.plan.fused} calls fused into {step.plan.loops} loops" in repr(step.plan)
+    fused, loops, products = map(int, re.findall(r"\d+", repr(step.plan))[:3])
+    assert fused > 20 and loops == step.plan.loops > 0 and products == 5 and step.plan.saved > 0
+    assert f"{fused} calls fused into {loops} loops, 5 products" in repr(step.plan)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

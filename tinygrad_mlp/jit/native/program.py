@@ -12,10 +12,11 @@ import numpy as np
 
 from ...core.tensor import assign
 from ...nn.functional import check_labels
+from ...rules.elementwise import uniform
 from ...rules.table import find
 from ..emit import Program, _Line, dtype_text
 from ..naming import value_name
-from ..plan import Plan, Storage, _Pool, base_of, has_effect, needed_calls
+from ..plan import Plan, Storage, _Pool, base_of, has_effect, is_elementwise, needed_calls
 from ..record import Call, Record, Slot
 from ..scope import Scope
 from .cache import load
@@ -27,26 +28,35 @@ from .write import Piece
 
 @dataclass(eq=False)
 class NativePlan(Plan):
-    """A plan whose calls are partly fused into loops.
+    """A plan whose calls are partly fused into loops; its ``schedule`` has the groups that these are.
 
     Attributes:
-        loops: how many loops there are, and ``products``, ``fused``: how many calls are products and in loops.
-        saved: the bytes of results that no memory holds, as only their own round of a loop needs them.
+        pieces: the groups of each native piece, by the function that stands for it among the calls.
     """
 
-    loops: int = 0
-    products: int = 0
-    fused: int = 0
-    saved: int = 0
     pieces: dict[Any, list[Group]] = field(default_factory=dict)
     schedule: Any = None
 
+    def _of(self, kind: str) -> list[Call]:
+        return [call for group in self.schedule.groups if group.kind == kind for call in group.calls]
+
+    @property
+    def loops(self) -> int:
+        """How many loops there are."""
+        return sum(group.kind == "loop" for group in self.schedule.groups)
+
+    @property
+    def saved(self) -> int:
+        """The bytes of results that no memory holds, as only their own round of a loop needs them."""
+        held = self.schedule.stored - self.schedule.private
+        made = [call.output for call in self._of("loop")]
+        return sum(s.nbytes for s in made if s is not None and s.kind == "result" and s not in held)
+
     def __repr__(self) -> str:
-        rest = sum(call.function not in self.pieces for call in self.calls)
         return (
-            f"Plan: {self.fused} calls fused into {self.loops} loops, {self.products} products, {rest} calls of NumPy, "
-            f"{self.bytes:,} bytes in {len(self.storages)} buffers, {self.saved:,} bytes saved, "
-            f"{len(self.views)} views, {self.dropped} calls dropped"
+            f"Plan: {len(self._of('loop'))} calls fused into {self.loops} loops, {len(self._of('product'))} products, "
+            f"{len(self._of('numpy'))} calls of NumPy, {self.bytes:,} bytes in {len(self.storages)} buffers, "
+            f"{self.saved:,} bytes saved, {len(self.views)} views, {self.dropped} calls dropped"
         )
 
 
@@ -56,32 +66,31 @@ def make_native_plan(record: Record, outputs: list[Slot]) -> NativePlan:
     needed_calls(plan)
     copies = {c: replace(c, inputs=list(c.inputs)) for c in plan.calls}
     plan.calls, plan.recorded = list(copies.values()), [copies.get(c, c) for c in plan.recorded]
+    for call in plan.calls:
+        if call.function is uniform:  # which needs no more of an array than the shape of its own result
+            call.inputs, call.slots = [call.inputs[0], None], []
     _relay(plan)
-    factors = rewritten(plan) if len(plan.calls) <= MOST else {}
     plan.found = dict.fromkeys(plan.found, False)
     checked = {c.inputs[0] for c in plan.recorded if c.function is check_labels}
-    plan.schedule = schedule = Schedule(plan, checked, factors)
-    results = [
-        c.output for g in schedule.groups if g.is_loop for c in g.calls if c.output and c.output.kind == "result"
-    ]
-    plan.loops = sum(group.is_loop for group in schedule.groups)
-    plan.fused = sum(len(group.calls) for group in schedule.groups if group.is_loop)
-    plan.products = sum(group.native and not group.is_loop for group in schedule.groups)
-    plan.saved = sum(s.nbytes for s in results if s not in schedule.stored or s in schedule.private)
-    _place(plan, schedule)
-    _cut(plan, schedule)
+    plan.schedule = Schedule(plan, checked, rewritten(plan) if len(plan.calls) <= MOST else {})
+    _place(plan)
+    _cut(plan)
     return plan
 
 
 def _relay(plan: Plan) -> None:
-    """Lay results that only the program sees in rows, and those of the shape of a state as it lies."""
-    states = {s.shape: order(s) for c in plan.calls for s in c.slots if s.kind in ("state", "constant")}
+    """Lay results that only the program sees in rows, and what is computed with matrices in columns as these lie."""
+    columns = {s for c in plan.calls for s in c.slots if s.kind in ("state", "constant") and order(s) == "F"}
+    for call in (*plan.calls, *plan.calls[::-1]):
+        if call.function is assign or is_elementwise(call):
+            alike = [s for s in (call.result, *call.slots) if s.shape == call.result.shape]
+            columns.update(alike if columns.intersection(alike) else ())
     fixed = _fixed(plan)
     for call in plan.calls:
         out = call.output
         if out is not None and out.kind == "result" and out not in fixed and len(out.shape) == 2 and order(out):
             (n, m), size = out.shape, out.dtype.itemsize
-            out.strides = (size, n * size) if states.get(out.shape) == "F" else (m * size, size)
+            out.strides = (size, n * size) if out in columns else (m * size, size)
     for slot, call in plan.views.items():
         if turns(call) and isinstance(call.inputs[0], Slot):
             slot.strides = call.inputs[0].strides[::-1]
@@ -96,8 +105,9 @@ def _fixed(plan: Plan) -> set[Any]:
     return fixed
 
 
-def _place(plan: NativePlan, schedule: Schedule) -> None:
+def _place(plan: NativePlan) -> None:
     """Give each result that leaves its loop memory, which is used again when no later group needs it."""
+    schedule = plan.schedule
     kept = {base_of(plan, s) for s in plan.grads.values() if s is not None}
     plan.fresh = {s for s in plan.outputs if s.kind == "result" and s not in plan.views} - kept
     ever = kept | {base_of(plan, s) for s in plan.outputs}
@@ -113,14 +123,14 @@ def _place(plan: NativePlan, schedule: Schedule) -> None:
             pool.give_back(storage, i)
 
 
-def _cut(plan: NativePlan, schedule: Schedule) -> None:
+def _cut(plan: NativePlan) -> None:
     """Put calls that stand for native pieces in the place of the groups in them."""
     plan.recorded, position = list(plan.recorded), {call: i for i, call in enumerate(plan.recorded)}
     plan.calls = []
-    for native, groups in itertools.groupby(schedule.groups, key=lambda group: group.native):
+    for numpys, groups in itertools.groupby(plan.schedule.groups, key=lambda group: group.kind == "numpy"):
         run = list(groups)
         calls = [call for group in run for call in group.calls]
-        if native:
+        if not numpys:
             piece = _piece(plan, run, calls)
             plan.recorded[max(position[call] for call in calls)] = piece
             calls = [piece]
@@ -128,15 +138,15 @@ def _cut(plan: NativePlan, schedule: Schedule) -> None:
 
 
 def _piece(plan: NativePlan, groups: list[Group], calls: list[Call]) -> Call:
-    first, errors = calls[0], plan.record.errors
+    """Return the call that stands for groups: of the live numbers that they need, and with all their slots."""
 
     def piece() -> None:
         """Stand for groups."""
 
-    factors = [plan.schedule.factors.get(call, ((None, 1), None)) for call in calls]
-    given = [*(a for call in calls for a in call.slots), *(a for (alpha, _), beta in factors for a in (alpha, beta))]
+    factors = [a for (alpha, _), beta in plan.schedule.factors.values() for a in (alpha, beta)]
+    given = [*(a for call in calls for a in call.slots), *factors]
     numbers = [a for a in given if isinstance(a, Slot) and a.kind == "number"]
-    call = Call(piece, numbers, {}, None, False, first.section, "", "", errors)
+    call = Call(piece, numbers, {}, None, False, calls[0].section, "", "", plan.record.errors)
     call.slots = [a for c in calls for a in c.slots]
     plan.pieces[piece] = groups
     return call
@@ -155,7 +165,7 @@ class NativeProgram(Program):
         functions = load(self.natives, wish) if self.pieces else {}
         for piece in self.pieces:
             self.scope.values[piece.name] = functions[piece.name]
-            addresses = [_address(self.scope.values.get(name), name) for name in piece.addresses]
+            addresses = [_blas(a[:5]) if a.endswith("()") else _address(self.scope.values[a]) for a in piece.addresses]
             self.scope.values[f"{piece.name}_memory"] = np.array(addresses, np.intp)
 
     @property
@@ -166,10 +176,6 @@ class NativeProgram(Program):
     def wish(self, call: Call, texts: Sequence[str] = ()) -> str:
         """Return what the result of a call is called, if that is free."""
         return call.result.name or self._gradient_of(call.result) or value_name(call, texts)
-
-    def is_inside(self, slot: Slot) -> bool:
-        """Return whether a slot is in memory that each call has anew."""
-        return self._is_inside(slot)
 
     def row(self, slot: Slot, inner: int) -> str:
         """Return the name of the memory of one row of a value."""
@@ -202,10 +208,8 @@ class NativeProgram(Program):
             super()._write(call, texts, after)
 
 
-def _address(array: Any, name: str) -> int:
-    if array is not None:
-        return int(array.__array_interface__["data"][0])
-    return _blas(name[:5])
+def _address(array: Any) -> int:
+    return int(array.__array_interface__["data"][0])
 
 
 def _blas(name: str) -> int:
