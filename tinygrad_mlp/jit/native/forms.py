@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-import operator
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,12 +10,12 @@ import numpy as np
 
 from ...core.tensor import assign
 from ...rules.elementwise import select
-from ...rules.indexing import gather
+from ...rules.indexing import gather, put
 from ...rules.linalg import matmul
 from ...rules.shapes import kept_shape, spread
 from ...rules.table import find
 from ..naming import is_number
-from ..record import Call, Slot, memory_of
+from ..record import Call, Slot, memory_of, packed
 from ..scope import _kind, _loop
 from .formulas import CALLED, LABELLED, SLOW, STARTS
 
@@ -57,41 +55,38 @@ class Form(NamedTuple):
 
 def form_of(call: Call, views: Views, checked: set[Any]) -> Form | None:
     """Return the form of a call, or None; ``checked`` are the labels of which is known that they are classes."""
-    function, out = call.function, call.output
+    function, labels = call.function, call.inputs[1:2] if call.function in LABELLED else []
     formula = "{0}" if function is assign else find(function).loop
-    if not formula or out is None or not set(call.errors.values()) <= {"warn", "ignore"}:
-        return None
     arity = len(LABELLED.get(function, ())) or sum(f"{{{i}}}" in formula for i in range(3))
     inputs = call.inputs[function is assign :][:arity]
-    known = all(isinstance(a, Slot) or is_number(a) for a in inputs)
-    dtypes = _dtypes(call, formula) if known else None
-    if dtypes is None:
+    known = all(isinstance(a, Slot) or is_number(a) for a in inputs) and checked.issuperset(labels)
+    if not (formula and known and call.output is not None and set(call.errors.values()) <= {"warn", "ignore"}):
         return None
+    dtypes, start = _dtypes(call), STARTS.get(function, "")
     operands = [seen(a, views) if isinstance(a, Slot) else (a, ()) for a in inputs]
+    if not dtypes or any(0 in a.shape for a in (call.result, *call.slots)):
+        return None
     whole, indices, index = _reached(call, [shape for _, shape in operands])
-    start = STARTS.get(function, "")
     if start and index == index_of(whole, whole):  # each is the sum of one element
         formula, start = "{0}", ""
     values = [Value(a, *of) for (a, _), *of in zip(operands, indices, dtypes, strict=False)]
-    labels = {call.inputs[1]} & checked if function in LABELLED else set()
-    if 0 in whole or (function in LABELLED and not labels):
-        return None
-    return _laid_out(Form(rounds_of(whole), formula, values, index, start), out, labels)
+    return _laid_out(Form(rounds_of(whole), formula, values, index, start), call.result, labels)
 
 
-def _dtypes(call: Call, formula: str) -> Sequence[Any] | None:
-    """Return in what dtypes a formula takes its operands: those of NumPy's loop, or that of the result."""
+def _dtypes(call: Call) -> Sequence[Any]:
+    """Return in what dtypes a formula takes its operands, those of NumPy's loop or that of the result, if it can."""
     function, out, keywords = call.function, call.result.dtype, call.keywords
     if function in STARTS:
-        known = set(keywords) <= {"axis", "keepdims", "dtype"} and keywords.get("dtype") in (None, out)
-        numbers = call.inputs[0].nbytes // max(call.result.nbytes, 1)
-        many = function is np.sum and out == FLOATS[0] and numbers >= MANY
-        return [out] if known and out in FLOATS and len(call.inputs) == 1 and not many else None
-    if not isinstance(function, np.ufunc):
-        return [BOOL if function in (np.where, select) else out, out, out]
-    loop = None if keywords or function.nout > 1 else _loop(function, tuple(map(_kind, call.inputs)))
-    slow = function in CALLED and math.prod(call.result.shape) >= SLOW
-    return loop[:-1] if loop and not slow and loop[-1] == out and set(loop[:-1]) <= set(FLOATS) else None
+        known = out in FLOATS and set(keywords) <= {"axis", "keepdims", "dtype"} and len(call.inputs) == 1
+        many = call.inputs[0].nbytes >= MANY * call.result.nbytes and function is np.sum and out == FLOATS[0]
+        return [out] if known and keywords.get("dtype") in (None, out) and not many else []
+    if isinstance(function, np.ufunc):
+        *loop, made = (not keywords and _loop(function, tuple(map(_kind, call.inputs)))) or [None]
+        slow = function in CALLED and math.prod(call.result.shape) >= SLOW
+        return loop if made == out and set(loop) <= set(FLOATS) and not slow else []
+    if function is put and not all(i == slice(None) for i in call.inputs[1:]):
+        return []
+    return [BOOL if function in (np.where, select) else out, out, out]
 
 
 def _reached(call: Call, shapes: list[Shape]) -> tuple[Shape, Sequence[str | None], str | None]:
@@ -127,18 +122,15 @@ def _halves(axes: list[Any]) -> tuple[list[Any], list[Any]]:
     return axes[:split], axes[split:]
 
 
-def _laid_out(form: Form, out: Slot, labels: set[Any]) -> Form | None:
+def _laid_out(form: Form, out: Slot, labels: list[Any]) -> Form | None:
     """Return a form whose loops can reach all arrays, or None; where all lie by columns, one loop runs over all."""
-    arrays = [(v.slot, v.index) for v in form.values if isinstance(v.slot, Slot)] + [(out, form.index)]
-    if any(v.dtype == BOOL != getattr(v.slot, "dtype", None) for v in form.values):
-        return None
-    for a, index in arrays:
-        matrix = index in ("ij", "picked")
-        known = a.dtype in (*FLOATS, BOOL) or a in labels
-        if index is None or not known or order(a) not in (("C", "F") if matrix else ("C",)):
+    arrays = [v for v in (*form.values, Value(out, form.index, out.dtype)) if isinstance(v.slot, Slot)]
+    for a, index, dtype in arrays:
+        orders = ("C", "F") if index in ("ij", "picked") else ("C",)
+        known = a.dtype in FLOATS if dtype in FLOATS else a.dtype == dtype == BOOL
+        if index is None or order(a) not in orders or not (known or a in labels):
             return None
-    indices = {v.index for v in form.values} | {form.index}
-    if indices <= {"ij", ""} and {order(a) for a, index in arrays if index == "ij"} == {"F"}:
+    if {v.index for v in arrays} <= {"ij", ""} and {order(v.slot) for v in arrays if v.index} == {"F"}:
         values = [v._replace(index="i" * bool(v.index)) for v in form.values]
         return form._replace(rounds=(math.prod(form.rounds), 1), values=values, index="i" * bool(form.index))
     return form
@@ -164,12 +156,11 @@ def _steps(slot: Slot) -> list[tuple[int, int]]:
 
 def order(slot: Slot) -> str:
     """Return "C" for an array in rows, "F" for a matrix in columns, and "" for any other layout."""
-    steps = _steps(slot)
-    for name, axes in (("C", steps), ("F", steps[::-1] if len(steps) == 2 else [])):
-        sizes = itertools.accumulate([slot.dtype.itemsize, *(n for n, _ in axes[:0:-1])], operator.mul)
-        if len(axes) == len(steps) and all(step == size for (_, step), size in zip(axes[::-1], sizes, strict=False)):
-            return name
-    return ""
+    steps, size = _steps(slot), slot.dtype.itemsize
+    shape, strides = (tuple(numbers) for numbers in zip(*steps, strict=True)) if steps else ((), ())
+    if strides == packed(shape, size):
+        return "C"
+    return "F" if len(shape) == 2 and strides[::-1] == packed(shape[::-1], size) else ""
 
 
 def memory_key(slot: Slot) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...rules.elementwise import select
-from ...rules.indexing import gather, minus_one_hot, scatter
+from ...rules.indexing import gather, minus_one_hot, put, scatter
 from ...rules.shapes import astype, spread
 from ...rules.table import annotate
 
@@ -18,7 +18,7 @@ annotate(np.square, loop="{0} * {0}")
 annotate(np.absolute, loop="abs({0})")
 annotate(np.sqrt, loop="np.sqrt({0})")
 annotate(np.exp, loop="exp_{c}({0})")
-annotate(np.copy, astype, spread, loop="{0}")
+annotate(np.copy, astype, spread, put, loop="{0}")
 
 # a comparison with NaN is false: these say where that leads
 annotate(np.maximum, np.max, loop="({0} if {0} >= {1} or {0} != {0} else {1})")

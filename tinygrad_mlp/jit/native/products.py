@@ -34,19 +34,21 @@ def rewritten(plan: Plan) -> Factors:
     factors: Factors = {}
     for call in [c for c in plan.calls if c.function is assign]:
         terms = _terms(call, made, uses)
-        if terms is None or not _is_free(plan, call, made[call.inputs[1]], uses):
-            continue
-        old, new, sign = terms
-        total, product = made[call.inputs[1]], made[new.array]
-        update = replace(product, output=call.output, section=call.section, line=call.line)
-        if is_product(update):  # NumPy would forget the old values
-            factors[update] = (new.number, sign), old.number
-            gone = {call, product, *old.calls, *new.calls}
-            plan.calls = [update if c is total else c for c in plan.calls if c not in gone]
-            plan.recorded = [update if c is call else c for c in plan.recorded]
-            for c in plan.calls:
-                c.inputs, c.slots = ([call.output if a is total.output else a for a in x] for x in (c.inputs, c.slots))
+        if terms is not None and _is_free(plan, call, made[call.inputs[1]], uses):
+            old, new, sign = terms
+            update = replace(made[new.array], output=call.output, section=call.section, line=call.line)
+            if is_product(update):  # NumPy would forget the old values
+                factors[update] = (new.number, sign), old.number
+                _replace(plan, made[call.inputs[1]], update, {call, made[new.array], *old.calls, *new.calls})
     return factors
+
+
+def _replace(plan: Plan, total: Call, update: Call, gone: set[Call]) -> None:
+    """Put an update in the place of the sum that it is, and its result in that of the sum; take the others out."""
+    plan.calls = [update if c is total else c for c in plan.calls if c not in gone]
+    plan.recorded = [update if c is total else c for c in plan.recorded]
+    for c in plan.calls:
+        c.inputs, c.slots = ([update.output if a is total.output else a for a in x] for x in (c.inputs, c.slots))
 
 
 def _is_free(plan: Plan, call: Call, total: Call, uses: Counter[Any]) -> bool:

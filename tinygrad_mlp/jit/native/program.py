@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,49 +14,33 @@ from ...core.tensor import assign
 from ...nn.functional import check_labels
 from ...rules.elementwise import uniform
 from ...rules.table import find
-from ..emit import Program, _Line, dtype_text
+from ..emit import Program
 from ..naming import value_name
 from ..plan import Plan, Storage, _Pool, base_of, has_effect, is_elementwise, needed_calls
 from ..record import Call, Record, Slot
 from ..scope import Scope
 from .cache import load
 from .forms import order
-from .groups import MOST, Group, Schedule, turns
+from .groups import Schedule, turns
 from .products import rewritten
 from .write import Piece
 
 
 @dataclass(eq=False)
 class NativePlan(Plan):
-    """A plan whose calls are partly fused into loops; its ``schedule`` has the groups that these are.
+    """A plan whose calls are partly fused into loops; its ``schedule`` has the groups that these are."""
 
-    Attributes:
-        pieces: the groups of each native piece, by the function that stands for it among the calls.
-    """
-
-    pieces: dict[Any, list[Group]] = field(default_factory=dict)
     schedule: Any = None
 
-    def _of(self, kind: str) -> list[Call]:
-        return [call for group in self.schedule.groups if group.kind == kind for call in group.calls]
-
-    @property
-    def loops(self) -> int:
-        """How many loops there are."""
-        return sum(group.kind == "loop" for group in self.schedule.groups)
-
-    @property
-    def saved(self) -> int:
-        """The bytes of results that no memory holds, as only their own round of a loop needs them."""
-        held = self.schedule.stored - self.schedule.private
-        made = [call.output for call in self._of("loop")]
-        return sum(s.nbytes for s in made if s is not None and s.kind == "result" and s not in held)
-
     def __repr__(self) -> str:
+        loops, products, numpys = (self.schedule.calls_of(kind) for kind in ("loop", "product", "numpy"))
+        number = sum(group.kind == "loop" for group in self.schedule.groups)
+        results = {call.output for call in loops if call.result.kind == "result"}
+        saved = sum(slot.nbytes for slot in results - self.schedule.stored)
+        fused = f"{len(loops)} calls fused into {number} loops, {len(products)} products, {len(numpys)} calls of NumPy"
         return (
-            f"Plan: {len(self._of('loop'))} calls fused into {self.loops} loops, {len(self._of('product'))} products, "
-            f"{len(self._of('numpy'))} calls of NumPy, {self.bytes:,} bytes in {len(self.storages)} buffers, "
-            f"{self.saved:,} bytes saved, {len(self.views)} views, {self.dropped} calls dropped"
+            f"Plan: {fused}, {self.bytes:,} bytes in {len(self.storages)} buffers, {saved:,} bytes saved, "
+            f"{len(self.views)} views, {self.dropped} calls dropped"
         )
 
 
@@ -72,7 +56,7 @@ def make_native_plan(record: Record, outputs: list[Slot]) -> NativePlan:
     _relay(plan)
     plan.found = dict.fromkeys(plan.found, False)
     checked = {c.inputs[0] for c in plan.recorded if c.function is check_labels}
-    plan.schedule = Schedule(plan, checked, rewritten(plan) if len(plan.calls) <= MOST else {})
+    plan.schedule = Schedule(plan, checked, rewritten(plan))
     _place(plan)
     _cut(plan)
     return plan
@@ -86,13 +70,12 @@ def _relay(plan: Plan) -> None:
             alike = [s for s in (call.result, *call.slots) if s.shape == call.result.shape]
             columns.update(alike if columns.intersection(alike) else ())
     fixed = _fixed(plan)
-    for call in plan.calls:
-        out = call.output
-        if out is not None and out.kind == "result" and out not in fixed and len(out.shape) == 2 and order(out):
+    for out in [call.output for call in plan.calls if call.output not in fixed]:
+        if out is not None and out.kind == "result" and len(out.shape) == 2 and order(out):
             (n, m), size = out.shape, out.dtype.itemsize
             out.strides = (size, n * size) if out in columns else (m * size, size)
     for slot, call in plan.views.items():
-        if turns(call) and isinstance(call.inputs[0], Slot):
+        if turns(call):
             slot.strides = call.inputs[0].strides[::-1]
 
 
@@ -124,32 +107,22 @@ def _place(plan: NativePlan) -> None:
 
 
 def _cut(plan: NativePlan) -> None:
-    """Put calls that stand for native pieces in the place of the groups in them."""
-    plan.recorded, position = list(plan.recorded), {call: i for i, call in enumerate(plan.recorded)}
+    """Put a call of a piece in the place of all groups of loops and products that follow one another."""
+    position = {call: i for i, call in enumerate(plan.recorded)}
     plan.calls = []
-    for numpys, groups in itertools.groupby(plan.schedule.groups, key=lambda group: group.kind == "numpy"):
-        run = list(groups)
-        calls = [call for group in run for call in group.calls]
+    for numpys, run in itertools.groupby(plan.schedule.groups, key=lambda group: group.kind == "numpy"):
+        groups = list(run)
+        calls = [call for group in groups for call in group.calls]
         if not numpys:
-            piece = _piece(plan, run, calls)
+            factors = [plan.schedule.factors[call] for call in calls if call in plan.schedule.factors]
+            given = [*(a for c in calls for a in c.slots), *(a for (alpha, _), beta in factors for a in (alpha, beta))]
+            numbers = [a for a in given if isinstance(a, Slot) and a.kind == "number"]
+            first, errors = calls[0], plan.record.errors
+            piece = Call(Piece, numbers, {"groups": groups}, None, False, first.section, first.line, "Piece", errors)
+            piece.slots = [a for c in calls for a in c.slots]
             plan.recorded[max(position[call] for call in calls)] = piece
             calls = [piece]
         plan.calls += calls
-
-
-def _piece(plan: NativePlan, groups: list[Group], calls: list[Call]) -> Call:
-    """Return the call that stands for groups: of the live numbers that they need, and with all their slots."""
-
-    def piece() -> None:
-        """Stand for groups."""
-
-    factors = [a for (alpha, _), beta in plan.schedule.factors.values() for a in (alpha, beta)]
-    given = [*(a for call in calls for a in call.slots), *factors]
-    numbers = [a for a in given if isinstance(a, Slot) and a.kind == "number"]
-    call = Call(piece, numbers, {}, None, False, calls[0].section, "", "", plan.record.errors)
-    call.slots = [a for c in calls for a in c.slots]
-    plan.pieces[piece] = groups
-    return call
 
 
 class NativeProgram(Program):
@@ -158,58 +131,34 @@ class NativeProgram(Program):
     plan: NativePlan
 
     def __init__(self, plan: NativePlan, wish: str, scope: Scope) -> None:
-        self.schedule: Schedule = plan.schedule
         self.pieces: list[Piece] = []
         super().__init__(plan, wish, scope)
-        self.natives = "\n\n\n".join(piece.source for piece in self.pieces)
-        functions = load(self.natives, wish) if self.pieces else {}
+        functions = load("\n\n\n".join(piece.source for piece in self.pieces), wish) if self.pieces else {}
         for piece in self.pieces:
             self.scope.values[piece.name] = functions[piece.name]
-            addresses = [_blas(a[:5]) if a.endswith("()") else _address(self.scope.values[a]) for a in piece.addresses]
+            arrays = [self.scope.values.get(name) for name in piece.addresses]
+            pairs = zip(piece.addresses, arrays, strict=True)
+            addresses = [_blas(name[:5]) if array is None else array.ctypes.data for name, array in pairs]
             self.scope.values[f"{piece.name}_memory"] = np.array(addresses, np.intp)
 
     @property
     def listing(self) -> str:
         """All that a person may want to read."""
-        return f"{self.natives}\n\n\n{self.source}" if self.pieces else self.source
+        return "\n\n\n".join([*(piece.source for piece in self.pieces), self.source])
 
     def wish(self, call: Call, texts: Sequence[str] = ()) -> str:
         """Return what the result of a call is called, if that is free."""
         return call.result.name or self._gradient_of(call.result) or value_name(call, texts)
 
-    def row(self, slot: Slot, inner: int) -> str:
-        """Return the name of the memory of one row of a value."""
-        text = f"np.empty({inner}, {dtype_text(slot.dtype)})"
-        return self.helper(("row", slot), f"{slot.name}_row", np.empty(inner, slot.dtype), text)
-
     def _statements(self, call: Call) -> list[str]:
-        groups = self.plan.pieces.get(call.function)
-        if groups is None:
+        if call.function is not Piece:
             return super()._statements(call)
-        made = [c.output for group in groups for c in group.calls if c.output in self.plan.fresh]
-        self._flush()
-        self.lines += [_Line(self._made(slot)) for slot in made if slot is not None]  # of which there may be views
+        made = [c.output for group in call.keywords["groups"] for c in group.calls if c.output in self.plan.fresh]
+        lines = [f"{self._name(out, out.name or 'result')} = {self._new(out)}" for out in made]
         name = self.scope.unique(f"{self.function}_loops")
-        piece = Piece(self, name, groups)
-        self.scope.unique(f"{name}_memory")
-        self.pieces.append(piece)
-        return [f"{name}({', '.join([f'{name}_memory', *piece.given])})"]
-
-    def _made(self, out: Slot) -> str:
-        name = self._name(out, out.name or "result")
-        make = "np.ndarray" if "strides" in out.layout else "np.empty"
-        return f"{name} = {make}({out.shape}, {dtype_text(out.dtype)}{out.layout})"
-
-    def _write(self, call: Call, texts: list[str], after: Call | None) -> None:
-        if call.function in self.plan.pieces:
-            self._flush()
-            self.lines += map(_Line, texts)
-        else:
-            super()._write(call, texts, after)
-
-
-def _address(array: Any) -> int:
-    return int(array.__array_interface__["data"][0])
+        memory = self.scope.unique(f"{name}_memory")
+        self.pieces.append(Piece(self, name, call.keywords["groups"]))
+        return [*lines, f"{name}({', '.join([memory, *self.pieces[-1].given])})"]
 
 
 def _blas(name: str) -> int:
@@ -217,9 +166,3 @@ def _blas(name: str) -> int:
     from .library import blas
 
     return blas(name)
-
-
-def native_program(record: Record, outputs: list[Slot], name: str, scope_of: Callable[[Plan], Scope]) -> NativeProgram:
-    """Return the native program of a record; ``scope_of`` gives a plan its memory."""
-    plan = make_native_plan(record, outputs)
-    return NativeProgram(plan, name, scope_of(plan))

@@ -25,7 +25,7 @@ class Piece:
     """
 
     def __init__(self, program: NativeProgram, name: str, groups: Sequence[Group]) -> None:
-        self.program, self.name = program, name
+        self.program, self.name, self.schedule = program, name, program.plan.schedule
         self.given: dict[str, str] = {}
         self.addresses: dict[str, int] = {}
         self.arrays: dict[tuple[str, tuple[int, ...]], str] = {}
@@ -42,11 +42,8 @@ class Piece:
         self.source = "\n".join(["@njit(error_model='numpy', cache=True, _nrt=False)", head, *lines])
 
     def array(self, slot: Slot, shape: tuple[int, ...]) -> str:
-        """Return the name of an array in the shape that the loops over it have."""
-        return self.memory(self.program.name(slot), dtype_of(slot), shape)
-
-    def memory(self, name: str, dtype: str, shape: tuple[int, ...]) -> str:
-        """Return the name of memory as an array; what is no value of the program is given at each call."""
+        """Return the name of an array in the shape that the loops over it have; what has no fixed memory is given."""
+        name = self.program.name(slot)
         if (name, shape) not in self.arrays:
             known = any(other == name for other, _ in self.arrays)
             local = self.arrays[name, shape] = self.program.scope.unique(f"{name}_flat") if known else name
@@ -55,7 +52,7 @@ class Piece:
             else:
                 given = self.given.setdefault(name, self.program.scope.unique(f"{name}_given"))
                 address = f"{given}.ctypes.data"
-            self.head.append(f"{local} = array({address}, {dtype}, {shape})")
+            self.head.append(f"{local} = array({address}, {dtype_of(slot)}, {shape})")
         return self.arrays[name, shape]
 
     def address(self, name: str) -> str:
@@ -74,7 +71,7 @@ class Piece:
         """Return the line that has BLAS compute a product, or its transpose where that is how the result lies."""
         out, (x, y), dtype = call.result, call.inputs, dtype_of(call.result)
         out.name = self.program.wish(call)
-        factors = self.program.schedule.factors
+        factors = self.schedule.factors
         (alpha, sign), beta = factors.get(call, ((1, 1), 0))
         turned = order(out) == "F"
         (a, ta), (b, tb) = (self._matrix(s, turned) for s in ((y, x) if turned else (x, y)))
@@ -86,7 +83,7 @@ class Piece:
         return f"{line}  # {what}{_stem(call).replace('  # ', ', ')}"
 
     def _matrix(self, slot: Slot, turned: bool) -> tuple[str, bool]:
-        """Return the name of a matrix as it lies in memory, and whether what is wanted, as it is or turned, is not so."""
+        """Return the name of a matrix as it lies in memory, and whether that is the transpose of what is wanted."""
         view = self.program.plan.views.get(slot)
         if view is not None and turns(view):
             return self._matrix(view.inputs[0], not turned)
@@ -95,17 +92,17 @@ class Piece:
 
 
 class Loop:
-    """The lines of one loop: what comes before it, of each stage those of a row and of its elements, what comes after."""
+    """The lines of a loop: before it, for each stage those of a row and of its elements, and after it."""
 
     def __init__(self, piece: Piece, group: Group) -> None:
-        self.piece, self.program, self.group = piece, piece.program, group
+        self.piece, self.program, self.group, self.schedule = piece, piece.program, group, piece.schedule
         self.before: list[str] = []
         self.rows, self.elements = ([[] for _ in range(max(group.stage.values()) + 2)] for _ in "ij")
         self.after: list[str] = []
         self.known: dict[tuple[Slot, str, int], str] = {}
         self.comment = ""
         for call in group.calls:
-            self._write(call, self.program.schedule.forms[call], group.stage[call])
+            self._write(call, self.schedule.forms[call], group.stage[call])
 
     def lines(self) -> list[str]:
         """Return all lines in order."""
@@ -118,8 +115,6 @@ class Loop:
     def _place(self, slot: Slot, index: str, j: str = "j") -> str:
         """Return an element of an array as the loops reach it."""
         outer, inner = self.group.rounds
-        if slot in self.program.schedule.private:
-            return f"{self.piece.memory(self.program.row(slot, inner), dtype_of(slot), (inner,))}[{j}]"
         if index == "ij":
             by_columns = order(slot) == "F"
             array = self.piece.array(slot, (inner, outer) if by_columns else (outer, inner))
@@ -141,8 +136,7 @@ class Loop:
         key = slot, index, stage * ("j" in index)
         if key not in self.known:
             lines = self.elements[stage] if "j" in index else self.rows[0] if index else self.before
-            name = slot.name if slot in self.program.schedule.private else self.program.name(slot)
-            self.known[key] = self.program.scope.unique(f"{name}_{index or 0}")
+            self.known[key] = self.program.scope.unique(f"{self.program.name(slot)}_{index or 0}")
             lines.append(f"{self.known[key]} = {self._place(slot, index)}")
         return self.known[key]
 
@@ -161,7 +155,7 @@ class Loop:
         else:
             name = self._name(call, texts, form.index)
             lines.append(self._commented(f"{name} = {text}", call))
-            if out in self.program.schedule.stored:
+            if out in self.schedule.stored:
                 lines.append(f"{self._place(out, form.index)} = {name}")
             text = name
         self.known[out, form.index, stage * ("j" in form.index)] = text
@@ -176,14 +170,14 @@ class Loop:
         lines = self.elements[stage] if form.rounds[1] > 1 else self.rows[stage]
         lines.append(self._commented(f"{total} = {form.formula.format(total, text)}", call))
         self.known[out, index, 0] = name
-        if index != "j" and out in self.program.schedule.stored:
+        if index != "j" and out in self.schedule.stored:
             end.append(f"{self._place(out, index)} = {name}")
 
     def _name(self, call: Call, texts: list[str], index: str) -> str:
         """Return the name of a result as a number; what it is stored in has the plain one."""
-        out, schedule = call.result, self.program.schedule
+        out = call.result
         out.name = self.program.wish(call, texts)
-        if out in schedule.stored and out not in schedule.private:
+        if out in self.schedule.stored:
             return self.program.scope.unique(f"{self.program.name(out)}_{index or 0}")
         return self.program.scope.unique(out.name)
 
