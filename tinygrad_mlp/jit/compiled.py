@@ -97,9 +97,9 @@ class Compiled:
         single = any(s.dtype == np.float32 for call in self.record.calls for s in call.slots)
         return 0.0 if self.backend == "numpy" else 1e-5 if single else 1e-12
 
-    def planned(self) -> Plan:
-        """Return the plan of the NumPy program."""
-        return make_plan(self.record, [r for r in self.results if isinstance(r, Slot)])
+    def planned(self, make: Callable[..., Any] = make_plan) -> Any:
+        """Return the plan of the NumPy program, or another one."""
+        return make(self.record, [r for r in self.results if isinstance(r, Slot)])
 
     def _emitted(self, arena: Arena) -> Program:
         """Return the program of the backend."""
@@ -108,7 +108,7 @@ class Compiled:
             return Program(plan, self.name, Shared(arena.place(plan)))
         from .native.program import NativeProgram, make_native_plan
 
-        native = make_native_plan(self.record, [r for r in self.results if isinstance(r, Slot)])
+        native = self.planned(make_native_plan)
         return NativeProgram(native, self.name, Shared(arena.place(native)))
 
     def compile(self, arena: Arena) -> None:

@@ -36,7 +36,7 @@ class Value(NamedTuple):
     """
 
     slot: Any
-    index: str
+    by: str
     dtype: Any
 
 
@@ -49,28 +49,32 @@ class Form(NamedTuple):
     rounds: tuple[int, int]
     formula: str
     values: list[Value]
-    index: str
+    by: str
     start: str
 
 
 def form_of(call: Call, views: Views, checked: set[Any]) -> Form | None:
     """Return the form of a call, or None; ``checked`` are the labels of which is known that they are classes."""
     function, labels = call.function, call.inputs[1:2] if call.function in LABELLED else []
-    formula = "{0}" if function is assign else find(function).loop
+    formula, start = "{0}" if function is assign else find(function).loop, STARTS.get(function, "")
     arity = len(LABELLED.get(function, ())) or sum(f"{{{i}}}" in formula for i in range(3))
     inputs = call.inputs[function is assign :][:arity]
-    known = all(isinstance(a, Slot) or is_number(a) for a in inputs) and checked.issuperset(labels)
-    if not (formula and known and call.output is not None and set(call.errors.values()) <= {"warn", "ignore"}):
+    known = formula and call.output is not None and checked.issuperset(labels)
+    if not known or not set(call.errors.values()) <= {"warn", "ignore"} or 0 in _lengths(call):
         return None
-    dtypes, start = _dtypes(call), STARTS.get(function, "")
+    dtypes = _dtypes(call) if all(isinstance(a, Slot) or is_number(a) for a in inputs) else []
+    if not dtypes:
+        return None
     operands = [seen(a, views) if isinstance(a, Slot) else (a, ()) for a in inputs]
-    if not dtypes or any(0 in a.shape for a in (call.result, *call.slots)):
-        return None
     whole, indices, index = _reached(call, [shape for _, shape in operands])
     if start and index == index_of(whole, whole):  # each is the sum of one element
         formula, start = "{0}", ""
     values = [Value(a, *of) for (a, _), *of in zip(operands, indices, dtypes, strict=False)]
     return _laid_out(Form(rounds_of(whole), formula, values, index, start), call.result, labels)
+
+
+def _lengths(call: Call) -> set[int]:
+    return {n for a in (call.result, *call.slots) for n in a.shape}
 
 
 def _dtypes(call: Call) -> Sequence[Any]:
@@ -89,13 +93,13 @@ def _dtypes(call: Call) -> Sequence[Any]:
     return [BOOL if function in (np.where, select) else out, out, out]
 
 
-def _reached(call: Call, shapes: list[Shape]) -> tuple[Shape, Sequence[str | None], str | None]:
+def _reached(call: Call, shapes: list[Shape]) -> tuple[Shape, Sequence[str], str]:
     """Return the shape of what the loops of a call run over, and the indices of its operands and its result."""
     function, out, x = call.function, call.result.shape, call.inputs[0]
     if function in LABELLED:
         whole = x.shape if function is gather else out
         fits = len(whole) == 2 and 1 not in whole and shapes[0] == x.shape
-        return whole, LABELLED[function] if fits else [None], "ij"[: len(out)]
+        return whole, LABELLED[function] if fits else ["?"], "ij"[: len(out)]
     whole, result = out, out
     if function in STARTS:
         whole, result = x.shape, kept_shape(x.shape, call.keywords.get("axis"))
@@ -104,11 +108,11 @@ def _reached(call: Call, shapes: list[Shape]) -> tuple[Shape, Sequence[str | Non
     return whole, [index_of(shape, whole) for shape in shapes], index_of(result, whole)
 
 
-def index_of(shape: Shape, whole: Shape) -> str | None:
-    """Return by which counters one reaches what broadcasts to a shape, whose last axis is j and whose others are i."""
+def index_of(shape: Shape, whole: Shape) -> str:
+    """Return by which counters one reaches what broadcasts to a shape of axes i, ..., i, j; "?" if by none."""
     padded = (1,) * (len(whole) - len(shape)) + shape
     outer, inner = _halves([a == n for a, n in zip(padded, whole, strict=True) if n != 1])
-    return None if len(set(outer)) > 1 else "i" * any(outer) + "j" * any(inner)
+    return "?" if len(set(outer)) > 1 else "i" * any(outer) + "j" * any(inner)
 
 
 def rounds_of(whole: Shape) -> tuple[int, int]:
@@ -124,15 +128,15 @@ def _halves(axes: list[Any]) -> tuple[list[Any], list[Any]]:
 
 def _laid_out(form: Form, out: Slot, labels: list[Any]) -> Form | None:
     """Return a form whose loops can reach all arrays, or None; where all lie by columns, one loop runs over all."""
-    arrays = [v for v in (*form.values, Value(out, form.index, out.dtype)) if isinstance(v.slot, Slot)]
+    arrays = [v for v in (*form.values, Value(out, form.by, out.dtype)) if isinstance(v.slot, Slot)]
     for a, index, dtype in arrays:
         orders = ("C", "F") if index in ("ij", "picked") else ("C",)
         known = a.dtype in FLOATS if dtype in FLOATS else a.dtype == dtype == BOOL
-        if index is None or order(a) not in orders or not (known or a in labels):
+        if index == "?" or order(a) not in orders or not (known or a in labels):
             return None
-    if {v.index for v in arrays} <= {"ij", ""} and {order(v.slot) for v in arrays if v.index} == {"F"}:
-        values = [v._replace(index="i" * bool(v.index)) for v in form.values]
-        return form._replace(rounds=(math.prod(form.rounds), 1), values=values, index="i" * bool(form.index))
+    if {v.by for v in arrays} <= {"ij", ""} and {order(v.slot) for v in arrays if v.by} == {"F"}:
+        values = [v._replace(by="i" * bool(v.by)) for v in form.values]
+        return form._replace(rounds=(math.prod(form.rounds), 1), values=values, by="i" * bool(form.by))
     return form
 
 

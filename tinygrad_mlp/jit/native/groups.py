@@ -37,7 +37,7 @@ class _Use(NamedTuple):
     """Where a value is made or read: the number of a group, by what index and in what stage, and the value."""
 
     group: int
-    index: str | None
+    by: str | None
     stage: int
     slot: Slot
 
@@ -82,14 +82,14 @@ class Schedule:
         form = self.forms.get(call)
         if form is None:
             return None if is_product(call) else "numpy"
-        return None if _is_reduction(form) and form.index != "i" else form.index
+        return None if _is_reduction(form) and form.by != "i" else form.by
 
     def _reads(self, call: Call) -> list[tuple[Slot, str | None]]:
         """Return what a call reads and by what index, which is None through a view."""
         form = self.forms.get(call)
         if form is None:
             return [(base_of(self.plan, a), self._index(call)) for a in call.slots]
-        values = [(v.slot, base_of(self.plan, v.slot), v.index) for v in form.values if isinstance(v.slot, Slot)]
+        values = [(v.slot, base_of(self.plan, v.slot), v.by) for v in form.values if isinstance(v.slot, Slot)]
         return [(root, index if slot is root else None) for slot, root, index in values]
 
     def _writes(self, call: Call) -> bool:
@@ -101,7 +101,7 @@ class Schedule:
         form, out = self.forms.get(call), call.output
         if form is None or out is None or _is_reduction(form) or has_effect(call) or out in self.kept:
             return False
-        others = [(self.forms.get(c, form), c in self.forms and index == form.index) for c, index in self.readers[out]]
+        others = [(self.forms.get(c, form), c in self.forms and index == form.by) for c, index in self.readers[out]]
         return bool(others) and all(
             alike and form.rounds in (other.rounds, (other.rounds[0], 1)) for other, alike in others
         )
@@ -136,7 +136,7 @@ class Schedule:
         if group.kind != kind or kind != "loop":
             return group.kind == kind == "numpy"
         (outer, inner), rounds = self.forms[calls[-1]].rounds, group.rounds
-        shared = any(v.slot in group.slots for c in calls for v in self.forms[c].values if v.index)
+        shared = any(v.slot in group.slots for c in calls for v in self.forms[c].values if v.by)
         return outer == rounds[0] and (1 in (inner, rounds[1]) or inner == rounds[1]) and (shared or rounds == (1, 1))
 
     def _earliest(self, call: Call) -> int:
@@ -145,13 +145,13 @@ class Schedule:
         for root, index in self.reads[call]:
             made, written = self.made.get(root), self.written.get(memory_key(root))
             if made is not None:
-                first = max(first, made.group + (index not in READABLE.get(made.index, ())))
+                first = max(first, made.group + (index not in READABLE.get(made.by, ())))
             if written is not None:
                 first = max(first, written.group + (written.slot is not root))
         if self._writes(call):
             form = self.forms.get(call)
             for use in self.touched[memory_key(call.result)]:
-                own = use.index == self._index(call) and (form is None or use[2:] == (0, call.inputs[0]))
+                own = use.by == self._index(call) and (form is None or use[2:] == (0, call.inputs[0]))
                 first = max(first, use.group + (not own))
         return first
 
@@ -163,7 +163,7 @@ class Schedule:
             made = [(self.made[root], index) for root, index in self.reads[call] if root in self.made]
             stage = max((use.stage + (index == "picked") for use, index in made if use.group == number), default=0)
             group.stage[call], group.rounds = stage, (form.rounds[0], max(form.rounds[1], group.rounds[1]))
-            group.slots.update(v.slot for v in (*form.values, Value(call.result, form.index, None)) if v.index)
+            group.slots.update(v.slot for v in (*form.values, Value(call.result, form.by, None)) if v.by)
         for root, index in self.reads[call]:
             self._note_read(_Use(number, index, stage, root))
         if call.output is not None:
@@ -178,8 +178,8 @@ class Schedule:
         """Note that a value is read; it needs memory if that is not where it is at hand as a number."""
         made = self.made.get(use.slot)
         if made is not None:
-            at_hand = (made.group, made.index) == (use.group, use.index) and use.index != "numpy"
-            if not at_hand or (use.index == "ij" and made.stage < use.stage):
+            at_hand = (made.group, made.by) == (use.group, use.by) and use.by != "numpy"
+            if not at_hand or (use.by == "ij" and made.stage < use.stage):
                 self.stored.add(use.slot)
         if use.slot.array is not None:
             self.touched[memory_key(use.slot)].append(use)

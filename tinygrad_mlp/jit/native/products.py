@@ -48,7 +48,8 @@ def _replace(plan: Plan, total: Call, update: Call, gone: set[Call]) -> None:
     plan.calls = [update if c is total else c for c in plan.calls if c not in gone]
     plan.recorded = [update if c is total else c for c in plan.recorded]
     for c in plan.calls:
-        c.inputs, c.slots = ([update.output if a is total.output else a for a in x] for x in (c.inputs, c.slots))
+        c.inputs = [update.output if a is total.output else a for a in c.inputs]
+        c.slots = [update.result if a is total.output else a for a in c.slots]
 
 
 def _is_free(plan: Plan, call: Call, total: Call, uses: Counter[Any]) -> bool:

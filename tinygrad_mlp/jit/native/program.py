@@ -65,13 +65,11 @@ def make_native_plan(record: Record, outputs: list[Slot]) -> NativePlan:
 def _relay(plan: Plan) -> None:
     """Lay results that only the program sees in rows, and what is computed with matrices in columns as these lie."""
     columns = {s for c in plan.calls for s in c.slots if s.kind in ("state", "constant") and order(s) == "F"}
-    for call in (*plan.calls, *plan.calls[::-1]):
-        if call.function is assign or is_elementwise(call):
-            alike = [s for s in (call.result, *call.slots) if s.shape == call.result.shape]
-            columns.update(alike if columns.intersection(alike) else ())
-    fixed = _fixed(plan)
-    for out in [call.output for call in plan.calls if call.output not in fixed]:
-        if out is not None and out.kind == "result" and len(out.shape) == 2 and order(out):
+    for call in [c for c in (*plan.calls, *plan.calls[::-1]) if c.function is assign or is_elementwise(c)]:
+        alike = [s for s in (call.result, *call.slots) if s.shape == call.result.shape]
+        columns.update(alike if columns.intersection(alike) else ())
+    for out in {c.output for c in plan.calls if c.output is not None} - _fixed(plan):
+        if len(out.shape) == 2 and order(out):
             (n, m), size = out.shape, out.dtype.itemsize
             out.strides = (size, n * size) if out in columns else (m * size, size)
     for slot, call in plan.views.items():
@@ -80,7 +78,7 @@ def _relay(plan: Plan) -> None:
 
 
 def _fixed(plan: Plan) -> set[Any]:
-    """Return the results that lie as they lie: the caller's, what is drawn, and what has views, or is perhaps one."""
+    """Return what lies as it lies: what the caller gets, what is drawn or written, and what has views, or is one."""
     fixed = {base_of(plan, s) for s in plan.outputs} | {c.output for c in plan.calls if has_effect(c)}
     for call in (*plan.views.values(), *plan.calls):
         if call.function is not assign and find(call.function).view and not (call.output in plan.views and turns(call)):

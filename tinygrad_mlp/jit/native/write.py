@@ -97,7 +97,9 @@ class Loop:
     def __init__(self, piece: Piece, group: Group) -> None:
         self.piece, self.program, self.group, self.schedule = piece, piece.program, group, piece.schedule
         self.before: list[str] = []
-        self.rows, self.elements = ([[] for _ in range(max(group.stage.values()) + 2)] for _ in "ij")
+        stages = max(group.stage.values()) + 2
+        self.rows: list[list[str]] = [[] for _ in range(stages)]
+        self.elements: list[list[str]] = [[] for _ in range(stages)]
         self.after: list[str] = []
         self.known: dict[tuple[Slot, str, int], str] = {}
         self.comment = ""
@@ -141,28 +143,28 @@ class Loop:
         return self.known[key]
 
     def _write(self, call: Call, form: Form, stage: int) -> None:
-        picks = form.values[0].index == "picked"
+        picks = form.values[0].by == "picked"
         label = self._operand(form.values[1], stage) if picks else ""
         texts = [self._operand(value, stage, label) for value in form.values]
         if form.start:
             self._reduce(call, form, stage, texts[0])
             return
         out = call.result
-        lines = self.elements[stage] if "j" in form.index else self.rows[stage]
+        lines = self.elements[stage] if "j" in form.by else self.rows[stage]
         text = form.formula.format(*texts, t=dtype_of(out), c=out.dtype.char)
         if call.function is assign:
-            lines.append(self._commented(f"{self._place(out, form.index)} = {text}", call))
+            lines.append(self._commented(f"{self._place(out, form.by)} = {text}", call))
         else:
-            name = self._name(call, texts, form.index)
+            name = self._name(call, texts, form.by)
             lines.append(self._commented(f"{name} = {text}", call))
             if out in self.schedule.stored:
-                lines.append(f"{self._place(out, form.index)} = {name}")
+                lines.append(f"{self._place(out, form.by)} = {name}")
             text = name
-        self.known[out, form.index, stage * ("j" in form.index)] = text
+        self.known[out, form.by, stage * ("j" in form.by)] = text
 
     def _reduce(self, call: Call, form: Form, stage: int, text: str) -> None:
         """Write a sum or an extreme: along a row, over all rows for each column, or over everything."""
-        out, index, dtype = call.result, form.index, dtype_of(call.result)
+        out, index, dtype = call.result, form.by, dtype_of(call.result)
         name = self._name(call, [text], index)
         total = self._place(out, "j") if index == "j" else name
         begin, end = (self.rows[stage], self.rows[stage + 1]) if index == "i" else (self.before, self.after)
