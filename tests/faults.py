@@ -534,8 +534,8 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("dampening does nothing", "undamped * g if undamped != 1 else g", "g"),
         Fault(
             "eps of 0",
-            'beta, 0, 1, "in [0, 1)")\n        check_number("eps", group["eps"], 1e-300,',
-            'beta, 0, 1, "in [0, 1)")\n        check_number("eps", group["eps"], 0,',
+            "dict(betas=_check_betas, eps=check_positive)",
+            "dict(betas=_check_betas, eps=check_not_negative)",
         ),
         Fault(
             "the buffers are laid out by rows",
@@ -561,8 +561,12 @@ FAULTS: dict[str, list[Fault]] = {
             "is None else (T_max,",
         ),
         Fault("decay of AdamW is not scaled by the rate", "shrink = 1 - lr * decay if", "shrink = 1 - decay if"),
-        Fault("eps stands inside of the root", "scale /= root\n    scale += eps", "scale += eps\n    scale /= root"),
-        Fault("nesterov looks back", "g = g + momentum * buf if nesterov else buf", "g = g + buf if nesterov else buf"),
+        Fault(
+            "eps stands inside of the root",
+            "scale /= root\n        scale += eps",
+            "scale += eps\n        scale /= root",
+        ),
+        Fault("nesterov looks back", "return g + momentum * buf if nesterov", "return g + buf if nesterov"),
         Fault("a state for no parameter loads", "if str(i) not in numbers:", "if False:"),
     ],
     "nn": [

@@ -39,10 +39,10 @@ PARTS: dict[str, tuple[Callable[[str], bool], int]] = {
 FILE_LIMIT, FUNCTION_LIMIT, COMPLEXITY_LIMIT = 350, 50, 20
 AS_IT_STANDS = {
     "engine: rules, core, functional": 2283,
-    "nn and optim": 1170,
+    "nn and optim": 1122,
     "checker": 791,
     "native programs": 1200,
-    "package without the last four": 10580,
+    "package without the last four": 10539,
     "bridges": 926,
 }
 """What is larger than it should be, and how large it may be until it is mended."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +19,8 @@ from .errors import DataError, DtypeError, OptionError, ShapeError, describe, ne
 Array = NDArray[Any]
 T = TypeVar("T", bound=Any)
 """An array or a Tensor: what goes in decides what comes out."""
+Check = Callable[[str, Any], object]
+"""What raises an error, which calls a value by its name, if the value is not as it should be."""
 
 
 def check_number(name: str, value: Any, low: float, high: float, expected: str, closed: bool = False) -> None:
@@ -37,6 +39,21 @@ def check_number(name: str, value: Any, low: float, high: float, expected: str, 
 def check_share(name: str, value: Any) -> None:
     """Raise an error unless a value is a number from 0 to 1."""
     check_number(name, value, 0, 1, "a number from 0 to 1", closed=True)
+
+
+def check_below_one(name: str, value: Any) -> None:
+    """Raise an error unless a value is a number from 0 to less than 1, as a decay is."""
+    check_number(name, value, 0, 1, "in [0, 1)")
+
+
+def check_not_negative(name: str, value: Any) -> None:
+    """Raise an error unless a value is a finite number that is not negative."""
+    check_number(name, value, 0, math.inf, "a finite number >= 0")
+
+
+def check_positive(name: str, value: Any) -> None:
+    """Raise an error unless a value is a finite number greater than 0."""
+    check_number(name, value, math.ulp(0.0), math.inf, "a finite number > 0")
 
 
 def check_integer(name: str, value: Any, low: int = 1, high: float = math.inf, what: str = "") -> int:
