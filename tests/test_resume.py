@@ -305,6 +305,7 @@ def test_all_parts_or_none(tmp_path: Path) -> None:
         (dict(model=other, rng=twin), "MT19937"),
         (dict(model=other, schedule=sgd), "expected a checkpoint of model, schedule"),
         (dict(rng=rng), "expected 0 Generators, found"),
+        (dict(model=5), "model is 5, which has no load_state_dict; leave it out"),
     ):
         with pytest.raises(CheckpointError, match=message):
             tg.load_checkpoint(path, **parts)

@@ -25,7 +25,6 @@ from ..core.tracer import IDLE, mode
 from ..core.versions import check_unchanged
 from ..errors import DtypeError, ShapeError, describe, out_of_range
 from ..jit.record import memory_of
-from ..jit.recorder import Recorder
 from ..rules.table import Rule
 from .trees import filled, leaves, tree_map
 
@@ -104,7 +103,7 @@ _running = _Running()
 
 def _run(f: Function, args: Sequence[Any], kwargs: Any, argnums: Argnums, has_aux: bool, kept: bool = False) -> Run:
     """Call a function with Tensors in place of what it is differentiated by; ``kept`` copies those for later use."""
-    plain = not any(isinstance(a, Tensor) for a in leaves((args, kwargs))) and not isinstance(mode.tracer, Recorder)
+    plain = not any(isinstance(a, Tensor) for a in leaves((args, kwargs))) and not mode.tracer.replays
     outer, places, args = mode.grad_enabled, _places(argnums, len(args)), list(args)
     with _graph_kept(), _running.inputs() as own:
         for i in places:

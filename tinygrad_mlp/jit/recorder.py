@@ -30,6 +30,7 @@ class Recorder(Tracer):
     that only has to show that a step does the same again has the record that is ``known``.
     """
 
+    replays = True
     known: Record | None = None
 
     def __init__(self, strict: bool = True) -> None:
@@ -112,6 +113,10 @@ class Recorder(Tracer):
         if slot.kind in ("input", "grad"):
             self.lent.add(id(memory_of(t._data)))
         return slot
+
+    def varies(self, t: Any) -> bool:
+        slot = self.slots.get(id(t._data))
+        return slot is not None and slot.kind not in ("state", "frozen", "constant")
 
     def compute(self, rule: Rule, arrays: Sequence[Any], inputs: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
         """Compute an op as eager does, looking inside those that are made of others."""
