@@ -30,7 +30,7 @@ PARTS: dict[str, tuple[Callable[[str], bool], int]] = {
     "functional door": (lambda path: path.startswith(DOOR), 1200),
     "bridges": (lambda path: path.startswith(BRIDGES), 600),
     "playground": (lambda path: path.startswith(PLAYGROUND), 460),
-    "package without the last four": 10546(
+    "package without the last four": (
         lambda path: not path.startswith((NATIVE, *DOOR, *BRIDGES, PLAYGROUND)),
         5900,
     ),
