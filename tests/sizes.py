@@ -43,7 +43,7 @@ AS_IT_STANDS = {
     "checker": 791,
     "native programs": 1200,
     "package without the last four": 10547,
-    "bridges": 926,
+    "bridges": 931,
 }
 """What is larger than it should be, and how large it may be until it is mended."""
 
