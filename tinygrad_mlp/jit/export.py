@@ -158,9 +158,9 @@ class Module:
 
     def _read(self, reader: str, entry: Any, names: Any) -> None:
         """Add the function that gives live numbers: those of an optimiser's next step, or else as they were."""
-        read, slots, _ = entry
+        read, *_ = entry
         advances = isinstance(read, functools.partial) and hasattr(getattr(read.func, "__self__", None), "scalars")
-        values = [f'numbers["{n}"]' if advances else repr(float(slots[n].array)) for n, _ in names]
+        values = [f'numbers["{n}"]' if advances else repr(float(read()[n])) for n, _ in names]
         texts = [
             v if dtype is None else f"np.array({v}, np.{dtype})" for v, (_, dtype) in zip(values, names, strict=True)
         ]
@@ -238,7 +238,7 @@ def _definition(function: Callable[..., Any]) -> Any:
             given = sorted(a.arg for a in ast.walk(node.args) if isinstance(a, ast.arg))
             if line == code.co_firstlineno and given == names:
                 found.append(node)
-    same = [node for node in found if len(found) == 1 or _code_of(node) == (code.co_code, code.co_names)]
+    same = [node for node in found if len(found) == 1 or _traits(_code_of(node)) == _traits(code)]
     if not same:
         raise RecordingError(f"{function.__name__} cannot be exported: its source is not to be found")
     return same[0]
@@ -260,6 +260,10 @@ class _Untyped(ast.NodeTransformer):
 
 
 def _code_of(node: Any) -> Any:
-    top = ast.Module([ast.Expr(node) if isinstance(node, ast.Lambda) else node], [])
-    code = next(c for c in compile(top, "", "exec").co_consts if isinstance(c, types.CodeType))
-    return code.co_code, code.co_names
+    top = ast.fix_missing_locations(ast.Module([ast.Expr(node) if isinstance(node, ast.Lambda) else node], []))
+    return next(c for c in compile(top, "", "exec").co_consts if isinstance(c, types.CodeType))
+
+
+def _traits(code: Any) -> Any:
+    """Return what tells code apart wherever it stands."""
+    return code.co_code, code.co_names, [repr(c) for c in code.co_consts if not isinstance(c, types.CodeType)]
