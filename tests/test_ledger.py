@@ -19,8 +19,8 @@ from numpy.testing.overrides import get_overridable_numpy_array_functions, get_o
 
 from tinygrad_mlp import Tensor, functional
 from tinygrad_mlp.errors import NoRuleError
-from tinygrad_mlp.rules import refused
-from tinygrad_mlp.rules.refused import advice
+from tinygrad_mlp import refused
+from tinygrad_mlp.refused import advice
 from tinygrad_mlp.rules.table import RULES
 
 Function = Callable[..., Any]

@@ -124,17 +124,11 @@ def _einsum(subscripts: str, *operands: Any, **keywords: Any) -> Any:
 
 def _einsum_call(subscripts: Any, *operands: Any, **keywords: Any) -> Arguments:
     if not isinstance(subscripts, str):  # operands and the numbers of their axes in turn, and those of the result
-        given = [subscripts, *operands]
-        text = ["".join("..." if i is Ellipsis else string.ascii_letters[i] for i in given[k]) for k in _axes(given)]
-        inputs, output = text[: len(given) // 2], text[len(given) // 2 :]
-        subscripts, operands = "->".join([",".join(inputs), *output]), tuple(given[: 2 * len(inputs) : 2])
+        given, paired = (subscripts, *operands), (len(operands) + 1) // 2 * 2
+        axes = [*given[1:paired:2], *given[paired:]]
+        text = ["".join("..." if i is Ellipsis else string.ascii_letters[i] for i in each) for each in axes]
+        subscripts, operands = "->".join([",".join(text[: paired // 2]), *text[paired // 2 :]]), given[:paired:2]
     return (subscripts, *operands), keywords
-
-
-def _axes(given: list[Any]) -> list[int]:
-    """Return where the numbers of axes stand in the operand form of einsum."""
-    pairs = len(given) // 2
-    return [*range(1, 2 * pairs, 2), *([len(given) - 1] if len(given) % 2 else [])]
 
 
 vjp(np.einsum, each=_einsum_x, forward=_einsum, bind=_einsum_call)
@@ -310,11 +304,10 @@ composite({
     np.linalg.matmul: lambda x, y: np.matmul(x, y),
     np.cross: _cross,
     np.linalg.cross: lambda x, y, *, axis=-1: _cross(x, y, axis, axis, axis),
+    np.matvec: lambda a, x: np.matmul(a, x[..., None])[..., :, 0],
+    np.vecmat: lambda x, a: np.matmul(_transposed(a), x[..., None])[..., 0],
     np.polyval: lambda p, x: functools.reduce(lambda total, c: total * x + c, p, np.zeros_like(x)),
 })  # fmt: skip
-if hasattr(np, "matvec"):
-    composite({np.matvec: lambda a, x: np.matmul(a, x[..., None])[..., :, 0]})
-    composite({np.vecmat: lambda x, a: np.matmul(_transposed(a), x[..., None])[..., 0]})
 
 
 def _emit_matmul(out: Any, x: Any, y: Any) -> str:

@@ -359,10 +359,7 @@ def _emit_reduction(ufunc: str) -> Any:
     def emit(out: Any, x: Any, *, axis: Any = None, **keywords: Any) -> str:
         single = axis is not None and isinstance(axis.value, tuple) and len(axis.value) == 1
         options = "".join(f", {k}={v}" for k, v in keywords.items() if v.value not in (None, False))
-        call = f"{ufunc}.reduce({x}, axis={axis.value[0] if single else axis}{options}"
-        if x.is_reversed:  # NumPy before 2.2 adds in another order where it is given an ``out``
-            return f"{out}[...] = {call})"
-        return f"{call}, out={out})"
+        return f"{ufunc}.reduce({x}, axis={axis.value[0] if single else axis}{options}, out={out})"
 
     return emit
 

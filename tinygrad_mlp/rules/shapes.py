@@ -231,12 +231,10 @@ composite({
     np.dsplit: lambda x, parts: np.split(x, parts, 2),
     np.result_type: lambda *arrays: np.result_type(*map(_type_of, arrays)),
     np.can_cast: lambda from_, to, casting="safe": np.can_cast(_type_of(from_), _type_of(to), casting),
+    np.unstack: lambda x, *, axis=0: tuple(np.moveaxis(x, axis, 0)),
+    np.astype: lambda x, dtype: astype(x, dtype),
     np.full_like: lambda x, fill: np.zeros_like(x) + astype(np.broadcast_to(fill, np.shape(x)), x.dtype),
 })  # fmt: skip
-if hasattr(np, "unstack"):
-    composite({np.unstack: lambda x, *, axis=0: tuple(np.moveaxis(x, axis, 0))})
-if hasattr(np, "astype"):
-    composite({np.astype: lambda x, dtype: astype(x, dtype)})
 
 
 def _emit_spread(out: Any, x: Any, shape: Any, axis: Any = None) -> str:

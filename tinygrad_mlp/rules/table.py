@@ -28,7 +28,7 @@ from ..checks import T as T
 from ..checks import as_numbers
 from ..errors import NoRuleError, attempt_first, describe
 from ..foreign import our_word
-from .refused import BUILD_IT, advice
+from ..refused import BUILD_IT, advice
 
 Function = Callable[..., Any]
 F = TypeVar("F", bound=Function)

@@ -40,8 +40,7 @@ _ADVICE = {
     "use np.ones_like": "_ones_like", "use np.cumsum": "cumulative_sum", "use np.cumprod": "cumulative_prod",
     "it works on text; Tensors hold numbers": "numpy.char numpy.strings",
     "it works on structured arrays; Tensors hold plain numbers": "numpy.lib.recfunctions",
-    "its result may turn complex; use the function of the same name in numpy":
-        "numpy.lib.scimath numpy.lib._scimath_impl",  # as NumPy 2.0 calls it
+    "its result may turn complex; use the function of the same name in numpy": "numpy.lib.scimath",
     BUILD_IT: "numpy.fft numpy.polynomial.polynomial",
 }  # fmt: skip
 """The advice, and whom it is for: names of functions, or of a module for all that is in it."""
