@@ -17,9 +17,8 @@ import pytest
 from draws import Array, calls_of, name_of, results
 from numpy.testing.overrides import get_overridable_numpy_array_functions, get_overridable_numpy_ufuncs
 
-from tinygrad_mlp import Tensor, functional
+from tinygrad_mlp import Tensor, functional, refused
 from tinygrad_mlp.errors import NoRuleError
-from tinygrad_mlp import refused
 from tinygrad_mlp.refused import advice
 from tinygrad_mlp.rules.table import RULES
 
