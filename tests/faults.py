@@ -216,7 +216,7 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("a view has no version", "result._version = version_of(inputs[0])", "pass"),
         Fault(
             "what has cut the graph is forgotten",
-            "result._cut = _cut_of(inputs)",
+            "result._cut = cut",
             "result._cut = None",
         ),
         Fault(
@@ -235,9 +235,7 @@ FAULTS: dict[str, list[Fault]] = {
             'if rule.kind == "constant" or dtype.kind in "biu":',
             'if rule.kind == "constant":',
         ),
-        Fault(
-            "a Tensor as keyword loses its gradient", "any(isinstance(k, Tensor) for k in keywords.values())", "False"
-        ),
+        Fault("a Tensor as keyword loses its gradient", "        if isinstance(value, Tensor):\n", "        if False:\n"),
         Fault("an assignment casts whatever comes", '{"casting": "same_kind"}', '{"casting": "unsafe"}'),
         Fault(
             "gradients on the way share memory",
