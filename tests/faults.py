@@ -235,7 +235,9 @@ FAULTS: dict[str, list[Fault]] = {
             'if rule.kind == "constant" or dtype.kind in "biu":',
             'if rule.kind == "constant":',
         ),
-        Fault("a Tensor as keyword loses its gradient", "        if isinstance(value, Tensor):\n", "        if False:\n"),
+        Fault(
+            "a Tensor as keyword loses its gradient", "        if isinstance(value, Tensor):\n", "        if False:\n"
+        ),
         Fault("an assignment casts whatever comes", '{"casting": "same_kind"}', '{"casting": "unsafe"}'),
         Fault(
             "gradients on the way share memory",
@@ -1401,7 +1403,7 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("constants are finite", 'return "np.nan" if a != a else', 'return "np.inf" if a != a else'),
         Fault("-inf is inf", '"np.inf" if a > 0 else "-np.inf"', '"np.inf"'),
         Fault("copies of results lie by rows", '\'order="K")\' if slot.layout else ")"', '")"'),
-        Fault("a mask selects as many as it likes", 'if _masks(x, *items) else ""  # as', 'if False else ""  # as'),
+        Fault("a mask selects as many as it likes", 'if masks(x, *items) else ""  # as', 'if False else ""  # as'),
         Fault("numbers have one dtype", '("number", repr(a), dtype)', '("number", repr(a))'),
         Fault("limits have one dtype", "slot.shape, slot.strides, slot.dtype)", "slot.shape, slot.strides)"),
         Fault("limits are all alike", '("filled", repr(a), slot.shape', '("filled", slot.shape'),
@@ -1425,7 +1427,7 @@ FAULTS: dict[str, list[Fault]] = {
         Fault(
             "an index that repeats does not add up",
             "f\"np.add.at({out}, ({', '.join(items)},), {x})\"]",
-            'f"{_express_getitem(out, *items)} = {x}"]',
+            'f"{_at(out, *items)} = {x}"]',
         ),
         Fault(
             "a gradient that is put back keeps old entries",
@@ -1456,8 +1458,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "what is put back keeps old entries",
-            '[f"{out}.fill(0)"] * (not covered) + [f"{_express_getitem(out, *items)} = {x}"]',
-            '[f"{_express_getitem(out, *items)} = {x}"]',
+            '[f"{out}.fill(0)"] * (not covered) + [f"{_at(out, *items)} = {x}"]',
+            '[f"{_at(out, *items)} = {x}"]',
         ),
         Fault("an exported generator begins anew", "\\n{name}.bit_generator.state = {_plain(state)!r}", ""),
         Fault(

@@ -59,13 +59,13 @@ def apply(function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[s
     cut = None  # what ended the graph of one of the inputs
     for i, a in enumerate(args):
         if isinstance(a, Tensor):
-            array, version = a._data, a._version
+            array: Any = a._data
             if a._requires_grad:
                 parents.append((i, a))
             elif cut is None:
                 cut = a._cut
-            if version is not None:
-                reads.append((a, array, version))
+            if a._version is not None:
+                reads.append((a, array, a._version))
         else:
             array = a = a if type(a) is float else constant_operand(a, rule.own)
             if isinstance(a, np.ndarray):

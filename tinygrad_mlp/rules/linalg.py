@@ -310,13 +310,6 @@ composite({
 })  # fmt: skip
 
 
-def _emit_matmul(out: Any, x: Any, y: Any) -> str:
-    if is_sparse(x.value) or is_sparse(y.value):
-        return f"{out}[...] = {x} @ {y}"
-    plain = x.ndim == y.ndim == 2 and x.dtype == y.dtype and not is_wide(out.shape)
-    return f"np.{'dot' if plain else 'matmul'}({x}, {y}, out={out})"
-
-
 def _cost_of_einsum(out: Any, subscripts: str, *operands: Any) -> int:
     terms, _ = explicit_subscripts(subscripts, [np.ndim(a) for a in operands])
     pairs = [pair for term, a in zip(terms, operands, strict=True) for pair in zip(term, np.shape(a), strict=True)]
@@ -330,5 +323,4 @@ annotate(linear, matmul, np.matmul, cost=lambda out, x, *_: out.size * x.shape[-
 annotate(np.einsum, cost=_cost_of_einsum)
 annotate(linear, hint="weights or inputs have grown too large: lower the learning rate, scale the inputs")
 annotate(matmul, np.matmul, hint="the factors have grown too large: lower the learning rate, scale the inputs")
-annotate(matmul, np.matmul, emit=_emit_matmul)
 annotate(np.linalg.solve, np.linalg.inv, np.linalg.det, logabsdet, inverts=True)

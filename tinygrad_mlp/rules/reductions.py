@@ -355,22 +355,9 @@ constant(
 )  # fmt: skip
 
 
-def _emit_reduction(ufunc: str) -> Any:
-    def emit(out: Any, x: Any, *, axis: Any = None, **keywords: Any) -> str:
-        single = axis is not None and isinstance(axis.value, tuple) and len(axis.value) == 1
-        options = "".join(f", {k}={v}" for k, v in keywords.items() if v.value not in (None, False))
-        return f"{ufunc}.reduce({x}, axis={axis.value[0] if single else axis}{options}, out={out})"
-
-    return emit
-
-
 annotate(np.mean, np.var, np.std, euclidean_norm, logsumexp, softmax, log_softmax, inline=True)
 annotate(total_weight, effect=True)
 annotate(np.nonzero, np.flatnonzero, np.argwhere, shaped_by_values=lambda x: [x])
 _extreme = lambda out, x, axis=None, keepdims=False: x == spread(out, x.shape, axis)
 annotate(np.max, np.amax, np.min, np.amin, branch=_extreme)
 annotate(log_softmax, hint="the logits are infinite or NaN already: look at what made them")
-annotate(np.sum, emit=_emit_reduction("np.add"))
-annotate(np.cumsum, emit=lambda out, x, *, axis: f"np.add.accumulate({x}, axis={axis}, out={out})")
-annotate(np.max, emit=_emit_reduction("np.maximum"))
-annotate(np.min, emit=_emit_reduction("np.minimum"))

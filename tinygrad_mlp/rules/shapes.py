@@ -237,16 +237,4 @@ composite({
 })  # fmt: skip
 
 
-def _emit_spread(out: Any, x: Any, shape: Any, axis: Any = None) -> str:
-    kept = "" if x.ndim == 0 else f".reshape({kept_shape(out.shape, axis and axis.value)})"
-    return f"np.copyto({out}, {x}{kept})"
-
-
 annotate(sum_to, inline=True)
-annotate(spread, emit=_emit_spread)
-annotate(astype, emit=lambda out, x, dtype: f'np.copyto({out}, {x}, casting="unsafe")')
-annotate(np.copy, emit=lambda out, x: f"np.copyto({out}, {x})")
-_emit_join = lambda out, *arrays, axis="0", _ends=(): f"np.concatenate([{', '.join(arrays)}], axis={axis}, out={out})"
-annotate(np.concatenate, emit=_emit_join)
-annotate(np.transpose, express=lambda x, axes=None: f"{x}.T" if axes is None else f"np.transpose({x}, axes={axes})")
-annotate(np.reshape, express=lambda x, shape: f"{x}.reshape({shape})")

@@ -216,7 +216,8 @@ def annotate(*functions: Function, **facts: Any) -> None:
     ``loop``             an element's formula in a native loop, of arguments ``{0}``, ``{1}`` and dtype ``{t}``
     ==================== ================================================================================
 
-    The arguments of ``emit`` and ``express`` are texts that know what they stand for, `jit.scope.Operand`.
+    The arguments of ``emit`` and ``express`` are texts that know what they stand for, `jit.scope.Operand`; those of the
+    ops that come with the package stand in `jit.lines`.
     """
     for function in functions:
         RULES[function] = replace(RULES[function], **facts)
