@@ -394,19 +394,19 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("<= is <", "_binary(np.less), _binary(np.less_equal)", "_binary(np.less), _binary(np.less)"),
         Fault(
             "argmin is argmax",
-            '(np.argmin, (self,), {"axis": axis, **words})',
-            '(np.argmax, (self,), {"axis": axis, **words})',
+            "self._over(np.argmin, words, axis=axis)",
+            "self._over(np.argmax, words, axis=axis)",
         ),
         Fault(
             "std forgets ddof",
-            'np.std, (self,), {"axis": axis, "ddof": ddof,',
-            'np.std, (self,), {"axis": axis, "ddof": 0,',
+            "np.std, words, axis=axis, ddof=ddof,",
+            "np.std, words, axis=axis, ddof=0,",
         ),
         Fault("round forgets its decimals", '{"decimals": decimals}', '{"decimals": 0}'),
         Fault(
             "sum forgets its dtype",
-            '{"axis": axis, "dtype": dtype, "keepdims": keepdims, **words}',
-            '{"axis": axis, "keepdims": keepdims, **words}',
+            "axis=axis, dtype=dtype, keepdims=keepdims)",
+            "axis=axis, keepdims=keepdims)",
         ),
         Fault(
             "data of integers can require grad",

@@ -1,4 +1,4 @@
-"""How those ops are written in a program that are no plain ``np.f(x, y, out=z)``: `emit` and `express` of their rules."""
+"""How ops are written in a program that are no plain ``np.f(x, y, out=z)``: `emit` and `express` of their rules."""
 
 from __future__ import annotations
 
@@ -86,7 +86,13 @@ def _reduction(ufunc: str) -> Callable[..., str]:
 annotate(np.sum, emit=_reduction("np.add"))
 annotate(np.max, emit=_reduction("np.maximum"))
 annotate(np.min, emit=_reduction("np.minimum"))
-annotate(np.cumsum, emit=lambda out, x, *, axis: f"np.add.accumulate({x}, axis={axis}, out={out})")
+
+
+def _cumsum(out: Operand, x: Operand, *, axis: Any = None) -> str:
+    return f"np.cumsum({x}, out={out})" if axis is None else f"np.add.accumulate({x}, axis={axis}, out={out})"
+
+
+annotate(np.cumsum, emit=_cumsum)
 
 
 def _matmul(out: Operand, x: Operand, y: Operand) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import OptionError, ShapeError, out_of_range
 from .elementwise import nonzero, select
 from .shapes import Axis, Shape, astype, flat, kept_shape, reduced_axes, spread
-from .table import Arguments, T, annotate, composite, constant, primitive, vjp
+from .table import T, annotate, composite, constant, primitive, vjp
 
 
 def reduced_size(shape: Shape, axis: Axis) -> int:
@@ -272,16 +272,11 @@ def _corrcoef(x: Any, rowvar: bool = True) -> Any:
     return np.squeeze(c / scale[:, None] / scale)
 
 
-def _cumsum_call(a: Any, axis: int | None = None, dtype: Any = None, out: Any = None) -> Arguments:
-    x, axis = flat(a, axis)
-    return (x,), {"axis": axis, "dtype": dtype, "out": out}
-
-
-def _cumsum_x(g: Any, out: Any, x: Any, *, axis: int) -> Any:
+def _cumsum_x(g: Any, out: Any, x: Any, *, axis: int | None = None) -> Any:
     return np.flip(np.cumsum(np.flip(g, axis), axis), axis).reshape(x.shape)
 
 
-vjp(np.cumsum, _cumsum_x, bind=_cumsum_call, linear=True)
+vjp(np.cumsum, _cumsum_x, linear=True)
 composite({
     np.linalg.norm: _norm, np.prod: _prod, np.cumprod: _cumprod, np.average: _average, np.quantile: _quantile,
     np.percentile: _percentile, np.nanmean: _nanmean, np.nanvar: _nanvar, np.nanstd: _nanstd,
