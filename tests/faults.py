@@ -203,8 +203,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a door looks at its first argument only",
-            "for a in args:\n            if type(a) is not np.ndarray",
-            "for a in args[:1]:\n            if type(a) is not np.ndarray",
+            "for a in args:\n            if type(a) not in _PLAIN",
+            "for a in args[:1]:\n            if type(a) not in _PLAIN",
         ),
     ],
     "graph": [

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ..errors import GraphError, OptionError, ShapeError, nearest
+from ..checks import check_choice
+from ..errors import GraphError, ShapeError
 from ..rules.elementwise import POWERS
 from ..rules.indexing import getitem, picked_once, put, replaced
 from ..rules.linalg import is_sparse
@@ -239,8 +240,7 @@ class ArrayMethods:
 
     def flatten(self, order: str = "C") -> Tensor:
         """Return the elements along one axis: row by row, or column by column for ``order="F"``."""
-        if order not in ("C", "F"):
-            raise OptionError(f"unknown order {order!r}; {nearest(order, 'CF')}")
+        check_choice("order", order, ("C", "F"))
         return self._apply(np.ravel, (self.T if order == "F" else self,), _NONE)
 
     def reshape(self, *shape: Any) -> Tensor:

@@ -44,7 +44,7 @@ def call(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str,
     rule = find(function)
     if rule.kind == "composite":
         return attempt(rule.name, rule.forward, args, kwargs)
-    if rule.binds or (kwargs and rule.bind is not None):
+    if kwargs or rule.binds:
         args, kwargs = attempt(rule.name, rule.bind, args, kwargs)  # type: ignore[arg-type]
     return apply(function, args, kwargs)
 

@@ -299,12 +299,9 @@ def huber_loss(prediction: T, target: Any, *, delta: float = 1.0, weight: Any = 
     return _reduce(0.5 * (near * near) + delta * (distance - near), reduction, weight)
 
 
-REDUCTIONS = ("mean", "sum", "none")
-
-
 def _reduce(losses: Any, reduction: str, weight: Any = None, by_weight: bool = False, total: Any = None) -> Any:
     """Return losses, weighted and reduced; a mean divides by the count, by the weights, or by the sum of ``total``."""
-    check_choice("reduction", reduction, REDUCTIONS)
+    check_choice("reduction", reduction, ("mean", "sum", "none"))
     if weight is not None:
         weight = _weight(losses, weight)
         losses, total = losses * weight, weight if by_weight else None

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import OptionError, ShapeError, nearest
+from ..checks import check_choice
+from ..errors import OptionError, ShapeError
 from .elementwise import select
-from .shapes import _with_shape, flat, kept_shape, reduced_axes
+from .shapes import Shape, _with_shape, flat, kept_shape, reduced_axes
 from .table import T, annotate, composite, constant, primitive, vjp
 
-Shape = tuple[int, ...]
 BASIC = (int, slice, type(None), type(Ellipsis))
 
 
@@ -100,8 +100,7 @@ def _take(x: Any, indices: Any, axis: int | None = None, mode: str = "raise") ->
     x, axis = flat(x, axis)
     n = x.shape[axis]
     indices = np.multiply(indices, 1) if _with_shape(indices).dtype == bool else indices  # they are no mask here
-    if mode not in ("raise", "clip", "wrap"):
-        raise OptionError(f"unknown mode {mode!r}; {nearest(mode, ('raise', 'clip', 'wrap'))}")
+    check_choice("mode", mode, ("raise", "clip", "wrap"))
     indices = np.clip(indices, 0, n - 1) if mode == "clip" else np.mod(indices, n) if mode == "wrap" else indices
     return getitem(x, *(slice(None),) * reduced_axes(x.ndim, axis)[0], indices)
 
@@ -170,14 +169,11 @@ def _below(x: Any, k: int) -> Any:
     return np.tri(*x.shape[-2:], k=k, dtype=bool)  # type: ignore[call-overload]
 
 
-def _compress(condition: Any, x: Any, axis: int | None = None) -> Any:
-    return np.take(x, np.flatnonzero(condition), axis)
-
-
 composite({
     np.take: _take, np.take_along_axis: _take_along_axis, np.sort: _sort, np.repeat: _repeat, np.delete: _delete,
-    np.compress: _compress, np.diagonal: _diagonal, np.diag: _diag, np.pad: _pad,
-    np.extract: lambda condition, x: _compress(np.ravel(condition), x),
+    np.diagonal: _diagonal, np.diag: _diag, np.pad: _pad,
+    np.compress: lambda condition, x, axis=None: np.take(x, np.flatnonzero(condition), axis),
+    np.extract: lambda condition, x: np.take(x, np.flatnonzero(condition)),
     np.resize: lambda x, new_shape: np.ravel(x)[np.resize(np.arange(x.size), new_shape)],
     np.linalg.diagonal: lambda x, *, offset=0: _diagonal(x, offset, -2, -1),
     np.diagflat: lambda x, k=0: _diag(np.ravel(x), k),

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import OptionError, ShapeError, describe, nearest
+from ..checks import check_choice
+from ..errors import OptionError, ShapeError, describe
 from .elementwise import is_wide
 from .indexing import put
 from .shapes import reduced_axes
@@ -191,8 +192,7 @@ def _convolve(a: Any, v: Any, mode: str = "full", reverse: bool = False) -> Any:
         raise OptionError("convolve and correlate need vectors that are not empty")
     start = (m - 1) // 2 if len(a) >= len(v) or not reverse else m // 2  # as NumPy rounds the middle
     parts = {"full": slice(None), "same": slice(start, start + n), "valid": slice(m - 1, n)}
-    if mode not in parts:
-        raise OptionError(f"unknown mode {mode!r}; {nearest(mode, parts)}")
+    check_choice("mode", mode, parts)
     products = np.linalg.outer(a, np.flip(v) if reverse else v)
     return put(products, np.add.outer(np.arange(len(a)), np.arange(len(v))), shape=(n + m - 1,))[parts[mode]]
 
