@@ -31,7 +31,7 @@ REFUSED = [f for f in ALL if f not in RULES]
 
 @pytest.mark.parametrize("function", ALL, ids=name_of)
 def test_every_function_is_accounted_for(function: Function) -> None:
-    assert function in RULES or advice(function), f"{name_of(function)} needs a rule, or advice in rules/refused.py"
+    assert function in RULES or advice(function), f"{name_of(function)} needs a rule, or advice in refused.py"
 
 
 @pytest.mark.parametrize("function", REFUSED, ids=name_of)
