@@ -1122,7 +1122,13 @@ FAULTS: dict[str, list[Fault]] = {
             "                pass",
         ),
         Fault("scalars of NumPy come back as arrays", "        return value[()]\n", "        return value\n"),
+        Fault("frozen parameters come back as Tensors", "return isinstance(value, Parameter) or (", "return ("),
         Fault("a Counter comes back as a dict", "and type(mine) is not dict and", "and False and"),
+        Fault(
+            "the best weights come back with scalars",
+            'self.weights = state_dict.get("weights")',
+            "self.weights = self.weights",
+        ),
         Fault(
             "what is frozen is forgotten", "                owners[path].requires_grad = value", "                pass"
         ),

@@ -177,6 +177,10 @@ class EarlyStopping(_Monitor):
         super().on_train_begin(run)
         self.weights: dict[str, Any] | None = None
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self.weights = state_dict.get("weights")  # arrays, as the file has them, those without axes too
+
     def on_epoch_end(self, run: Run) -> None:
         if self.improves(run):
             self.weights = run.model.state_dict()
