@@ -13,7 +13,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ..checks import as_float_dtype, as_generator, check_choice, check_flag, check_integer, check_number, check_share
+from .. import checks
 from ..core.tensor import Tensor, assign
 from ..errors import ShapeError, describe, out_of_range
 from ..rules.elementwise import is_wide
@@ -57,15 +57,13 @@ class Linear(_Layer):
     def __init__(
         self, in_features: int, out_features: int, bias: bool = True, *, rng: Rng = None, dtype: DTypeLike = np.float32
     ) -> None:
-        check_integer("in_features", in_features)
-        check_integer("out_features", out_features)
+        checks.check_integer("in_features", in_features)
+        checks.check_integer("out_features", out_features)
         self.in_features, self.out_features = in_features, out_features
-        rng, dtype = as_generator(rng), as_float_dtype(dtype)
-        weight = np.empty(
-            (out_features, in_features), dtype, order="F" if is_wide((out_features, in_features)) else "C"
-        )
-        self.weight = Parameter(weight)
-        check_flag("bias", bias)
+        rng, dtype = checks.as_generator(rng), checks.as_float_dtype(dtype)
+        checks.check_flag("bias", bias)
+        shape = out_features, in_features
+        self.weight = Parameter(np.empty(shape, dtype, order="F" if is_wide(shape) else "C"))
         self.bias = Parameter(np.empty(out_features, dtype)) if bias else None
         init.kaiming_uniform_(self.weight, math.sqrt(5), rng=rng)
         if self.bias is not None:
@@ -105,7 +103,7 @@ class LeakyReLU(_Layer):
     """x where it is positive, ``negative_slope * x`` elsewhere."""
 
     def __init__(self, negative_slope: float = 0.01) -> None:
-        check_number("negative_slope", negative_slope, -math.inf, math.inf, "a finite number")
+        checks.check_number("negative_slope", negative_slope, -math.inf, math.inf, "a finite number")
         self.negative_slope = negative_slope
 
     def forward(self, x: Tensor) -> Tensor:
@@ -203,8 +201,8 @@ class Dropout(_Layer):
     """
 
     def __init__(self, p: float = 0.5, *, rng: Rng = None) -> None:
-        check_share("p", p)
-        self.p, self.rng = p, as_generator(rng)
+        checks.check_share("p", p)
+        self.p, self.rng = p, checks.as_generator(rng)
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.dropout(x, self.p, self.rng, self.training)
@@ -246,11 +244,11 @@ class BatchNorm1d(_Layer):
         *,
         dtype: DTypeLike = np.float32,
     ) -> None:
-        check_integer("num_features", num_features)
-        check_number("eps", eps, 0, math.inf, "a finite number >= 0")
+        checks.check_integer("num_features", num_features)
+        checks.check_not_negative("eps", eps)
         if momentum is not None:
-            check_share("momentum", momentum)
-        dtype = as_float_dtype(dtype)
+            checks.check_share("momentum", momentum)
+        dtype = checks.as_float_dtype(dtype)
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
         self.weight = Parameter(np.ones(num_features, dtype)) if affine else None
@@ -303,9 +301,9 @@ class LayerNorm(_Layer):
     ) -> None:
         shape = tuple(normalized_shape) if isinstance(normalized_shape, Sequence) else (normalized_shape,)
         for size in shape:
-            check_integer("normalized_shape", size)
-        check_number("eps", eps, 0, math.inf, "a finite number >= 0")
-        dtype = as_float_dtype(dtype)
+            checks.check_integer("normalized_shape", size)
+        checks.check_not_negative("eps", eps)
+        dtype = checks.as_float_dtype(dtype)
         self.normalized_shape, self.eps, self.elementwise_affine = shape, eps, elementwise_affine
         self.weight = Parameter(np.ones(shape, dtype)) if elementwise_affine else None
         self.bias = Parameter(np.zeros(shape, dtype)) if elementwise_affine else None
@@ -430,10 +428,10 @@ class MLP(Sequential):
         if not isinstance(sizes, Sequence) or len(sizes) < 2:
             raise out_of_range("sizes", sizes, "a list of at least two sizes, as [784, 256, 10]")
         for i, size in enumerate(sizes):
-            check_integer(f"sizes[{i}]", size)
-        check_choice("activation", activation, ACTIVATIONS)
-        check_share("dropout", dropout)
-        rng = as_generator(rng)
+            checks.check_integer(f"sizes[{i}]", size)
+        checks.check_choice("activation", activation, ACTIVATIONS)
+        checks.check_share("dropout", dropout)
+        rng = checks.as_generator(rng)
         kind, fill = ACTIVATIONS[activation]
         layers: list[Module] = []
         for size_in, size_out in pairwise(sizes):
