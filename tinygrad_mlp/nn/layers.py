@@ -81,51 +81,52 @@ class Linear(_Layer):
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
 
 
-class _Elementwise(_Layer):
-    """A function of each element."""
+class _Function(_Layer):
+    """A function of one array, whose ``options`` are kept."""
 
-    function: Callable[[Any], Any]
+    function: Callable[..., Any]
+    options: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         """There is nothing to choose."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.function(x)
+        return self.function(x, *[getattr(self, name) for name in self.options])
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{name}={getattr(self, name)}" for name in self.options)
 
 
-class ReLU(_Elementwise):
+class ReLU(_Function):
     """max(x, 0)."""
 
     function = staticmethod(functional.relu)
 
 
-class LeakyReLU(_Layer):
+class LeakyReLU(_Function):
     """x where it is positive, ``negative_slope * x`` elsewhere."""
+
+    function = staticmethod(functional.leaky_relu)
+    options = ("negative_slope",)
 
     def __init__(self, negative_slope: float = 0.01) -> None:
         checks.check_number("negative_slope", negative_slope, -math.inf, math.inf, "a finite number")
         self.negative_slope = negative_slope
 
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.leaky_relu(x, self.negative_slope)
 
-    def extra_repr(self) -> str:
-        return f"negative_slope={self.negative_slope}"
-
-
-class Sigmoid(_Elementwise):
+class Sigmoid(_Function):
     """1 / (1 + exp(-x))."""
 
     function = staticmethod(functional.sigmoid)
 
 
-class Tanh(_Elementwise):
+class Tanh(_Function):
     """The hyperbolic tangent."""
 
     function = staticmethod(functional.tanh)
 
 
-class GELU(_Elementwise):
+class GELU(_Function):
     """The Gaussian error linear unit in its tanh form, PyTorch's ``GELU(approximate="tanh")``."""
 
     function = staticmethod(functional.gelu)
@@ -134,25 +135,19 @@ class GELU(_Elementwise):
         return "approximate='tanh'"
 
 
-class Softplus(_Elementwise):
+class Softplus(_Function):
     """log(1 + exp(x))."""
 
     function = staticmethod(functional.softplus)
 
 
-class _AlongAxis(_Layer):
+class _AlongAxis(_Function):
     """A function whose only option is the axis."""
 
-    function: Callable[[Any, int], Any]
+    options = ("axis",)
 
     def __init__(self, axis: int = -1) -> None:
         self.axis = axis
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(x, self.axis)
-
-    def extra_repr(self) -> str:
-        return f"axis={self.axis}"
 
 
 class Softmax(_AlongAxis):

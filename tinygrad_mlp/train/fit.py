@@ -155,8 +155,8 @@ def fit(
     if augment is not None:
         check_function("augment", augment, "augment(xb, rng)", 2)
     run = Run(model, optimizer, schedule, History(), columns, epochs, steps_per_epoch)
-    settings = _settings(samples, batch_size, shuffle, columns)
-    settings |= _named(model, loss=loss, transform=transform, augment=augment)
+    options = {"batch_size": batch_size, "shuffle": shuffle, "columns": columns}
+    settings = _settings(model, samples, options, loss=loss, transform=transform, augment=augment)
     training = Training(run, order, settings, own, [loss, resolved, transform, augment])
     training.resume(resume)
     steps, listeners = _make_steps(model, samples.weigh(loss), optimizer, jit), own + [Progress()] * bool(progress)
@@ -332,17 +332,12 @@ def _columns(metrics: Iterable[str], held: Samples | None) -> list[str]:
     return ["epoch", "step", *scores, *validation, "lr", "seconds", "samples_per_second"]
 
 
-def _settings(samples: Samples, batch_size: int, shuffle: Any, columns: list[str]) -> dict[str, Any]:
-    """Return what a training that is resumed must have in common with the one before."""
-    check_flag("shuffle", shuffle)
-    settings = {"rows": len(samples), "batch_size": batch_size, "shuffle": shuffle, "columns": columns}
-    return {**settings, "a checksum of the data": samples.mark()}
-
-
-def _named(model: Module, **functions: Any) -> dict[str, str]:
-    """Return the names of what a checkpoint cannot hold, by which it is told from another training."""
+def _settings(model: Module, samples: Samples, options: dict[str, Any], **functions: Any) -> dict[str, Any]:
+    """Return what a training that is resumed must have in common with the one before, functions by their names."""
+    check_flag("shuffle", options["shuffle"])
     kinds = {f"module {path!r}": type(module).__name__ for path, module in model.named_modules() if path}
-    return {**kinds, **{name: describe(function) for name, function in functions.items()}}
+    names = {name: describe(function) for name, function in functions.items()}
+    return {"rows": len(samples), **options, "a checksum of the data": samples.mark(), **kinds, **names}
 
 
 def _make_steps(model: Module, loss_of: Function, optimizer: Optimizer, jit: bool | str) -> tuple[Function, Function]:
