@@ -512,8 +512,8 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("the cycle ends too high", "1 / (div_factor * final_div_factor)", "1 / final_div_factor"),
         Fault(
             "one group has a cycle",
-            'for group in optimizer.param_groups:\n            group["lr"] = max_lr',
-            'for group in optimizer.param_groups[:1]:\n            group["lr"] = max_lr',
+            "[max_lr] * len(self.base_lrs)",
+            "[max_lr, *self.base_lrs[1:]]",
         ),
         Fault(
             "a loaded schedule sets no rate",
@@ -609,9 +609,7 @@ FAULTS: dict[str, list[Fault]] = {
             "init.uniform_(self.bias, -1 / math.sqrt(in_features), 1 / math.sqrt(in_features), rng=rng)",
             "init.uniform_(self.bias, -1 / math.sqrt(out_features), 1 / math.sqrt(out_features), rng=rng)",
         ),
-        Fault(
-            "a weight is laid out otherwise", 'order="F" if is_wide((out_features, in_features)) else "C"', 'order="C"'
-        ),
+        Fault("a weight is laid out otherwise", 'order="F" if is_wide(shape) else "C"', 'order="C"'),
         Fault(
             "a plain average forgets that it is one",
             "1 / batches if self.momentum is None else self.momentum",
@@ -1122,7 +1120,13 @@ FAULTS: dict[str, list[Fault]] = {
             "                pass",
         ),
         Fault("scalars of NumPy come back as arrays", "        return value[()]\n", "        return value\n"),
+        Fault("frozen parameters come back as Tensors", "return isinstance(value, Parameter) or (", "return ("),
         Fault("a Counter comes back as a dict", "and type(mine) is not dict and", "and False and"),
+        Fault(
+            "the best weights come back with scalars",
+            'self.weights = state_dict.get("weights")',
+            "self.weights = self.weights",
+        ),
         Fault(
             "what is frozen is forgotten", "                owners[path].requires_grad = value", "                pass"
         ),
@@ -1269,8 +1273,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "inputs of float64 decide the dtype",
-            "self.transform(xb), len(xb)).astype(self.dtype, copy=False)",
-            "self.transform(xb), len(xb))",
+            "return xb.astype(self.dtype, copy=False)",
+            "return xb",
         ),
         Fault(
             "outputs drop a graph late",

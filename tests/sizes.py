@@ -39,10 +39,10 @@ PARTS: dict[str, tuple[Callable[[str], bool], int]] = {
 FILE_LIMIT, FUNCTION_LIMIT, COMPLEXITY_LIMIT = 350, 50, 20
 AS_IT_STANDS = {
     "engine: rules, core, functional": 2079,
-    "nn and optim": 1122,
+    "nn and optim": 1117,
     "checker": 791,
     "native programs": 1200,
-    "package without the last four": 10523,
+    "package without the last four": 10520,
     "bridges": 926,
 }
 """What is larger than it should be, and how large it may be until it is mended."""
