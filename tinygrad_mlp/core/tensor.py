@@ -44,7 +44,7 @@ def call(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str,
     rule = find(function)
     if rule.kind == "composite":
         return attempt(rule.name, rule.forward, args, kwargs)
-    if rule.binds or (kwargs and rule.bind is not None):
+    if kwargs or rule.binds:
         args, kwargs = attempt(rule.name, rule.bind, args, kwargs)  # type: ignore[arg-type]
     return apply(function, args, kwargs)
 
@@ -56,20 +56,25 @@ def apply(function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[s
     """
     rule, tracer = RULES.get(function) or find(function), mode.tracer
     arrays, inputs, parents, reads = [], [], [], []  # type: tuple[list[Any], list[Any], list[Any], list[Any]]
+    cut = None  # what ended the graph of one of the inputs
     for i, a in enumerate(args):
         if isinstance(a, Tensor):
-            arrays.append(a._data)
+            array: Any = a._data
             if a._requires_grad:
                 parents.append((i, a))
+            elif cut is None:
+                cut = a._cut
             if a._version is not None:
-                reads.append((a, a._data, a._version))
+                reads.append((a, array, a._version))
         else:
-            if type(a) is not float:
-                a = constant_operand(a, rule.own)
-            arrays.append(a)
+            array = a = a if type(a) is float else constant_operand(a, rule.own)
+            if isinstance(a, np.ndarray):
+                reads.append((a, a, PUBLIC))
         inputs.append(a)
-    if keywords:
-        _refuse_tensors(rule, keywords)
+        arrays.append(array)
+    for value in keywords.values():
+        if isinstance(value, Tensor):
+            raise NoRuleError(f"{rule.name}: a Tensor as keyword would lose its gradient; pass it by position")
     if tracer is IDLE:
         out = attempt(rule.name, rule.forward, arrays, keywords)
     else:
@@ -84,20 +89,10 @@ def apply(function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[s
     if parents:
         _connect(result, rule, inputs, arrays, parents, keywords, reads)
     else:
-        result._cut = _cut_of(inputs)
+        result._cut = cut
     if tracer is not IDLE:
         tracer.op(rule, inputs, keywords, result)
     return result
-
-
-def _cut_of(inputs: Sequence[Any]) -> str | None:
-    """Return what ended the graph of one of the inputs, if something did."""
-    return next((a._cut for a in inputs if isinstance(a, Tensor) and a._cut), None)
-
-
-def _refuse_tensors(rule: Rule, keywords: Mapping[str, Any]) -> None:
-    if any(isinstance(k, Tensor) for k in keywords.values()):
-        raise NoRuleError(f"{rule.name}: a Tensor as keyword would lose its gradient; pass it by position")
 
 
 def _connect(result: Tensor, rule: Rule, inputs: Any, arrays: Any, parents: Any, keywords: Any, reads: Any) -> None:
@@ -108,7 +103,6 @@ def _connect(result: Tensor, rule: Rule, inputs: Any, arrays: Any, parents: Any,
     elif mode.grad_enabled:
         if dtype.kind != "f":
             raise DtypeError(f"{rule.name} gives {dtype}, which carries no gradient; use float32/float64 operands")
-        reads += [(a, a, PUBLIC) for a in inputs if isinstance(a, np.ndarray)]
         if rule.linear:  # its rules read labels, masks and indices, if anything
             reads = [r for r in reads if not (r[1].dtype.kind == "f" if r[2] is PUBLIC else r[0]._requires_grad)]
         reads = note(reads) if reads else ()

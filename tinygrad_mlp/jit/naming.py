@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..rules.table import find
+from . import words as words  # what results are called
 from .record import Call, Slot
 
 RESERVED = {"np", "math", "arrays", "file", "Path", "SimpleNamespace", *dir(builtins), *keyword.kwlist}

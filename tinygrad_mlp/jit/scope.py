@@ -43,11 +43,6 @@ class Operand(str):
         return getattr(self.value, "dtype", None)
 
     @property
-    def is_reversed(self) -> bool:
-        """Whether an axis of an array runs backwards through its memory."""
-        return any(step < 0 for step in getattr(self.value, "strides", ()))
-
-    @property
     def item(self) -> str:
         """The text as it stands between brackets."""
         return _index(self.value, self)

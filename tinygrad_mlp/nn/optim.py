@@ -142,7 +142,7 @@ class Optimizer(Stateful):
         Raises:
             GraphError: no parameter has one: ``backward()`` was not called.
         """
-        if all(p.grad is None for group in self.param_groups for p in group["params"]):
+        if all(p.grad is None for p in self._all_params()):
             raise GraphError("step(): no parameter has a gradient; call loss.backward() first, on a loss of these")
         mode.tracer.updates(self)
 

@@ -268,18 +268,3 @@ _HINTS: dict[Any, str] = {
 }
 for _function, _hint in _HINTS.items():
     annotate(_function, hint=_hint)
-
-# NumPy has no fast path for these two with a single number
-annotate(np.maximum, emit=lambda out, x, y: f"np.maximum({x.filled(out)}, {y.filled(out)}, out={out})")
-annotate(np.minimum, emit=lambda out, x, y: f"np.minimum({x.filled(out)}, {y.filled(out)}, out={out})")
-annotate(uniform, emit=lambda out, rng, like: f"{rng}.random(dtype=np.float32, out={out}{'.T' * is_wide(out.shape)})")
-
-
-def _emit_select(out: Any, mask: Any, x: Any) -> list[str]:
-    if out.dtype not in _BITS:
-        return [f"{out}[...] = 0", f"np.copyto({out}, {x}, where={mask})"]
-    bits = out.bits
-    return [f"{bits}[...] = {mask}", f"np.multiply({bits}, {x.bits}, out={bits})"]
-
-
-annotate(select, emit=_emit_select)
