@@ -41,9 +41,9 @@ AS_IT_STANDS = {
     "engine: rules, core, functional": 2079,
     "nn and optim": 1117,
     "checker": 791,
-    "native programs": 1200,
+    "native programs": 1199,
     "package without the last four": 10520,
-    "bridges": 926,
+    "bridges": 931,
 }
 """What is larger than it should be, and how large it may be until it is mended."""
 
