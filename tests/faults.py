@@ -480,18 +480,13 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("the warm-up begins at 0", "return (step + 1) / (self.warmup + 1)", "return step / self.warmup"),
         Fault(
             "the cosine rises again",
-            "min(1.0, (step - self.warmup) / max(1,",
-            "max(0.0, (step - self.warmup) / max(1,",
+            "math.pi * min(1.0, share)",
+            "math.pi * share",
         ),
         Fault(
             "the cosine forgets the warm-up",
             "(step - self.warmup) / max(1, (self.T_max or math.inf) - self.warmup)",
             "step / (self.T_max or 1)",
-        ),
-        Fault(
-            "the cycle rises again",
-            "min(1.0, (step - top) / (last - top))",
-            "(step - top) / (last - top)",
         ),
         Fault(
             "the top of the cycle is a step late",
