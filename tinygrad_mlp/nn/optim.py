@@ -83,9 +83,10 @@ class Optimizer(Stateful):
     def formula(
         self, p: Any, g: Any, *buffers: Any, lr: float, weight_decay: float, shrink: float | None = None, **scalars: Any
     ) -> tuple[Any, ...]:
-        """Return ``p - lr * direction`` and the buffers; weight decay adds to ``g``, or makes p ``shrink``.
+        """Return ``p - lr * direction`` and the new ``buffers``, in the memory of the old ones where that can be.
 
-        All may be written into the old ones; ``g`` stays what it is.
+        Before that, ``weight_decay * p`` is added to ``g``, which stays what it is, or p is multiplied by ``shrink``.
+        The direction follows from the other ``scalars``.
         """
         if weight_decay:
             g = g + weight_decay * p
