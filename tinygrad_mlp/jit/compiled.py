@@ -87,7 +87,7 @@ class Compiled:
 
     def differs(self) -> str | None:
         """Return what the record depends on that is not as it was."""
-        return next((read.label for read in self.reads.guards() if not read.holds()), None)
+        return next((read.words() for read in self.reads.guards() if not read.holds()), None)
 
     @property
     def tolerance(self) -> float:

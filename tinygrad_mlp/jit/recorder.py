@@ -6,7 +6,8 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import copy_context
-from typing import Any
+from operator import attrgetter
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,8 +20,26 @@ from .live import Live
 from .reads import Reads, without_collector
 from .record import Array, Call, Record, Slot, memory_of, set_grad
 
+F = TypeVar("F", bound=Callable[..., Any])
 NOTHING: dict[str, Any] = {}
 _COMPARISONS = {f"__{name}__" for name in ("bool", "eq", "ne", "lt", "le", "gt", "ge", "repr", "format", "hash")}
+
+
+def quiet(method: F, whose: Callable[[Any], Any] | None = None) -> F:
+    """Make a method one during which nobody looks at what is read, unless ``whose`` says that it runs the user's code."""
+
+    @functools.wraps(method)
+    def asleep(self: Recorder, *args: Any) -> Any:
+        own = whose is not None and not is_foreign(getattr(whose(args[0]), "__module__", None) or "numpy")
+        if own or self.reads.asleep:
+            return method(self, *args)
+        self.reads.sleep()
+        try:
+            return method(self, *args)
+        finally:
+            self.reads.wake()
+
+    return asleep  # type: ignore[return-value]
 
 
 class Recorder(Tracer):
@@ -63,6 +82,7 @@ class Recorder(Tracer):
     def section(self, name: str) -> None:
         self._section, self.op_name, self.line = name, "", ""
 
+    @quiet
     def differentiates(self, t: Any) -> None:
         """Note that the rules of the op that made ``t`` come next: their calls belong to the line of that op."""
         if t is not None and self.section != "backward":
@@ -118,21 +138,9 @@ class Recorder(Tracer):
         slot = self.slots.get(id(t._data))
         return slot is not None and slot.kind not in ("state", "frozen", "constant")
 
+    @functools.partial(quiet, whose=attrgetter("function"))
     def compute(self, rule: Rule, arrays: Sequence[Any], inputs: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
         """Compute an op as eager does, looking inside those that are made of others."""
-        return self._quietly(rule.function, self._compute, rule, arrays, inputs, keywords)
-
-    def _quietly(self, whose: Any, function: Callable[..., Any], *args: Any) -> Any:
-        """Call a function without looking what it reads, unless it is the user's."""
-        if self.reads.asleep or not is_foreign(getattr(whose, "__module__", None) or "numpy"):
-            return function(*args)
-        self.reads.sleep()
-        try:
-            return function(*args)
-        finally:
-            self.reads.wake()
-
-    def _compute(self, rule: Rule, arrays: Sequence[Any], inputs: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
         for a in inputs:
             if isinstance(a, np.random.Generator):
                 self._remember_generator(a)
@@ -170,13 +178,8 @@ class Recorder(Tracer):
         self._know(t, self._constant(array))
         return t
 
+    @quiet
     def op(self, rule: Rule, inputs: Sequence[Any], keywords: Mapping[str, Any], result: Any) -> None:
-        if self.reads.asleep:
-            self._op(rule, inputs, keywords, result)
-        else:
-            self._quietly(None, self._op, rule, inputs, keywords, result)
-
-    def _op(self, rule: Rule, inputs: Sequence[Any], keywords: Mapping[str, Any], result: Any) -> None:
         if self.opened is not None and self.opened._data is result._data:
             self.opened = None
             return
@@ -229,12 +232,12 @@ class Recorder(Tracer):
             known is None or "update" not in self.section
         ):  # which makes its own of parameters
             self.held[id(t)] = t
-            for part in ("_data", "_requires_grad", "_hooks"):
-                self.reads.hold(t, part, f"{part.replace('_', ' ').strip()} of {t.name or 'a Tensor'}")
+            self.reads.note(t, "tensor", "", t.name or "a Tensor", False, True)
             for hook in t._hooks:
                 self.reads.learn(hook._function)
         return known or self._know(t, Slot(t._data, "state", t.name or "", t._data))
 
+    @quiet
     def constant(self, t: Any) -> None:
         """Note that a Tensor made inside of the step never changes."""
         self._know(t, Slot(t._data, "frozen"))
@@ -259,6 +262,7 @@ class Recorder(Tracer):
         self._add(assign, [old, self._operand(value)], {}, new)
         self.record.changed[target] = None
 
+    @quiet
     def reads_grad(self, t: Any) -> None:
         """Note that the step depends on the gradient that it finds, or on there being none."""
         if t in self.found_grads or self._is_made_by_the_step(t):
@@ -268,6 +272,7 @@ class Recorder(Tracer):
         if found is not None and id(found._data) not in self.slots:
             self._know(found, Slot(found._data, "grad", f"found_grad_{t.name or ''}", t))
 
+    @quiet
     def sets_grad(self, t: Any, value: Any) -> None:
         """Write down that ``t.grad`` becomes a Tensor or None."""
         if self._is_made_by_the_step(t):
@@ -312,12 +317,14 @@ class Recorder(Tracer):
         if method not in _COMPARISONS:
             self.fail("a live number takes part in array ops only; compute it in Optimizer.scalars")
 
+    @quiet
     def gradient_of(self, t: Any, g: Any) -> None:
         """Note of what a recorded value is the gradient, for its name."""
         slot = self.slot(g)
         if slot.kind in ("result", "frozen") and slot.source is None and not slot.name:
             slot.source = self.slot(t)
 
+    @functools.partial(quiet, whose=type)
     def updates(self, optimizer: Any) -> None:
         """Write down an update; the optimiser's state is put back on failure, and decides what the step does."""
         own = not is_foreign(type(optimizer).__module__)
@@ -336,10 +343,11 @@ class Recorder(Tracer):
             tensors = [p for group in optimizer.param_groups for p in group["params"]]
             tensors += [v for entries in kept.values() for v in entries.values() if isinstance(v, Tensor)]
             self.undo += [functools.partial(np.copyto, t._data, t._data.copy(order="K")) for t in tensors]
-        self._quietly(type(optimizer), super().updates, optimizer)
+        super().updates(optimizer)
         mode.tracer = self
         self.section = "forward"
 
+    @quiet
     def sets_mode(self, module: Any, training: bool) -> None:
         """Note that the step switches a module to training or evaluation; the program leaves it as the step does."""
         self.reads.note(module, ".", "training", f"training of {type(module).__name__}", False, True)
@@ -349,9 +357,13 @@ class Recorder(Tracer):
 
     def calls(self, module: Any, inputs: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
         """Call a module, whose ``forward`` may be replaced."""
+        self._sees_call(module)
+        return super().calls(module, inputs, keywords)
+
+    @quiet
+    def _sees_call(self, module: Any) -> None:
         known = id(module) in self.reads.outside
         self.reads.note(module, ".", "forward", f"forward of {type(module).__name__}", False, known)
-        return super().calls(module, inputs, keywords)
 
     def reads_value(self, what: str) -> None:
         """Raise because a value was asked for that a recorded program would freeze."""
