@@ -1621,9 +1621,10 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("-0.0 of a module is 0.0", "return repr(now) == repr(was)", "return bool(now == was)"),
         Fault(
             "frozen parameters stay frozen",
-            'for part in ("_data", "_requires_grad", "_hooks"):',
-            'for part in ("_data", "_hooks"):',
+            '"tensor": lambda owner, name: (owner._data, owner._requires_grad, owner._hooks),',
+            '"tensor": lambda owner, name: (owner._data, True, owner._hooks),',
         ),
+        Fault("another value of the step passes for the same", "a.kind != b.kind or a.array is None:", "a.kind != b.kind:"),
         Fault(
             "a gradient that is a view is not copied",
             "and id(memory_of(value._data)) in self.lent",

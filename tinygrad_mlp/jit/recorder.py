@@ -18,7 +18,7 @@ from ..rules.table import Rule
 from .guards import Read, is_foreign
 from .live import Live
 from .reads import Reads, without_collector
-from .record import Array, Call, Record, Slot, memory_of, set_grad
+from .record import Array, Call, Record, Slot, is_same, memory_of, set_grad
 
 F = TypeVar("F", bound=Callable[..., Any])
 NOTHING: dict[str, Any] = {}
@@ -30,8 +30,9 @@ def quiet(method: F, whose: Callable[[Any], Any] | None = None) -> F:
 
     @functools.wraps(method)
     def asleep(self: Recorder, *args: Any) -> Any:
-        own = whose is not None and not is_foreign(getattr(whose(args[0]), "__module__", None) or "numpy")
-        if own or self.reads.asleep:
+        if self.reads.asleep:
+            return method(self, *args)
+        if whose is not None and not is_foreign(getattr(whose(args[0]), "__module__", None) or "numpy"):
             return method(self, *args)
         self.reads.sleep()
         try:
@@ -45,15 +46,20 @@ def quiet(method: F, whose: Callable[[Any], Any] | None = None) -> F:
 class Recorder(Tracer):
     """The tracer that writes a `Record`, and the undo list for a step that cannot be recorded.
 
-    It raises where the step does what a program could not do; one that is not ``strict`` remembers it and goes on. One
-    that only has to show that a step does the same again has the record that is ``known``.
+    It raises where the step does what a program could not do; one that is not ``strict`` remembers it and goes on.
+
+    Attributes:
+        known: the record of a run before, if it only has to show whether the step does the same again: it follows that
+            one's calls, whose slots it takes, and writes none.
+        same: whether the calls are the same so far; ``departs`` is the first one that uses another number or array.
     """
 
     replays = True
-    known: Record | None = None
 
-    def __init__(self, strict: bool = True) -> None:
-        self.record, self.reads, self.strict = Record(), Reads(), strict
+    def __init__(self, strict: bool = True, known: Record | None = None) -> None:
+        self.record, self.reads, self.strict, self.known = Record(), Reads(), strict, known
+        self.expected = iter(known.compared() if known else ())
+        self.same, self.departs = known is not None, None  # type: tuple[bool, Call | None]
         self.refused: RecordingError | None = None
         self.slots: dict[int, Slot] = {}
         self.constants: dict[int, Slot] = {}
@@ -92,7 +98,7 @@ class Recorder(Tracer):
         if asleep != self.differentiating:
             self.differentiating = asleep
             (self.reads.sleep if asleep else self.reads.wake)()
-        if t is not None:
+        if t is not None and self.known is None:
             self.op_name, self.line = t._node.rule.name, self.lines.get(self.slot(t), "")
 
     @contextmanager
@@ -117,7 +123,8 @@ class Recorder(Tracer):
     def input(self, array: Array, name: str) -> Any:
         """Return the Tensor that stands for an argument."""
         t = wrap(array.view())  # a new object, so that the same array in a Tensor from outside is told apart
-        self.record.inputs.append(self._know(t, Slot(array, "input", name)))
+        slot = self.known.inputs[len(self.record.inputs)] if self.known else Slot(array, "input", name)
+        self.record.inputs.append(self._know(t, slot))
         return t
 
     def given(self, name: str, floats: dict[str, float]) -> Any:
@@ -187,21 +194,42 @@ class Recorder(Tracer):
         if {a.kind for a in operands if type(a) is Slot} == {"frozen"}:
             self.constant(result)
             return
-        same = id(result._data) in self.slots  # a check gives what it got
-        output = None if same else self._know(result, Slot(result._data, "result"))
         is_view = rule.view and np.may_share_memory(result._data, _plain(inputs[0]))
         named = {k: self._keyword(v, is_view) for k, v in keywords.items()} if keywords else NOTHING
-        self._add(rule.function, operands, named, output, is_view)
+        made = None if id(result._data) in self.slots else result  # a check gives what it got
+        self._add(rule.function, operands, named, made, is_view)
 
-    def _add(
-        self, function: Any, inputs: list[Any], keywords: dict[str, Any], output: Slot | None, is_view: bool = False
-    ) -> None:
+    def _add(self, function: Any, inputs: list[Any], keywords: Any, result: Any = None, is_view: bool = False) -> None:
+        """Write down a call and the Tensor that it has made or written to, or follow that of the run before."""
+        output = self._follow(function, inputs, keywords, result) if self.same else None
+        if result is not None:
+            of = inputs[0] if function is assign else None
+            kind = ("result",) if of is None else ("state", of.name, of.source)
+            output = self._know(result, output or Slot(result._data, *kind))
+        if self.known is not None:
+            return
         op, line, context = self.op_name or getattr(function, "__name__", ""), self.line or user_line(), copy_context()
         if context != self.context:  # which is faster than to ask anew
             self.context, self.errors = context, np.geterr()
         if output is not None:
             self.lines[output] = line
         self.record.calls.append(Call(function, inputs, keywords, output, is_view, self.section, line, op, self.errors))
+
+    def _follow(self, function: Any, inputs: list[Any], keywords: dict[str, Any], result: Any) -> Slot | None:
+        """Return the slot of what the same call made in the run before; note if it is another call, or takes others."""
+        call = next(self.expected, None)
+        shape = (function, len(inputs), result is None)
+        if call is None or shape != (call.function, len(call.inputs), call.output is None):
+            self.same = False
+            return None
+        made_anew = function is assign and call.inputs[0].array is not inputs[0].array  # and written to in place
+        if made_anew or not (is_same(call.inputs, inputs) and is_same(call.keywords, keywords)):
+            self.departs = self.departs or call
+        return call.output
+
+    def has_followed(self) -> bool:
+        """Return whether the calls were the same to the end."""
+        return self.same and next(self.expected, None) is None
 
     def _operand(self, a: Any) -> Any:
         if isinstance(a, Tensor):
@@ -256,10 +284,9 @@ class Recorder(Tracer):
         old = self.slot(target)
         value = value if isinstance(value, Tensor) else np.asarray(value)
         if old.kind not in ("state", "constant"):  # made by the step, or to be given back to it as another Tensor
-            self._add(np.copy, [self._operand(value)], {}, self._know(target, Slot(target._data, "result")))
+            self._add(np.copy, [self._operand(value)], {}, target)
             return
-        new = self._know(target, Slot(target._data, "state", old.name, old.source))
-        self._add(assign, [old, self._operand(value)], {}, new)
+        self._add(assign, [old, self._operand(value)], {}, target)
         self.record.changed[target] = None
 
     @quiet
@@ -282,10 +309,10 @@ class Recorder(Tracer):
             self._call_it(self.root, "loss")
         slot = None if value is None else self.slot(value)
         if slot is not None and id(memory_of(value._data)) in self.lent:  # and has other values at the next call
-            copy = Slot(value._data.copy(order="K"), "result")
+            copy = wrap(value._data.copy(order="K"))
             self._add(np.copy, [slot], {}, copy)
-            slot = copy
-        self._add(set_grad, [t, slot], {}, None)
+            slot = self.slot(copy)
+        self._add(set_grad, [t, slot], {})
 
     def _is_made_by_the_step(self, t: Any) -> bool:
         """Return whether a Tensor is over an argument or a result: nobody sees its gradient after the step."""
@@ -320,6 +347,8 @@ class Recorder(Tracer):
     @quiet
     def gradient_of(self, t: Any, g: Any) -> None:
         """Note of what a recorded value is the gradient, for its name."""
+        if self.known is not None:
+            return
         slot = self.slot(g)
         if slot.kind in ("result", "frozen") and slot.source is None and not slot.name:
             slot.source = self.slot(t)
