@@ -49,19 +49,6 @@ class Arena:
         return places
 
 
-class Shared(Scope):
-    """The names of a program whose temporary memory is given."""
-
-    def __init__(self, places: dict[Storage, Any]) -> None:
-        super().__init__()
-        self.places = places
-
-    def piece(self, storage: Storage, n: int) -> str:
-        name = super().piece(storage, n)
-        self.values[name] = self.places[storage]
-        return name
-
-
 class Compiled:
     """A record, and the program made of it once a second run has shown that the step does the same again."""
 
@@ -105,11 +92,11 @@ class Compiled:
         """Return the program of the backend."""
         if self.backend == "numpy":
             plan = self.planned()
-            return Program(plan, self.name, Shared(arena.place(plan)))
+            return Program(plan, self.name, Scope(arena.place(plan)))
         from .native.program import native_program
 
         outputs = [r for r in self.results if isinstance(r, Slot)]
-        return native_program(self.record, outputs, self.name, lambda plan: Shared(arena.place(plan)))
+        return native_program(self.record, outputs, self.name, lambda plan: Scope(arena.place(plan)))
 
     def compile(self, arena: Arena) -> None:
         """Plan, emit and build the program."""

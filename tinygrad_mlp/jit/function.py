@@ -150,7 +150,7 @@ class Jitted(Generic[P, R]):
         if self.patience < 0:
             self._warn(self._why())
             return self(*given.given[0], **given.given[1])
-        recorder = Recorder(self.strict, first and first.record)
+        recorder = Recorder(self.strict, first.record if first else None)
         watched = first is None or not first.reads.settled()
         if first is not None and not watched:  # all that decides is as it was: the same is read again
             recorder.reads = first.reads
@@ -359,7 +359,7 @@ class Jitted(Generic[P, R]):
         known = self.cache.get(self._key(given), ())
         found = next((c for c in known if c.confirmed and c.fits()), None)
         while found is None or not found.confirmed:
-            recorder = Recorder(known=found and found.record)
+            recorder = Recorder(known=found.record if found else None)
             found = self._traced(recorder, given, found, watched=True)[0]
             recorder.roll_back()
         return found

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from ..core.tensor import Tensor
 from ..core.versions import rebound
 from .execute import execute
 

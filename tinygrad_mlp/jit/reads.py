@@ -138,8 +138,8 @@ class Reads:
             kind, name, *steps = path
             outside = True
             if kind == "global" and self.shallow:  # this package does not change its own
-                value = frame.f_globals.get(name, MISSING)
-            elif kind == "global":
+                continue
+            if kind == "global":
                 value = self.note(frame.f_globals, "global", name, name, only_written and not steps, True)
             elif kind == "free" and name in cells:
                 value = self.note(cells[name], "cell", name, name, only_written and not steps, True)

@@ -121,8 +121,9 @@ def is_same(a: Any, b: Any) -> bool:
         return isinstance(a, Tensor) or repr(a) == repr(b)
     if not isinstance(b, Slot) or a.kind != b.kind or a.array is None:
         return False
-    same = a.kind in ("grad", "number") or a.array is b.array
-    return same or (a.array.dtype == b.array.dtype and a.array.tobytes() == b.array.tobytes())
+    if a.kind in ("grad", "number") or a.array is b.array:
+        return True
+    return b.array is not None and a.dtype == b.dtype and a.array.tobytes() == b.array.tobytes()
 
 
 def memory_of(array: Array) -> Array:

@@ -26,7 +26,7 @@ _COMPARISONS = {f"__{name}__" for name in ("bool", "eq", "ne", "lt", "le", "gt",
 
 
 def quiet(method: F, whose: Callable[[Any], Any] | None = None) -> F:
-    """Make a method one during which nobody looks at what is read, unless ``whose`` says that it runs the user's code."""
+    """Make a method one in which nobody looks at what is read, unless it runs code of the user's, which is ``whose``."""
 
     @functools.wraps(method)
     def asleep(self: Recorder, *args: Any) -> Any:
