@@ -1,9 +1,9 @@
 """What compiling costs: the first five calls of a jitted step together, less five eager steps.
 
-`python benchmarks/compile.py` prints, for a deep network and for many parameters, the least time of an eager step and of
-each of the first five calls over some rounds, each with a new step and all in one process, and what compiling takes in
-milliseconds and in eager steps. The first call is recorded and watched, the second recorded, and the third compiled;
-Adam, which makes its state in the first, does so one call later. A call of the guards is the least of many.
+`python benchmarks/compile.py` prints, for a deep network and for many parameters, the least time of an eager step and
+of each of the first five calls over some rounds, each with a new step and all in one process, and what compiling takes
+in milliseconds and in eager steps. The first call is recorded and watched, the second is compared with that record, and
+the third compiles; with Adam, which makes its state in the first, each of these comes one call later.
 """
 
 from __future__ import annotations

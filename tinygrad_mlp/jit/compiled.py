@@ -57,7 +57,7 @@ class Compiled:
     ) -> None:
         self.record, self.reads, self.results, self.structure, self.name = record, reads, results, structure, name
         self.backend = backend
-        self.confirmed = False
+        self.outputs, self.confirmed = [r for r in results if isinstance(r, Slot)], False
         self.runs = self.called = 0
         self.plan: Plan | None = None
         self.program: Program | None = None
@@ -86,7 +86,7 @@ class Compiled:
 
     def planned(self) -> Plan:
         """Return the plan of the NumPy program."""
-        return make_plan(self.record, [r for r in self.results if isinstance(r, Slot)])
+        return make_plan(self.record, self.outputs)
 
     def _emitted(self, arena: Arena) -> Program:
         """Return the program of the backend."""
@@ -95,8 +95,7 @@ class Compiled:
             return Program(plan, self.name, Scope(arena.place(plan)))
         from .native.program import native_program
 
-        outputs = [r for r in self.results if isinstance(r, Slot)]
-        return native_program(self.record, outputs, self.name, lambda plan: Scope(arena.place(plan)))
+        return native_program(self.record, self.outputs, self.name, lambda plan: Scope(arena.place(plan)))
 
     def compile(self, arena: Arena) -> None:
         """Plan, emit and build the program."""

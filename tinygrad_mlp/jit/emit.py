@@ -300,21 +300,16 @@ class Program:
         """Return the name of a number as an array without axes."""
         if isinstance(a, Slot):
             return self.live[a, dtype]
-        key = ("number", repr(a), dtype)
-        return self.helper(
-            key, lambda: (number_name(a), np.array(a, dtype), f"np.array({self.text(a)}, np.{dtype.name})")
-        )
+        text = f"np.array({self.text(a)}, {dtype_text(dtype)})"
+        return self.helper(("number", repr(a), dtype), number_name(a), text, lambda: np.array(a, dtype))
 
     def filled(self, slot: Slot, a: Any) -> str:
         """Return the name of an array like a slot that is full of a number."""
-
-        def make() -> tuple[str, Any, str]:
-            name, order = number_name(a), slot.layout if "order" in slot.layout else ""
-            array = np.full(slot.shape, a, slot.dtype, order="F" if order else "C")
-            text = f"np.full({slot.shape}, {self.text(a)}, {dtype_text(slot.dtype)}{order})"
-            return f"{name}s" if name in ("zero", "one") else f"full_of_{name}", array, text
-
-        return self.helper(("filled", repr(a), slot.shape, slot.strides, slot.dtype), make)
+        key, name = ("filled", repr(a), slot.shape, slot.strides, slot.dtype), number_name(a)
+        order = slot.layout if "order" in slot.layout else ""
+        text = f"np.full({slot.shape}, {self.text(a)}, {dtype_text(slot.dtype)}{order})"
+        wish = f"{name}s" if name in ("zero", "one") else f"full_of_{name}"
+        return self.helper(key, wish, text, lambda: np.full(slot.shape, a, slot.dtype, order="F" if order else "C"))
 
     def bits(self, slot: Slot) -> str:
         """Return the name of a view of a slot as integers."""
@@ -325,10 +320,10 @@ class Program:
             self._derive(slot, bits, f"{name}.view(np.{integer})", lambda: self.scope.values[name].view(integer))
         return self.scope.known[key]
 
-    def helper(self, key: Any, make: Callable[[], tuple[str, Any, str]]) -> str:
-        """Return the name of an array that never changes; the first time, ``make`` gives a name, it, and its text."""
+    def helper(self, key: Any, wish: str, text: str, make: Callable[[], Any]) -> str:
+        """Return the name of an array that never changes; the first time, make it, and note the text that does."""
         if key not in self.scope.known:
-            wish, array, text = make()
+            array = make()
             self.plan.helper_bytes += array.nbytes
             self.scope.bind(key, wish, array, text)
         return self.scope.known[key]

@@ -26,13 +26,11 @@ _COMPARISONS = {f"__{name}__" for name in ("bool", "eq", "ne", "lt", "le", "gt",
 
 
 def quiet(method: F, whose: Callable[[Any], Any] | None = None) -> F:
-    """Make a method one in which nobody looks at what is read, unless it runs code of the user's, which is ``whose``."""
+    """Make a method one in which nobody looks at what is read, unless it runs code of the user: ``whose`` it is."""
 
     @functools.wraps(method)
     def asleep(self: Recorder, *args: Any) -> Any:
-        if self.reads.asleep:
-            return method(self, *args)
-        if whose is not None and not is_foreign(getattr(whose(args[0]), "__module__", None) or "numpy"):
+        if self.reads.asleep or (whose and not is_foreign(getattr(whose(args[0]), "__module__", None) or "numpy")):
             return method(self, *args)
         self.reads.sleep()
         try:
@@ -70,7 +68,7 @@ class Recorder(Tracer):
         self.lines: dict[Slot, str] = {}
         self.context: Any = None
         self.errors: Any = None
-        self._section = "forward"
+        self.section = "forward"
         self.opened: Any = None
         self.seen_generators: set[Any] = set()
         self.written: set[Any] = set()
@@ -79,21 +77,16 @@ class Recorder(Tracer):
         self.lent: set[int] = set()
         self.root: Slot | None = None
 
-    @property
-    def section(self) -> str:
-        """The part of the step that is running: forward, backward or update."""
-        return self._section
-
-    @section.setter
-    def section(self, name: str) -> None:
-        self._section, self.op_name, self.line = name, "", ""
+    def _enter(self, section: str) -> None:
+        """Note which part of the step comes next: forward, backward or update."""
+        self.section, self.op_name, self.line = section, "", ""
 
     @quiet
     def differentiates(self, t: Any) -> None:
         """Note that the rules of the op that made ``t`` come next: their calls belong to the line of that op."""
         if t is not None and self.section != "backward":
             self.root = self.slot(t)
-        self.section = "forward" if t is None else "backward"
+        self._enter("forward" if t is None else "backward")
         asleep = t is not None and is_foreign(getattr(t._node.rule.function, "__module__", None) or "numpy")
         if asleep != self.differentiating:
             self.differentiating = asleep
@@ -357,7 +350,7 @@ class Recorder(Tracer):
     def updates(self, optimizer: Any) -> None:
         """Write down an update; the optimiser's state is put back on failure, and decides what the step does."""
         own = not is_foreign(type(optimizer).__module__)
-        self.section = "own update" if own else "update"
+        self._enter("own update" if own else "update")
         if not own:
             self.line = user_line()  # the same for all ops
         for group in optimizer.param_groups:
@@ -374,7 +367,7 @@ class Recorder(Tracer):
             self.undo += [functools.partial(np.copyto, t._data, t._data.copy(order="K")) for t in tensors]
         super().updates(optimizer)
         mode.tracer = self
-        self.section = "forward"
+        self._enter("forward")
 
     @quiet
     def sets_mode(self, module: Any, training: bool) -> None:
@@ -386,13 +379,9 @@ class Recorder(Tracer):
 
     def calls(self, module: Any, inputs: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
         """Call a module, whose ``forward`` may be replaced."""
-        self._sees_call(module)
-        return super().calls(module, inputs, keywords)
-
-    @quiet
-    def _sees_call(self, module: Any) -> None:
         known = id(module) in self.reads.outside
         self.reads.note(module, ".", "forward", f"forward of {type(module).__name__}", False, known)
+        return super().calls(module, inputs, keywords)
 
     def reads_value(self, what: str) -> None:
         """Raise because a value was asked for that a recorded program would freeze."""

@@ -57,7 +57,7 @@ class Operand(str):
     def rows(self) -> str:
         """The name of the numbers of an array's rows."""
         n = self.shape[0]
-        return self.program.helper(("rows", n), lambda: (f"rows{n}", np.arange(n), f"np.arange({n})"))
+        return self.program.helper(("rows", n), f"rows{n}", f"np.arange({n})", lambda: np.arange(n))
 
     @property
     def scalar(self) -> str:
