@@ -170,7 +170,7 @@ class Recorder(Tracer):
         return result._data
 
     def _call_it(self, slot: Slot | None, name: str) -> None:
-        if slot is not None and slot.kind == "result":
+        if slot is not None and slot.kind == "result" and self.known is None:
             slot.name = name
 
     def _lift(self, array: Array) -> Any:
