@@ -1522,7 +1522,7 @@ FAULTS: dict[str, list[Fault]] = {
             "return len(now) == len(was) and (all",
             "return len(now) >= len(was) and (all",
         ),
-        Fault("what a call gives is not looked into", "self.found.loose.update(", "set().update("),
+        Fault("what a call gives is not looked into", "path[path.index(ANY) + 1 :] for", "() for"),
         Fault(
             "what a loop stores is not known at its beginning",
             "for _ in range(2):  # what",
@@ -1555,8 +1555,8 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("a refusal can be swallowed", "if recorder.refused is not None and self.strict:", "if False:"),
         Fault(
             "a step may change what is its own",
-            "self.changing = changing\n        compiled",
-            "self.changing = None\n        compiled",
+            "self.changing = changing\n        if first",
+            "self.changing = None\n        if first",
         ),
         Fault("old programs stay", "while len(sizes) > PROGRAMS or", "while"),
         Fault(
@@ -1621,8 +1621,11 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("-0.0 of a module is 0.0", "return repr(now) == repr(was)", "return bool(now == was)"),
         Fault(
             "frozen parameters stay frozen",
-            'for part in ("_data", "_requires_grad", "_hooks"):',
-            'for part in ("_data", "_hooks"):',
+            '"tensor": lambda owner, name: (owner._data, owner._requires_grad, owner._hooks),',
+            '"tensor": lambda owner, name: (owner._data, True, owner._hooks),',
+        ),
+        Fault(
+            "another value of the step passes for the same", "a.kind != b.kind or a.array is None:", "a.kind != b.kind:"
         ),
         Fault(
             "a gradient that is a view is not copied",
