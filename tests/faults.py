@@ -486,18 +486,13 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("the warm-up begins at 0", "return (step + 1) / (self.warmup + 1)", "return step / self.warmup"),
         Fault(
             "the cosine rises again",
-            "min(1.0, (step - self.warmup) / max(1,",
-            "max(0.0, (step - self.warmup) / max(1,",
+            "math.pi * min(1.0, share)",
+            "math.pi * share",
         ),
         Fault(
             "the cosine forgets the warm-up",
             "(step - self.warmup) / max(1, (self.T_max or math.inf) - self.warmup)",
             "step / (self.T_max or 1)",
-        ),
-        Fault(
-            "the cycle rises again",
-            "min(1.0, (step - top) / (last - top))",
-            "(step - top) / (last - top)",
         ),
         Fault(
             "the top of the cycle is a step late",
@@ -1532,7 +1527,7 @@ FAULTS: dict[str, list[Fault]] = {
             "return len(now) == len(was) and (all",
             "return len(now) >= len(was) and (all",
         ),
-        Fault("what a call gives is not looked into", "self.found.loose.update(", "set().update("),
+        Fault("what a call gives is not looked into", "path[path.index(ANY) + 1 :] for", "() for"),
         Fault(
             "what a loop stores is not known at its beginning",
             "for _ in range(2):  # what",
@@ -1565,8 +1560,8 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("a refusal can be swallowed", "if recorder.refused is not None and self.strict:", "if False:"),
         Fault(
             "a step may change what is its own",
-            "self.changing = changing\n        compiled",
-            "self.changing = None\n        compiled",
+            "self.changing = changing\n        if first",
+            "self.changing = None\n        if first",
         ),
         Fault("old programs stay", "while len(sizes) > PROGRAMS or", "while"),
         Fault(
@@ -1631,8 +1626,11 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("-0.0 of a module is 0.0", "return repr(now) == repr(was)", "return bool(now == was)"),
         Fault(
             "frozen parameters stay frozen",
-            'for part in ("_data", "_requires_grad", "_hooks"):',
-            'for part in ("_data", "_hooks"):',
+            '"tensor": lambda owner, name: (owner._data, owner._requires_grad, owner._hooks),',
+            '"tensor": lambda owner, name: (owner._data, True, owner._hooks),',
+        ),
+        Fault(
+            "another value of the step passes for the same", "a.kind != b.kind or a.array is None:", "a.kind != b.kind:"
         ),
         Fault(
             "a gradient that is a view is not copied",

@@ -338,3 +338,9 @@ def check_same_shape(name: str, prediction: tuple[int, ...], target: tuple[int, 
         columns = {(*target, 1): "pass target[:, None]", target[:-1]: "pass target[:, 0]"}
         hint = columns.get(prediction, "reshape one")
         raise ShapeError(f"{name}: prediction has shape {prediction} and target {target}{would}; {hint}")
+
+
+def check_square(name: str, x: Any) -> None:
+    """Raise ShapeError, for the function of this name, unless ``x`` holds square matrices."""
+    if x.ndim < 2 or x.shape[-1] != x.shape[-2]:
+        raise ShapeError(f"{name} takes square matrices, got shape {x.shape}")

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import GraphError, ShapeError, describe
 from .graph import ancestors, backpropagate
-from .tensor import Tensor, seed_of, wrap
+from .tensor import Tensor, seed_of
 from .tracer import mode
 
 Tensors = Tensor | Iterable[Tensor]
@@ -132,11 +132,11 @@ def grad(
             raise GraphError(f"{_called('inputs', i, t)} was not used for the outputs; pass allow_unused=True")
     retain_graph = create_graph if retain_graph is None else retain_graph
     results = backpropagate(outputs, seeds, set(inputs), retain_graph, create_graph)
-    found: list[Any] = [results.get(t) for t in inputs]
+    found: list[Any] = [results.get(t) for t in inputs]  # None where it was not used
     for i, t in enumerate(inputs):
         if found[i] is not None and any(t is other for other in inputs[:i]):
             found[i] = np.copy(found[i])
-    return tuple(g if g is None or isinstance(g, Tensor) else wrap(g) for g in found)  # type: ignore[misc]
+    return tuple(found)
 
 
 def _called(what: str, i: int, t: Tensor) -> str:

@@ -160,7 +160,7 @@ class Tensor(ArrayMethods):
     _grad: Tensor | None
     name: str | None
 
-    _apply, _call, _assign = staticmethod(apply), staticmethod(call), staticmethod(assign)
+    _apply, _call, _assign, _wrap = staticmethod(apply), staticmethod(call), staticmethod(assign), staticmethod(wrap)
 
     def __init__(self, data: ArrayLike, requires_grad: bool = False, name: str | None = None) -> None:
         array = data._data if isinstance(data, Tensor) else as_numbers(data)
@@ -249,9 +249,8 @@ class Tensor(ArrayMethods):
         6.0
         """
         results = backpropagate([self], [seed_of(self, gradient)], None, retain_graph, create_graph)
-        gradients = [g if isinstance(g, Tensor) else wrap(g) for g in results.values()]
         with _adding[0]:
-            totals = [g if leaf.grad is None else leaf.grad + g for leaf, g in zip(results, gradients, strict=True)]
+            totals = [g if leaf.grad is None else leaf.grad + g for leaf, g in results.items()]
             for leaf, total in zip(results, totals, strict=True):
                 mode.tracer.sets_grad(leaf, total)
                 leaf._grad = total

@@ -354,8 +354,7 @@ class _Forward:
         if not linked:
             return []
         roots, upstream = zip(*linked, strict=True)
-        found = backpropagate(roots, upstream, {u}, True, mode.grad_enabled, shared=True)
-        return [d if isinstance(d, Tensor) else wrap(d) for d in found.values()]
+        return list(backpropagate(roots, upstream, {u}, True, mode.grad_enabled, shared=True).values())
 
 
 def _rules_of(t: Tensor, moving: list[tuple[int, Tensor]]) -> list[Any]:

@@ -15,7 +15,7 @@ from .execute import execute
 from .guards import Options, fits_function, is_foreign
 from .plan import Plan, Storage, base_of, make_plan
 from .reads import Reads, without_collector
-from .record import Record, Slot, memory_of
+from .record import Record, Slot, is_same, memory_of
 from .scope import Scope
 
 ALIGNMENT = 64
@@ -49,19 +49,6 @@ class Arena:
         return places
 
 
-class Shared(Scope):
-    """The names of a program whose temporary memory is given."""
-
-    def __init__(self, places: dict[Storage, Any]) -> None:
-        super().__init__()
-        self.places = places
-
-    def piece(self, storage: Storage, n: int) -> str:
-        name = super().piece(storage, n)
-        self.values[name] = self.places[storage]
-        return name
-
-
 class Compiled:
     """A record, and the program made of it once a second run has shown that the step does the same again."""
 
@@ -70,9 +57,7 @@ class Compiled:
     ) -> None:
         self.record, self.reads, self.results, self.structure, self.name = record, reads, results, structure, name
         self.backend = backend
-        self.outline = [(call.function, len(call.inputs)) for call in record.compared()]
-        self.constants = (repr(structure), *(repr(r) for r in results if not isinstance(r, Slot)))
-        self.confirmed = False
+        self.outputs, self.confirmed = [r for r in results if isinstance(r, Slot)], False
         self.runs = self.called = 0
         self.plan: Plan | None = None
         self.program: Program | None = None
@@ -87,7 +72,11 @@ class Compiled:
 
     def differs(self) -> str | None:
         """Return what the record depends on that is not as it was."""
-        return next((read.label for read in self.reads.guards() if not read.holds()), None)
+        return next((read.words() for read in self.reads.guards() if not read.holds()), None)
+
+    def gives_what(self, other: Compiled) -> bool:
+        """Return whether the function returns the same values, numbers and texts as in another run."""
+        return repr(self.structure) == repr(other.structure) and is_same(self.results, other.results)
 
     @property
     def tolerance(self) -> float:
@@ -97,17 +86,16 @@ class Compiled:
 
     def planned(self) -> Plan:
         """Return the plan of the NumPy program."""
-        return make_plan(self.record, [r for r in self.results if isinstance(r, Slot)])
+        return make_plan(self.record, self.outputs)
 
     def _emitted(self, arena: Arena) -> Program:
         """Return the program of the backend."""
         if self.backend == "numpy":
             plan = self.planned()
-            return Program(plan, self.name, Shared(arena.place(plan)))
+            return Program(plan, self.name, Scope(arena.place(plan)))
         from .native.program import native_program
 
-        outputs = [r for r in self.results if isinstance(r, Slot)]
-        return native_program(self.record, outputs, self.name, lambda plan: Shared(arena.place(plan)))
+        return native_program(self.record, self.outputs, self.name, lambda plan: Scope(arena.place(plan)))
 
     def compile(self, arena: Arena) -> None:
         """Plan, emit and build the program."""

@@ -43,7 +43,7 @@ def value_name(call: Call, operands: Sequence[str]) -> str:
         given = ", ".join(["#" if is_number(a) else name for a, name in zip(call.inputs, operands, strict=True)])
         for pattern, word in rule.called:
             if match := re.fullmatch(pattern, given):
-                return match.expand(word)
+                return match.expand(word) if "\\" in word else word
     return rule.holds or rule.name
 
 

@@ -83,9 +83,10 @@ class Optimizer(Stateful):
     def formula(
         self, p: Any, g: Any, *buffers: Any, lr: float, weight_decay: float, shrink: float | None = None, **scalars: Any
     ) -> tuple[Any, ...]:
-        """Return ``p - lr * direction`` and the buffers; weight decay adds to ``g``, or makes p ``shrink``.
+        """Return ``p - lr * direction`` and the new ``buffers``, in the memory of the old ones where that can be.
 
-        All may be written into the old ones; ``g`` stays what it is.
+        Before that, ``weight_decay * p`` is added to ``g``, which stays what it is, or p is multiplied by ``shrink``.
+        The direction follows from the other ``scalars``.
         """
         if weight_decay:
             g = g + weight_decay * p
@@ -150,12 +151,12 @@ class Optimizer(Stateful):
         """Do what `step` does, without a word to the tracer."""
         if type(self.state) is not State:
             self.state = State(self.state)
-        update = self._update if mode.tracer is IDLE else self._update_traced
         for group in self.param_groups:
             for params in self._in_step(group):
                 scalars = mode.tracer.numbers(partial(self._advance, group, params))
+                names = self.used_buffers(scalars)
                 for p in params:
-                    update(p, self.used_buffers(scalars), scalars)
+                    self._update(p, names, scalars)
 
     def _in_step(self, group: Group) -> list[list[Any]]:
         """Return the parameters that have a gradient, those together that have been updated equally often."""
@@ -186,25 +187,21 @@ class Optimizer(Stateful):
         return tuple(id(v) for state in self.state.values() for v in state.values() if isinstance(v, Tensor))
 
     def _update(self, p: Any, names: tuple[str, ...], scalars: Mapping[str, Any]) -> None:
-        """Compute on arrays, in place where the formula does."""
+        """Put in place what the formula gives for arrays, or, so that a tracer sees every op, for Tensors."""
         old, new = self._buffers(p, names)
+        if mode.tracer is not IDLE:
+            with out_of_place():
+                for target, value in zip((p, *new), self.formula(p.detach(), p.grad, *old, **scalars), strict=True):
+                    assign(target, value)
+            return
         values = self.formula(p._data, p._grad._data, *[None if b is None else b._data for b in old], **scalars)
         for target, value in zip((p, *new), values, strict=True):
             if value is not target._data:
                 np.copyto(target._data, value)
             changed(target)
 
-    def _update_traced(self, p: Any, names: tuple[str, ...], scalars: Mapping[str, Any]) -> None:
-        """Compute on Tensors, so that the tracer sees every op."""
-        old, new = self._buffers(p, names)
-        with out_of_place():
-            for target, value in zip((p, *new), self.formula(p.detach(), p.grad, *old, **scalars), strict=True):
-                assign(target, value)
-
     def _buffers(self, p: Any, names: tuple[str, ...]) -> tuple[Sequence[Any], Sequence[Any]]:
         """Return a parameter's buffers as the formula gets them, None at the first step, and as it fills them."""
-        if not names:
-            return (), ()
         state = self.state[p]
         old = [state.get(name) for name in names]
         if any(buffer is None for buffer in old):

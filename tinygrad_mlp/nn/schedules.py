@@ -163,9 +163,7 @@ class CosineAnnealingLR(LRScheduler):
     def factor(self, step: int) -> float:
         if step < self.warmup:
             return (step + 1) / (self.warmup + 1)
-        return _cosine(
-            1.0, self.eta_min, min(1.0, (step - self.warmup) / max(1, (self.T_max or math.inf) - self.warmup))
-        )
+        return _cosine(1.0, self.eta_min, (step - self.warmup) / max(1, (self.T_max or math.inf) - self.warmup))
 
 
 class OneCycleLR(LRScheduler):
@@ -213,7 +211,7 @@ class OneCycleLR(LRScheduler):
         top = self.pct_start * (last + 1) - 1
         if step < top:
             return _cosine(self.first, 1.0, step / top)
-        return _cosine(1.0, self.last, min(1.0, (step - top) / (last - top)))
+        return _cosine(1.0, self.last, (step - top) / (last - top))
 
 
 class StepLR(LRScheduler):
@@ -314,5 +312,5 @@ class ReduceLROnPlateau(LRScheduler):
 
 
 def _cosine(start: float, end: float, share: float) -> float:
-    """Return the value between start and end after a share of half a cosine."""
-    return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
+    """Return the value between start and end after a share of half a cosine, after all of which it stays."""
+    return end + (start - end) * (1 + math.cos(math.pi * min(1.0, share))) / 2

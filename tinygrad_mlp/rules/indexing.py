@@ -13,8 +13,6 @@ from .elementwise import select
 from .shapes import Shape, _with_shape, flat, kept_shape, reduced_axes
 from .table import T, annotate, composite, constant, primitive, vjp
 
-BASIC = (int, slice, type(None), type(Ellipsis))
-
 
 @primitive
 def getitem(x: T, *items: Any) -> T:
@@ -35,7 +33,7 @@ def put(x: T, *items: Any, shape: Shape) -> T:
 
 def picks_once(item: Any) -> bool:
     """Return whether an index cannot pick the same element twice."""
-    return isinstance(item, BASIC) or getattr(item, "dtype", None) == np.bool_
+    return isinstance(item, (int, slice, type(None), type(Ellipsis))) or getattr(item, "dtype", None) == np.bool_
 
 
 @primitive

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import check_choice
+from ..checks import check_choice, check_square
 from ..errors import OptionError, ShapeError, describe
 from .elementwise import is_wide
 from .indexing import put
@@ -197,13 +197,8 @@ def _convolve(a: Any, v: Any, mode: str = "full", reverse: bool = False) -> Any:
     return put(products, np.add.outer(np.arange(len(a)), np.arange(len(v))), shape=(n + m - 1,))[parts[mode]]
 
 
-def _check_square(name: str, x: Any) -> None:
-    if x.ndim < 2 or x.shape[-1] != x.shape[-2]:
-        raise ShapeError(f"{name} takes square matrices, got shape {x.shape}")
-
-
 def _matrix_power(x: Any, n: int) -> Any:
-    _check_square("matrix_power", x)
+    check_square("matrix_power", x)
     n = operator.index(n)
     if n < 0:
         return _matrix_power(np.linalg.inv(x), -n)
@@ -230,7 +225,7 @@ def _half_diagonal(x: Any) -> Any:
 
 def _cholesky(x: Any) -> Any:
     """Return the Cholesky factor of the symmetric part, so that the gradient is symmetric, as in PyTorch and JAX."""
-    _check_square("cholesky", x)
+    check_square("cholesky", x)
     return np.linalg.cholesky(0.5 * (x + _transposed(x)))
 
 

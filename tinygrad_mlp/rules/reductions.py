@@ -110,10 +110,9 @@ def _norm(x: Any, ord: Any = None, axis: Axis = None, keepdims: bool = False) ->
         raise OptionError(f"linalg.norm: there is no norm ord={ord!r} over {len(axes)} axes")
     size = np.abs(x)
     if len(axes) == 2:
-        total = size.sum(axis=axes[abs(ord) != 1], keepdims=True)
-        return largest(total, axis=axes, keepdims=keepdims)
-    if abs(ord) == np.inf:
-        return largest(size, axis=axis, keepdims=keepdims)
+        size = size.sum(axis=axes[abs(ord) != 1], keepdims=True)
+    if len(axes) == 2 or abs(ord) == np.inf:
+        return largest(size, axis=axes, keepdims=keepdims)
     if ord == 0:
         return (x != 0).sum(axis=axis, dtype=x.dtype, keepdims=keepdims)
     powers = np.where(x == 0, 0.0 if ord > 0 else np.inf, np.power(np.where(x == 0, 1.0, size), ord))

@@ -260,11 +260,14 @@ def constant_operand(a: Any, own: bool = False) -> Any:
     return constant_operand(np.asarray(a))
 
 
+_signature = functools.cache(inspect.signature)
+
+
 @functools.cache
 def _defaults(function: Function) -> dict[str, Any]:
     """Return the names of a NumPy function's parameters and their defaults; nothing if it does not tell them."""
     try:
-        return {name: p.default for name, p in inspect.signature(function).parameters.items()}
+        return {name: p.default for name, p in _signature(function).parameters.items()}
     except ValueError:
         return {}
 
@@ -279,7 +282,7 @@ def _binder(function: Function, count: int | None, known: Any, split: Binder | N
 
     def bind(*args: Any, **kwargs: Any) -> Arguments:
         if hasattr(function, "plain"):
-            bound = inspect.signature(function).bind(*args, **kwargs)
+            bound = _signature(function).bind(*args, **kwargs)
             bound.apply_defaults()
             return bound.args, bound.kwargs
         if split is not None:

@@ -51,7 +51,7 @@ from ..nn.losses import targets_of
 from ..nn.module import Module
 from ..nn.optim import Adam, LRScheduler, OneCycleLR, Optimizer
 from .callbacks import Callback, Run
-from .data import minibatches
+from .data import batch_numbers
 from .history import History, Progress
 from .non_finite import explained, find_not_finite, finite_buffers, keeper
 from .predict import (
@@ -372,9 +372,8 @@ def _batches(
     first: int,
 ) -> Iterator[tuple[Array, tuple[Array, ...]]]:
     """Yield the batches of an epoch, from the first one on, as the model and the loss get them."""
-    numbers = np.arange(len(samples))
-    for batch, _ in islice(minibatches(numbers, numbers, batch_size, rng=order), first, None):
-        at = optimizer.part(batch)
+    for numbers in islice(batch_numbers(len(samples), batch_size, order), first, None):
+        at = optimizer.part(numbers)
         xb = samples.batch(at)
         if augment is not None:
             xb = as_batch("augment", augment(xb, rng), len(at)).astype(samples.dtype, copy=False)

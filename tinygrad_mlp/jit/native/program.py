@@ -174,7 +174,7 @@ class NativeProgram(Program):
     def row(self, slot: Slot, inner: int) -> str:
         """Return the name of the memory of one row of a value."""
         text = f"np.empty({inner}, {dtype_text(slot.dtype)})"
-        return self.helper(("row", slot), f"{slot.name}_row", np.empty(inner, slot.dtype), text)
+        return self.helper(("row", slot), f"{slot.name}_row", text, lambda: np.empty(inner, slot.dtype))
 
     def _statements(self, call: Call) -> list[str]:
         groups = self.plan.pieces.get(call.function)
