@@ -38,11 +38,11 @@ PARTS: dict[str, tuple[Callable[[str], bool], int]] = {
 """The parts by name: which files they have, and how many lines these should have at most."""
 FILE_LIMIT, FUNCTION_LIMIT, COMPLEXITY_LIMIT = 350, 50, 20
 AS_IT_STANDS = {
-    "engine: rules, core, functional": 2075,
+    "engine: rules, core, functional": 2074,
     "nn and optim": 1112,
     "checker": 791,
     "native programs": 1199,
-    "package without the last four": 10533,
+    "package without the last four": 10532,
     "bridges": 931,
 }
 """What is larger than it should be, and how large it may be until it is mended."""
