@@ -34,6 +34,12 @@ FAULTS: dict[str, list[Fault]] = {
             "cls",
         ),
     ],
+    "syntax": [
+        Fault("functions of a line are one", "if len(here) > 1:", "if False:"),
+        Fault("constants do not tell functions apart", "code.co_freevars, constants\n", "code.co_freevars\n"),
+        Fault("a decorated function is not found", '(node, *getattr(node, "decorator_list", ()))', "(node,)"),
+        Fault("imports do not matter", "module.body[:0] = imports", ""),
+    ],
     "later": [
         Fault("a room has the name by which it was imported", "module.__spec__ = self.own_spec", "pass"),
         Fault("rooms of other packages are found", "known = package == self.package and", "known ="),
@@ -802,7 +808,6 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "chain": [
         Fault("a part has the shape that the rule gives", "inline(fit(part, a._data))", "inline(part)"),
-        Fault("lambdas of a line are one", "and _is_code_of(node, imports, code)", ""),
         Fault("a name is given twice", "taken.remove(t.name)", "pass"),
         Fault("hooks are not told", "if any(not hook.retains for hook in t._hooks)", "if False"),
     ],
@@ -1697,8 +1702,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a loop freezes what a program computes around it",
-            'return t._requires_grad or (slot is not None and slot.kind not in ("state", "frozen", "constant"))',
-            "return t._requires_grad",
+            'return slot is not None and slot.kind not in ("state", "frozen", "constant")',
+            "return False",
         ),
         Fault("a dict of a kind of its own is a plain one", "made: Any = tree.copy()  #", "made: Any = dict(tree)  #"),
         Fault(
