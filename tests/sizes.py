@@ -38,12 +38,12 @@ PARTS: dict[str, tuple[Callable[[str], bool], int]] = {
 """The parts by name: which files they have, and how many lines these should have at most."""
 FILE_LIMIT, FUNCTION_LIMIT, COMPLEXITY_LIMIT = 350, 50, 20
 AS_IT_STANDS = {
-    "engine: rules, core, functional": 2283,
-    "nn and optim": 1170,
+    "engine: rules, core, functional": 2074,
+    "nn and optim": 1112,
     "checker": 791,
-    "native programs": 1200,
-    "package without the last four": 10580,
-    "bridges": 926,
+    "native programs": 800,
+    "package without the last four": 10532,
+    "bridges": 931,
 }
 """What is larger than it should be, and how large it may be until it is mended."""
 

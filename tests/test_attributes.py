@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tinygrad_mlp.callbacks import Callback, Checkpoint
+from tinygrad_mlp.callbacks import Callback, Checkpoint, EarlyStopping
 
 import tinygrad_mlp as tg
 from tinygrad_mlp import nn, optim
@@ -148,9 +148,35 @@ def test_callbacks_find_what_they_had(own: Callable[[], Callback], tmp_path: Pat
     assert_goes_on(tmp_path, lambda: [own()])
 
 
+def test_arrays_without_axes_stay_arrays_in_a_copy_of_the_weights(tmp_path: Path) -> None:
+    made: list[EarlyStopping] = []
+
+    def own() -> list[Callback]:
+        made.append(EarlyStopping("loss", patience=9, min_delta=100.0))  # the first epoch stays the best
+        return [made[-1]]
+
+    assert_goes_on(tmp_path, own, model=frozen)
+    straight, _, resumed = ({k: (type(a), a.shape) for k, a in (c.weights or {}).items()} for c in made)
+    assert straight == resumed and straight["1.num_batches_tracked"] == (np.ndarray, ())
+
+
 @pytest.mark.parametrize(("model", "own"), [(frozen, [Unfreeze()]), (Own, [])])
 def test_modules_find_what_they_had(model: Callable[[], nn.Module], own: list[Callback], tmp_path: Path) -> None:
     assert_goes_on(tmp_path, lambda: own, model=model)
+
+
+def test_parameters_that_are_frozen_stay_parameters(tmp_path: Path) -> None:
+    made: list[nn.Module] = []
+
+    def model() -> nn.Module:
+        made.append(frozen())
+        made[-1].of_a_list = [made[-1][0].weight]
+        return made[-1]
+
+    assert_goes_on(tmp_path, list, model=model)
+    resumed = made[-1]
+    assert [*resumed.state_dict()] == [*frozen().state_dict()]
+    assert type(resumed[0].weight) is nn.Parameter and resumed.of_a_list[0] is resumed[0].weight
 
 
 def test_a_model_is_afterwards_in_the_mode_in_which_it_was_found(tmp_path: Path) -> None:

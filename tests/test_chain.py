@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import re
 
 import numpy as np
@@ -94,6 +95,13 @@ def test_lambdas_in_one_line_are_told_apart():
     a, b, c = (lambda g, out, x: g * 2), (lambda g, out, x: g * 3), (lambda g, out, x: g * x)
     assert [rule_text(f)[0] for f in (a, b, c)] == ["g * 2", "g * 3", "g * x"]
     assert rule_text(eval("lambda g, out, x: g"))[0] == "<lambda>(g, out, x, ...)"  # which has no file
+
+
+def test_a_cell_with_magics_has_no_text(monkeypatch):
+    monkeypatch.setitem(linecache.cache, "cell", (1, None, ["%time\n", "f = lambda g, out, x: 5 * g\n"], "cell"))
+    names = {}
+    exec(compile("\nf = lambda g, out, x: 5 * g\n", "cell", "exec"), names)
+    assert rule_text(names["f"])[0] == "<lambda>(g, out, x, ...)"
 
 
 def test_every_rule_of_the_table_has_its_text():

@@ -596,6 +596,13 @@ def test_nothing_can_switch_pickle_on() -> None:
     assert "environ" not in inspect.getsource(checkpoint)
 
 
+def test_a_file_that_shrinks_while_it_is_read_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.bin"
+    path.write_bytes(bytes(100))
+    with pytest.raises(CheckpointError, match="expected 100 bytes, found 60: somebody is writing into it"):
+        checkpoint._read(path, lambda file, size: os.truncate(path, 60))
+
+
 def test_files_of_savez_are_told_apart(tmp_path: Path) -> None:
     np.savez(tmp_path / "plain.npz", w=np.ones(3))
     with pytest.raises(CheckpointError, match=r"another program wrote it .*np\.load"):

@@ -14,6 +14,7 @@ import tinygrad_mlp as tg
 from tinygrad_mlp import functional as F
 from tinygrad_mlp import nn
 from tinygrad_mlp.deploy import export_numpy, export_onnx
+from tinygrad_mlp.rules.table import RULES
 
 RNG = np.random.default_rng(0)
 
@@ -142,8 +143,8 @@ def test_functions_of_numpy_as_a_module(call, tmp_path):
 
 @pytest.mark.parametrize(
     "call",
-    [lambda x: x * 2 - np.sum(x * x), lambda x: x - np.mean(x), CALLS[5], lambda x: x],
-    ids=["sum of all", "mean of all", "linear without bias", "nothing"],
+    [lambda x: x * 2 - np.sum(x * x), lambda x: x - np.mean(x), CALLS[5], lambda x: x, np.square],
+    ids=["sum of all", "mean of all", "linear without bias", "nothing", "square"],
 )
 def test_functions_as_an_onnx_graph(call, tmp_path):
     pytest.importorskip("onnx")
@@ -239,6 +240,23 @@ def test_what_cannot_be_exported(function, error, message, tmp_path):
         export_numpy(function, np.ones((1, 2), np.float32), tmp_path / "f.py")
 
 
+def test_an_op_of_ones_own_is_refused_by_name(tmp_path):
+    @tg.primitive
+    def doubled(x):
+        return 2 * x
+
+    def model(x):
+        return doubled(x)
+
+    tg.vjp(doubled, lambda g, out, x: 2 * g)
+    try:
+        with pytest.raises(NotImplementedError, match="doubled cannot be exported to NumPy; build it of NumPy's"):
+            export_numpy(model, np.ones((1, 2), np.float32), tmp_path / "f.py")
+    finally:
+        del RULES[doubled]
+    assert not list(tmp_path.iterdir())
+
+
 def test_inputs_are_floats(tmp_path):
     with pytest.raises(TypeError, match=r"x is int64\(1, 2\), expected rows of float32 or float64"):
         export_numpy(lambda x: x, np.ones((1, 2), int), tmp_path / "f.py")
@@ -248,3 +266,15 @@ def test_onnx_refuses_by_name(tmp_path):
     pytest.importorskip("onnx")
     with pytest.raises(NotImplementedError, match="cumsum cannot be exported to ONNX; export_numpy"):
         export_onnx(lambda x: np.cumsum(x, axis=1), np.ones((1, 2), np.float32), tmp_path / "f.onnx")
+
+
+def test_onnx_refuses_what_is_not_returned(tmp_path):
+    pytest.importorskip("onnx")
+
+    def unused(x):
+        y = 2 * x
+        np.exp(y)
+        return y
+
+    with pytest.raises(ValueError, match="computes something that it does not return"):
+        export_onnx(unused, np.ones((1, 2), np.float32), tmp_path / "f.onnx")

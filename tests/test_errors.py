@@ -823,3 +823,11 @@ def test_a_warning_of_numpy_is_issued_again_where_it_belongs(monkeypatch: pytest
         ("something else", RuntimeWarning, "a.py"),
     ]
     assert caught[1].lineno == caught[0].lineno + 1
+
+
+def test_what_names_itself_without_end_is_called_by_its_class() -> None:
+    class Endless:
+        def __repr__(self) -> str:
+            return repr(self)
+
+    assert describe(Endless()) == "Endless"

@@ -24,6 +24,7 @@ import tinygrad_mlp
 ROOT, PACKAGE = Path(__file__).parent.parent, Path(tinygrad_mlp.__file__).parent
 TESTS = {
     "foreign": "test_mistakes test_nn",
+    "syntax": "test_syntax",
     "later": "test_house",
     "errors": "test_errors test_mistakes test_engine",
     "rules": "test_rules test_engine test_traps",

@@ -70,6 +70,20 @@ def test_scan_gives_arrays_for_arrays_and_keeps_dtypes():
     assert isinstance(tg.scan(lambda c, x: (c, c), Tensor(1.0), length=2)[1], Tensor)
 
 
+def test_scan_takes_any_callable_and_arguments_that_do_not_move():
+    class Power:
+        __hash__ = None
+
+        def __call__(self, carry, x, options):
+            return carry * x ** options["n"] * options["by"], carry
+
+    options, xs = {"n": 2, "by": 0.5}, np.arange(1.0, 4)
+    last, carries = tg.scan(Power(), 1.0, xs, args=(options,))
+    assert last == 4.5 and carries.tolist() == [1, 0.5, 1]
+    slope = func.grad(lambda by: tg.scan(Power(), 1.0, xs, args=({"n": 2, "by": by},))[0])(0.5)
+    assert slope == pytest.approx(27)
+
+
 def test_scan_of_any_length_is_the_same_program():
     sizes, seconds = [], []
     for n in (50, 5000):
@@ -141,6 +155,11 @@ W = Tensor(2.0, requires_grad=True, name="w")
         (lambda: tg.odeint(lambda y, t: y * y, 1.0, [0.0, 2.0]), GraphError, "stops at t = 1"),
         (lambda: tg.implicit(lambda x, a: x - a * W)(lambda a: a)(Tensor(1.0)), GraphError, "pass it in args"),
         (lambda: func.grad(tg.implicit(lambda x, a: a * x[:1])(lambda a: np.ones(2)))(1.0), ShapeError, "grad takes"),
+        (
+            lambda: func.jacrev(tg.implicit(lambda x, a: a * x[:1])(lambda a: np.ones(2)))(1.0),
+            ShapeError,
+            r"residual has shape \(1,\) for a solution of \(2,\)",
+        ),
     ],
 )
 def test_misuse(call, error, message):

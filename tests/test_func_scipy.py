@@ -63,6 +63,19 @@ def test_a_constrained_problem():
     np.testing.assert_allclose(c.hess(start, v), expected, rtol=1e-14)
 
 
+def test_a_hessian_takes_weights_of_a_constraint_and_arguments_of_its_own():
+    number, array = func.for_scipy(lambda x, a=1.0: a * np.sum(x**3)), func.for_scipy(circle)
+    alone = func.for_scipy(lambda x: np.sum(x * x))
+    constraint = so.NonlinearConstraint(alone.fun, 1, 1, alone.jac, alone.hess)
+    goal = func.for_scipy(lambda x: np.sum((x - 2.0) ** 2))
+    options = dict(jac=goal.jac, hess=goal.hess, constraints=constraint, method="trust-constr")
+    np.testing.assert_allclose(so.minimize(goal.fun, [0.1, 0.2], **options).x, np.sqrt([0.5, 0.5]), rtol=1e-5)
+    assert alone.hess([1.0, 2.0], [3.0]).tolist() == [[6, 0], [0, 6]]
+    assert number.hess([1.0, 2.0], 0.5).tolist() == [[3, 0], [0, 6]]
+    with pytest.raises(TypeError, match=r"circle gives an array, whose Hessian needs weights: hess\(x, v\)"):
+        array.hess(np.ones(3))
+
+
 def test_least_squares_root_and_curve_fit():
     rng = np.random.default_rng(0)
     t = np.linspace(0, 3, 50)

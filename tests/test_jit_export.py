@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.special
 
 import tinygrad_mlp as tg
 from tinygrad_mlp import RecordingError, Tensor, jit, nn, optim
@@ -188,3 +189,65 @@ def test_what_cannot_be_exported_is_named(tmp_path: Path) -> None:
         step(np.ones(2))
     with pytest.raises(RecordingError, match="of_lists cannot be exported: it needs POWERS"):
         step.export(tmp_path / "step.py")
+
+
+of_twins = tg.primitive(lambda x: x + 1), tg.primitive(lambda x: x + 2), tg.primitive(lambda x: x - 1)  # fmt: skip
+of_no_file = tg.primitive(eval("lambda x: x * 2"))
+
+
+@tg.primitive
+def of_notes(x: Any) -> Any:
+    half: float = 0.5
+    return x * half
+
+
+def exported(function: Any, path: Path, *arguments: Any) -> Any:
+    """Return what a function gives, once it is a program, and what the module gives that it is exported as."""
+    step = jit(function)
+    for _ in range(3):
+        result = step(*arguments)
+    step.export(path)
+    return result._data, load(path)["step"](*[a for a in arguments if isinstance(a, np.ndarray)])[0]
+
+
+@pytest.fixture
+def more_ops() -> Iterator[None]:
+    """Enter further ops in the table for the time of a test."""
+    ops = (*of_twins, of_no_file, of_notes)
+    for op in ops:
+        constant(op)
+    yield
+    for op in ops:
+        del RULES[op]
+
+
+@pytest.mark.usefixtures("more_ops")
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: of_twins[2](of_twins[1](of_twins[0](x) * 3) * 5),
+        lambda x: of_notes(x),
+        lambda x: scipy.special.erf(x) + np.exp(x),
+        lambda x, rate=0.25: x * rate,
+    ],
+    ids=["lambdas in one line", "types", "a function of another library", "a default"],
+)
+def test_what_a_step_calls_stands_in_the_module(function: Any, tmp_path: Path) -> None:
+    ours, theirs = exported(function, tmp_path / "step.py", np.array([0.3, -2.0]))
+    assert ours.tobytes() == theirs.tobytes()
+
+
+def test_a_float_is_exported_as_it_was(tmp_path: Path) -> None:
+    ours, theirs = exported(lambda x, a, b: a * x - b, tmp_path / "step.py", np.arange(3.0), 0.5, 0.25)
+    assert ours.tobytes() == theirs.tobytes()
+    step = jit(lambda x, a, b: a * x - b)
+    for a in (0.5, 1.5, 2.5, 3.5):
+        last = step(np.arange(3.0), a, 0.25)
+    step.export(tmp_path / "other.py")
+    assert load(tmp_path / "other.py")["step"](np.arange(3.0))[0].tobytes() == last._data.tobytes()
+
+
+@pytest.mark.usefixtures("more_ops")
+def test_a_function_without_a_source_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RecordingError, match=r"cannot be exported: its source is not to be found"):
+        exported(lambda x: of_no_file(x), tmp_path / "step.py", np.ones(2))

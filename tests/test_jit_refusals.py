@@ -737,6 +737,31 @@ def test_what_cannot_be_followed_is_refused() -> None:
         step(X)
 
 
+def test_a_step_that_takes_another_of_its_values_at_each_call_is_refused() -> None:
+    numbers = itertools.count()
+
+    @jit
+    def step(x: Any) -> Any:
+        values = np.exp(x), np.sin(x)
+        return values[0] * values[next(numbers)]
+
+    step(X)
+    with pytest.raises(RecordingError, match="multiply at .* gets a number or an array that the step makes anew"):
+        step(X)
+
+
+def test_a_step_that_returns_another_of_its_values_at_each_call_is_refused() -> None:
+    numbers = itertools.count()
+
+    @jit
+    def step(x: Any) -> Any:
+        return (np.exp(x), np.sin(x))[next(numbers)]
+
+    step(X)
+    with pytest.raises(RecordingError, match="what it returns gets a number or an array that the step makes anew"):
+        step(X)
+
+
 def test_a_step_that_is_refused_when_it_runs_again_leaves_the_state_of_an_optimizer_as_it_was() -> None:
     w = Tensor(np.ones(3), requires_grad=True)
     opt = optim.Adam([w], lr=0.1)

@@ -17,10 +17,9 @@ import pytest
 from draws import Array, calls_of, name_of, results
 from numpy.testing.overrides import get_overridable_numpy_array_functions, get_overridable_numpy_ufuncs
 
-from tinygrad_mlp import Tensor, functional
+from tinygrad_mlp import Tensor, functional, refused
 from tinygrad_mlp.errors import NoRuleError
-from tinygrad_mlp.rules import refused
-from tinygrad_mlp.rules.refused import advice
+from tinygrad_mlp.refused import advice
 from tinygrad_mlp.rules.table import RULES
 
 Function = Callable[..., Any]
@@ -32,7 +31,7 @@ REFUSED = [f for f in ALL if f not in RULES]
 
 @pytest.mark.parametrize("function", ALL, ids=name_of)
 def test_every_function_is_accounted_for(function: Function) -> None:
-    assert function in RULES or advice(function), f"{name_of(function)} needs a rule, or advice in rules/refused.py"
+    assert function in RULES or advice(function), f"{name_of(function)} needs a rule, or advice in refused.py"
 
 
 @pytest.mark.parametrize("function", REFUSED, ids=name_of)

@@ -491,6 +491,22 @@ def test_a_file_that_is_not_the_programs_is_written_anew_and_a_folder_need_not_b
     assert cache.load(source, "step")["f"]() == 1
 
 
+def test_a_text_that_cannot_be_run_is_no_module() -> None:
+    for _ in range(2):
+        with pytest.raises(NameError, match="nothing"):
+            cache.load("nothing()", "step")
+
+
+@pytest.mark.parametrize(("dtype", "name", "digits"), [(np.float32, "exp_f", 4e-7), (np.float64, "exp_d", 4e-16)])
+def test_the_exponentials_of_machine_code_as_python(dtype: Any, name: str, digits: float) -> None:
+    from tinygrad_mlp.jit.native import library
+
+    x = np.concatenate([[np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-30], np.linspace(-80, 80, 201)]).astype(dtype)
+    with np.errstate(all="ignore"):
+        found = np.array([getattr(library, name).py_func(a) for a in x], dtype)
+        np.testing.assert_allclose(found, np.exp(x), rtol=digits, atol=1e-44 if dtype == np.float32 else 5e-324)
+
+
 def test_a_line_of_progress_where_it_takes_long(capsys: pytest.CaptureFixture[str]) -> None:
     with cache.reporting("step", after=0.01):
         time.sleep(0.2)

@@ -14,6 +14,7 @@ from tinygrad_mlp import Tensor
 from tinygrad_mlp.errors import CheckpointError, GraphError
 from tinygrad_mlp.nn import optim
 from tinygrad_mlp.nn.optim import SGD, Adam, AdamW, CosineAnnealingLR, OneCycleLR, ReduceLROnPlateau
+from tinygrad_mlp.nn.utils import clip_grad_norm_
 
 
 def parameter(*values: float, dtype: Any = np.float64) -> Tensor:
@@ -134,6 +135,17 @@ def adam_by_hand(p: Any, gradients: Sequence[Any], lr: float, betas: Any = (0.9,
     return p
 
 
+def rmsprop_by_hand(p: Any, gradients: Sequence[Any], lr: float, alpha: float = 0.99, eps: float = 1e-8,
+                    weight_decay: float = 0, momentum: float = 0, centered: bool = False) -> Any:  # fmt: skip
+    square = mean = buf = 0 * p
+    for g in gradients:
+        g = g + weight_decay * p
+        square, mean = alpha * square + (1 - alpha) * g**2, alpha * mean + (1 - alpha) * g
+        buf = momentum * buf + g / (np.sqrt(square - mean**2 if centered else square) + eps)
+        p = p - lr * buf
+    return p
+
+
 UPDATES: list[tuple[Any, Any, dict[str, Any]]] = [
     (optim.SGD, sgd_by_hand, {}),
     (optim.SGD, sgd_by_hand, {"weight_decay": 0.3}),
@@ -144,6 +156,10 @@ UPDATES: list[tuple[Any, Any, dict[str, Any]]] = [
     (optim.Adam, adam_by_hand, {"betas": (0.5, 0.7), "eps": 0.1, "weight_decay": 0.2}),
     (optim.AdamW, partial(adam_by_hand, decay=0.01), {}),
     (optim.AdamW, lambda p, gs, weight_decay, **o: adam_by_hand(p, gs, decay=weight_decay, **o), {"weight_decay": 0.3}),
+    (optim.RMSprop, rmsprop_by_hand, {}),
+    (optim.RMSprop, rmsprop_by_hand, {"alpha": 0.8, "momentum": 0.9, "weight_decay": 0.2}),
+    (optim.RMSprop, rmsprop_by_hand, {"centered": True, "eps": 0.1}),
+    (optim.RMSprop, rmsprop_by_hand, {"centered": True, "eps": 0.1, "momentum": 0.5}),
 ]
 
 
@@ -157,6 +173,51 @@ def test_updates_are_those_of_the_formula(kind: Any, by_hand: Any, options: dict
         p.grad = Tensor(g)
         opt.step()
     np.testing.assert_allclose(p.data, by_hand(start, gradients, lr=0.05, **options), rtol=1e-12)
+
+
+@pytest.mark.parametrize(("norm_type", "expected"), [(1.0, 7.0), (2.0, 5.0), (math.inf, 4.0)])
+def test_the_norm_of_all_gradients_is_clipped(norm_type: float, expected: float) -> None:
+    a, b, none = parameter(1.0), parameter(2.0, 3.0), parameter(4.0)
+    a.grad, b.grad = Tensor(np.array([-3.0])), Tensor(np.array([0.0, 4.0]))
+    assert clip_grad_norm_([a, b, none], 10.0, norm_type).item() == pytest.approx(expected)
+    assert a.grad.numpy()[0] == -3.0
+    clip_grad_norm_([a, b, none], expected / 2, norm_type)
+    clipped = np.concatenate([a.grad.numpy(), b.grad.numpy()])
+    np.testing.assert_allclose(clipped, np.array([-1.5, 0, 2]) * expected / (expected + 1e-6), rtol=1e-15)
+    assert none.grad is None
+
+
+def test_an_optimizer_of_ones_own_says_what_it_needs() -> None:
+    class Sign(optim.Optimizer):
+        formula = staticmethod(lambda p, g, *, lr: (p - lr * np.sign(g),))
+
+        def check(self, group: Any) -> None:
+            pass
+
+    class Whole(Sign):
+        def scalars(self, group: Any, step: int) -> dict[str, Any]:
+            return {"lr": group["lr"]}
+
+    for kind in (Sign, Whole):
+        p = parameter(1.0, -1.0)
+        p.grad = Tensor(np.array([0.2, -7.0]))
+        opt = kind([p], {"lr": 0.5})
+        if kind is Sign:
+            with pytest.raises(NotImplementedError):
+                opt.step()
+        else:
+            opt.step()
+            assert p.data.tolist() == [0.5, -0.5]
+
+
+def test_a_state_may_be_replaced_by_a_dict_of_ones_own() -> None:
+    p, twin = parameter(1.0, 2.0), parameter(1.0, 2.0)
+    opt, other = SGD([p], lr=0.1, momentum=0.9), SGD([twin], lr=0.1, momentum=0.9)
+    steps(opt, [[1.0], [2.0]])
+    steps(other, [[1.0]])
+    other.state = dict(other.state)
+    steps(other, [[2.0]])
+    assert p.data.tobytes() == twin.data.tobytes()
 
 
 def test_each_parameter_is_corrected_by_the_steps_of_its_own() -> None:

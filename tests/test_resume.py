@@ -14,6 +14,7 @@ import tempfile
 import types
 import warnings
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -305,6 +306,7 @@ def test_all_parts_or_none(tmp_path: Path) -> None:
         (dict(model=other, rng=twin), "MT19937"),
         (dict(model=other, schedule=sgd), "expected a checkpoint of model, schedule"),
         (dict(rng=rng), "expected 0 Generators, found"),
+        (dict(model=5), "model is 5, which has no load_state_dict; leave it out"),
     ):
         with pytest.raises(CheckpointError, match=message):
             tg.load_checkpoint(path, **parts)
@@ -375,6 +377,30 @@ def test_the_number_of_threads_is_that_of_the_library() -> None:
             [sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=True
         )
         assert done.stdout.rstrip().endswith(f", {min(int(threads), CORES)})")
+
+
+@pytest.mark.parametrize(("said", "threads"), [("3", 3), ("", os.cpu_count() or 1)])
+def test_a_blas_that_is_not_known_has_the_threads_of_the_environment(
+    said: str, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(name: str) -> Any:
+        raise OSError(name)
+
+    monkeypatch.setattr(resume.ctypes, "CDLL", missing)
+    for variable in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
+        monkeypatch.delenv(variable, raising=False)
+    if said:
+        monkeypatch.setenv("MKL_NUM_THREADS", said)
+    made = resume.made_with()
+    assert (made["blas"], made["threads"]) == ("unknown", threads)
+
+
+def test_a_package_that_is_not_installed_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", missing)
+    assert resume.made_with()["tinygrad_mlp"] == "unknown"
 
 
 # Files

@@ -248,6 +248,14 @@ def test_the_search_ends_where_the_loss_is_not_finite():
     assert 0 < len(found.lr) < 100 and np.isfinite(found.loss).all()
 
 
+def test_the_search_needs_one_loss_that_is_finite():
+    model = mlp()
+    before = model.state_dict()
+    with pytest.raises(tg.NonFiniteError, match="epoch 1, step 1"), np.errstate(over="ignore"):
+        tg.find_lr(model, 1e300 * X, 1e300 * X[:, :2], loss="mse_loss", optimizer=optim.SGD(model.parameters()))
+    assert all((before[name] == a).all() for name, a in model.state_dict().items())
+
+
 def test_one_call_seeds_everything_that_is_made_without_an_rng():
     def make():
         model = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5), nn.MLP([4, 3, 2], dropout=0.1))

@@ -259,6 +259,41 @@ def test_parameters_that_do_not_fit(options, message):
         MLPClassifier(**{"hidden_layer_sizes": (5,), **options}).fit(X, Y)
 
 
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (lambda: quick(early_stopping=True).partial_fit(X, Y, classes=np.unique(Y)), "does not support early_stopping"),
+        (
+            lambda: MLPRegressor((5,), early_stopping=True, validation_fraction=0.01).fit(X[:9], Y[:9]),
+            "too small: raise",
+        ),
+        (
+            lambda: MLPRegressor((5,), solver="sgd", max_iter=1, learning_rate_init=1.7e308).fit(1e3 * X[:50], Y[:50]),
+            "the weights are not finite; scale the data",
+        ),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_trainings_that_cannot_work(act, message):
+    with pytest.raises(ValueError, match=message), np.errstate(all="ignore"):
+        act()
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_it_prints_the_loss_of_each_iteration(capsys):
+    model = quick(verbose=True, max_iter=2).fit(X, Y)
+    assert capsys.readouterr().out == "".join(
+        f"Iteration {i}, loss = {loss:.8f}\n" for i, loss in enumerate(model.loss_curve_, 1)
+    )
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_early_stopping_of_counts_scores_counts():
+    counts = np.random.default_rng(0).poisson(np.exp(X[:, 0]))
+    model = MLPRegressor((5,), loss="poisson", early_stopping=True, max_iter=30, random_state=0).fit(X, counts)
+    assert (model.predict(X) > 0).all() and model.best_validation_score_ == max(model.validation_scores_)
+
+
 def test_callbacks_get_the_labels_that_the_user_gave():
     monitor = ScoringMonitor(scoring="accuracy")
     fitted = quick(max_iter=3).set_callbacks(monitor).fit(X, np.where(Y % 2, "odd", "even"))

@@ -420,6 +420,20 @@ def test_rows_of_probabilities_add_up_to_1(row, fits):
             train(mlp(), y=y)
 
 
+@pytest.mark.parametrize("loss", [tg.functional.cross_entropy, nn.CrossEntropyLoss(label_smoothing=0.1)])
+def test_a_module_takes_the_targets_that_its_function_takes(loss):
+    with pytest.raises(tg.DataError, match=r"y, row 7: cross_entropy takes labels or rows of probabilities"):
+        train(mlp(), y=np.where(np.arange(203)[:, None] == 7, [[1.0, 1.0]], [[0.25, 0.75]]), loss=loss)
+
+
+def test_a_loss_of_ones_own_takes_what_targets_it_likes_whatever_its_name():
+    def plain_binary_cross_entropy(outputs, targets):
+        return np.mean(np.square(outputs - targets))
+
+    history = train(mlp((5, 1)), y=np.linspace(-3, 3, 203), loss=plain_binary_cross_entropy)
+    assert history.rows[-1]["loss"] > 0
+
+
 def test_what_cannot_be_recorded_is_trained_eagerly_after_a_warning():
     class Peeks(nn.Sequential):
         def forward(self, x):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +19,8 @@ from .errors import DataError, DtypeError, OptionError, ShapeError, describe, ne
 Array = NDArray[Any]
 T = TypeVar("T", bound=Any)
 """An array or a Tensor: what goes in decides what comes out."""
+Check = Callable[[str, Any], object]
+"""What raises an error, which calls a value by its name, if the value is not as it should be."""
 
 
 def check_number(name: str, value: Any, low: float, high: float, expected: str, closed: bool = False) -> None:
@@ -37,6 +39,21 @@ def check_number(name: str, value: Any, low: float, high: float, expected: str, 
 def check_share(name: str, value: Any) -> None:
     """Raise an error unless a value is a number from 0 to 1."""
     check_number(name, value, 0, 1, "a number from 0 to 1", closed=True)
+
+
+def check_below_one(name: str, value: Any) -> None:
+    """Raise an error unless a value is a number from 0 to less than 1, as a decay is."""
+    check_number(name, value, 0, 1, "in [0, 1)")
+
+
+def check_not_negative(name: str, value: Any) -> None:
+    """Raise an error unless a value is a finite number that is not negative."""
+    check_number(name, value, 0, math.inf, "a finite number >= 0")
+
+
+def check_positive(name: str, value: Any) -> None:
+    """Raise an error unless a value is a finite number greater than 0."""
+    check_number(name, value, math.ulp(0.0), math.inf, "a finite number > 0")
 
 
 def check_integer(name: str, value: Any, low: int = 1, high: float = math.inf, what: str = "") -> int:
@@ -277,3 +294,53 @@ def check_labels(labels: T, classes: int, name: str = "labels") -> T:
         i = ((labels < 0) | (labels >= classes) | (labels != np.floor(labels))).argmax()
         raise DataError(f"{name}[{i}] is {labels[i]}, expected a whole number in 0..{classes - 1}")
     return labels
+
+
+def check_probabilities(p: T) -> T:
+    """Return probabilities, or raise DataError, naming the first one that is outside [0, 1]."""
+    bad = ~((p >= 0) & (p <= 1))
+    if bad.any():
+        i = tuple(np.argwhere(bad)[0].tolist())
+        hint = "apply a sigmoid first, or use binary_cross_entropy_with_logits on the logits"
+        raise DataError(f"probability {p[i]} at position {i} is outside [0, 1]; {hint}")
+    return p
+
+
+def check_target(scores: tuple[int, int], target: Any) -> None:
+    """Raise an error unless a target has labels (N,) or probabilities (N, C) for scores of the shape (N, C)."""
+    n, classes = scores
+    if classes < 2:
+        hint = "use mse_loss for regression, binary_cross_entropy_with_logits for one logit of two classes"
+        raise ShapeError(f"scores of shape {scores} leave no choice of a class; {hint}")
+    if target.shape == scores:
+        return
+    if target.ndim != 1:
+        raise ShapeError(f"target has shape {target.shape}; expected labels ({n},) or probabilities ({n}, {classes})")
+    if len(target) != n:
+        samples = f"scores of shape {scores} are for {n} samples, the target for {len(target)}"
+        raise ShapeError(f"{samples}; pass one label for each")
+    if target.dtype.kind not in "biuf":
+        raise DtypeError(f"labels have dtype {target.dtype}; convert them to integers 0..{classes - 1}")
+
+
+def check_same_shape(name: str, prediction: tuple[int, ...], target: tuple[int, ...]) -> None:
+    """Raise ShapeError if the shapes of a prediction and its target differ, for the loss of this name.
+
+    >>> check_same_shape("mse_loss", (2,), (3,))
+    Traceback (most recent call last):
+    tinygrad_mlp.errors.ShapeError: mse_loss: prediction has shape (2,) and target (3,); reshape one
+    """
+    if prediction != target:
+        try:
+            would = f"; they would broadcast to {np.broadcast_shapes(prediction, target)}"
+        except ValueError:
+            would = ""
+        columns = {(*target, 1): "pass target[:, None]", target[:-1]: "pass target[:, 0]"}
+        hint = columns.get(prediction, "reshape one")
+        raise ShapeError(f"{name}: prediction has shape {prediction} and target {target}{would}; {hint}")
+
+
+def check_square(name: str, x: Any) -> None:
+    """Raise ShapeError, for the function of this name, unless ``x`` holds square matrices."""
+    if x.ndim < 2 or x.shape[-1] != x.shape[-2]:
+        raise ShapeError(f"{name} takes square matrices, got shape {x.shape}")

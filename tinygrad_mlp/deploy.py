@@ -54,29 +54,39 @@ class _Step(NamedTuple):
     options: dict[str, Any]
 
 
+class _Traced(NamedTuple):
+    """A function to export: its steps for any number of rows, their result and its shape, and examples of both ends."""
+
+    name: str
+    x: Any
+    steps: list[_Step]
+    output: _Value
+    shape: list[Any]
+    examples: list[Any]
+
+
 class _Steps(tg.Tracer):
     """The tracer that writes down the ops on the way from the input."""
 
     def __init__(self, x: tg.Tensor) -> None:
         self.steps: list[_Step] = []
-        self.known: list[tg.Tensor] = [x]
+        self.known: dict[tg.Tensor, _Value] = {x: _Value(-1)}
 
     def find(self, a: Any) -> Any:
         """Return what an argument is: a step's result, or else a constant."""
         if not isinstance(a, tg.Tensor):
             return a
-        at = next((i for i, t in enumerate(self.known) if t is a), None)
-        return a.detach().numpy() if at is None else _Value(at - 1)
+        return self.known[a] if a in self.known else a.detach().numpy()
 
     def op(self, rule: Any, inputs: Any, keywords: Any, result: Any) -> None:
         arguments = [self.find(a) for a in inputs]
         if any(isinstance(a, _Value) for a in arguments):
+            self.known[result] = _Value(len(self.steps))
             self.steps.append(_Step(rule.name, arguments, dict(keywords)))
-            self.known.append(result)
 
 
-def _trace(function: Any, x: Any) -> tuple[list[_Step], _Value, list[Any], list[Any]]:
-    """Return the steps of a function, for any number of rows, the result and its shape, and examples of both."""
+def _trace(name: str, function: Any, x: Any) -> _Traced:
+    """Run a function with two and with three rows, and return what both have in common."""
     traces, examples = [], []
     for rows in (2, 3):
         given = tg.Tensor(np.resize(x, (rows, *x.shape[1:])))
@@ -95,7 +105,7 @@ def _trace(function: Any, x: Any) -> tuple[list[_Step], _Value, list[Any], list[
     pairs = zip(steps, others, strict=True)
     merged = [_Step(a.op, *_merged((a.arguments, a.options), (b.arguments, b.options))) for a, b in pairs]
     sizes = [ROWS if (a, b) == (2, 3) else a if a == b else None for a, b in zip(shape, other_shape, strict=True)]
-    return merged, output, sizes, examples
+    return _Traced(name, x, merged, output, sizes, examples)
 
 
 def _merged(a: Any, b: Any) -> Any:
@@ -112,8 +122,8 @@ def _merged(a: Any, b: Any) -> Any:
     return a
 
 
-def _prepared(function: Any, x: Any) -> tuple[str, Any, list[_Step], _Value, list[Any], list[Any]]:
-    """Return the name under which a function is exported, an input, and what `_trace` does."""
+def _traced(function: Any, x: Any) -> _Traced:
+    """Return what is exported of a function, under its name, for rows such as those of x."""
     is_model = isinstance(function, tg.nn.Module)
     if not is_model and not (callable(function) and hasattr(function, "__name__")):
         raise TypeError(f"function is {tg.errors.describe(function)}, expected a Module, or a function made with def")
@@ -121,8 +131,7 @@ def _prepared(function: Any, x: Any) -> tuple[str, Any, list[_Step], _Value, lis
     dtype = next((p.dtype for p in function.parameters()), np.float32) if is_model else x.dtype
     if x.ndim < 1 or np.dtype(dtype).kind != "f":
         raise TypeError(f"x is {tg.errors.describe(x)}, expected rows of float32 or float64, as X[:1] of the data")
-    x = x.astype(dtype)
-    return "predict" if is_model else function.__name__, x, *_trace(function, x)
+    return _trace("predict" if is_model else function.__name__, function, x.astype(dtype))
 
 
 _HEAD = '''"""{name}, for any number of rows, written by tinygrad_mlp. The arrays are in the npz file beside it."""
@@ -202,8 +211,8 @@ def export_numpy(function: Callable[..., Any], x: Any, path: str | os.PathLike[s
         TypeError, ValueError: x is no float array, the path or the function's name is not fit for a module, or the
             function does something else for another number of rows.
     """
-    name, x, steps, output, _, examples = _prepared(function, x)
-    path = Path(path)
+    traced = _traced(function, x)
+    name, path = traced.name, Path(path)
     if path.suffix != ".py":
         raise ValueError(f"path must be that of a module, such as 'model.py', got {os.fspath(path)!r}")
     if not name.isidentifier() or iskeyword(name) or name in _TAKEN:
@@ -221,15 +230,15 @@ def export_numpy(function: Callable[..., Any], x: Any, path: str | os.PathLike[s
             return f"np.{a.name}"
         return f"({', '.join(map(text, a))},)" if isinstance(a, tuple) else repr(a)
 
-    lines = [f"    t{i} = {_line(step, text)}" for i, step in enumerate(steps)]
-    used = {step.op for step in steps}
+    lines = "\n".join(f"    t{i} = {_line(step, text)}" for i, step in enumerate(traced.steps))
+    used = {step.op for step in traced.steps}
     helpers = "".join(text for op, text in _HELPERS.items() if op in used)
-    rows = f"({', '.join([ROWS, *map(str, x.shape[1:])])})"
-    body = "\n".join(lines)
-    source = _HEAD.format(name=name, shape=rows, dtype=x.dtype, lines=body, output=text(output), helpers=helpers)
+    rows, dtype = f"({', '.join([ROWS, *map(str, traced.x.shape[1:])])})", traced.x.dtype
+    output = text(traced.output)
+    source = _HEAD.format(name=name, shape=rows, dtype=dtype, lines=lines, output=output, helpers=helpers)
     with tempfile.TemporaryDirectory() as folder:
         _write(Path(folder, path.name), source, arrays)
-        _try_out(Path(folder, path.name), name, examples)
+        _try_out(Path(folder, path.name), name, traced.examples)
     _write(path, source, arrays)
 
 
@@ -323,7 +332,7 @@ def export_onnx(function: Callable[..., Any], x: Any, path: str | os.PathLike[st
     """
     onnx = tg.errors.need("onnx", "onnx")
     helper = onnx.helper
-    name, x, steps, output, shape, _ = _prepared(function, x)
+    name, x, steps, output, shape, _ = _traced(function, x)
     graph = _Graph(helper, tg.errors.need("onnx.numpy_helper", "onnx"), x)
     for i, step in enumerate(steps):
         graph.step(step, "output" if i == output.step else f"t{i}")

@@ -6,13 +6,13 @@ import functools
 import inspect
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable
 from contextlib import ContextDecorator
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ..errors import GraphError, ShapeError, describe
 from .graph import ancestors, backpropagate
-from .tensor import Tensor, seed_of, wrap
+from .tensor import Tensor, seed_of
 from .tracer import mode
 
 Tensors = Tensor | Iterable[Tensor]
@@ -87,32 +87,14 @@ class _Steps(Generator[Any, Any, Any], AsyncGenerator[Any, Any]):
     __await__ = Generator.__iter__
 
 
-@overload
 def grad(
     outputs: Tensors,
-    inputs: Tensors,
-    grad_outputs: Any = None,
-    retain_graph: bool | None = None,
-    create_graph: bool = False,
-    allow_unused: Literal[False] = False,
-) -> tuple[Tensor, ...]: ...
-@overload
-def grad(
-    outputs: Tensors,
-    inputs: Tensors,
+    inputs: Tensors = (),
     grad_outputs: Any = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
     allow_unused: bool = False,
-) -> tuple[Tensor | None, ...]: ...
-def grad(
-    outputs: Any,
-    inputs: Any = (),
-    grad_outputs: Any = None,
-    retain_graph: bool | None = None,
-    create_graph: bool = False,
-    allow_unused: bool = False,
-) -> tuple[Any, ...]:
+) -> tuple[Tensor, ...]:
     """Return the gradients of the sum of the outputs with respect to the inputs; no ``.grad`` changes.
 
     Args:
@@ -121,7 +103,8 @@ def grad(
         grad_outputs: the upstream gradient of each output, of its shape. Default: 1 for scalars.
         retain_graph: keep the graph for another pass. Default: as ``create_graph``.
         create_graph: make the gradients differentiable, for higher orders.
-        allow_unused: give None for an input that the outputs do not depend on, rather than raise.
+        allow_unused: give None for an input that the outputs do not depend on, rather than raise. The type of the
+            result leaves that None out, as PyTorch's does: it would be asked about in every other call.
 
     Raises:
         GraphError: an input is not part of the graph, or the graph has been released.
@@ -149,11 +132,11 @@ def grad(
             raise GraphError(f"{_called('inputs', i, t)} was not used for the outputs; pass allow_unused=True")
     retain_graph = create_graph if retain_graph is None else retain_graph
     results = backpropagate(outputs, seeds, set(inputs), retain_graph, create_graph)
-    found: list[Any] = [results.get(t) for t in inputs]
+    found: list[Any] = [results.get(t) for t in inputs]  # None where it was not used
     for i, t in enumerate(inputs):
         if found[i] is not None and any(t is other for other in inputs[:i]):
             found[i] = np.copy(found[i])
-    return tuple(g if g is None or isinstance(g, Tensor) else wrap(g) for g in found)
+    return tuple(found)
 
 
 def _called(what: str, i: int, t: Tensor) -> str:

@@ -82,9 +82,10 @@ class _Gradients:
                 g = hook(t, g, self.own, self.lifted)
         return g
 
-    def given(self, t: Tensor, g: Any, shared: bool) -> Any:
+    def given(self, t: Tensor, g: Any, shared: bool) -> Tensor:
         """Return the gradient of ``t``, in memory that nothing else refers to unless it may be ``shared``."""
-        return g if shared or t in self.own else np.copy(g)
+        g = g if shared or t in self.own else np.copy(g)
+        return g if self.lifted else t._wrap(g)
 
 
 def backpropagate(
@@ -94,7 +95,7 @@ def backpropagate(
     retain_graph: bool = False,
     create_graph: bool = False,
     shared: bool = False,
-) -> dict[Tensor, Any]:
+) -> dict[Tensor, Tensor]:
     """Return the gradients of the wanted Tensors (None: of all leaves), which share no memory unless they may.
 
     ``seeds`` are the gradients of the roots. Tensors are visited once each, newest first, so that a gradient is

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ..errors import GraphError, OptionError, ShapeError, nearest
+from ..checks import check_choice
+from ..errors import GraphError, ShapeError
 from ..rules.elementwise import POWERS
 from ..rules.indexing import getitem, picked_once, put, replaced
 from ..rules.linalg import is_sparse
@@ -167,6 +168,10 @@ class ArrayMethods:
     ravel = _unary(np.ravel, "Return the elements along one axis.")
     copy = _unary(np.copy, "Return a copy, through which gradients flow.")
 
+    def _over(self, function: Any, words: Any, **keywords: Any) -> Any:
+        """Call a function of NumPy along axes; ``words`` are keywords that there are not, which `_call` refuses."""
+        return (self._call if words else self._apply)(function, (self,), {**keywords, **words})
+
     def clip(self, min: Any = None, max: Any = None) -> Tensor:
         """Return the elements limited to [min, max]; either may be None. The gradient passes at the bounds."""
         return self._apply(np.clip, (self, min, max), _NONE)
@@ -179,33 +184,27 @@ class ArrayMethods:
         self, axis: Axis = None, dtype: DTypeLike | None = None, keepdims: bool = False, **words: NoReturn
     ) -> Tensor:
         """Return the sum over an axis, several, or all."""
-        return (self._call if words else self._apply)(
-            np.sum, (self,), {"axis": axis, "dtype": dtype, "keepdims": keepdims, **words}
-        )
+        return self._over(np.sum, words, axis=axis, dtype=dtype, keepdims=keepdims)
 
     def mean(self, axis: Axis = None, keepdims: bool = False, **words: NoReturn) -> Tensor:
         """Return the mean over an axis, several, or all."""
-        return (self._call if words else self._apply)(np.mean, (self,), {"axis": axis, "keepdims": keepdims, **words})
+        return self._over(np.mean, words, axis=axis, keepdims=keepdims)
 
     def var(self, axis: Axis = None, ddof: int = 0, keepdims: bool = False, **words: NoReturn) -> Tensor:
         """Return the variance, the sum of squared deviations divided by N - ddof, as in NumPy."""
-        return (self._call if words else self._apply)(
-            np.var, (self,), {"axis": axis, "ddof": ddof, "keepdims": keepdims, **words}
-        )
+        return self._over(np.var, words, axis=axis, ddof=ddof, keepdims=keepdims)
 
     def std(self, axis: Axis = None, ddof: int = 0, keepdims: bool = False, **words: NoReturn) -> Tensor:
         """Return the standard deviation. Its gradient where all elements are equal is taken to be 0."""
-        return (self._call if words else self._apply)(
-            np.std, (self,), {"axis": axis, "ddof": ddof, "keepdims": keepdims, **words}
-        )
+        return self._over(np.std, words, axis=axis, ddof=ddof, keepdims=keepdims)
 
     def max(self, axis: Axis = None, keepdims: bool = False, **words: NoReturn) -> Tensor:
         """Return the maximum. Ties share its gradient evenly."""
-        return (self._call if words else self._apply)(np.max, (self,), {"axis": axis, "keepdims": keepdims, **words})
+        return self._over(np.max, words, axis=axis, keepdims=keepdims)
 
     def min(self, axis: Axis = None, keepdims: bool = False, **words: NoReturn) -> Tensor:
         """Return the minimum. Ties share its gradient evenly."""
-        return (self._call if words else self._apply)(np.min, (self,), {"axis": axis, "keepdims": keepdims, **words})
+        return self._over(np.min, words, axis=axis, keepdims=keepdims)
 
     def prod(self, axis: Axis = None, keepdims: bool = False, **words: NoReturn) -> Tensor:
         """Return the product over an axis, several, or all."""
@@ -217,11 +216,11 @@ class ArrayMethods:
 
     def argmax(self, axis: int | None = None, **words: NoReturn) -> Tensor:
         """Return the position of the maximum, an integer Tensor."""
-        return (self._call if words else self._apply)(np.argmax, (self,), {"axis": axis, **words})
+        return self._over(np.argmax, words, axis=axis)
 
     def argmin(self, axis: int | None = None, **words: NoReturn) -> Tensor:
         """Return the position of the minimum, an integer Tensor."""
-        return (self._call if words else self._apply)(np.argmin, (self,), {"axis": axis, **words})
+        return self._over(np.argmin, words, axis=axis)
 
     def sort(self, axis: int | None = -1, **words: NoReturn) -> Tensor:
         """Return the elements in order along an axis: a new Tensor, where an ndarray's method works in place."""
@@ -233,16 +232,15 @@ class ArrayMethods:
 
     def all(self, axis: Axis = None, **words: NoReturn) -> Tensor:
         """Return whether all elements are true."""
-        return (self._call if words else self._apply)(np.all, (self,), {"axis": axis, **words})
+        return self._over(np.all, words, axis=axis)
 
     def any(self, axis: Axis = None, **words: NoReturn) -> Tensor:
         """Return whether any element is true."""
-        return (self._call if words else self._apply)(np.any, (self,), {"axis": axis, **words})
+        return self._over(np.any, words, axis=axis)
 
     def flatten(self, order: str = "C") -> Tensor:
         """Return the elements along one axis: row by row, or column by column for ``order="F"``."""
-        if order not in ("C", "F"):
-            raise OptionError(f"unknown order {order!r}; {nearest(order, 'CF')}")
+        check_choice("order", order, ("C", "F"))
         return self._apply(np.ravel, (self.T if order == "F" else self,), _NONE)
 
     def reshape(self, *shape: Any) -> Tensor:
@@ -260,7 +258,7 @@ class ArrayMethods:
 
     def squeeze(self, axis: Axis = None, **words: NoReturn) -> Tensor:
         """Return the Tensor without its axes of length 1."""
-        return (self._call if words else self._apply)(np.squeeze, (self,), {"axis": axis, **words})
+        return self._over(np.squeeze, words, axis=axis)
 
     def take(self, indices: Any, axis: int | None = None, **words: NoReturn) -> Tensor:
         """Return the elements at the indices along an axis."""

@@ -41,10 +41,10 @@ def wrap(data: np.ndarray[Any, Any], version: list[Any] | None = None) -> Tensor
 
 def call(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """Call a function as NumPy's own signature has it, with Tensors among its arguments."""
-    rule = find(function)
+    rule = RULES.get(function) or find(function)
     if rule.kind == "composite":
         return attempt(rule.name, rule.forward, args, kwargs)
-    if rule.binds or (kwargs and rule.bind is not None):
+    if kwargs or rule.binds:
         args, kwargs = attempt(rule.name, rule.bind, args, kwargs)  # type: ignore[arg-type]
     return apply(function, args, kwargs)
 
@@ -56,20 +56,25 @@ def apply(function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[s
     """
     rule, tracer = RULES.get(function) or find(function), mode.tracer
     arrays, inputs, parents, reads = [], [], [], []  # type: tuple[list[Any], list[Any], list[Any], list[Any]]
+    cut = None  # what ended the graph of one of the inputs
     for i, a in enumerate(args):
         if isinstance(a, Tensor):
-            arrays.append(a._data)
+            array: Any = a._data
             if a._requires_grad:
                 parents.append((i, a))
+            elif cut is None:
+                cut = a._cut
             if a._version is not None:
-                reads.append((a, a._data, a._version))
+                reads.append((a, array, a._version))
         else:
-            if type(a) is not float:
-                a = constant_operand(a, rule.own)
-            arrays.append(a)
+            array = a = a if type(a) is float else constant_operand(a, rule.own)
+            if isinstance(a, np.ndarray):
+                reads.append((a, a, PUBLIC))
         inputs.append(a)
-    if keywords:
-        _refuse_tensors(rule, keywords)
+        arrays.append(array)
+    for value in keywords.values():
+        if isinstance(value, Tensor):
+            raise NoRuleError(f"{rule.name}: a Tensor as keyword would lose its gradient; pass it by position")
     if tracer is IDLE:
         out = attempt(rule.name, rule.forward, arrays, keywords)
     else:
@@ -84,20 +89,10 @@ def apply(function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[s
     if parents:
         _connect(result, rule, inputs, arrays, parents, keywords, reads)
     else:
-        result._cut = _cut_of(inputs)
+        result._cut = cut
     if tracer is not IDLE:
         tracer.op(rule, inputs, keywords, result)
     return result
-
-
-def _cut_of(inputs: Sequence[Any]) -> str | None:
-    """Return what ended the graph of one of the inputs, if something did."""
-    return next((a._cut for a in inputs if isinstance(a, Tensor) and a._cut), None)
-
-
-def _refuse_tensors(rule: Rule, keywords: Mapping[str, Any]) -> None:
-    if any(isinstance(k, Tensor) for k in keywords.values()):
-        raise NoRuleError(f"{rule.name}: a Tensor as keyword would lose its gradient; pass it by position")
 
 
 def _connect(result: Tensor, rule: Rule, inputs: Any, arrays: Any, parents: Any, keywords: Any, reads: Any) -> None:
@@ -108,7 +103,6 @@ def _connect(result: Tensor, rule: Rule, inputs: Any, arrays: Any, parents: Any,
     elif mode.grad_enabled:
         if dtype.kind != "f":
             raise DtypeError(f"{rule.name} gives {dtype}, which carries no gradient; use float32/float64 operands")
-        reads += [(a, a, PUBLIC) for a in inputs if isinstance(a, np.ndarray)]
         if rule.linear:  # its rules read labels, masks and indices, if anything
             reads = [r for r in reads if not (r[1].dtype.kind == "f" if r[2] is PUBLIC else r[0]._requires_grad)]
         reads = note(reads) if reads else ()
@@ -166,7 +160,7 @@ class Tensor(ArrayMethods):
     _grad: Tensor | None
     name: str | None
 
-    _apply, _call, _assign = staticmethod(apply), staticmethod(call), staticmethod(assign)
+    _apply, _call, _assign, _wrap = staticmethod(apply), staticmethod(call), staticmethod(assign), staticmethod(wrap)
 
     def __init__(self, data: ArrayLike, requires_grad: bool = False, name: str | None = None) -> None:
         array = data._data if isinstance(data, Tensor) else as_numbers(data)
@@ -255,9 +249,8 @@ class Tensor(ArrayMethods):
         6.0
         """
         results = backpropagate([self], [seed_of(self, gradient)], None, retain_graph, create_graph)
-        gradients = [g if isinstance(g, Tensor) else wrap(g) for g in results.values()]
         with _adding[0]:
-            totals = [g if leaf.grad is None else leaf.grad + g for leaf, g in zip(results, gradients, strict=True)]
+            totals = [g if leaf.grad is None else leaf.grad + g for leaf, g in results.items()]
             for leaf, total in zip(results, totals, strict=True):
                 mode.tracer.sets_grad(leaf, total)
                 leaf._grad = total

@@ -35,6 +35,13 @@ class Tracer:
     2
     """
 
+    replays: bool = False
+    """Whether what is seen is done again with other values, without the function that did it."""
+
+    def varies(self, t: Tensor) -> bool:
+        """Return whether the values of a Tensor may be others when what is seen is done again."""
+        return False
+
     def compute(self, rule: Rule, arrays: Sequence[Any], inputs: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
         """Return what an op, of this ``rule``, gives for the ``arrays`` of its ``inputs``, and its ``keywords``."""
         return attempt(rule.name, rule.forward, arrays, keywords)

@@ -14,7 +14,6 @@ from ..core.tracer import mode
 from ..errors import ShapeError
 from ..jit.function import Jitted
 from ..jit.record import Slot
-from ..jit.recorder import Recorder
 from ..rules import table
 from . import transforms
 from .packed import Function, Layout, apart, lifted, packed, tried
@@ -175,7 +174,7 @@ def scan(f: Function, init: Any, xs: Any = None, length: int | None = None, args
     >>> total, sums
     (np.float64(6.0), array([0., 1., 3., 6.]))
     """
-    plain = not any(isinstance(a, Tensor) for a in leaves((init, xs, args))) and not isinstance(mode.tracer, Recorder)
+    plain = not any(isinstance(a, Tensor) for a in leaves((init, xs, args))) and not mode.tracer.replays
     steps = _steps(xs, length)
     layouts = Layout(init), Layout(xs, rows=True), Layout(args)
     dtype = np.dtype(np.float32 if all(layout.narrow for layout in layouts) else np.float64)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,6 +32,7 @@ class ForScipy:
     def __init__(self, f: Function) -> None:
         transforms._checked(f, "for_scipy")
         self.shapes: dict[Any, tuple[int, ...]] = {}
+        self.f = f
 
         def program(x: Any, direction: Any, *args: Any) -> Any:
             def at(x: Any) -> Any:
@@ -53,8 +55,7 @@ class ForScipy:
             v = direction[n:]
             return transforms.hvp(along)(x, direction[:n])
 
-        name = getattr(f, "__name__", "")
-        program.__name__ = name if name.isidentifier() else "f"
+        program.__name__ = name if (name := getattr(f, "__name__", "")).isidentifier() else "f"
         self.program = Jitted(program, strict=False)
 
     def _run(self, kind: int, x: Any, direction: Any, args: tuple[Any, ...]) -> Any:
@@ -64,10 +65,17 @@ class ForScipy:
 
     def _shape(self, x: Any, args: tuple[Any, ...]) -> tuple[int, ...]:
         """Return the shape of the results for x."""
-        known = np.shape(x)
-        if known not in self.shapes:
-            self.shapes[known] = np.shape(self.fun(x, *args))
-        return self.shapes[known]
+        if np.shape(x) not in self.shapes:
+            self.shapes[np.shape(x)] = np.shape(self.fun(x, *args))
+        return self.shapes[np.shape(x)]
+
+    def _takes(self, *args: Any) -> bool:
+        """Return whether the function takes these further arguments, as far as it tells."""
+        try:
+            inspect.signature(self.f).bind(None, *args)
+        except (TypeError, ValueError) as error:
+            return isinstance(error, ValueError)  # of C code, which has no signature
+        return True
 
     def fun(self, x: Any, *args: Any) -> Any:
         """Return ``f(x)``, a float where it is a number."""
@@ -77,8 +85,7 @@ class ForScipy:
         """Return ``f(x)`` and its gradient, or its Jacobian, for ``jac=True``."""
         if self._shape(x, args):
             return self.fun(x, *args), self.jac(x, *args)
-        value, gradient = self._run(GRADIENT, x, (), args)
-        return value, gradient
+        return self._run(GRADIENT, x, (), args)
 
     def jac(self, x: Any, *args: Any) -> Array:
         """Return the gradient (n,) of a number, or the Jacobian (m, n) of m results."""
@@ -97,12 +104,13 @@ class ForScipy:
     def hess(self, x: Any, *args: Any) -> Array:
         """Return the Hessian (n, n) of a number: ``hess(x, *args)``; of m results their sum, weighted by ``v``, for a
         `scipy.optimize.NonlinearConstraint`: ``hess(x, v, *args)``."""
-        return np.stack(list(self._columns(x, args)), 1)
-
-    def _columns(self, x: Any, args: tuple[Any, ...]) -> Iterator[Array]:
-        v, args = (args[0], args[1:]) if self._shape(x, args[1:] if len(args) else args) else ((), args)
-        for e in np.eye(np.size(x)):
-            yield self._run(CURVATURE, x, np.concatenate([e, np.ravel(v)]), args)
+        v: Any = ()
+        if args and (not self._takes(*args) or self._shape(x, args[1:])):
+            v, args = args[0], args[1:]
+        elif self._shape(x, args):
+            raise TypeError(f"{self.program.__name__} gives an array, whose Hessian needs weights: hess(x, v)")
+        columns = [self._run(CURVATURE, x, np.concatenate([e, np.ravel(v)]), args) for e in np.eye(np.size(x))]
+        return np.stack(columns, 1)
 
     def export(self, path: str | os.PathLike[str], x: Any) -> None:
         """Write a module that needs only NumPy, for an ``x`` of this length, with an npz file of its arrays beside it.

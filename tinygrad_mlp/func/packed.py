@@ -12,7 +12,6 @@ import numpy as np
 from ..core.tensor import Tensor, wrap
 from ..core.tracer import IDLE, Tracer, mode
 from ..errors import GraphError, ShapeError, describe
-from ..jit.recorder import Recorder
 from ..rules import table
 from ..rules.shapes import astype
 from .trees import filled, leaves
@@ -61,17 +60,14 @@ class Captured(Tracer):
 
     def op(self, rule: Any, inputs: Any, keywords: Any, result: Any) -> None:
         for t in inputs:
-            if isinstance(t, Tensor) and id(t._data) not in self.known and self._would_be_lost(t):
+            lost = isinstance(t, Tensor) and id(t._data) not in self.known
+            if lost and (t._requires_grad or self.outer.varies(t)):
                 raise GraphError(
                     f"{self.name} calls a function that uses {t.name or 'a Tensor'} of shape {t.shape} from around it, "
                     "whose gradient would be lost; pass it in args, and take it as an argument"
                 )
         self.known.add(id(result._data))
         self.alive.append(result._data)
-
-    def _would_be_lost(self, t: Tensor) -> bool:
-        slot = self.outer.slots.get(id(t._data)) if isinstance(self.outer, Recorder) else None
-        return t._requires_grad or (slot is not None and slot.kind not in ("state", "frozen", "constant"))
 
 
 def tried(name: str, f: Function, args: Any) -> Any:

@@ -12,7 +12,6 @@ from ..checks import as_numbers, check_integer, check_number
 from ..core.tensor import Tensor
 from ..core.tracer import mode
 from ..errors import GraphError, OptionError, ShapeError, describe, nearest
-from ..jit.recorder import Recorder
 from . import transforms
 from .loops import scan
 from .packed import Layout, apart, packed, tried
@@ -129,7 +128,7 @@ def _chosen(
     func: Function, y0: Any, times: Array, args: Any, rtol: float, atol: float, max_steps: int
 ) -> tuple[Array, Array, Array]:
     """Return where the steps of "dopri5" start, how long they are, and how many lead from one time to the next."""
-    if isinstance(mode.tracer, Recorder):
+    if mode.tracer.replays:
         raise GraphError('the steps of "dopri5" depend on values, which a program does not know; use method="rk4"')
     bare = lambda a: a._data if isinstance(a, Tensor) else a
     y, args = np.array(bare(y0), np.float64), tree_map(bare, args)

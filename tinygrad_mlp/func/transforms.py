@@ -25,7 +25,6 @@ from ..core.tracer import IDLE, mode
 from ..core.versions import check_unchanged
 from ..errors import DtypeError, ShapeError, describe, out_of_range
 from ..jit.record import memory_of
-from ..jit.recorder import Recorder
 from ..rules.table import Rule
 from .trees import filled, leaves, tree_map
 
@@ -104,7 +103,7 @@ _running = _Running()
 
 def _run(f: Function, args: Sequence[Any], kwargs: Any, argnums: Argnums, has_aux: bool, kept: bool = False) -> Run:
     """Call a function with Tensors in place of what it is differentiated by; ``kept`` copies those for later use."""
-    plain = not any(isinstance(a, Tensor) for a in leaves((args, kwargs))) and not isinstance(mode.tracer, Recorder)
+    plain = not any(isinstance(a, Tensor) for a in leaves((args, kwargs))) and not mode.tracer.replays
     outer, places, args = mode.grad_enabled, _places(argnums, len(args)), list(args)
     with _graph_kept(), _running.inputs() as own:
         for i in places:
@@ -355,8 +354,7 @@ class _Forward:
         if not linked:
             return []
         roots, upstream = zip(*linked, strict=True)
-        found = backpropagate(roots, upstream, {u}, True, mode.grad_enabled, shared=True)
-        return [d if isinstance(d, Tensor) else wrap(d) for d in found.values()]
+        return list(backpropagate(roots, upstream, {u}, True, mode.grad_enabled, shared=True).values())
 
 
 def _rules_of(t: Tensor, moving: list[tuple[int, Tensor]]) -> list[Any]:

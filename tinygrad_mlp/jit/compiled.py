@@ -15,7 +15,7 @@ from .execute import execute
 from .guards import Options, fits_function, is_foreign
 from .plan import Plan, Storage, base_of, make_plan
 from .reads import Reads, without_collector
-from .record import Record, Slot, memory_of
+from .record import Record, Slot, is_same, memory_of
 from .scope import Scope
 
 ALIGNMENT = 64
@@ -51,19 +51,6 @@ class Arena:
         return places
 
 
-class Shared(Scope):
-    """The names of a program whose temporary memory is given."""
-
-    def __init__(self, places: dict[Storage, Any]) -> None:
-        super().__init__()
-        self.places = places
-
-    def piece(self, storage: Storage, n: int) -> str:
-        name = super().piece(storage, n)
-        self.values[name] = self.places[storage]
-        return name
-
-
 class Compiled:
     """A record, and the program made of it once a second run has shown that the step does the same again."""
 
@@ -72,9 +59,7 @@ class Compiled:
     ) -> None:
         self.record, self.reads, self.results, self.structure, self.name = record, reads, results, structure, name
         self.backend = backend
-        self.outline = [(call.function, len(call.inputs)) for call in record.compared()]
-        self.constants = (repr(structure), *(repr(r) for r in results if not isinstance(r, Slot)))
-        self.confirmed = False
+        self.outputs, self.confirmed = [r for r in results if isinstance(r, Slot)], False
         self.runs = self.called = 0
         self.plan: Plan | None = None
         self.program: Program | None = None
@@ -89,7 +74,11 @@ class Compiled:
 
     def differs(self) -> str | None:
         """Return what the record depends on that is not as it was."""
-        return next((read.label for read in self.reads.guards() if not read.holds()), None)
+        return next((read.words() for read in self.reads.guards() if not read.holds()), None)
+
+    def gives_what(self, other: Compiled) -> bool:
+        """Return whether the function returns the same values, numbers and texts as in another run."""
+        return repr(self.structure) == repr(other.structure) and is_same(self.results, other.results)
 
     @property
     def tolerance(self) -> float:
@@ -97,19 +86,19 @@ class Compiled:
         single = any(s.dtype == np.float32 for call in self.record.calls for s in call.slots)
         return 0.0 if self.backend == "numpy" else 1e-5 if single else 1e-12
 
-    def planned(self, make: Callable[..., Any] = make_plan) -> Any:
-        """Return the plan of the NumPy program, or another one."""
-        return make(self.record, [r for r in self.results if isinstance(r, Slot)])
+    def planned(self) -> Plan:
+        """Return the plan of the NumPy program."""
+        return make_plan(self.record, self.outputs)
 
     def _emitted(self, arena: Arena) -> Program:
         """Return the program of the backend."""
         plan = self.planned()
         if self.backend == "numpy" or len(plan.calls) > MOST:
-            return Program(plan, self.name, Shared(arena.place(plan)))
+            return Program(plan, self.name, Scope(arena.place(plan)))
         from .native.program import NativeProgram, make_native_plan
 
-        native = self.planned(make_native_plan)
-        return NativeProgram(native, self.name, Shared(arena.place(native)))
+        native = make_native_plan(self.record, self.outputs)
+        return NativeProgram(native, self.name, Scope(arena.place(native)))
 
     def compile(self, arena: Arena) -> None:
         """Plan, emit and build the program."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..core.tensor import assign
 from ..rules.table import find, is_default
+from . import lines as lines  # how ops are written
 from .naming import (
     dtype_text,
     function_name,
@@ -51,7 +53,7 @@ class Program:
         self.names: dict[Slot, str] = {}
         self.readers: dict[str, tuple[int, list[tuple[str, Any]]]] = {}
         self.live: dict[tuple[Slot, Any], str] = {}
-        self.dtypes: dict[int, list[Any]] = {}
+        self.dtypes: dict[int, Sequence[Any]] = {}
         self.lines: list[_Line] = []
         self.pending: _Line | None = None
         self.uses = _uses(plan)
@@ -201,11 +203,11 @@ class Program:
     def _joined(self, inner: _Line, texts: list[str]) -> str:
         """Return a call with another one in the place of its result, or nothing if that is too long, or unclear."""
         name, text = self.names[inner.call.result], texts[0]  # type: ignore[union-attr]
-        body, out, where = text.rpartition(", out=") if ", out=" in text else (text, "", "")
-        if _WORD.findall(body).count(name) != 1 or any(name in _WORD.findall(line) for line in texts[1:]):
+        body = text.rpartition(", out=")[0] or text
+        found = [word.span() for word in _WORD.finditer(body) if word[0] == name]
+        if len(found) != 1 or any(name in _WORD.findall(line) for line in texts[1:]):
             return ""
-        expression = inner.text.removeprefix(f"{name}[...] = ")
-        joined = _WORD.sub(lambda word: expression if word[0] == name else word[0], body) + out + where
+        joined = text[: found[0][0]] + inner.text.removeprefix(f"{name}[...] = ") + text[found[0][1] :]
         return joined if len(joined) <= WIDTH else ""
 
     def _returned(self, slot: Slot) -> str:
@@ -301,16 +303,16 @@ class Program:
         """Return the name of a number as an array without axes."""
         if isinstance(a, Slot):
             return self.live[a, dtype]
-        text = f"np.array({self.text(a)}, np.{dtype.name})"
-        return self.helper(("number", repr(a), dtype), number_name(a), np.array(a, dtype), text)
+        text = f"np.array({self.text(a)}, {dtype_text(dtype)})"
+        return self.helper(("number", repr(a), dtype), number_name(a), text, lambda: np.array(a, dtype))
 
     def filled(self, slot: Slot, a: Any) -> str:
         """Return the name of an array like a slot that is full of a number."""
         key, name = ("filled", repr(a), slot.shape, slot.strides, slot.dtype), number_name(a)
         order = slot.layout if "order" in slot.layout else ""
-        array = np.full(slot.shape, a, slot.dtype, order="F" if order else "C")
         text = f"np.full({slot.shape}, {self.text(a)}, {dtype_text(slot.dtype)}{order})"
-        return self.helper(key, f"{name}s" if name in ("zero", "one") else f"full_of_{name}", array, text)
+        wish = f"{name}s" if name in ("zero", "one") else f"full_of_{name}"
+        return self.helper(key, wish, text, lambda: np.full(slot.shape, a, slot.dtype, order="F" if order else "C"))
 
     def bits(self, slot: Slot) -> str:
         """Return the name of a view of a slot as integers."""
@@ -321,11 +323,13 @@ class Program:
             self._derive(slot, bits, f"{name}.view(np.{integer})", lambda: self.scope.values[name].view(integer))
         return self.scope.known[key]
 
-    def helper(self, key: Any, wish: str, array: Any, text: str) -> str:
-        """Return the name of an array that never changes; the first time, the setup gets the text that makes it."""
+    def helper(self, key: Any, wish: str, text: str, make: Callable[[], Any]) -> str:
+        """Return the name of an array that never changes; the first time, make it, and note the text that does."""
         if key not in self.scope.known:
+            array = make()
             self.plan.helper_bytes += array.nbytes
-        return self.scope.bind(key, wish, array, text)
+            self.scope.bind(key, wish, array, text)
+        return self.scope.known[key]
 
     def _generic(self, call: Call, operands: list[Operand]) -> list[str]:
         """Return a call of a function that takes no ``out``: its result is copied into place, or dropped."""
@@ -373,6 +377,10 @@ def _laid_out(lines: list[_Line], ambient: Any) -> Iterator[str]:
 
 def _stem(call: Call) -> str:
     """Return the comment that says of which op of the user's, if it is not the call itself, and of which line it is."""
-    op = "" if call.op == getattr(call.function, "__name__", "") else f"{call.op}, "
-    comment = f"  # {op}{call.line}".replace("\n", " ").replace("\r", " ").replace("\0", " ")
+    return _comment(f"{call.line}" if call.op == getattr(call.function, "__name__", "") else f"{call.op}, {call.line}")
+
+
+@functools.lru_cache(1024)
+def _comment(text: str) -> str:
+    comment = f"  # {text}".replace("\n", " ").replace("\r", " ").replace("\0", " ")
     return comment.encode("utf-8", "backslashreplace").decode("utf-8")

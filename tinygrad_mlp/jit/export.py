@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import ast
+import copy
 import functools
-import inspect
-import linecache
 import re
 import sys
 import types
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import RecordingError
+from ..syntax import definition
 from .emit import Program
 from .naming import function_name, literal, path_in_numpy
 from .plan import Plan
@@ -158,9 +158,9 @@ class Module:
 
     def _read(self, reader: str, entry: Any, names: Any) -> None:
         """Add the function that gives live numbers: those of an optimiser's next step, or else as they were."""
-        read, slots, _ = entry
+        read, *_ = entry
         advances = isinstance(read, functools.partial) and hasattr(getattr(read.func, "__self__", None), "scalars")
-        values = [f'numbers["{n}"]' if advances else repr(float(slots[n].array)) for n, _ in names]
+        values = [f'numbers["{n}"]' if advances else repr(float(read()[n])) for n, _ in names]
         texts = [
             v if dtype is None else f"np.array({v}, np.{dtype})" for v, (_, dtype) in zip(values, names, strict=True)
         ]
@@ -226,22 +226,11 @@ def _plain(state: Any) -> Any:
 
 
 def _definition(function: Callable[..., Any]) -> Any:
-    """Return the syntax of a function or lambda, found by its place, its arguments and, among equals, its code."""
-    code = function.__code__
-    text = "".join(linecache.getlines(code.co_filename, function.__globals__))
-    arguments = inspect.getargs(code)
-    names = sorted([*arguments.args, *filter(None, [arguments.varargs, arguments.varkw])])
-    found = []
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, (ast.FunctionDef, ast.Lambda)):
-            line = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", ()))])
-            given = sorted(a.arg for a in ast.walk(node.args) if isinstance(a, ast.arg))
-            if line == code.co_firstlineno and given == names:
-                found.append(node)
-    same = [node for node in found if len(found) == 1 or _code_of(node) == (code.co_code, code.co_names)]
-    if not same:
+    """Return a copy of the syntax of a function or lambda."""
+    node, _ = definition(function)
+    if node is None:
         raise RecordingError(f"{function.__name__} cannot be exported: its source is not to be found")
-    return same[0]
+    return copy.deepcopy(node)
 
 
 class _Untyped(ast.NodeTransformer):
@@ -257,9 +246,3 @@ class _Untyped(ast.NodeTransformer):
     def visit_FunctionDef(self, node: Any) -> Any:
         node.returns, node.decorator_list = None, []
         return self.generic_visit(node)
-
-
-def _code_of(node: Any) -> Any:
-    top = ast.Module([ast.Expr(node) if isinstance(node, ast.Lambda) else node], [])
-    code = next(c for c in compile(top, "", "exec").co_consts if isinstance(c, types.CodeType))
-    return code.co_code, code.co_names

@@ -23,7 +23,6 @@ from .audit import Effects
 from .compiled import Arena, Compiled
 from .plan import Plan
 from .reads import Reads
-from .record import difference
 from .recorder import Recorder
 
 PROGRAMS, PROGRAM_BYTES = 128, 1 << 28
@@ -151,20 +150,18 @@ class Jitted(Generic[P, R]):
         if self.patience < 0:
             self._warn(self._why())
             return self(*given.given[0], **given.given[1])
-        recorder = Recorder(self.strict)
-        watched = True
-        if first is not None and first.reads.settled():  # all that decides is as it was: the same is read again
-            recorder.reads, recorder.known, watched = first.reads, first.record, False
+        recorder = Recorder(self.strict, first.record if first else None)
+        watched = first is None or not first.reads.settled()
+        if first is not None and not watched:  # all that decides is as it was: the same is read again
+            recorder.reads = first.reads
             first.reads.begin_again()
-        compiled, result = self._traced(recorder, given, self._compare, first, watched)
+        compiled, result = self._traced(recorder, given, first, watched)
         self.before = recorder.reads
         if first is not None:
             known.remove(first)
         if recorder.refused is not None:
             self._warn(f"{recorder.refused}")
-        elif self.changing is None and (watched or compiled.confirmed):
-            if first is not None and not watched:
-                first.confirmed, compiled = True, first
+        elif self.changing is None and compiled is not None:
             known.insert(0, compiled)
             self.last, compiled.called = compiled, self.calls
             self._make_room()
@@ -174,13 +171,13 @@ class Jitted(Generic[P, R]):
         self,
         recorder: Recorder,
         given: Arguments,
-        compare: Callable[..., None] | None = None,
         first: Compiled | None = None,
         watched: bool = False,
-    ) -> tuple[Compiled, Any]:
-        """Run the function as it is, recorded, and return the record and the results.
+    ) -> tuple[Compiled | None, Any]:
+        """Run the function as it is, recorded, and return what may become a program, and the results.
 
-        Raise, with everything put back, if it cannot be a program.
+        That is the ``first`` record, if there is one and the step has done the same again. Raise, with everything put
+        back, if it cannot be a program.
         """
         with recorder.running():
             tensors = [recorder.input(a, name) for a, name in zip(given.arrays, given.names, strict=True)]
@@ -194,42 +191,41 @@ class Jitted(Generic[P, R]):
                 shape = flatten_result(result, leaves)
             except RecordingError as error:
                 recorder.fail(str(error))
-                return None, result  # type: ignore[return-value]
+                return None, result
             leaves = [float(a) if type(a) is not float and isinstance(a, float) else a for a in leaves]
             slots = [recorder.slot(t) if isinstance(t, Tensor) else t for t in leaves]
             compiled = Compiled(recorder.record, recorder.reads, slots, shape, self.__name__, self.backend)
-            if compare is not None:
-                compare(recorder, compiled, first)
+            if watched or first is not None:
+                self._compare(recorder, compiled, first)
             if recorder.refused is not None and self.strict:
                 raise recorder.refused
-        return compiled, compiled.result(
-            [wrap(t._data.copy(order="K")) if isinstance(t, Tensor) else t for t in leaves]
-        )
+        made = [wrap(t._data.copy(order="K")) if isinstance(t, Tensor) else t for t in leaves]
+        return compiled if first is None else first if first.confirmed else None, compiled.result(made)
 
     def _compare(self, recorder: Recorder, compiled: Compiled, first: Compiled | None) -> None:
-        """Find what the step changes of its own, and what it does not do again."""
-        reads, before = recorder.reads, self.before
+        """Find what the step does not do again, as in the first run, and what it changes of its own."""
+        reads = recorder.reads
         if reads.trouble is not None:
             recorder.fail(f"{self.__name__}: {reads.trouble}")
-        same = first is not None and first.outline == compiled.outline
-        if first is not None and same:
-            call = difference(first.record, compiled.record)
-            if call is not None or first.constants != compiled.constants:
-                where = "what it returns" if call is None else f"{call.op} at {call.line}"
-                recorder.fail(
-                    f"{self.__name__}: {where} gets a number or an array that the step makes anew, differently at "
-                    "each call, and that would be frozen; pass it as an argument, or use functional.dropout"
-                )
-        changing = reads.changed(recorder.is_replayed, before, first is None)
+        same = first is not None and recorder.has_followed()
+        call = recorder.departs
+        if first is not None and same and (call is not None or not first.gives_what(compiled)):
+            where = "what it returns" if call is None else f"{call.op} at {call.line}"
+            recorder.fail(
+                f"{self.__name__}: {where} gets a number or an array that the step makes anew, differently at "
+                "each call, and that would be frozen; pass it as an argument, or use functional.dropout"
+            )
+        changing = reads.changed(recorder.is_replayed, self.before, first is None)
         if changing is not None and (self.changing is not None or first is not None):
             recorder.fail(
                 f"{self.__name__} changes {changing}, which its program would not do; do that outside of it, "
                 "after the call, and call a schedule's step() there"
             )
         self.changing = changing
-        compiled.confirmed = same
-        if same and before is not None:
-            reads.forget_all_but(before.owners())
+        if first is not None and same:
+            first.reads, first.confirmed = reads, True
+            if self.before is not None:
+                reads.forget_all_but(self.before.owners())
 
     def _note_reasons(self, key: Any, given: Arguments, first: Compiled | None) -> None:
         """Count what has changed since the last record, for the warning."""
@@ -363,8 +359,8 @@ class Jitted(Generic[P, R]):
         known = self.cache.get(self._key(given), ())
         found = next((c for c in known if c.confirmed and c.fits()), None)
         while found is None or not found.confirmed:
-            recorder = Recorder()
-            found = self._traced(recorder, given, self._compare, found, watched=True)[0]
+            recorder = Recorder(known=found.record if found else None)
+            found = self._traced(recorder, given, found, watched=True)[0]
             recorder.roll_back()
         return found
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from ..core.tensor import Tensor
 from ..core.versions import rebound
 from .execute import execute
 
@@ -63,7 +62,11 @@ def look(owner: Any, name: str) -> tuple[Any, str]:
     if isinstance(owner, types.ModuleType):
         return vars(owner).get(name, MISSING), "."
     kind = owner if isinstance(owner, type) else type(owner)
-    found = next((vars(c)[name] for c in kind.__mro__ if name in vars(c)), MISSING)
+    found = MISSING
+    for c in kind.__mro__:
+        if name in c.__dict__:
+            found = c.__dict__[name]
+            break
     if isinstance(found, (types.MemberDescriptorType, types.GetSetDescriptorType)):
         return getattr(owner, name, MISSING), "."
     if hasattr(type(found), "__set__"):
@@ -99,9 +102,13 @@ class Read:
 
     def words(self) -> str:
         """Return what it is called, with the first place at which something else is held than was."""
-        if self.kind not in ("items", "vars"):
+        if self.kind not in ("items", "vars", "tensor"):
             return self.label
         now = self.now()
+        if self.kind == "tensor":
+            parts = zip(("data", "requires_grad", "hooks"), now, self.value, strict=True)
+            part = next(part for part, a, b in parts if not same(a, b))
+            return self.label if self.label.endswith(f".{part}") else f"{part} of {self.label}"
         names = indices(self.owner) if self.kind == "items" else [f".{name}" for name in now[: len(now) // 2]] * 2
         places = zip(names, now, self.value, strict=False)
         return self.label + next((name for name, a, b in places if not same(a, b)), "")
@@ -115,6 +122,8 @@ class Read:
             watched = {k: v for k, v in vars(owner).items() if k == "training"}
             _refill(vars(owner), value)
             vars(owner).update(watched)
+        elif self.kind == "tensor":
+            owner._data, owner._requires_grad, owner._hooks = value
         elif self.kind == "cell":
             owner.cell_contents = value
         elif self.kind == "global":
@@ -145,6 +154,7 @@ READERS: dict[str, Callable[[Any, str], Any]] = {
     "items": lambda owner, name: items(owner),
     "vars": lambda owner, name: items({k: v for k, v in vars(owner).items() if k != "training"}),  # watched by itself
     "array": lambda owner, name: (*_layout(owner), hash(owner.tobytes())),
+    "tensor": lambda owner, name: (owner._data, owner._requires_grad, owner._hooks),
     "draws": lambda owner, name: repr(owner.bit_generator.state),
     "grad": lambda owner, name: None if owner._grad is None else _layout(owner._grad._data),
     "signature": lambda owner, name: owner.signature(),
@@ -203,9 +213,8 @@ def fits_function(guards: Sequence[Read], options: Callable[[Any], Options]) -> 
 
     Those of Tensors, and of what holds them, are looked at only if any Tensor has got other memory since.
     """
-    tensors = [read for read in guards if read.kind == "held" or (read.kind == "." and isinstance(read.owner, Tensor))]
-    apart = set(tensors)
-    others = [read for read in guards if read not in apart]
+    tensors = [read for read in guards if read.kind in ("held", "tensor")]
+    others = [read for read in guards if read.kind not in ("held", "tensor")]
     owners: dict[int, str] = {}
     namespace: dict[str, Any] = dict(
         same=same, is_=operator.is_, rebound=rebound, seen=[-1], tensors=tensors, holds=Read.holds

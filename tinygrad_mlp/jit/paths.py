@@ -47,7 +47,8 @@ class _Scanner:
         count = code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & 4) + bool(code.co_flags & 8)
         self.arguments, self.free = code.co_varnames[:count], code.co_freevars
         self.local: dict[str, Value] = {}
-        self.found = Scan({}, set(), set())
+        self.paths: dict[Path, bool] = {}
+        self.joined: set[Value] = set()
         instructions = list(dis.get_instructions(code))
         for _ in range(2):  # what the end of a loop stores its beginning loads
             self.stack: list[Value] = []
@@ -55,7 +56,8 @@ class _Scanner:
             for instruction in instructions:
                 self._arrive(instruction.offset)
                 self._follow(instruction)
-        self.found.loose.update(p[p.index(ANY) + 1 :] for p in self.found.paths if ANY in p)
+        paths = {path: written for path, written in self.paths.items() if path[-1] != ANY}
+        self.found = Scan(paths, self.joined, {path[path.index(ANY) + 1 :] for path in paths if ANY in path})
 
     def _arrive(self, offset: int) -> None:
         """Take up the stack of a jump to this place."""
@@ -119,7 +121,7 @@ class _Scanner:
         elif op.startswith(_POPS):
             taken = self._pop(-effect)
             if op.startswith("POP_JUMP") and "NONE" not in op:
-                self.found.joined.add(taken[0])
+                self.joined.add(taken[0])
             if op in ("STORE_SUBSCR", "DELETE_SUBSCR", "STORE_SLICE"):
                 self._note(taken[2 if op == "STORE_SLICE" else 1], write=True)
         elif effect > 0 and op.startswith(_PUSHES):
@@ -137,7 +139,7 @@ class _Scanner:
         fixed = [p[1] for p in key if p[0] == "const"] if len(key) == 1 else []
         part = bool(fixed) and fixed[0] is slice  # of an array, a view
         if not part:
-            self.found.joined.add(key | owner)
+            self.joined.add(key | owner)
         self.stack.append(self._note(_longer(owner, ("item", fixed[0]) if fixed and not part else ANY)))
 
     def _move(self, op: str, arg: Any) -> None:
@@ -161,7 +163,7 @@ class _Scanner:
             for step in steps:
                 union |= self._note(_longer(union - _BY_NAME.keys(), step), write=_BY_NAME[function])
         if not op.startswith(_NEUTRAL):
-            self.found.joined.add(union)
+            self.joined.add(union)
         self.stack += [self._note(_longer(union, ANY))] * (max(effect, 0) + 1)
 
     def _pop(self, count: int) -> list[Value]:
@@ -170,7 +172,7 @@ class _Scanner:
 
     def _note(self, paths: Any, write: bool = False) -> Value:
         for path in paths:
-            self.found.paths[path] = write and self.found.paths.get(path, True)
+            self.paths[path] = write and self.paths.get(path, True)
         return frozenset(paths)
 
 

@@ -138,8 +138,8 @@ class Reads:
             kind, name, *steps = path
             outside = True
             if kind == "global" and self.shallow:  # this package does not change its own
-                value = frame.f_globals.get(name, MISSING)
-            elif kind == "global":
+                continue
+            if kind == "global":
                 value = self.note(frame.f_globals, "global", name, name, only_written and not steps, True)
             elif kind == "free" and name in cells:
                 value = self.note(cells[name], "cell", name, name, only_written and not steps, True)
@@ -188,8 +188,8 @@ class Reads:
 
     def _attribute(self, owner: Any, name: str, label: str, only_written: bool, outside: bool) -> Any:
         if isinstance(owner, Tensor):
-            for part in ("_data", "_requires_grad") if name in ATTRIBUTES and outside else ():
-                self.hold(owner, part, label)
+            if name in ATTRIBUTES and outside:
+                self.note(owner, "tensor", "", label, False, True)
         elif isinstance(owner, np.ndarray):
             if name not in LAYOUT:
                 self._judge([(owner,)])
@@ -212,12 +212,6 @@ class Reads:
         read.used |= not only_written and kind not in ("array", "draws")
         read.outside |= outside
         return read.value
-
-    def hold(self, owner: Any, name: str, label: str) -> None:
-        """Note that an attribute of an object was read which is taken as it is, whatever it is made of."""
-        key = (id(owner), ".", name)
-        if key not in self.found:
-            self.found[key] = Read(owner, ".", name, getattr(owner, name), label, True, True)
 
     def _reach(self, value: Any, label: str, outside: bool) -> None:
         """Note what a value is made of, where its identity does not say all."""

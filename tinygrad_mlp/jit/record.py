@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.tensor import Tensor, assign
+from ..core.tensor import Tensor
 
 Array = np.ndarray[Any, Any]
 
@@ -109,26 +109,21 @@ class Record:
         return [call for call in self.calls if call.section != "update"]
 
 
-def difference(first: Record, second: Record) -> Call | None:
-    """Return the first call in which two records of the same ops use other numbers or arrays: they would be frozen."""
-    for a, b in zip(first.compared(), second.compared(), strict=True):
-        if a.function is assign and a.inputs[0].array is not b.inputs[0].array:
-            return b  # written to in place, and made by the step
-        if not (_is_same(a.inputs, b.inputs) and _is_same(a.keywords, b.keywords)):
-            return b
-    return None
-
-
-def _is_same(a: Any, b: Any) -> bool:
+def is_same(a: Any, b: Any) -> bool:
+    """Return whether an operand is what it was in a record that is followed: what another value would freeze."""
+    if a is b:
+        return True
     if isinstance(a, dict):
-        return list(a) == list(b) and all(map(_is_same, a.values(), b.values()))
+        return list(a) == list(b) and all(map(is_same, a.values(), b.values()))
     if isinstance(a, (list, tuple)):
-        return type(a) is type(b) and len(a) == len(b) and all(map(_is_same, a, b))
-    if not isinstance(a, Slot) or a.array is None:
-        return isinstance(a, (Slot, Tensor)) or repr(a) == repr(b)
+        return type(a) is type(b) and len(a) == len(b) and all(map(is_same, a, b))
+    if not isinstance(a, Slot):
+        return isinstance(a, Tensor) or repr(a) == repr(b)
+    if not isinstance(b, Slot) or a.kind != b.kind or a.array is None:
+        return False
     if a.kind in ("grad", "number") or a.array is b.array:
         return True
-    return a.array.dtype == b.array.dtype and a.array.tobytes() == b.array.tobytes()
+    return b.array is not None and a.dtype == b.dtype and a.array.tobytes() == b.array.tobytes()
 
 
 def memory_of(array: Array) -> Array:

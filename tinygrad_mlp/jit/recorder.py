@@ -6,7 +6,8 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import copy_context
-from typing import Any
+from operator import attrgetter
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -17,23 +18,46 @@ from ..rules.table import Rule
 from .guards import Read, is_foreign
 from .live import Live
 from .reads import Reads, without_collector
-from .record import Array, Call, Record, Slot, memory_of, set_grad
+from .record import Array, Call, Record, Slot, is_same, memory_of, set_grad
 
+F = TypeVar("F", bound=Callable[..., Any])
 NOTHING: dict[str, Any] = {}
 _COMPARISONS = {f"__{name}__" for name in ("bool", "eq", "ne", "lt", "le", "gt", "ge", "repr", "format", "hash")}
+
+
+def quiet(method: F, whose: Callable[[Any], Any] | None = None) -> F:
+    """Make a method one in which nobody looks at what is read, unless it runs code of the user: ``whose`` it is."""
+
+    @functools.wraps(method)
+    def asleep(self: Recorder, *args: Any) -> Any:
+        if self.reads.asleep or (whose and not is_foreign(getattr(whose(args[0]), "__module__", None) or "numpy")):
+            return method(self, *args)
+        self.reads.sleep()
+        try:
+            return method(self, *args)
+        finally:
+            self.reads.wake()
+
+    return asleep  # type: ignore[return-value]
 
 
 class Recorder(Tracer):
     """The tracer that writes a `Record`, and the undo list for a step that cannot be recorded.
 
-    It raises where the step does what a program could not do; one that is not ``strict`` remembers it and goes on. One
-    that only has to show that a step does the same again has the record that is ``known``.
+    It raises where the step does what a program could not do; one that is not ``strict`` remembers it and goes on.
+
+    Attributes:
+        known: the record of a run before, if it only has to show whether the step does the same again: it follows that
+            one's calls, whose slots it takes, and writes none.
+        same: whether the calls are the same so far; ``departs`` is the first one that uses another number or array.
     """
 
-    known: Record | None = None
+    replays = True
 
-    def __init__(self, strict: bool = True) -> None:
-        self.record, self.reads, self.strict = Record(), Reads(), strict
+    def __init__(self, strict: bool = True, known: Record | None = None) -> None:
+        self.record, self.reads, self.strict, self.known = Record(), Reads(), strict, known
+        self.expected = iter(known.compared() if known else ())
+        self.same, self.departs = known is not None, None  # type: tuple[bool, Call | None]
         self.refused: RecordingError | None = None
         self.slots: dict[int, Slot] = {}
         self.constants: dict[int, Slot] = {}
@@ -44,7 +68,7 @@ class Recorder(Tracer):
         self.lines: dict[Slot, str] = {}
         self.context: Any = None
         self.errors: Any = None
-        self._section = "forward"
+        self.section = "forward"
         self.opened: Any = None
         self.seen_generators: set[Any] = set()
         self.written: set[Any] = set()
@@ -53,25 +77,21 @@ class Recorder(Tracer):
         self.lent: set[int] = set()
         self.root: Slot | None = None
 
-    @property
-    def section(self) -> str:
-        """The part of the step that is running: forward, backward or update."""
-        return self._section
+    def _enter(self, section: str) -> None:
+        """Note which part of the step comes next: forward, backward or update."""
+        self.section, self.op_name, self.line = section, "", ""
 
-    @section.setter
-    def section(self, name: str) -> None:
-        self._section, self.op_name, self.line = name, "", ""
-
+    @quiet
     def differentiates(self, t: Any) -> None:
         """Note that the rules of the op that made ``t`` come next: their calls belong to the line of that op."""
         if t is not None and self.section != "backward":
             self.root = self.slot(t)
-        self.section = "forward" if t is None else "backward"
+        self._enter("forward" if t is None else "backward")
         asleep = t is not None and is_foreign(getattr(t._node.rule.function, "__module__", None) or "numpy")
         if asleep != self.differentiating:
             self.differentiating = asleep
             (self.reads.sleep if asleep else self.reads.wake)()
-        if t is not None:
+        if t is not None and self.known is None:
             self.op_name, self.line = t._node.rule.name, self.lines.get(self.slot(t), "")
 
     @contextmanager
@@ -96,7 +116,8 @@ class Recorder(Tracer):
     def input(self, array: Array, name: str) -> Any:
         """Return the Tensor that stands for an argument."""
         t = wrap(array.view())  # a new object, so that the same array in a Tensor from outside is told apart
-        self.record.inputs.append(self._know(t, Slot(array, "input", name)))
+        slot = self.known.inputs[len(self.record.inputs)] if self.known else Slot(array, "input", name)
+        self.record.inputs.append(self._know(t, slot))
         return t
 
     def given(self, name: str, floats: dict[str, float]) -> Any:
@@ -113,21 +134,13 @@ class Recorder(Tracer):
             self.lent.add(id(memory_of(t._data)))
         return slot
 
+    def varies(self, t: Any) -> bool:
+        slot = self.slots.get(id(t._data))
+        return slot is not None and slot.kind not in ("state", "frozen", "constant")
+
+    @functools.partial(quiet, whose=attrgetter("function"))
     def compute(self, rule: Rule, arrays: Sequence[Any], inputs: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
         """Compute an op as eager does, looking inside those that are made of others."""
-        return self._quietly(rule.function, self._compute, rule, arrays, inputs, keywords)
-
-    def _quietly(self, whose: Any, function: Callable[..., Any], *args: Any) -> Any:
-        """Call a function without looking what it reads, unless it is the user's."""
-        if self.reads.asleep or not is_foreign(getattr(whose, "__module__", None) or "numpy"):
-            return function(*args)
-        self.reads.sleep()
-        try:
-            return function(*args)
-        finally:
-            self.reads.wake()
-
-    def _compute(self, rule: Rule, arrays: Sequence[Any], inputs: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
         for a in inputs:
             if isinstance(a, np.random.Generator):
                 self._remember_generator(a)
@@ -157,7 +170,7 @@ class Recorder(Tracer):
         return result._data
 
     def _call_it(self, slot: Slot | None, name: str) -> None:
-        if slot is not None and slot.kind == "result":
+        if slot is not None and slot.kind == "result" and self.known is None:
             slot.name = name
 
     def _lift(self, array: Array) -> Any:
@@ -165,13 +178,8 @@ class Recorder(Tracer):
         self._know(t, self._constant(array))
         return t
 
+    @quiet
     def op(self, rule: Rule, inputs: Sequence[Any], keywords: Mapping[str, Any], result: Any) -> None:
-        if self.reads.asleep:
-            self._op(rule, inputs, keywords, result)
-        else:
-            self._quietly(None, self._op, rule, inputs, keywords, result)
-
-    def _op(self, rule: Rule, inputs: Sequence[Any], keywords: Mapping[str, Any], result: Any) -> None:
         if self.opened is not None and self.opened._data is result._data:
             self.opened = None
             return
@@ -179,21 +187,42 @@ class Recorder(Tracer):
         if {a.kind for a in operands if type(a) is Slot} == {"frozen"}:
             self.constant(result)
             return
-        same = id(result._data) in self.slots  # a check gives what it got
-        output = None if same else self._know(result, Slot(result._data, "result"))
         is_view = rule.view and np.may_share_memory(result._data, _plain(inputs[0]))
         named = {k: self._keyword(v, is_view) for k, v in keywords.items()} if keywords else NOTHING
-        self._add(rule.function, operands, named, output, is_view)
+        made = None if id(result._data) in self.slots else result  # a check gives what it got
+        self._add(rule.function, operands, named, made, is_view)
 
-    def _add(
-        self, function: Any, inputs: list[Any], keywords: dict[str, Any], output: Slot | None, is_view: bool = False
-    ) -> None:
+    def _add(self, function: Any, inputs: list[Any], keywords: Any, result: Any = None, is_view: bool = False) -> None:
+        """Write down a call and the Tensor that it has made or written to, or follow that of the run before."""
+        output = self._follow(function, inputs, keywords, result) if self.same else None
+        if result is not None:
+            of = inputs[0] if function is assign else None
+            kind = ("result",) if of is None else ("state", of.name, of.source)
+            output = self._know(result, output or Slot(result._data, *kind))
+        if self.known is not None:
+            return
         op, line, context = self.op_name or getattr(function, "__name__", ""), self.line or user_line(), copy_context()
         if context != self.context:  # which is faster than to ask anew
             self.context, self.errors = context, np.geterr()
         if output is not None:
             self.lines[output] = line
         self.record.calls.append(Call(function, inputs, keywords, output, is_view, self.section, line, op, self.errors))
+
+    def _follow(self, function: Any, inputs: list[Any], keywords: dict[str, Any], result: Any) -> Slot | None:
+        """Return the slot of what the same call made in the run before; note if it is another call, or takes others."""
+        call = next(self.expected, None)
+        shape = (function, len(inputs), result is None)
+        if call is None or shape != (call.function, len(call.inputs), call.output is None):
+            self.same = False
+            return None
+        made_anew = function is assign and call.inputs[0].array is not inputs[0].array  # and written to in place
+        if made_anew or not (is_same(call.inputs, inputs) and is_same(call.keywords, keywords)):
+            self.departs = self.departs or call
+        return call.output
+
+    def has_followed(self) -> bool:
+        """Return whether the calls were the same to the end."""
+        return self.same and next(self.expected, None) is None
 
     def _operand(self, a: Any) -> Any:
         if isinstance(a, Tensor):
@@ -224,12 +253,12 @@ class Recorder(Tracer):
             known is None or "update" not in self.section
         ):  # which makes its own of parameters
             self.held[id(t)] = t
-            for part in ("_data", "_requires_grad", "_hooks"):
-                self.reads.hold(t, part, f"{part.replace('_', ' ').strip()} of {t.name or 'a Tensor'}")
+            self.reads.note(t, "tensor", "", t.name or "a Tensor", False, True)
             for hook in t._hooks:
                 self.reads.learn(hook._function)
         return known or self._know(t, Slot(t._data, "state", t.name or "", t._data))
 
+    @quiet
     def constant(self, t: Any) -> None:
         """Note that a Tensor made inside of the step never changes."""
         self._know(t, Slot(t._data, "frozen"))
@@ -248,12 +277,12 @@ class Recorder(Tracer):
         old = self.slot(target)
         value = value if isinstance(value, Tensor) else np.asarray(value)
         if old.kind not in ("state", "constant"):  # made by the step, or to be given back to it as another Tensor
-            self._add(np.copy, [self._operand(value)], {}, self._know(target, Slot(target._data, "result")))
+            self._add(np.copy, [self._operand(value)], {}, target)
             return
-        new = self._know(target, Slot(target._data, "state", old.name, old.source))
-        self._add(assign, [old, self._operand(value)], {}, new)
+        self._add(assign, [old, self._operand(value)], {}, target)
         self.record.changed[target] = None
 
+    @quiet
     def reads_grad(self, t: Any) -> None:
         """Note that the step depends on the gradient that it finds, or on there being none."""
         if t in self.found_grads or self._is_made_by_the_step(t):
@@ -263,6 +292,7 @@ class Recorder(Tracer):
         if found is not None and id(found._data) not in self.slots:
             self._know(found, Slot(found._data, "grad", f"found_grad_{t.name or ''}", t))
 
+    @quiet
     def sets_grad(self, t: Any, value: Any) -> None:
         """Write down that ``t.grad`` becomes a Tensor or None."""
         if self._is_made_by_the_step(t):
@@ -272,10 +302,10 @@ class Recorder(Tracer):
             self._call_it(self.root, "loss")
         slot = None if value is None else self.slot(value)
         if slot is not None and id(memory_of(value._data)) in self.lent:  # and has other values at the next call
-            copy = Slot(value._data.copy(order="K"), "result")
+            copy = wrap(value._data.copy(order="K"))
             self._add(np.copy, [slot], {}, copy)
-            slot = copy
-        self._add(set_grad, [t, slot], {}, None)
+            slot = self.slot(copy)
+        self._add(set_grad, [t, slot], {})
 
     def _is_made_by_the_step(self, t: Any) -> bool:
         """Return whether a Tensor is over an argument or a result: nobody sees its gradient after the step."""
@@ -307,16 +337,20 @@ class Recorder(Tracer):
         if method not in _COMPARISONS:
             self.fail("a live number takes part in array ops only; compute it in Optimizer.scalars")
 
+    @quiet
     def gradient_of(self, t: Any, g: Any) -> None:
         """Note of what a recorded value is the gradient, for its name."""
+        if self.known is not None:
+            return
         slot = self.slot(g)
         if slot.kind in ("result", "frozen") and slot.source is None and not slot.name:
             slot.source = self.slot(t)
 
+    @functools.partial(quiet, whose=type)
     def updates(self, optimizer: Any) -> None:
         """Write down an update; the optimiser's state is put back on failure, and decides what the step does."""
         own = not is_foreign(type(optimizer).__module__)
-        self.section = "own update" if own else "update"
+        self._enter("own update" if own else "update")
         if not own:
             self.line = user_line()  # the same for all ops
         for group in optimizer.param_groups:
@@ -331,10 +365,11 @@ class Recorder(Tracer):
             tensors = [p for group in optimizer.param_groups for p in group["params"]]
             tensors += [v for entries in kept.values() for v in entries.values() if isinstance(v, Tensor)]
             self.undo += [functools.partial(np.copyto, t._data, t._data.copy(order="K")) for t in tensors]
-        self._quietly(type(optimizer), super().updates, optimizer)
+        super().updates(optimizer)
         mode.tracer = self
-        self.section = "forward"
+        self._enter("forward")
 
+    @quiet
     def sets_mode(self, module: Any, training: bool) -> None:
         """Note that the step switches a module to training or evaluation; the program leaves it as the step does."""
         self.reads.note(module, ".", "training", f"training of {type(module).__name__}", False, True)

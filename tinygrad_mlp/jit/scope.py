@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,11 +44,6 @@ class Operand(str):
         return getattr(self.value, "dtype", None)
 
     @property
-    def is_reversed(self) -> bool:
-        """Whether an axis of an array runs backwards through its memory."""
-        return any(step < 0 for step in getattr(self.value, "strides", ()))
-
-    @property
     def item(self) -> str:
         """The text as it stands between brackets."""
         return _index(self.value, self)
@@ -61,7 +57,7 @@ class Operand(str):
     def rows(self) -> str:
         """The name of the numbers of an array's rows."""
         n = self.shape[0]
-        return self.program.helper(("rows", n), f"rows{n}", np.arange(n), f"np.arange({n})")
+        return self.program.helper(("rows", n), f"rows{n}", f"np.arange({n})", lambda: np.arange(n))
 
     @property
     def scalar(self) -> str:
@@ -90,9 +86,12 @@ class Scope:
         saved: the arrays that a module has in its file: parameters, other state and constants.
         objects: functions and generators.
         memory: the bytes of each piece of temporary memory, which programs share.
+
+    ``places`` is the temporary memory of each storage, where it is given.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, places: Mapping[Storage, Any] | None = None) -> None:
+        self.places = places
         self.taken = dict.fromkeys(RESERVED, 1)
         self.known: dict[Any, str] = {}
         self.values: dict[str, Any] = {}
@@ -125,7 +124,7 @@ class Scope:
         """Return the name of the n-th piece of temporary memory, which is large enough for a storage."""
         name = self.bind(("memory", n), storage.name, None, among={})
         self.memory[name] = max(storage.nbytes, self.memory.get(name, 0))
-        self.values[name] = np.empty(storage.nbytes, np.uint8)
+        self.values[name] = self.places[storage] if self.places else np.empty(storage.nbytes, np.uint8)
         return name
 
     def object(self, a: Any, wish: str = "") -> str:
@@ -135,16 +134,19 @@ class Scope:
         return self.bind(("object", id(a)), wish, a, among=self.objects)
 
 
-def dtypes_of_numbers(call: Call) -> list[Any]:
+def dtypes_of_numbers(call: Call) -> Sequence[Any]:
     """Return for each operand None, or for a number of an elementwise call on arrays the dtype that the call takes."""
-    nothing = [None] * len(call.inputs)
     if not is_elementwise(call) or call.keywords:
-        return nothing
-    given = tuple(_kind(a) for a in call.inputs)
-    loop = _loop(call.function, given)
-    chosen = [t if is_number(a) and t in INTEGERS else None for a, t in zip(call.inputs, loop or nothing, strict=False)]
+        return [None] * len(call.inputs)
+    return _chosen(call.function, tuple(map(_kind, call.inputs)), tuple(map(is_number, call.inputs)))
+
+
+@functools.lru_cache(1024)
+def _chosen(function: Any, given: tuple[Any, ...], numbers: tuple[bool, ...]) -> Sequence[Any]:
+    loop = _loop(function, given)
+    chosen = [t if n and t in INTEGERS else None for n, t in zip(numbers, loop or given, strict=False)]
     fixed = tuple(g if t is None else t for t, g in zip(chosen, given, strict=True))
-    return chosen if loop is not None and _loop(call.function, fixed) == loop else nothing
+    return chosen if loop is not None and _loop(function, fixed) == loop else [None] * len(given)
 
 
 def _kind(a: Any) -> Any:
@@ -154,7 +156,6 @@ def _kind(a: Any) -> Any:
     return type(a) if type(a) in (int, float, complex) else np.dtype(type(a)) if isinstance(a, bool) else None
 
 
-@functools.cache
 def _loop(function: Any, given: tuple[Any, ...]) -> Any:
     """Return the dtypes of the loop that a ufunc chooses for operands of these dtypes, or None."""
     try:

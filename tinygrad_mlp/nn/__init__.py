@@ -12,34 +12,11 @@
 from typing import TYPE_CHECKING
 
 from ..foreign import missing as _missing
-from . import init as init, optim as optim, utils as utils
-from .layers import (
-    GELU as GELU,
-    MLP as MLP,
-    BatchNorm1d as BatchNorm1d,
-    Dropout as Dropout,
-    Flatten as Flatten,
-    LayerNorm as LayerNorm,
-    LeakyReLU as LeakyReLU,
-    Linear as Linear,
-    LogSoftmax as LogSoftmax,
-    ReLU as ReLU,
-    Sequential as Sequential,
-    Sigmoid as Sigmoid,
-    Softmax as Softmax,
-    Softplus as Softplus,
-    Tanh as Tanh,
-)
-from .losses import (
-    BCELoss as BCELoss,
-    BCEWithLogitsLoss as BCEWithLogitsLoss,
-    CrossEntropyLoss as CrossEntropyLoss,
-    HuberLoss as HuberLoss,
-    L1Loss as L1Loss,
-    MSELoss as MSELoss,
-    NLLLoss as NLLLoss,
-)
-from .module import IncompatibleKeys as IncompatibleKeys, Module as Module, Parameter as Parameter
+from . import functional, init, optim, utils
+from .layers import GELU, MLP, BatchNorm1d, Dropout, Flatten, LayerNorm, LeakyReLU, Linear, LogSoftmax, ReLU
+from .layers import Sequential, Sigmoid, Softmax, Softplus, Tanh
+from .losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, L1Loss, MSELoss, NLLLoss
+from .module import IncompatibleKeys, Module, Parameter
 
 __all__ = [
     "BCELoss", "BCEWithLogitsLoss", "BatchNorm1d", "CrossEntropyLoss", "Dropout", "Flatten", "GELU", "HuberLoss",

@@ -15,7 +15,7 @@ from .. import checks
 from ..checks import as_numbers, check_choice, check_generator, check_number
 from ..core.autograd import no_grad
 from ..core.tensor import Tensor, assign
-from ..errors import DataError, DtypeError, ShapeError, warn
+from ..errors import ShapeError, warn
 from ..foreign import answers, missing
 from ..rules.elementwise import bce, bce_with_logits, select, uniform
 from ..rules.elementwise import leaky_relu as leaky_relu, relu as relu, sigmoid as sigmoid, softplus as softplus
@@ -299,12 +299,9 @@ def huber_loss(prediction: T, target: Any, *, delta: float = 1.0, weight: Any = 
     return _reduce(0.5 * (near * near) + delta * (distance - near), reduction, weight)
 
 
-REDUCTIONS = ("mean", "sum", "none")
-
-
 def _reduce(losses: Any, reduction: str, weight: Any = None, by_weight: bool = False, total: Any = None) -> Any:
     """Return losses, weighted and reduced; a mean divides by the count, by the weights, or by the sum of ``total``."""
-    check_choice("reduction", reduction, REDUCTIONS)
+    check_choice("reduction", reduction, ("mean", "sum", "none"))
     if weight is not None:
         weight = _weight(losses, weight)
         losses, total = losses * weight, weight if by_weight else None
@@ -354,14 +351,7 @@ def _takes_logits(loss: str, scores: Any, made_by: str, instead: str, takes: str
 def _same_shape(name: str, prediction: Any, target: Any) -> tuple[Any, Any]:
     """Return the prediction, and the target as an operand of its shape and dtype."""
     prediction, target = _as_operand(prediction, f"{name}: prediction"), _as_operand(target, f"{name}: target")
-    if target.shape != prediction.shape:
-        try:
-            would = f"; they would broadcast to {np.broadcast_shapes(prediction.shape, target.shape)}"
-        except ValueError:
-            would = ""
-        columns = {(*target.shape, 1): "pass target[:, None]", target.shape[:-1]: "pass target[:, 0]"}
-        hint = columns.get(prediction.shape, "reshape one")
-        raise ShapeError(f"{name}: prediction has shape {prediction.shape} and target {target.shape}{would}; {hint}")
+    checks.check_same_shape(name, prediction.shape, target.shape)
     fits = target.dtype.kind == "f" and target.dtype == prediction.dtype
     return prediction, target if fits else target.astype(prediction.dtype)
 
@@ -369,36 +359,13 @@ def _same_shape(name: str, prediction: Any, target: Any) -> tuple[Any, Any]:
 def _as_labels_or_distribution(scores: Any, target: Any) -> Any:
     """Return N checked integer labels, or an (N, C) distribution in the dtype of the scores."""
     target = target if isinstance(target, Tensor) else checks.as_array(target)
-    n, classes = scores.shape
-    if classes < 2:
-        hint = "use mse_loss for regression, binary_cross_entropy_with_logits for one logit of two classes"
-        raise ShapeError(f"scores of shape {scores.shape} leave no choice of a class; {hint}")
-    if target.shape == (n, classes):
+    checks.check_target(scores.shape, target)
+    if target.ndim == 2:
         return target if target.dtype == scores.dtype else target.astype(scores.dtype)
-    if target.ndim != 1:
-        raise ShapeError(f"target has shape {target.shape}; expected labels ({n},) or probabilities ({n}, {classes})")
-    if len(target) != n:
-        samples = f"scores of shape {scores.shape} are for {n} samples, the target for {len(target)}"
-        raise ShapeError(f"{samples}; pass one label for each")
-    if target.dtype.kind not in "biuf":
-        raise DtypeError(f"labels have dtype {target.dtype}; convert them to integers 0..{classes - 1}")
-    check_labels(target, classes)
+    check_labels(target, scores.shape[1])
     return target if target.dtype.kind in "iu" else target.astype(np.int64)
 
 
-check_labels = primitive(checks.check_labels)
-
-
-@primitive
-def check_probabilities(p: T) -> T:
-    """Raise DataError, naming the first one, if a probability is outside [0, 1]."""
-    bad = ~((p >= 0) & (p <= 1))
-    if bad.any():
-        i = tuple(np.argwhere(bad)[0].tolist())
-        hint = "apply a sigmoid first, or use binary_cross_entropy_with_logits on the logits"
-        raise DataError(f"probability {p[i]} at position {i} is outside [0, 1]; {hint}")
-    return p
-
-
+check_labels, check_probabilities = primitive(checks.check_labels), primitive(checks.check_probabilities)
 constant(check_labels, check_probabilities)
 annotate(check_labels, check_probabilities, effect=True)

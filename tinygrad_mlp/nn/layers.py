@@ -13,7 +13,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ..checks import as_float_dtype, as_generator, check_choice, check_flag, check_integer, check_number, check_share
+from .. import checks
 from ..core.tensor import Tensor, assign
 from ..errors import ShapeError, describe, out_of_range
 from ..rules.elementwise import is_wide
@@ -57,15 +57,13 @@ class Linear(_Layer):
     def __init__(
         self, in_features: int, out_features: int, bias: bool = True, *, rng: Rng = None, dtype: DTypeLike = np.float32
     ) -> None:
-        check_integer("in_features", in_features)
-        check_integer("out_features", out_features)
+        checks.check_integer("in_features", in_features)
+        checks.check_integer("out_features", out_features)
         self.in_features, self.out_features = in_features, out_features
-        rng, dtype = as_generator(rng), as_float_dtype(dtype)
-        weight = np.empty(
-            (out_features, in_features), dtype, order="F" if is_wide((out_features, in_features)) else "C"
-        )
-        self.weight = Parameter(weight)
-        check_flag("bias", bias)
+        rng, dtype = checks.as_generator(rng), checks.as_float_dtype(dtype)
+        checks.check_flag("bias", bias)
+        shape = out_features, in_features
+        self.weight = Parameter(np.empty(shape, dtype, order="F" if is_wide(shape) else "C"))
         self.bias = Parameter(np.empty(out_features, dtype)) if bias else None
         init.kaiming_uniform_(self.weight, math.sqrt(5), rng=rng)
         if self.bias is not None:
@@ -83,51 +81,52 @@ class Linear(_Layer):
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
 
 
-class _Elementwise(_Layer):
-    """A function of each element."""
+class _Function(_Layer):
+    """A function of one array, whose ``options`` are kept."""
 
-    function: Callable[[Any], Any]
+    function: Callable[..., Any]
+    options: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         """There is nothing to choose."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.function(x)
+        return self.function(x, *[getattr(self, name) for name in self.options])
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{name}={getattr(self, name)}" for name in self.options)
 
 
-class ReLU(_Elementwise):
+class ReLU(_Function):
     """max(x, 0)."""
 
     function = staticmethod(functional.relu)
 
 
-class LeakyReLU(_Layer):
+class LeakyReLU(_Function):
     """x where it is positive, ``negative_slope * x`` elsewhere."""
 
+    function = staticmethod(functional.leaky_relu)
+    options = ("negative_slope",)
+
     def __init__(self, negative_slope: float = 0.01) -> None:
-        check_number("negative_slope", negative_slope, -math.inf, math.inf, "a finite number")
+        checks.check_number("negative_slope", negative_slope, -math.inf, math.inf, "a finite number")
         self.negative_slope = negative_slope
 
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.leaky_relu(x, self.negative_slope)
 
-    def extra_repr(self) -> str:
-        return f"negative_slope={self.negative_slope}"
-
-
-class Sigmoid(_Elementwise):
+class Sigmoid(_Function):
     """1 / (1 + exp(-x))."""
 
     function = staticmethod(functional.sigmoid)
 
 
-class Tanh(_Elementwise):
+class Tanh(_Function):
     """The hyperbolic tangent."""
 
     function = staticmethod(functional.tanh)
 
 
-class GELU(_Elementwise):
+class GELU(_Function):
     """The Gaussian error linear unit in its tanh form, PyTorch's ``GELU(approximate="tanh")``."""
 
     function = staticmethod(functional.gelu)
@@ -136,25 +135,19 @@ class GELU(_Elementwise):
         return "approximate='tanh'"
 
 
-class Softplus(_Elementwise):
+class Softplus(_Function):
     """log(1 + exp(x))."""
 
     function = staticmethod(functional.softplus)
 
 
-class _AlongAxis(_Layer):
+class _AlongAxis(_Function):
     """A function whose only option is the axis."""
 
-    function: Callable[[Any, int], Any]
+    options = ("axis",)
 
     def __init__(self, axis: int = -1) -> None:
         self.axis = axis
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(x, self.axis)
-
-    def extra_repr(self) -> str:
-        return f"axis={self.axis}"
 
 
 class Softmax(_AlongAxis):
@@ -203,8 +196,8 @@ class Dropout(_Layer):
     """
 
     def __init__(self, p: float = 0.5, *, rng: Rng = None) -> None:
-        check_share("p", p)
-        self.p, self.rng = p, as_generator(rng)
+        checks.check_share("p", p)
+        self.p, self.rng = p, checks.as_generator(rng)
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.dropout(x, self.p, self.rng, self.training)
@@ -246,19 +239,18 @@ class BatchNorm1d(_Layer):
         *,
         dtype: DTypeLike = np.float32,
     ) -> None:
-        check_integer("num_features", num_features)
-        check_number("eps", eps, 0, math.inf, "a finite number >= 0")
+        checks.check_integer("num_features", num_features)
+        checks.check_not_negative("eps", eps)
         if momentum is not None:
-            check_share("momentum", momentum)
-        dtype = as_float_dtype(dtype)
+            checks.check_share("momentum", momentum)
+        dtype = checks.as_float_dtype(dtype)
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
         self.weight = Parameter(np.ones(num_features, dtype)) if affine else None
         self.bias = Parameter(np.zeros(num_features, dtype)) if affine else None
-        tracked = track_running_stats
-        self.register_buffer("running_mean", Tensor(np.zeros(num_features, dtype)) if tracked else None)
-        self.register_buffer("running_var", Tensor(np.ones(num_features, dtype)) if tracked else None)
-        self.register_buffer("num_batches_tracked", Tensor(np.zeros((), np.int64)) if tracked else None)
+        self.register_buffer("running_mean", Tensor(np.zeros(num_features, dtype)) if track_running_stats else None)
+        self.register_buffer("running_var", Tensor(np.ones(num_features, dtype)) if track_running_stats else None)
+        self.register_buffer("num_batches_tracked", Tensor(np.zeros((), np.int64)) if track_running_stats else None)
 
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim not in (2, 3) or x.shape[1] != self.num_features:
@@ -303,9 +295,9 @@ class LayerNorm(_Layer):
     ) -> None:
         shape = tuple(normalized_shape) if isinstance(normalized_shape, Sequence) else (normalized_shape,)
         for size in shape:
-            check_integer("normalized_shape", size)
-        check_number("eps", eps, 0, math.inf, "a finite number >= 0")
-        dtype = as_float_dtype(dtype)
+            checks.check_integer("normalized_shape", size)
+        checks.check_not_negative("eps", eps)
+        dtype = checks.as_float_dtype(dtype)
         self.normalized_shape, self.eps, self.elementwise_affine = shape, eps, elementwise_affine
         self.weight = Parameter(np.ones(shape, dtype)) if elementwise_affine else None
         self.bias = Parameter(np.zeros(shape, dtype)) if elementwise_affine else None
@@ -430,10 +422,10 @@ class MLP(Sequential):
         if not isinstance(sizes, Sequence) or len(sizes) < 2:
             raise out_of_range("sizes", sizes, "a list of at least two sizes, as [784, 256, 10]")
         for i, size in enumerate(sizes):
-            check_integer(f"sizes[{i}]", size)
-        check_choice("activation", activation, ACTIVATIONS)
-        check_share("dropout", dropout)
-        rng = as_generator(rng)
+            checks.check_integer(f"sizes[{i}]", size)
+        checks.check_choice("activation", activation, ACTIVATIONS)
+        checks.check_share("dropout", dropout)
+        rng = checks.as_generator(rng)
         kind, fill = ACTIVATIONS[activation]
         layers: list[Module] = []
         for size_in, size_out in pairwise(sizes):

@@ -9,6 +9,24 @@ from ..core.tensor import Tensor
 from . import functional
 from .module import Module
 
+TARGETS: dict[str, tuple[Callable[..., Any], ...]] = {
+    "labels or distributions": (functional.cross_entropy,),
+    "labels": (functional.nll_loss,),
+    "shares": (functional.binary_cross_entropy, functional.binary_cross_entropy_with_logits),
+    "numbers": (functional.mse_loss, functional.l1_loss, functional.huber_loss),
+}
+"""All losses of `functional`, by what their targets are; shares are numbers from 0 to 1."""
+
+
+def targets_of(loss: Any) -> str:
+    """Return what the targets of a loss are, one of the keys of `TARGETS`, or nothing if it is none of these.
+
+    >>> targets_of(BCELoss()), targets_of(functional.nll_loss), targets_of(max)
+    ('shares', 'labels', '')
+    """
+    function = loss.function if isinstance(loss, _Loss) else loss
+    return next((kind for kind, losses in TARGETS.items() if any(function is f for f in losses)), "")
+
 
 class _Loss(Module):
     """A function of prediction and target whose options, the reduction and those of ``options``, are kept."""

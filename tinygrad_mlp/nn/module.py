@@ -79,15 +79,12 @@ class Module(Stateful):
         raise NotImplementedError(f"{type(self).__name__} has no forward; define forward(self, x) in the class")
 
     def __call__(self, *inputs: Any, **keywords: Any) -> Tensor:
-        for x in inputs:
-            if type(x) is not Tensor:
-                inputs = tuple(map(self._as_input, inputs))
-                break
+        given = [x if type(x) is Tensor else self._as_input(x) for x in inputs]
         tracer = thread_mode.tracer
         try:
-            return self.forward(*inputs, **keywords) if tracer is IDLE else tracer.calls(self, inputs, keywords)
+            return self.forward(*given, **keywords) if tracer is IDLE else tracer.calls(self, given, keywords)
         except TypeError as error:
-            explain(error, self.forward, inputs, keywords, "model")
+            explain(error, self.forward, given, keywords, "model")
             raise
 
     def _as_input(self, x: Any) -> Any:

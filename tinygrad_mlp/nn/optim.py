@@ -1,7 +1,7 @@
 """Optimisers; the learning-rate schedules, which have a room of their own, are here too.
 
-An update is a formula, as a rule is: on arrays it works in place, and on Tensors, while a tracer records, the same
-lines make new ones, which are then assigned.
+An optimiser is a direction, which is a formula, as a rule is: on arrays it works in place, and on Tensors, while a
+tracer records, the same lines make new ones, which are then assigned.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from .. import notebook
-from ..checks import check_flag, check_kind, check_number, check_share
+from ..checks import Check, check_below_one, check_flag, check_kind, check_not_negative, check_positive, check_share
 from ..core.tensor import Tensor, assign, wrap
 from ..core.tracer import IDLE, Stateful, mode, out_of_place
 from ..core.versions import changed, rebound
@@ -52,9 +52,10 @@ State: Any = type("State", (dict,), {name: _counted(getattr(dict, name)) for nam
 class Optimizer(Stateful):
     """What all optimisers share: parameter groups, the state of each parameter, and the walk over them.
 
-    A subclass gives ``buffers``, the names of its state arrays, of which not all options need the ``optional`` ones,
-    and ``formula(p, g, *buffers, **scalars)``, which returns the new values of the parameter and its buffers, and may
-    write into the old ones, but not into ``g``.
+    A subclass gives ``buffers``, the names of its state arrays, of which not all options need the ``optional`` ones;
+    ``checks``, what raises an error for a value of an option by the option's name; and
+    ``direction(g, *buffers, **scalars)``, which returns where to go, and the new values of the buffers: it may write
+    into the old ones, but not into ``g``. Or it gives a whole `formula`.
 
     Args:
         params: the parameters, or dicts of them with options of their own.
@@ -63,7 +64,8 @@ class Optimizer(Stateful):
 
     buffers: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
-    formula: Callable[..., tuple[Any, ...]]
+    checks: ClassVar[dict[str, Check]] = dict(lr=check_not_negative, weight_decay=check_not_negative)
+    direction: Callable[..., tuple[Any, ...]]
     counts_steps: bool = False
 
     def __init__(self, params: Iterable[Any], defaults: Mapping[str, Any]) -> None:
@@ -75,8 +77,23 @@ class Optimizer(Stateful):
 
     def check(self, group: Group) -> None:
         """Raise ValueError if an option of a group is out of range."""
-        for name in ("lr", "weight_decay"):
-            check_number(name, group[name], 0, math.inf, "a finite number >= 0")
+        for name, check in self.checks.items():
+            check(name, group[name])
+
+    def formula(
+        self, p: Any, g: Any, *buffers: Any, lr: float, weight_decay: float, shrink: float | None = None, **scalars: Any
+    ) -> tuple[Any, ...]:
+        """Return ``p - lr * direction`` and the new ``buffers``, in the memory of the old ones where that can be.
+
+        Before that, ``weight_decay * p`` is added to ``g``, which stays what it is, or p is multiplied by ``shrink``.
+        The direction follows from the other ``scalars``.
+        """
+        if weight_decay:
+            g = g + weight_decay * p
+        if shrink is not None:
+            p *= shrink
+        direction, *buffers = self.direction(g, *buffers, **scalars)  # type: ignore[assignment]
+        return _less(p, lr * direction), *buffers
 
     def scalars(self, group: Group, step: int) -> dict[str, Any]:
         """Return the numbers that `formula` needs at a ``step``, counted from 1, by the options of a ``group``.
@@ -126,7 +143,7 @@ class Optimizer(Stateful):
         Raises:
             GraphError: no parameter has one: ``backward()`` was not called.
         """
-        if all(p.grad is None for group in self.param_groups for p in group["params"]):
+        if all(p.grad is None for p in self._all_params()):
             raise GraphError("step(): no parameter has a gradient; call loss.backward() first, on a loss of these")
         mode.tracer.updates(self)
 
@@ -134,12 +151,12 @@ class Optimizer(Stateful):
         """Do what `step` does, without a word to the tracer."""
         if type(self.state) is not State:
             self.state = State(self.state)
-        update = self._update if mode.tracer is IDLE else self._update_traced
         for group in self.param_groups:
             for params in self._in_step(group):
                 scalars = mode.tracer.numbers(partial(self._advance, group, params))
+                names = self.used_buffers(scalars)
                 for p in params:
-                    update(p, self.used_buffers(scalars), scalars)
+                    self._update(p, names, scalars)
 
     def _in_step(self, group: Group) -> list[list[Any]]:
         """Return the parameters that have a gradient, those together that have been updated equally often."""
@@ -170,25 +187,21 @@ class Optimizer(Stateful):
         return tuple(id(v) for state in self.state.values() for v in state.values() if isinstance(v, Tensor))
 
     def _update(self, p: Any, names: tuple[str, ...], scalars: Mapping[str, Any]) -> None:
-        """Compute on arrays, in place where the formula does."""
+        """Put in place what the formula gives for arrays, or, so that a tracer sees every op, for Tensors."""
         old, new = self._buffers(p, names)
+        if mode.tracer is not IDLE:
+            with out_of_place():
+                for target, value in zip((p, *new), self.formula(p.detach(), p.grad, *old, **scalars), strict=True):
+                    assign(target, value)
+            return
         values = self.formula(p._data, p._grad._data, *[None if b is None else b._data for b in old], **scalars)
         for target, value in zip((p, *new), values, strict=True):
             if value is not target._data:
                 np.copyto(target._data, value)
             changed(target)
 
-    def _update_traced(self, p: Any, names: tuple[str, ...], scalars: Mapping[str, Any]) -> None:
-        """Compute on Tensors, so that the tracer sees every op."""
-        old, new = self._buffers(p, names)
-        with out_of_place():
-            for target, value in zip((p, *new), self.formula(p.detach(), p.grad, *old, **scalars), strict=True):
-                assign(target, value)
-
     def _buffers(self, p: Any, names: tuple[str, ...]) -> tuple[Sequence[Any], Sequence[Any]]:
         """Return a parameter's buffers as the formula gets them, None at the first step, and as it fills them."""
-        if not names:
-            return (), ()
         state = self.state[p]
         old = [state.get(name) for name in names]
         if any(buffer is None for buffer in old):
@@ -238,22 +251,6 @@ def _less(p: Any, change: Any) -> Any:
     return p
 
 
-def _sgd(
-    p: Any, g: Any, buf: Any = None, *, lr: float, momentum: float, undamped: float, weight_decay: float, nesterov: bool
-) -> tuple[Any, ...]:
-    if weight_decay:
-        g = g + weight_decay * p
-    if momentum:
-        if buf is None:
-            buf = g.copy()
-        else:
-            buf *= momentum
-            buf += undamped * g if undamped != 1 else g
-        g = g + momentum * buf if nesterov else buf
-    p = _less(p, lr * g)
-    return (p, buf) if momentum else (p,)
-
-
 class SGD(Optimizer):
     """Stochastic gradient descent with momentum (Sutskever and others, ICML 2013), in PyTorch's form.
 
@@ -283,7 +280,7 @@ class SGD(Optimizer):
     """
 
     buffers = ("momentum_buffer",)
-    formula = staticmethod(_sgd)
+    checks = Optimizer.checks | dict(nesterov=check_flag, momentum=check_below_one, dampening=check_share)
 
     def __init__(
         self,
@@ -299,9 +296,6 @@ class SGD(Optimizer):
 
     def check(self, group: Group) -> None:
         super().check(group)
-        check_flag("nesterov", group["nesterov"])
-        check_number("momentum", group["momentum"], 0, 1, "in [0, 1)")
-        check_share("dampening", group["dampening"])
         if group["nesterov"] and (group["momentum"] == 0 or group["dampening"] != 0):
             raise ValueError("nesterov needs momentum > 0 and dampening = 0; set momentum=0.9, say")
 
@@ -312,39 +306,23 @@ class SGD(Optimizer):
     def used_buffers(self, scalars: Mapping[str, Any]) -> tuple[str, ...]:
         return self.buffers if scalars["momentum"] else ()
 
+    @staticmethod
+    def direction(g: Any, buf: Any = None, *, momentum: float, undamped: float, nesterov: bool) -> tuple[Any, ...]:
+        if not momentum:
+            return (g,)
+        if buf is None:
+            buf = g.copy()
+        else:
+            buf *= momentum
+            buf += undamped * g if undamped != 1 else g
+        return g + momentum * buf if nesterov else buf, buf
 
-def _adam(
-    p: Any,
-    g: Any,
-    m: Any,
-    v: Any,
-    *,
-    b1: float,
-    share1: float,
-    b2: float,
-    share2: float,
-    lr: float,
-    root: float,
-    eps: float,
-    weight_decay: float,
-    shrink: float | None,
-) -> tuple[Any, ...]:
-    if weight_decay:
-        g = g + weight_decay * p
-    if shrink is not None:
-        p *= shrink
-    if m is None:
-        m, v = share1 * g, share2 * (g * g)
-    else:
-        m *= b1
-        m += share1 * g
-        v *= b2
-        v += share2 * (g * g)
-    scale = np.sqrt(v)
-    scale /= root
-    scale += eps
-    p = _less(p, lr * (m / scale))
-    return p, m, v
+
+def _check_betas(name: str, betas: Any) -> None:
+    if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+        raise TypeError(str(out_of_range(name, betas, "two numbers in [0, 1), such as (0.9, 0.999)")))
+    for beta in betas:
+        check_below_one(f"each of {name}", beta)
 
 
 class Adam(Optimizer):
@@ -365,7 +343,7 @@ class Adam(Optimizer):
     """
 
     buffers = ("exp_avg", "exp_avg_sq")
-    formula = staticmethod(_adam)
+    checks = Optimizer.checks | dict(betas=_check_betas, eps=check_positive)
     counts_steps = True
     decoupled = False
 
@@ -379,14 +357,6 @@ class Adam(Optimizer):
     ) -> None:
         super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay))
 
-    def check(self, group: Group) -> None:
-        super().check(group)
-        if not isinstance(betas := group["betas"], (tuple, list)) or len(betas) != 2:
-            raise TypeError(str(out_of_range("betas", betas, "two numbers in [0, 1), such as (0.9, 0.999)")))
-        for beta in betas:
-            check_number("each of betas", beta, 0, 1, "in [0, 1)")
-        check_number("eps", group["eps"], 1e-300, math.inf, "a finite number > 0")
-
     def scalars(self, group: Group, step: int) -> dict[str, Any]:
         b1, b2 = map(float, group["betas"])
         lr, decay = float(group["lr"]), float(group["weight_decay"])
@@ -394,6 +364,22 @@ class Adam(Optimizer):
         corrected = dict(lr=lr / (1 - b1**step), root=math.sqrt(1 - b2**step), eps=float(group["eps"]))
         shrink = 1 - lr * decay if self.decoupled and decay else None
         return {**averages, **corrected, "weight_decay": 0.0 if self.decoupled else decay, "shrink": shrink}
+
+    @staticmethod
+    def direction(
+        g: Any, m: Any, v: Any, *, b1: float, share1: float, b2: float, share2: float, root: float, eps: float
+    ) -> tuple[Any, ...]:
+        if m is None:
+            m, v = share1 * g, share2 * (g * g)
+        else:
+            m *= b1
+            m += share1 * g
+            v *= b2
+            v += share2 * (g * g)
+        scale = np.sqrt(v)
+        scale /= root
+        scale += eps
+        return m / scale, m, v
 
 
 class AdamW(Adam):
@@ -414,24 +400,6 @@ class AdamW(Adam):
         weight_decay: float = 0.01,
     ) -> None:
         super().__init__(params, lr, betas, eps, weight_decay)
-
-
-def _rmsprop(
-    p: Any, g: Any, v: Any, *more: Any, lr: float, alpha: float, share: float, eps: float, weight_decay: float,
-    momentum: float, centered: bool,
-) -> tuple[Any, ...]:  # fmt: skip
-    if weight_decay:
-        g = g + weight_decay * p
-    before = [v, *more]
-    averages = [g * g, g] if centered else [g * g]
-    after = [share * a if old is None else old * alpha + share * a for old, a in zip(before, averages, strict=False)]
-    scale = np.sqrt(after[0] - after[1] * after[1] if centered else after[0]) + eps
-    change = g / scale
-    if momentum:
-        change = change if before[-1] is None else before[-1] * momentum + change
-        after.append(change)
-    p = _less(p, lr * change)
-    return p, *after
 
 
 class RMSprop(Optimizer):
@@ -456,7 +424,9 @@ class RMSprop(Optimizer):
 
     buffers = ("square_avg", "grad_avg", "momentum_buffer")
     optional = ("grad_avg", "momentum_buffer")
-    formula = staticmethod(_rmsprop)
+    checks = Optimizer.checks | dict(
+        alpha=check_below_one, momentum=check_below_one, eps=check_positive, centered=check_flag
+    )
 
     def __init__(
         self, params: Iterable[Any], lr: float = 1e-2, alpha: float = 0.99, eps: float = 1e-8,
@@ -465,13 +435,6 @@ class RMSprop(Optimizer):
         options = dict(lr=lr, alpha=alpha, eps=eps, weight_decay=weight_decay, momentum=momentum, centered=centered)
         super().__init__(params, options)
 
-    def check(self, group: Group) -> None:
-        super().check(group)
-        for name in ("alpha", "momentum"):
-            check_number(name, group[name], 0, 1, "in [0, 1)")
-        check_number("eps", group["eps"], 1e-300, math.inf, "a finite number > 0")
-        check_flag("centered", group["centered"])
-
     def scalars(self, group: Group, step: int) -> dict[str, Any]:
         numbers = {name: float(group[name]) for name in ("lr", "alpha", "eps", "weight_decay", "momentum")}
         return {**numbers, "share": 1 - numbers["alpha"], "centered": group["centered"]}
@@ -479,6 +442,18 @@ class RMSprop(Optimizer):
     def used_buffers(self, scalars: Mapping[str, Any]) -> tuple[str, ...]:
         used = {"square_avg": True, "grad_avg": scalars["centered"], "momentum_buffer": scalars["momentum"]}
         return tuple(name for name, is_used in used.items() if is_used)
+
+    @staticmethod
+    def direction(
+        g: Any, v: Any, *more: Any, alpha: float, share: float, eps: float, momentum: float, centered: bool
+    ) -> tuple[Any, ...]:
+        averaged, before = [g * g, g] if centered else [g * g], [v, *more]
+        after = [share * a if b is None else b * alpha + share * a for a, b in zip(averaged, before, strict=False)]
+        change = g / (np.sqrt(after[0] - after[1] * after[1] if centered else after[0]) + eps)
+        if momentum:
+            change = change if before[-1] is None else before[-1] * momentum + change
+            after.append(change)
+        return change, *after
 
 
 def _as_groups(params: Iterable[Any]) -> list[Mapping[str, Any]]:

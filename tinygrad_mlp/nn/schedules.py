@@ -7,13 +7,16 @@ from collections.abc import Mapping
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
-from .. import notebook
-from ..checks import check_choice, check_integer, check_number, check_share
+from .. import checks, notebook
 from ..errors import CheckpointError, OptionError, describe
 from ..foreign import Answers
 
 if TYPE_CHECKING:
     from .optim import Optimizer
+
+
+COUNTS = ("last_step", "bad_epochs", "cooling")
+"""What of a state is a count; all else but the learning rates is any number."""
 
 
 class LRScheduler(Answers):
@@ -35,7 +38,9 @@ class LRScheduler(Answers):
     kept: tuple[str, ...] = ("last_step", "base_lrs")
 
     def __init__(self, optimizer: Optimizer) -> None:
-        _check_optimizer(optimizer)
+        if not hasattr(optimizer, "param_groups"):
+            example = "optim.SGD(model.parameters())"
+            raise TypeError(f"a schedule takes an optimizer, such as {example}, got {type(optimizer).__name__}")
         self.optimizer = optimizer
         self.base_lrs = [group["lr"] for group in optimizer.param_groups]
         self.last_step = 0
@@ -57,7 +62,7 @@ class LRScheduler(Answers):
     def size(self, steps: int) -> None:
         """Take over how many steps there will be in all, unless that was said before: `fit` calls this."""
         if self.total and getattr(self, self.total) is None:
-            setattr(self, self.total, check_integer(self.total, self.last_step + steps))
+            setattr(self, self.total, checks.check_integer(self.total, self.last_step + steps))
             self._set()
 
     def end_epoch(self, row: Mapping[str, Any]) -> None:
@@ -104,22 +109,21 @@ class LRScheduler(Answers):
         if keys != sorted(self.kept):
             expected = " and ".join(map(repr, sorted(self.kept)))
             raise CheckpointError(f"not the state of a schedule, which has {expected}: {keys}")
-        step, rates, groups = state_dict["last_step"], state_dict["base_lrs"], len(self.optimizer.param_groups)
+        rates, groups = state_dict["base_lrs"], len(self.optimizer.param_groups)
         try:
-            check_integer("last_step", step, 0)
+            for name in set(self.kept) - {"base_lrs"}:
+                if name in COUNTS:
+                    checks.check_integer(name, state_dict[name], 0)
+                else:
+                    checks.check_number(name, state_dict[name], -math.inf, math.inf, "a number", closed=True)
             if not isinstance(rates, (list, tuple)) or len(rates) != groups:
                 each = f"a list of {groups}, one for each parameter group"
                 raise TypeError(f"base_lrs must be {each}, got {describe(rates)}")
             for rate in rates:
-                check_number("each of base_lrs", rate, 0, math.inf, "a finite number >= 0")
-            for name in set(self.kept) - {"last_step", "base_lrs"}:
-                if name in ("bad_epochs", "cooling"):
-                    check_integer(name, state_dict[name], 0)
-                else:
-                    check_number(name, state_dict[name], -math.inf, math.inf, "a number", closed=True)
+                checks.check_not_negative("each of base_lrs", rate)
         except (TypeError, ValueError) as error:
             raise CheckpointError(f"the state does not fit {type(self).__name__}: {error}") from error
-        vars(self).update(state_dict, last_step=int(step), base_lrs=list(rates))
+        vars(self).update(state_dict, last_step=int(state_dict["last_step"]), base_lrs=list(rates))
         self._set()
 
 
@@ -150,18 +154,16 @@ class CosineAnnealingLR(LRScheduler):
 
     def __init__(self, optimizer: Optimizer, T_max: int | None = None, eta_min: float = 0.0, warmup: int = 0) -> None:
         if T_max is not None:
-            check_integer("T_max", T_max)
-        check_integer("warmup", warmup, 0, *(() if T_max is None else (T_max - 1, "T_max - 1")))
-        check_share("eta_min", eta_min)
+            checks.check_integer("T_max", T_max)
+        checks.check_integer("warmup", warmup, 0, *(() if T_max is None else (T_max - 1, "T_max - 1")))
+        checks.check_share("eta_min", eta_min)
         self.T_max, self.eta_min, self.warmup = T_max, eta_min, warmup
         super().__init__(optimizer)
 
     def factor(self, step: int) -> float:
         if step < self.warmup:
             return (step + 1) / (self.warmup + 1)
-        return _cosine(
-            1.0, self.eta_min, min(1.0, (step - self.warmup) / max(1, (self.T_max or math.inf) - self.warmup))
-        )
+        return _cosine(1.0, self.eta_min, (step - self.warmup) / max(1, (self.T_max or math.inf) - self.warmup))
 
 
 class OneCycleLR(LRScheduler):
@@ -192,25 +194,24 @@ class OneCycleLR(LRScheduler):
         div_factor: float = 25.0,
         final_div_factor: float = 1e4,
     ) -> None:
-        _check_optimizer(optimizer)
         if total_steps is not None:
-            check_integer("total_steps", total_steps, 2)
-        check_number("pct_start", pct_start, math.ulp(0.0), 1, "between 0 and 1")
-        check_number("max_lr", max_lr, 0, math.inf, "a finite number >= 0")
-        for name, value in (("div_factor", div_factor), ("final_div_factor", final_div_factor)):
-            check_number(name, value, math.ulp(0.0), math.inf, "a finite number > 0")
+            checks.check_integer("total_steps", total_steps, 2)
+        checks.check_number("pct_start", pct_start, math.ulp(0.0), 1, "between 0 and 1")
+        checks.check_not_negative("max_lr", max_lr)
+        checks.check_positive("div_factor", div_factor)
+        checks.check_positive("final_div_factor", final_div_factor)
         self.pct_start, self.total_steps = pct_start, total_steps
         self.first, self.last = 1 / div_factor, 1 / (div_factor * final_div_factor)
-        for group in optimizer.param_groups:
-            group["lr"] = max_lr
         super().__init__(optimizer)
+        self.base_lrs = [max_lr] * len(self.base_lrs)
+        self._set()
 
     def factor(self, step: int) -> float:
         last = (self.total_steps or math.inf) - 1
         top = self.pct_start * (last + 1) - 1
         if step < top:
             return _cosine(self.first, 1.0, step / top)
-        return _cosine(1.0, self.last, min(1.0, (step - top) / (last - top)))
+        return _cosine(1.0, self.last, (step - top) / (last - top))
 
 
 class StepLR(LRScheduler):
@@ -231,8 +232,8 @@ class StepLR(LRScheduler):
     by_epoch = True
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
-        check_integer("step_size", step_size)
-        check_number("gamma", gamma, 0, math.inf, "a finite number >= 0")
+        checks.check_integer("step_size", step_size)
+        checks.check_not_negative("gamma", gamma)
         self.step_size, self.gamma = step_size, gamma
         super().__init__(optimizer)
 
@@ -278,12 +279,12 @@ class ReduceLROnPlateau(LRScheduler):
         cooldown: int = 0,
         min_lr: float = 0.0,
     ) -> None:
-        check_choice("mode", mode, ("min", "max"))
-        check_number("factor", factor, 0, 1, "in [0, 1)")
-        for name, number in (("patience", patience), ("cooldown", cooldown)):
-            check_integer(name, number, 0)
-        for name, value in (("threshold", threshold), ("min_lr", min_lr)):
-            check_number(name, value, 0, math.inf, "a finite number >= 0")
+        checks.check_choice("mode", mode, ("min", "max"))
+        checks.check_below_one("factor", factor)
+        checks.check_integer("patience", patience, 0)
+        checks.check_integer("cooldown", cooldown, 0)
+        checks.check_not_negative("threshold", threshold)
+        checks.check_not_negative("min_lr", min_lr)
         self.sign, self.reduction, self.patience = 1 if mode == "min" else -1, factor, patience
         self.threshold, self.cooldown, self.min_lr = threshold, cooldown, min_lr
         self.best, self.bad_epochs, self.cooling = self.sign * math.inf, 0, 0
@@ -295,7 +296,7 @@ class ReduceLROnPlateau(LRScheduler):
     def step(self, value: float) -> None:  # type: ignore[override]
         """Go on to the next epoch's learning rate, after one that has ended with a value."""
         known = 0.0 if value != value else value  # NaN is not better
-        check_number("value", known, -math.inf, math.inf, "a number, the loss or score of an epoch", closed=True)
+        checks.check_number("value", known, -math.inf, math.inf, "a number, the loss or score of an epoch", closed=True)
         value, margin = float(value), self.threshold * abs(self.best) if math.isfinite(self.best) else 0.0
         self.last_step += 1
         if self.sign * (self.best - value) > margin:  # which NaN is not
@@ -310,12 +311,6 @@ class ReduceLROnPlateau(LRScheduler):
         self._set()
 
 
-def _check_optimizer(optimizer: Any) -> None:
-    if not hasattr(optimizer, "param_groups"):
-        example = "optim.SGD(model.parameters())"
-        raise TypeError(f"a schedule takes an optimizer, such as {example}, got {type(optimizer).__name__}")
-
-
 def _cosine(start: float, end: float, share: float) -> float:
-    """Return the value between start and end after a share of half a cosine."""
-    return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
+    """Return the value between start and end after a share of half a cosine, after all of which it stays."""
+    return end + (start - end) * (1 + math.cos(math.pi * min(1.0, share))) / 2

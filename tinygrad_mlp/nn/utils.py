@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-from ..checks import check_kind, check_number
+from ..checks import check_kind, check_not_negative, check_number
 from ..core.autograd import no_grad
 from ..core.tensor import Tensor
 from ..errors import GraphError
@@ -45,10 +44,9 @@ def clip_grad_norm_(parameters: Any, max_norm: float, norm_type: float = 2.0) ->
     >>> clip_grad_norm_([p], 1.0).item(), p.grad.numpy().round(4)
     (10.0, array([0.6, 0.8]))
     """
-    check_number("max_norm", max_norm, 0, math.inf, "a finite number >= 0")
+    check_not_negative("max_norm", max_norm)
     check_number("norm_type", norm_type, math.ulp(0.0), math.inf, "a number > 0", closed=True)
-    several: Iterable[Any] = [parameters] if isinstance(parameters, Tensor) else parameters
-    several = list(several)
+    several: list[Any] = [parameters] if isinstance(parameters, Tensor) else list(parameters)
     for p in several:
         check_kind("each of parameters", p, Tensor, "a Tensor, as model.parameters() gives them")
     having = [p for p in several if p.grad is not None]

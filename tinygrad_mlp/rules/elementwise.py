@@ -258,28 +258,12 @@ annotate(np.where, branch=lambda out, condition, x, y: condition != 0)
 annotate(np.remainder, branch=lambda out, x, y: np.floor(x / y))
 annotate(np.fmod, branch=lambda out, x, y: np.trunc(x / y))
 
-_HINTS: dict[Any, str] = {
+for _function, _hint in {
     np.log: "the logarithm of 0 is -inf and of a negative number NaN: np.log(np.maximum(x, eps)), or a loss on logits",
     np.sqrt: "the root of a negative number is NaN, and at 0 its slope is infinite: add a small constant inside",
     np.divide: "a denominator is 0: np.where(y == 0, 1, y) before the division, or add a small constant",
     np.exp: "exp overflows beyond 709 in float64 and 88 in float32: subtract the maximum, or use log_softmax",
     np.power: "a root or negative power of 0, or a fractional one of a negative number: add a small constant",
-    **dict.fromkeys([np.arccos, np.arcsin], "its slope is infinite at -1 and 1: clip the argument a little inside"),
-}
-for _function, _hint in _HINTS.items():
+}.items():
     annotate(_function, hint=_hint)
-
-# NumPy has no fast path for these two with a single number
-annotate(np.maximum, emit=lambda out, x, y: f"np.maximum({x.filled(out)}, {y.filled(out)}, out={out})")
-annotate(np.minimum, emit=lambda out, x, y: f"np.minimum({x.filled(out)}, {y.filled(out)}, out={out})")
-annotate(uniform, emit=lambda out, rng, like: f"{rng}.random(dtype=np.float32, out={out}{'.T' * is_wide(out.shape)})")
-
-
-def _emit_select(out: Any, mask: Any, x: Any) -> list[str]:
-    if out.dtype not in _BITS:
-        return [f"{out}[...] = 0", f"np.copyto({out}, {x}, where={mask})"]
-    bits = out.bits
-    return [f"{bits}[...] = {mask}", f"np.multiply({bits}, {x.bits}, out={bits})"]
-
-
-annotate(select, emit=_emit_select)
+annotate(np.arccos, np.arcsin, hint="its slope is infinite at -1 and 1: clip the argument a little inside")

@@ -7,13 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import OptionError, ShapeError, nearest
+from ..checks import check_choice
+from ..errors import OptionError, ShapeError
 from .elementwise import select
-from .shapes import _with_shape, flat, kept_shape, reduced_axes
+from .shapes import Shape, _with_shape, flat, kept_shape, reduced_axes
 from .table import T, annotate, composite, constant, primitive, vjp
-
-Shape = tuple[int, ...]
-BASIC = (int, slice, type(None), type(Ellipsis))
 
 
 @primitive
@@ -26,16 +24,16 @@ def getitem(x: T, *items: Any) -> T:
 def put(x: T, *items: Any, shape: Shape) -> T:
     """Return zeros of ``shape`` to which ``x`` is added at ``items``: the opposite of `getitem`."""
     result: Any = np.zeros(shape, x.dtype)
-    if all(map(_picks_once, items)):
+    if all(map(picks_once, items)):
         result[items] = x
     else:
         np.add.at(result, items, x)
     return result
 
 
-def _picks_once(item: Any) -> bool:
+def picks_once(item: Any) -> bool:
     """Return whether an index cannot pick the same element twice."""
-    return isinstance(item, BASIC) or getattr(item, "dtype", None) == np.bool_
+    return isinstance(item, (int, slice, type(None), type(Ellipsis))) or getattr(item, "dtype", None) == np.bool_
 
 
 @primitive
@@ -58,7 +56,7 @@ def counts(shape: Shape, *items: Any) -> Any:
 @primitive
 def picked_once(x: T, *items: Any) -> T:
     """Return x; raise ValueError where an index picks an element twice."""
-    if not (all(map(_picks_once, items)) or counts.plain(x.shape, *items).all()):  # type: ignore[attr-defined]
+    if not (all(map(picks_once, items)) or counts.plain(x.shape, *items).all()):  # type: ignore[attr-defined]
         raise ValueError("an index picks an element twice, which multiplies it twice; multiply one after the other")
     return x
 
@@ -100,8 +98,7 @@ def _take(x: Any, indices: Any, axis: int | None = None, mode: str = "raise") ->
     x, axis = flat(x, axis)
     n = x.shape[axis]
     indices = np.multiply(indices, 1) if _with_shape(indices).dtype == bool else indices  # they are no mask here
-    if mode not in ("raise", "clip", "wrap"):
-        raise OptionError(f"unknown mode {mode!r}; {nearest(mode, ('raise', 'clip', 'wrap'))}")
+    check_choice("mode", mode, ("raise", "clip", "wrap"))
     indices = np.clip(indices, 0, n - 1) if mode == "clip" else np.mod(indices, n) if mode == "wrap" else indices
     return getitem(x, *(slice(None),) * reduced_axes(x.ndim, axis)[0], indices)
 
@@ -170,14 +167,11 @@ def _below(x: Any, k: int) -> Any:
     return np.tri(*x.shape[-2:], k=k, dtype=bool)  # type: ignore[call-overload]
 
 
-def _compress(condition: Any, x: Any, axis: int | None = None) -> Any:
-    return np.take(x, np.flatnonzero(condition), axis)
-
-
 composite({
     np.take: _take, np.take_along_axis: _take_along_axis, np.sort: _sort, np.repeat: _repeat, np.delete: _delete,
-    np.compress: _compress, np.diagonal: _diagonal, np.diag: _diag, np.pad: _pad,
-    np.extract: lambda condition, x: _compress(np.ravel(condition), x),
+    np.diagonal: _diagonal, np.diag: _diag, np.pad: _pad,
+    np.compress: lambda condition, x, axis=None: np.take(x, np.flatnonzero(condition), axis),
+    np.extract: lambda condition, x: np.take(x, np.flatnonzero(condition)),
     np.resize: lambda x, new_shape: np.ravel(x)[np.resize(np.arange(x.size), new_shape)],
     np.linalg.diagonal: lambda x, *, offset=0: _diagonal(x, offset, -2, -1),
     np.diagflat: lambda x, k=0: _diag(np.ravel(x), k),
@@ -188,38 +182,10 @@ composite({
 })  # fmt: skip
 
 
-def _masks(x: Any, *items: Any) -> list[Any]:
+def masks(x: Any, *items: Any) -> list[Any]:
+    """Return which of the items of an index are masks: their values decide how many elements are picked."""
     return [i for i in items if getattr(i, "dtype", None) == np.bool_]
 
 
-def _emit_getitem(out: Any, x: Any, *items: Any) -> str:
-    sized = f".reshape({out.shape})" if _masks(x, *items) else ""  # as many as when it was recorded, or an error
-    return f"{out}[...] = {_express_getitem(x, *items)}{sized}"
-
-
-def _express_getitem(x: Any, *items: Any) -> str:
-    return f"{x}[{', '.join(i.item for i in items) or '()'}]"
-
-
-def _emit_put(out: Any, x: Any, *items: Any, shape: Any) -> list[str]:
-    if all(_picks_once(i.value) for i in items):
-        covered = math.prod(x.shape) == math.prod(out.shape)
-        return [f"{out}.fill(0)"] * (not covered) + [f"{_express_getitem(out, *items)} = {x}"]
-    return [f"{out}.fill(0)", f"np.add.at({out}, ({', '.join(items)},), {x})"]
-
-
-annotate(getitem, shaped_by_values=_masks, emit=_emit_getitem, express=_express_getitem)
-annotate(put, emit=_emit_put)
-_emit_replaced = lambda out, x, value, *items: [f"np.copyto({out}, {x})", f"{_express_getitem(out, *items)} = {value}"]
-annotate(replaced, emit=_emit_replaced)
+annotate(getitem, shaped_by_values=masks)
 annotate(picked_once, effect=True)
-annotate(gather, emit=lambda out, x, labels: f"{out}[...] = {x}[{out.rows}, {labels}]")
-annotate(scatter, emit=lambda out, x, labels, classes: [f"{out}.fill(0)", f"{out}[{out.rows}, {labels}] = {x.scalar}"])
-
-
-def _emit_minus_one_hot(out: Any, x: Any, labels: Any, factor: Any) -> list[str]:
-    number = factor.number(out)
-    return [f"np.multiply({x}, {number}, out={out})", f"{out}[{out.rows}, {labels}] -= {number}"]
-
-
-annotate(minus_one_hot, emit=_emit_minus_one_hot)

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import OptionError, ShapeError, describe, nearest
+from ..checks import check_choice, check_square
+from ..errors import OptionError, ShapeError, describe
 from .elementwise import is_wide
 from .indexing import put
 from .shapes import reduced_axes
@@ -124,17 +125,11 @@ def _einsum(subscripts: str, *operands: Any, **keywords: Any) -> Any:
 
 def _einsum_call(subscripts: Any, *operands: Any, **keywords: Any) -> Arguments:
     if not isinstance(subscripts, str):  # operands and the numbers of their axes in turn, and those of the result
-        given = [subscripts, *operands]
-        text = ["".join("..." if i is Ellipsis else string.ascii_letters[i] for i in given[k]) for k in _axes(given)]
-        inputs, output = text[: len(given) // 2], text[len(given) // 2 :]
-        subscripts, operands = "->".join([",".join(inputs), *output]), tuple(given[: 2 * len(inputs) : 2])
+        given, paired = (subscripts, *operands), (len(operands) + 1) // 2 * 2
+        axes = [*given[1:paired:2], *given[paired:]]
+        text = ["".join("..." if i is Ellipsis else string.ascii_letters[i] for i in each) for each in axes]
+        subscripts, operands = "->".join([",".join(text[: paired // 2]), *text[paired // 2 :]]), given[:paired:2]
     return (subscripts, *operands), keywords
-
-
-def _axes(given: list[Any]) -> list[int]:
-    """Return where the numbers of axes stand in the operand form of einsum."""
-    pairs = len(given) // 2
-    return [*range(1, 2 * pairs, 2), *([len(given) - 1] if len(given) % 2 else [])]
 
 
 vjp(np.einsum, each=_einsum_x, forward=_einsum, bind=_einsum_call)
@@ -197,19 +192,13 @@ def _convolve(a: Any, v: Any, mode: str = "full", reverse: bool = False) -> Any:
         raise OptionError("convolve and correlate need vectors that are not empty")
     start = (m - 1) // 2 if len(a) >= len(v) or not reverse else m // 2  # as NumPy rounds the middle
     parts = {"full": slice(None), "same": slice(start, start + n), "valid": slice(m - 1, n)}
-    if mode not in parts:
-        raise OptionError(f"unknown mode {mode!r}; {nearest(mode, parts)}")
+    check_choice("mode", mode, parts)
     products = np.linalg.outer(a, np.flip(v) if reverse else v)
     return put(products, np.add.outer(np.arange(len(a)), np.arange(len(v))), shape=(n + m - 1,))[parts[mode]]
 
 
-def _check_square(name: str, x: Any) -> None:
-    if x.ndim < 2 or x.shape[-1] != x.shape[-2]:
-        raise ShapeError(f"{name} takes square matrices, got shape {x.shape}")
-
-
 def _matrix_power(x: Any, n: int) -> Any:
-    _check_square("matrix_power", x)
+    check_square("matrix_power", x)
     n = operator.index(n)
     if n < 0:
         return _matrix_power(np.linalg.inv(x), -n)
@@ -236,7 +225,7 @@ def _half_diagonal(x: Any) -> Any:
 
 def _cholesky(x: Any) -> Any:
     """Return the Cholesky factor of the symmetric part, so that the gradient is symmetric, as in PyTorch and JAX."""
-    _check_square("cholesky", x)
+    check_square("cholesky", x)
     return np.linalg.cholesky(0.5 * (x + _transposed(x)))
 
 
@@ -310,18 +299,10 @@ composite({
     np.linalg.matmul: lambda x, y: np.matmul(x, y),
     np.cross: _cross,
     np.linalg.cross: lambda x, y, *, axis=-1: _cross(x, y, axis, axis, axis),
+    np.matvec: lambda a, x: np.matmul(a, x[..., None])[..., :, 0],
+    np.vecmat: lambda x, a: np.matmul(_transposed(a), x[..., None])[..., 0],
     np.polyval: lambda p, x: functools.reduce(lambda total, c: total * x + c, p, np.zeros_like(x)),
 })  # fmt: skip
-if hasattr(np, "matvec"):
-    composite({np.matvec: lambda a, x: np.matmul(a, x[..., None])[..., :, 0]})
-    composite({np.vecmat: lambda x, a: np.matmul(_transposed(a), x[..., None])[..., 0]})
-
-
-def _emit_matmul(out: Any, x: Any, y: Any) -> str:
-    if is_sparse(x.value) or is_sparse(y.value):
-        return f"{out}[...] = {x} @ {y}"
-    plain = x.ndim == y.ndim == 2 and x.dtype == y.dtype and not is_wide(out.shape)
-    return f"np.{'dot' if plain else 'matmul'}({x}, {y}, out={out})"
 
 
 def _cost_of_einsum(out: Any, subscripts: str, *operands: Any) -> int:
@@ -337,5 +318,4 @@ annotate(linear, matmul, np.matmul, cost=lambda out, x, *_: out.size * x.shape[-
 annotate(np.einsum, cost=_cost_of_einsum)
 annotate(linear, hint="weights or inputs have grown too large: lower the learning rate, scale the inputs")
 annotate(matmul, np.matmul, hint="the factors have grown too large: lower the learning rate, scale the inputs")
-annotate(matmul, np.matmul, emit=_emit_matmul)
 annotate(np.linalg.solve, np.linalg.inv, np.linalg.det, logabsdet, inverts=True)

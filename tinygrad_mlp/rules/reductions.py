@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import OptionError, ShapeError, out_of_range
 from .elementwise import nonzero, select
 from .shapes import Axis, Shape, astype, flat, kept_shape, reduced_axes, spread
-from .table import Arguments, T, annotate, composite, constant, primitive, vjp
+from .table import T, annotate, composite, constant, primitive, vjp
 
 
 def reduced_size(shape: Shape, axis: Axis) -> int:
@@ -110,10 +110,9 @@ def _norm(x: Any, ord: Any = None, axis: Axis = None, keepdims: bool = False) ->
         raise OptionError(f"linalg.norm: there is no norm ord={ord!r} over {len(axes)} axes")
     size = np.abs(x)
     if len(axes) == 2:
-        total = size.sum(axis=axes[abs(ord) != 1], keepdims=True)
-        return largest(total, axis=axes, keepdims=keepdims)
-    if abs(ord) == np.inf:
-        return largest(size, axis=axis, keepdims=keepdims)
+        size = size.sum(axis=axes[abs(ord) != 1], keepdims=True)
+    if len(axes) == 2 or abs(ord) == np.inf:
+        return largest(size, axis=axes, keepdims=keepdims)
     if ord == 0:
         return (x != 0).sum(axis=axis, dtype=x.dtype, keepdims=keepdims)
     powers = np.where(x == 0, 0.0 if ord > 0 else np.inf, np.power(np.where(x == 0, 1.0, size), ord))
@@ -272,16 +271,11 @@ def _corrcoef(x: Any, rowvar: bool = True) -> Any:
     return np.squeeze(c / scale[:, None] / scale)
 
 
-def _cumsum_call(a: Any, axis: int | None = None, dtype: Any = None, out: Any = None) -> Arguments:
-    x, axis = flat(a, axis)
-    return (x,), {"axis": axis, "dtype": dtype, "out": out}
-
-
-def _cumsum_x(g: Any, out: Any, x: Any, *, axis: int) -> Any:
+def _cumsum_x(g: Any, out: Any, x: Any, *, axis: int | None = None) -> Any:
     return np.flip(np.cumsum(np.flip(g, axis), axis), axis).reshape(x.shape)
 
 
-vjp(np.cumsum, _cumsum_x, bind=_cumsum_call, linear=True)
+vjp(np.cumsum, _cumsum_x, linear=True)
 composite({
     np.linalg.norm: _norm, np.prod: _prod, np.cumprod: _cumprod, np.average: _average, np.quantile: _quantile,
     np.percentile: _percentile, np.nanmean: _nanmean, np.nanvar: _nanvar, np.nanstd: _nanstd,
@@ -355,25 +349,9 @@ constant(
 )  # fmt: skip
 
 
-def _emit_reduction(ufunc: str) -> Any:
-    def emit(out: Any, x: Any, *, axis: Any = None, **keywords: Any) -> str:
-        single = axis is not None and isinstance(axis.value, tuple) and len(axis.value) == 1
-        options = "".join(f", {k}={v}" for k, v in keywords.items() if v.value not in (None, False))
-        call = f"{ufunc}.reduce({x}, axis={axis.value[0] if single else axis}{options}"
-        if x.is_reversed:  # NumPy before 2.2 adds in another order where it is given an ``out``
-            return f"{out}[...] = {call})"
-        return f"{call}, out={out})"
-
-    return emit
-
-
 annotate(np.mean, np.var, np.std, euclidean_norm, logsumexp, softmax, log_softmax, inline=True)
 annotate(total_weight, effect=True)
 annotate(np.nonzero, np.flatnonzero, np.argwhere, shaped_by_values=lambda x: [x])
 _extreme = lambda out, x, axis=None, keepdims=False: x == spread(out, x.shape, axis)
 annotate(np.max, np.amax, np.min, np.amin, branch=_extreme)
 annotate(log_softmax, hint="the logits are infinite or NaN already: look at what made them")
-annotate(np.sum, emit=_emit_reduction("np.add"))
-annotate(np.cumsum, emit=lambda out, x, *, axis: f"np.add.accumulate({x}, axis={axis}, out={out})")
-annotate(np.max, emit=_emit_reduction("np.maximum"))
-annotate(np.min, emit=_emit_reduction("np.minimum"))

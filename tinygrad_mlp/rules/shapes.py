@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import NoRuleError, OptionError, ShapeError, nearest
+from ..checks import check_choice
+from ..errors import NoRuleError, ShapeError
 from .table import Arguments, T, annotate, composite, primitive, vjp
 
 Shape = tuple[int, ...]
@@ -86,10 +87,6 @@ def _inverse(axes: Sequence[int] | None) -> tuple[int, ...] | None:
     return None if axes is None else tuple(np.argsort([a % len(axes) for a in axes]).tolist())
 
 
-def _negated(shift: Any) -> Any:
-    return tuple(-s for s in shift) if isinstance(shift, (tuple, list)) else -shift
-
-
 _reshape_x, _reshape = lambda g, out, x, *, shape: g.reshape(x.shape), lambda x, shape: x.reshape(shape)
 vjp(np.reshape, _reshape_x, forward=_reshape, bind=_reshape_call, linear=True, view=True)
 vjp(np.ravel, lambda g, out, x: g.reshape(x.shape), linear=True, view=True)
@@ -101,7 +98,8 @@ vjp(np.swapaxes, lambda g, out, x, *, axis1, axis2: g.swapaxes(axis1, axis2), li
 vjp(np.moveaxis, lambda g, out, x, *, source, destination: np.moveaxis(g, destination, source), linear=True, view=True)
 vjp(np.flip, lambda g, out, x, *, axis=None: np.flip(g, axis), linear=True, view=True)
 vjp(np.rot90, lambda g, out, x, *, k=1, axes=(0, 1): np.rot90(g, -k, axes), linear=True, view=True)
-vjp(np.roll, lambda g, out, x, *, shift, axis=None: np.roll(g, _negated(shift), axis), linear=True)
+_roll_x = lambda g, out, x, *, shift, axis=None: np.roll(g, [-int(n) for n in np.atleast_1d(shift)], axis)
+vjp(np.roll, _roll_x, linear=True)
 vjp(np.copy, lambda g, out, x: g, linear=True)
 vjp(astype, lambda g, out, x, dtype: g, linear=True)
 vjp(sum_to, lambda g, out, x, shape: spread(g, x.shape, _stretched(x.shape, shape)), linear=True)
@@ -127,10 +125,6 @@ _join = lambda *arrays, axis=0, _ends=(): np.concatenate(arrays, axis)
 vjp(np.concatenate, each=_part, forward=_join, bind=_join_call, linear=True)
 
 
-def _stack(arrays: Sequence[Any], axis: int = 0) -> Any:
-    return np.concatenate([np.expand_dims(a, axis) for a in arrays], axis)
-
-
 def _type_of(a: Any) -> Any:
     return a.dtype if isinstance(getattr(a, "dtype", None), np.dtype) else a
 
@@ -141,10 +135,6 @@ def _tile(x: Any, reps: Any) -> Any:
     column = np.reshape(x, [k for n in shape for k in (1, n)])
     wide = np.broadcast_to(column, [k for pair in zip(reps, shape, strict=True) for k in pair])
     return np.reshape(wide, [r * n for r, n in zip(reps, shape, strict=True)])
-
-
-def _rollaxis(x: Any, axis: int, start: int = 0) -> Any:
-    return np.transpose(x, np.rollaxis(np.empty(range(x.ndim)), axis, start).shape)
 
 
 def _split_by(function: Any) -> Any:
@@ -189,13 +179,10 @@ def _broadcast_arrays(*arrays: Any) -> tuple[Any, ...]:
 
 
 def _meshgrid(*arrays: Any, indexing: str = "xy") -> tuple[Any, ...]:
-    if indexing not in ("xy", "ij"):
-        raise OptionError(f"unknown indexing {indexing!r}; {nearest(indexing, ('xy', 'ij'))}")
-    count = len(arrays)
-    grids = _broadcast_arrays(
-        *(np.reshape(a, [-1 if k == i else 1 for k in range(count)]) for i, a in enumerate(arrays))
-    )
-    return tuple(np.swapaxes(grid, 0, 1) for grid in grids) if indexing == "xy" and count > 1 else grids
+    check_choice("indexing", indexing, ("xy", "ij"))
+    open_grids = (np.reshape(a, [-1 if k == i else 1 for k in range(len(arrays))]) for i, a in enumerate(arrays))
+    grids = _broadcast_arrays(*open_grids)
+    return tuple(np.swapaxes(grid, 0, 1) for grid in grids) if indexing == "xy" and len(grids) > 1 else grids
 
 
 def _select(condlist: Sequence[Any], choicelist: Sequence[Any], default: Any = 0) -> Any:
@@ -213,8 +200,10 @@ def _linspace(start: Any, stop: Any, num: int = 50) -> Any:
 
 
 composite({
-    np.stack: _stack, np.block: _block, np.tile: _tile, np.rollaxis: _rollaxis,
-    np.broadcast_arrays: _broadcast_arrays, np.meshgrid: _meshgrid, np.select: _select, np.linspace: _linspace,
+    np.block: _block, np.tile: _tile, np.meshgrid: _meshgrid, np.select: _select, np.linspace: _linspace,
+    np.broadcast_arrays: _broadcast_arrays,
+    np.stack: lambda arrays, axis=0: np.concatenate([np.expand_dims(a, axis) for a in arrays], axis),
+    np.rollaxis: lambda x, axis, start=0: np.transpose(x, np.rollaxis(np.empty(range(x.ndim)), axis, start).shape),
     **{f: _split_by(f) for f in (np.split, np.array_split)},
     **{f: _atleast(f) for f in (np.atleast_1d, np.atleast_2d, np.atleast_3d)},
     np.vstack: lambda arrays: np.concatenate([np.atleast_2d(a) for a in arrays], 0),
@@ -231,24 +220,10 @@ composite({
     np.dsplit: lambda x, parts: np.split(x, parts, 2),
     np.result_type: lambda *arrays: np.result_type(*map(_type_of, arrays)),
     np.can_cast: lambda from_, to, casting="safe": np.can_cast(_type_of(from_), _type_of(to), casting),
+    np.unstack: lambda x, *, axis=0: tuple(np.moveaxis(x, axis, 0)),
+    np.astype: lambda x, dtype: astype(x, dtype),
     np.full_like: lambda x, fill: np.zeros_like(x) + astype(np.broadcast_to(fill, np.shape(x)), x.dtype),
 })  # fmt: skip
-if hasattr(np, "unstack"):
-    composite({np.unstack: lambda x, *, axis=0: tuple(np.moveaxis(x, axis, 0))})
-if hasattr(np, "astype"):
-    composite({np.astype: lambda x, dtype: astype(x, dtype)})
-
-
-def _emit_spread(out: Any, x: Any, shape: Any, axis: Any = None) -> str:
-    kept = "" if x.ndim == 0 else f".reshape({kept_shape(out.shape, axis and axis.value)})"
-    return f"np.copyto({out}, {x}{kept})"
 
 
 annotate(sum_to, inline=True)
-annotate(spread, emit=_emit_spread)
-annotate(astype, emit=lambda out, x, dtype: f'np.copyto({out}, {x}, casting="unsafe")')
-annotate(np.copy, emit=lambda out, x: f"np.copyto({out}, {x})")
-_emit_join = lambda out, *arrays, axis="0", _ends=(): f"np.concatenate([{', '.join(arrays)}], axis={axis}, out={out})"
-annotate(np.concatenate, emit=_emit_join)
-annotate(np.transpose, express=lambda x, axes=None: f"{x}.T" if axes is None else f"np.transpose({x}, axes={axes})")
-annotate(np.reshape, express=lambda x, shape: f"{x}.reshape({shape})")

@@ -26,9 +26,8 @@ import numpy as np
 
 from ..checks import T as T
 from ..checks import as_numbers
-from ..errors import NoRuleError, attempt_first, describe
-from ..foreign import our_word
-from .refused import BUILD_IT, advice
+from ..errors import attempt_first, describe
+from ..refused import in_words_of_numpy, no_keyword, no_rule
 
 Function = Callable[..., Any]
 F = TypeVar("F", bound=Function)
@@ -164,28 +163,11 @@ def _as_numpy_takes_it(function: Function, implementation: Function) -> Function
         try:
             return implementation(*args, **kwargs)
         except (AttributeError, IndexError, TypeError, ValueError) as error:
-            if (other := _in_words_of_numpy(function, args, kwargs, error)) is error:
+            if (other := in_words_of_numpy(function, args, kwargs, error)) is error:
                 raise
             raise other from None
 
     return forward
-
-
-def _in_words_of_numpy(function: Function, args: Any, kwargs: Any, error: Exception) -> Exception:
-    """Return what NumPy raises for a call that its composite cannot compute, or a refusal if NumPy computes it."""
-    try:
-        function(*_arrays(args), **_arrays(kwargs))
-    except Exception as theirs:
-        return error if isinstance(error, (NoRuleError, type(theirs))) else theirs
-    if isinstance(error, (NoRuleError, ValueError)):
-        return error
-    return NoRuleError(f"{function.__name__} of a Tensor does not take this call ({error}): {BUILD_IT}")
-
-
-def _arrays(tree: Any) -> Any:
-    if isinstance(tree, dict):
-        return {key: _arrays(value) for key, value in tree.items()}
-    return type(tree)(map(_arrays, tree)) if isinstance(tree, (tuple, list)) else getattr(tree, "_data", tree)
 
 
 def constant(*functions: Function) -> None:
@@ -216,13 +198,16 @@ def annotate(*functions: Function, **facts: Any) -> None:
     ``loop``             an element's formula in a native loop, of arguments ``{0}``, ``{1}`` and dtype ``{t}``
     ==================== ================================================================================
 
-    The arguments of ``emit`` and ``express`` are texts that know what they stand for, `jit.scope.Operand`.
+    The arguments of ``emit`` and ``express`` are texts that know what they stand for, `jit.scope.Operand`; those of the
+    ops that come with the package stand in `jit.lines`.
     """
     for function in functions:
         RULES[function] = replace(RULES[function], **facts)
 
 
 PLAIN = np.ndarray.__array_function__
+_PLAIN = {np.ndarray, tuple, int, float, type(None)}
+"""Types that need not be asked."""
 
 
 def primitive(function: F) -> F:
@@ -237,7 +222,7 @@ def primitive(function: F) -> F:
         if "dim" in kwargs and "axis" not in kwargs:
             kwargs["axis"] = kwargs.pop("dim")
         for a in args:
-            if type(a) is not np.ndarray and getattr(type(a), "__array_function__", PLAIN) is not PLAIN:
+            if type(a) not in _PLAIN and getattr(type(a), "__array_function__", PLAIN) is not PLAIN:
                 return a.__array_function__(door, (type(a),), args, kwargs)
         return attempt_first(function.__name__, function, args, kwargs)
 
@@ -256,8 +241,7 @@ def find(function: Function) -> Rule:
         for package in BRIDGES.keys() & sys.modules.keys():
             importlib.import_module(BRIDGES[package])  # enters its rules
     if (rule := RULES.get(function)) is None:
-        name, instead = getattr(function, "__name__", repr(function)), advice(function) or BUILD_IT
-        raise NoRuleError(f"{name} has no derivative rule, so a Tensor cannot pass through it: {instead}")
+        raise no_rule(function)
     return rule
 
 
@@ -276,11 +260,14 @@ def constant_operand(a: Any, own: bool = False) -> Any:
     return constant_operand(np.asarray(a))
 
 
+_signature = functools.cache(inspect.signature)
+
+
 @functools.cache
 def _defaults(function: Function) -> dict[str, Any]:
     """Return the names of a NumPy function's parameters and their defaults; nothing if it does not tell them."""
     try:
-        return {name: p.default for name, p in inspect.signature(function).parameters.items()}
+        return {name: p.default for name, p in _signature(function).parameters.items()}
     except ValueError:
         return {}
 
@@ -295,7 +282,7 @@ def _binder(function: Function, count: int | None, known: Any, split: Binder | N
 
     def bind(*args: Any, **kwargs: Any) -> Arguments:
         if hasattr(function, "plain"):
-            bound = inspect.signature(function).bind(*args, **kwargs)
+            bound = _signature(function).bind(*args, **kwargs)
             bound.apply_defaults()
             return bound.args, bound.kwargs
         if split is not None:
@@ -309,12 +296,7 @@ def _binder(function: Function, count: int | None, known: Any, split: Binder | N
         unknown = [key for key in kwargs if (key in ("out", "where") if known is None else key not in known)]
         for key in unknown:
             if not is_default(function, key, kwargs.pop(key)):
-                takes = "all but out and where" if known is None else ", ".join(sorted(known)) or "no keywords"
-                hint = "; write x = x + t for x += t, and y = f(t) for f(t, out=y)" if key == "out" else ""
-                raise NoRuleError(
-                    f"{function.__name__}: keyword {key!r} is not supported on a Tensor; "
-                    f"it takes {takes}{hint or our_word(key, known)}"
-                )
+                raise no_keyword(function, key, known)
         return args, kwargs
 
     return bind

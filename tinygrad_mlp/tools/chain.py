@@ -5,11 +5,9 @@ from __future__ import annotations
 import ast
 import functools
 import itertools
-import linecache
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -19,6 +17,7 @@ from ..core.autograd import no_grad
 from ..core.graph import Node, ancestors, fit
 from ..core.tensor import Tensor
 from ..errors import GraphError, describe
+from ..syntax import definition
 from .numbers import gradients, inline
 from .sketch import options
 
@@ -157,50 +156,24 @@ def rule_text(rule: Any) -> tuple[str, str]:
     ('g * y', 'rules/elementwise.py:...')
     """
     given = rule.args if isinstance(rule, functools.partial) else ()
-    code = (rule.func if given else rule).__code__
+    function = rule.func if given else rule
+    code = function.__code__
     path, own = code.co_filename, code.co_filename.startswith(_HOME)
     where = os.path.relpath(path, _HOME).replace(os.sep, "/") if own else os.path.basename(path)
     names, place = code.co_varnames[: code.co_argcount], f"{where}:{code.co_firstlineno}"
-    line = _line_of(code) or f"{code.co_name}({', '.join(names)}, ...)"
+    line = _line_of(function) or f"{code.co_name}({', '.join(names)}, ...)"
     return f"{line}, {names[0]} = {given[0]}" if given else line, place
 
 
 _HOME = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
-def _line_of(code: CodeType) -> str:
+def _line_of(function: Any) -> str:
     """Return what a rule returns, as its file has it, in one line; nothing where it does more, or has no file."""
-    source = "".join(linecache.getlines(code.co_filename))
-    imports, functions = _parsed(source)
-    here = [node for node in functions if node.lineno == code.co_firstlineno]
-    if len(here) > 1:
-        here = [node for node in here if isinstance(node, ast.Lambda) and _is_code_of(node, imports, code)]
-    if not here:
+    node, source = definition(function)
+    if node is None:
         return ""
-    body = here[0].body if isinstance(here[0], ast.Lambda) else here[0].body[-1]
-    if isinstance(body, ast.Return) and len(here[0].body) <= 2:
+    body = node.body if isinstance(node, ast.Lambda) else node.body[-1]
+    if isinstance(body, ast.Return) and len(node.body) <= 2:
         body = body.value
     return " ".join((ast.get_source_segment(source, body) or "").split()) if isinstance(body, ast.expr) else ""
-
-
-@functools.lru_cache(64)
-def _parsed(source: str) -> tuple[list[ast.stmt], list[Any]]:
-    """Return the imports and the functions of a file."""
-    try:
-        tree = ast.parse(source)
-    except SyntaxError:  # of a notebook's cell with magics
-        return [], []
-    functions = [node for node in ast.walk(tree) if isinstance(node, (ast.Lambda, ast.FunctionDef))]
-    return [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))], functions
-
-
-def _is_code_of(node: ast.Lambda, imports: list[ast.stmt], code: CodeType) -> bool:
-    """Return whether a lambda compiles to a code; Python calls methods of what is imported in another way."""
-    module = compile(ast.Module([*imports, ast.Expr(node, lineno=1, col_offset=0)], []), "", "exec", dont_inherit=True)
-    (other,) = (c for c in module.co_consts if isinstance(c, CodeType))
-    return _gist(other) == _gist(code)
-
-
-def _gist(code: CodeType) -> Any:
-    constants = [repr(c) for c in code.co_consts if not isinstance(c, CodeType)]
-    return code.co_code, code.co_names, code.co_varnames, constants

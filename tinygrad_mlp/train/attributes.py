@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..core.tensor import Tensor
+from ..nn.module import Parameter
 from .checkpoint import is_plain
 
 
@@ -24,13 +25,17 @@ def kept_of(owner: Any, names: Iterable[str]) -> dict[str, Any]:
     {'best': 0.5, 'seen': [1, 2]}
     """
     found = {name: _plain(vars(owner)[name]) for name in names}
-    return {name: v for name, v in found.items() if is_plain(v) and not getattr(v, "requires_grad", False)}
+    return {name: v for name, v in found.items() if is_plain(v) and not _is_the_models(v)}
 
 
 def put_back(owner: Any, state: Mapping[str, Any]) -> None:
     """Give an object attributes that `kept_of` has returned, of the types that its own have."""
     for name, value in state.items():
         vars(owner)[name] = _like(vars(owner).get(name), value)
+
+
+def _is_the_models(value: Any) -> bool:
+    return isinstance(value, Parameter) or (isinstance(value, Tensor) and value.requires_grad)
 
 
 def _plain(value: Any) -> Any:
@@ -42,7 +47,7 @@ def _plain(value: Any) -> Any:
 def _like(mine: Any, value: Any) -> Any:
     """Return a loaded value as mine is: a Tensor, a Counter, a set, ...; 0-d arrays are scalars, unless mine is one."""
     if isinstance(mine, Tensor):
-        return mine if mine.requires_grad else Tensor(value)
+        return mine if _is_the_models(mine) else Tensor(value)
     if isinstance(value, dict):
         value = {key: _like(mine.get(key) if isinstance(mine, dict) else None, item) for key, item in value.items()}
     elif isinstance(value, (list, tuple)):

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import as_path, check_integer, check_number
+from ..checks import as_path, check_below_one, check_integer, check_not_negative
 from ..errors import OptionError, nearest, out_of_range
 from ..foreign import Answers, missing
 from ..nn.module import Module
@@ -123,7 +123,7 @@ class _Monitor(Callback):
     def __init__(self, monitor: str, mode: str | None, min_delta: float = 0.0) -> None:
         if mode not in (None, "min", "max"):
             raise out_of_range("mode", mode, "'min' or 'max'")
-        check_number("min_delta", min_delta, 0, math.inf, "a finite number >= 0")
+        check_not_negative("min_delta", min_delta)
         self.monitor, self.mode, self.min_delta = monitor, mode, min_delta
 
     def on_train_begin(self, run: Run) -> None:
@@ -176,6 +176,10 @@ class EarlyStopping(_Monitor):
     def on_train_begin(self, run: Run) -> None:
         super().on_train_begin(run)
         self.weights: dict[str, Any] | None = None
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self.weights = state_dict.get("weights")  # arrays, as the file has them, those without axes too
 
     def on_epoch_end(self, run: Run) -> None:
         if self.improves(run):
@@ -310,9 +314,9 @@ class WeightAveraging(Callback):
     kept = ("average", "count")
 
     def __init__(self, start: float = 0.5, decay: float | None = None) -> None:
-        check_number("start", start, 0, 1, "in [0, 1)")
+        check_below_one("start", start)
         if decay is not None:
-            check_number("decay", decay, 0, 1, "in [0, 1)")
+            check_below_one("decay", decay)
         self.start, self.decay = start, decay
 
     def on_train_begin(self, run: Run) -> None:

@@ -325,9 +325,13 @@ def minibatches(
     batch_size = check_integer("batch_size", batch_size)
     if rng is not None:
         check_generator(rng)
-    order = np.arange(len(X)) if rng is None else rng.permutation(len(X))
-    parts = (order[start : start + batch_size] for start in range(0, len(X), batch_size))
-    return ((rows(X, part), rows(y, part)) for part in parts)
+    return ((rows(X, numbers), rows(y, numbers)) for numbers in batch_numbers(len(X), batch_size, rng))
+
+
+def batch_numbers(count: int, batch_size: int, rng: np.random.Generator | None) -> Iterator[Array]:
+    """Yield the numbers of the rows of each batch; with ``rng``, in an order that is drawn at the call."""
+    order = np.arange(count) if rng is None else rng.permutation(count)
+    return (order[start : start + batch_size] for start in range(0, count, batch_size))
 
 
 def _sliceable(value: Any) -> Any:

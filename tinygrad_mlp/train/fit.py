@@ -47,10 +47,11 @@ from ..foreign import answers
 from ..jit import Jitted
 from ..nn import functional as F
 from ..nn.layers import BatchNorm1d
+from ..nn.losses import targets_of
 from ..nn.module import Module
 from ..nn.optim import Adam, LRScheduler, OneCycleLR, Optimizer
 from .callbacks import Callback, Run
-from .data import minibatches, rows
+from .data import batch_numbers
 from .history import History, Progress
 from .non_finite import explained, find_not_finite, finite_buffers, keeper
 from .predict import (
@@ -154,8 +155,8 @@ def fit(
     if augment is not None:
         check_function("augment", augment, "augment(xb, rng)", 2)
     run = Run(model, optimizer, schedule, History(), columns, epochs, steps_per_epoch)
-    settings = _settings(samples, batch_size, shuffle, columns)
-    settings |= _named(model, loss=loss, transform=transform, augment=augment)
+    options = {"batch_size": batch_size, "shuffle": shuffle, "columns": columns}
+    settings = _settings(model, samples, options, loss=loss, transform=transform, augment=augment)
     training = Training(run, order, settings, own, [loss, resolved, transform, augment])
     training.resume(resume)
     steps, listeners = _make_steps(model, samples.weigh(loss), optimizer, jit), own + [Progress()] * bool(progress)
@@ -221,10 +222,7 @@ def _rehearse(model: Module, samples: Samples, loss: Function, metrics: Metrics)
     samples.prepare(loss, outputs)
     y, by_row = samples.y, samples.weigh(loss)
     first = y[: len(outputs)]
-    if loss is F.cross_entropy and first.ndim == 2 and first.shape == outputs.shape:
-        _check_distributions(first, name)
-    if "binary_cross_entropy" in getattr(getattr(loss, "function", loss), "__name__", ""):
-        _check_shares(y, name)
+    _check_targets(loss, outputs, y, name)
     _try_loss(by_row, outputs, samples.targets(slice(len(outputs))), name)
     found = find_metrics(metrics, outputs, first)
     if np.isfinite(outputs).all():  # or the first step will say what is wrong
@@ -235,23 +233,22 @@ def _rehearse(model: Module, samples: Samples, loss: Function, metrics: Metrics)
     return found
 
 
-def _check_distributions(y: Array, name: str) -> None:
-    bad = (y < 0).any(axis=1) | (np.abs(y.sum(axis=1, dtype=float) - 1) > 1e-3)
+def _check_targets(loss: Function, outputs: Array, y: Array, name: str) -> None:
+    """Raise DataError for the first row of targets that the loss does not take, as far as it says what it does."""
+    kind, first = targets_of(loss), y[: len(outputs)]
+    if kind == "shares":
+        bad = ((y < 0) | (y > 1)).reshape(len(y), -1).any(axis=1)
+        takes = "binary cross entropy takes targets from 0 to 1"
+        hint = "use 0 and 1 for the two classes, or loss='cross_entropy' for more"
+    elif kind == "labels or distributions" and first.ndim == 2 and first.shape == outputs.shape:
+        bad = (first < 0).any(axis=1) | (np.abs(first.sum(axis=1, dtype=float) - 1) > 1e-3)
+        takes = "cross_entropy takes labels or rows of probabilities, >= 0 and 1 in sum"
+        hint = "use loss='mse_loss' for regression, 'binary_cross_entropy_with_logits' for several labels at once"
+    else:
+        return
     if bad.any():
-        raise DataError(
-            f"{name}, row {bad.argmax()}: cross_entropy takes labels or rows of probabilities, >= 0 and 1 in sum, got "
-            f"{describe(y[bad.argmax()].tolist())}; use loss='mse_loss' for regression, "
-            "'binary_cross_entropy_with_logits' for several labels at once"
-        )
-
-
-def _check_shares(y: Array, name: str) -> None:
-    rows = ((y < 0) | (y > 1)).reshape(len(y), -1).any(axis=1)
-    if rows.any():
-        raise DataError(
-            f"{name}, row {rows.argmax()}: binary cross entropy takes targets from 0 to 1, got "
-            f"{describe(y[rows.argmax()].tolist())}; use 0 and 1 for the two classes, or loss='cross_entropy' for more"
-        )
+        row = bad.argmax()
+        raise DataError(f"{name}, row {row}: {takes}, got {describe(y[row].tolist())}; {hint}")
 
 
 def _try_loss(loss: Function, outputs: Array, targets: tuple[Array, ...], name: str) -> None:
@@ -335,17 +332,12 @@ def _columns(metrics: Iterable[str], held: Samples | None) -> list[str]:
     return ["epoch", "step", *scores, *validation, "lr", "seconds", "samples_per_second"]
 
 
-def _settings(samples: Samples, batch_size: int, shuffle: Any, columns: list[str]) -> dict[str, Any]:
-    """Return what a training that is resumed must have in common with the one before."""
-    check_flag("shuffle", shuffle)
-    settings = {"rows": len(samples), "batch_size": batch_size, "shuffle": shuffle, "columns": columns}
-    return {**settings, "a checksum of the data": samples.mark()}
-
-
-def _named(model: Module, **functions: Any) -> dict[str, str]:
-    """Return the names of what a checkpoint cannot hold, by which it is told from another training."""
+def _settings(model: Module, samples: Samples, options: dict[str, Any], **functions: Any) -> dict[str, Any]:
+    """Return what a training that is resumed must have in common with the one before, functions by their names."""
+    check_flag("shuffle", options["shuffle"])
     kinds = {f"module {path!r}": type(module).__name__ for path, module in model.named_modules() if path}
-    return {**kinds, **{name: describe(function) for name, function in functions.items()}}
+    names = {name: describe(function) for name, function in functions.items()}
+    return {"rows": len(samples), **options, "a checksum of the data": samples.mark(), **kinds, **names}
 
 
 def _make_steps(model: Module, loss_of: Function, optimizer: Optimizer, jit: bool | str) -> tuple[Function, Function]:
@@ -380,10 +372,9 @@ def _batches(
     first: int,
 ) -> Iterator[tuple[Array, tuple[Array, ...]]]:
     """Yield the batches of an epoch, from the first one on, as the model and the loss get them."""
-    numbers = np.arange(len(samples))
-    for batch, _ in islice(minibatches(numbers, numbers, batch_size, rng=order), first, None):
-        at = optimizer.part(batch)
-        xb = samples.inputs(rows(samples.X, at))
+    for numbers in islice(batch_numbers(len(samples), batch_size, order), first, None):
+        at = optimizer.part(numbers)
+        xb = samples.batch(at)
         if augment is not None:
             xb = as_batch("augment", augment(xb, rng), len(at)).astype(samples.dtype, copy=False)
         yield xb, samples.targets(at)
@@ -455,7 +446,7 @@ def _validate(run: Run, held: Samples, loss: Function, metrics: dict[str, Functi
     scores = held.scores(held.outputs(run.model), loss, metrics)
     if not math.isfinite(scores["loss"]):
         with in_mode(run.model, training=False):
-            xb = held.batch(0, EVALUATION_BATCH_SIZE)
+            xb = held.batch(slice(EVALUATION_BATCH_SIZE))
             raise explained(run, scores["loss"], xb, "validation loss")
     return {f"validation_{name}": value for name, value in scores.items()}
 

@@ -18,6 +18,7 @@ from ..core.tensor import Tensor, wrap
 from ..errors import DataError, OptionError, ShapeError, describe, nearest, warn
 from ..foreign import answers
 from ..nn import functional as F
+from ..nn.losses import TARGETS
 from ..nn.module import Module
 from .data import check_rows, rows, select
 from .metrics import accuracy
@@ -27,8 +28,7 @@ Function = Callable[..., Any]
 Metrics = Mapping[str, "Function | str"] | Iterable[str] | None
 
 EVALUATION_BATCH_SIZE = 1000
-ELEMENTWISE_LOSSES = (F.binary_cross_entropy, F.binary_cross_entropy_with_logits, F.huber_loss, F.l1_loss, F.mse_loss)
-LOSSES: dict[str, Function] = {f.__name__: f for f in (F.cross_entropy, F.nll_loss, *ELEMENTWISE_LOSSES)}
+LOSSES: dict[str, Function] = {loss.__name__: loss for losses in TARGETS.values() for loss in losses}
 METRICS: dict[str, Function] = {"accuracy": accuracy, **LOSSES}
 RESERVED = ("epoch", "step", "loss", "lr", "seconds", "samples_per_second")
 
@@ -131,23 +131,20 @@ class Inputs:
     def __len__(self) -> int:
         return len(self.X)
 
-    def inputs(self, xb: Any) -> Array:
-        """Return rows of X as the model gets them."""
-        if self.transform is None:
-            return as_array(xb).astype(self.dtype, copy=False)
-        return as_batch("transform", self.transform(xb), len(xb)).astype(self.dtype, copy=False)
-
-    def batch(self, start: int, size: int) -> Array:
-        """Return rows as the model gets them: copies where a transform could write into the caller's."""
-        xb = rows(self.X, slice(start, start + size))
-        return self.inputs(xb if self.transform is None else xb.copy())
+    def batch(self, where: Any) -> Array:
+        """Return rows of X, those of a slice or of some numbers, as the model gets them."""
+        xb = rows(self.X, where)
+        if self.transform is not None:
+            own = xb.copy() if isinstance(where, slice) else xb  # a transform may write into it
+            xb = as_batch("transform", self.transform(own), len(xb))
+        return xb.astype(self.dtype, copy=False)
 
     def outputs(self, model: Module, batch_size: int = EVALUATION_BATCH_SIZE) -> Array:
         """Return the model's outputs for all rows, in evaluation mode."""
         parts = []
         with in_mode(model, training=False), no_grad():
             for start in range(0, len(self), batch_size):
-                xb = self.batch(start, batch_size)
+                xb = self.batch(slice(start, start + batch_size))
                 part = model(xb)
                 if not isinstance(part, Tensor) or part.shape[:1] != xb.shape[:1]:
                     hint = "for a single sample pass X[:1]" if xb.ndim == 1 else "return what layers and ops give"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..checks import check_integer, check_number
+from ..checks import check_integer, check_number, check_positive
 from ..errors import NonFiniteError
 from ..nn.module import Module, unchanged
 from ..nn.optim import LRScheduler, Optimizer
@@ -97,7 +97,7 @@ def find_lr(
     >>> 1e-3 < found.suggestion < 10
     True
     """
-    check_number("low", low, math.ulp(0.0), math.inf, "a finite number > 0")
+    check_positive("low", low)
     check_number("high", high, low, math.inf, "a finite number >= low")
     check_integer("steps", steps, 2)
     before, state = model.state_dict(), optimizer.state_dict()

@@ -14,7 +14,7 @@ from ...core.tensor import assign
 from ...nn.functional import check_labels
 from ...rules.elementwise import uniform
 from ...rules.table import find
-from ..emit import Program
+from ..emit import Program, _Line
 from ..naming import value_name
 from ..plan import Plan, Storage, _Pool, base_of, has_effect, is_elementwise, needed_calls
 from ..record import Call, Record, Slot
@@ -152,11 +152,12 @@ class NativeProgram(Program):
         if call.function is not Piece:
             return super()._statements(call)
         made = [c.output for group in call.keywords["groups"] for c in group.calls if c.output in self.plan.fresh]
-        lines = [f"{self._name(out, out.name or 'result')} = {self._new(out)}" for out in made]
+        self._flush()
+        self.lines += [_Line(f"{self._name(out, out.name or 'result')} = {self._new(out)}") for out in made]
         name = self.scope.unique(f"{self.function}_loops")
         memory = self.scope.unique(f"{name}_memory")
         self.pieces.append(Piece(self, name, call.keywords["groups"]))
-        return [*lines, f"{name}({', '.join([memory, *self.pieces[-1].given])})"]
+        return [f"{name}({', '.join([memory, *self.pieces[-1].given])})"]
 
 
 def _blas(name: str) -> int:

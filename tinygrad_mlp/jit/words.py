@@ -1,6 +1,6 @@
 """What the result of an op is called in a program that a person reads; of one that is not here, as the function."""
 
-from .table import RULES
+from ..rules.table import RULES
 
 _HOLDS = {
     "maximum": "max amax", "minimum": "min amin", "total": "sum", "exponentials": "exp", "root": "sqrt",

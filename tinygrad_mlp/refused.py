@@ -1,9 +1,12 @@
-"""What NumPy functions without a rule are refused with: for each of them, what to use instead."""
+"""What a call of NumPy that has no rule is refused with, and for each function without one, what to use instead."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
+
+from .errors import NoRuleError
+from .foreign import our_word
 
 BUILD_IT = "build it from functions that have one, or call it on t.detach().numpy()"
 _ADVICE = {
@@ -40,12 +43,17 @@ _ADVICE = {
     "use np.ones_like": "_ones_like", "use np.cumsum": "cumulative_sum", "use np.cumprod": "cumulative_prod",
     "it works on text; Tensors hold numbers": "numpy.char numpy.strings",
     "it works on structured arrays; Tensors hold plain numbers": "numpy.lib.recfunctions",
-    "its result may turn complex; use the function of the same name in numpy":
-        "numpy.lib.scimath numpy.lib._scimath_impl",  # as NumPy 2.0 calls it
+    "its result may turn complex; use the function of the same name in numpy": "numpy.lib.scimath",
     BUILD_IT: "numpy.fft numpy.polynomial.polynomial",
 }  # fmt: skip
 """The advice, and whom it is for: names of functions, or of a module for all that is in it."""
 _BY_NAME = {name: advice for advice, names in _ADVICE.items() for name in names.split()}
+
+
+def no_rule(function: Callable[..., Any]) -> NoRuleError:
+    """Return the error for a function without a rule, which says what to use instead."""
+    name, instead = getattr(function, "__name__", repr(function)), advice(function) or BUILD_IT
+    return NoRuleError(f"{name} has no derivative rule, so a Tensor cannot pass through it: {instead}")
 
 
 def advice(function: Callable[..., Any]) -> str | None:
@@ -54,3 +62,27 @@ def advice(function: Callable[..., Any]) -> str | None:
         return "it works on text or whole numbers; Tensors that carry gradients hold floats"
     names = (getattr(function, part, "") for part in ("__module__", "__name__"))
     return next((_BY_NAME[name] for name in names if name in _BY_NAME), None)
+
+
+def no_keyword(function: Callable[..., Any], key: str, known: Collection[str] | None) -> NoRuleError:
+    """Return the error for a keyword that the rules of a function do not know; None: all but those to write to."""
+    takes = "all but out and where" if known is None else ", ".join(sorted(known)) or "no keywords"
+    hint = "; write x = x + t for x += t, and y = f(t) for f(t, out=y)" if key == "out" else our_word(key, known)
+    return NoRuleError(f"{function.__name__}: keyword {key!r} is not supported on a Tensor; it takes {takes}{hint}")
+
+
+def in_words_of_numpy(function: Callable[..., Any], args: Any, kwargs: Any, error: Exception) -> Exception:
+    """Return what NumPy raises for a call that its composite cannot compute, or a refusal if NumPy computes it."""
+    try:
+        function(*_arrays(args), **_arrays(kwargs))
+    except Exception as theirs:
+        return error if isinstance(error, (NoRuleError, type(theirs))) else theirs
+    if isinstance(error, (NoRuleError, ValueError)):
+        return error
+    return NoRuleError(f"{function.__name__} of a Tensor does not take this call ({error}): {BUILD_IT}")
+
+
+def _arrays(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {key: _arrays(value) for key, value in tree.items()}
+    return type(tree)(map(_arrays, tree)) if isinstance(tree, (tuple, list)) else getattr(tree, "_data", tree)
