@@ -56,7 +56,7 @@ class Form(NamedTuple):
 def form_of(call: Call, views: Views, checked: set[Any]) -> Form | None:
     """Return the form of a call, or None; ``checked`` are the labels of which is known that they are classes."""
     function, labels = call.function, call.inputs[1:2] if call.function in LABELLED else []
-    formula, start = "{0}" if function is assign else find(function).loop, STARTS.get(function, "")
+    formula, start = "{0}" if function is assign else find(function).loop, _start(function)
     arity = len(LABELLED.get(function, ())) or sum(f"{{{i}}}" in formula for i in range(3))
     inputs = call.inputs[function is assign :][:arity]
     known = formula and call.output is not None and checked.issuperset(labels)
@@ -73,6 +73,10 @@ def form_of(call: Call, views: Views, checked: set[Any]) -> Form | None:
     return _laid_out(Form(rounds_of(whole), formula, values, index, start), call.result, labels)
 
 
+def _start(function: Any) -> str:
+    return STARTS.get(getattr(function, "__name__", ""), "")
+
+
 def _lengths(call: Call) -> set[int]:
     return {n for a in (call.result, *call.slots) for n in a.shape}
 
@@ -80,7 +84,7 @@ def _lengths(call: Call) -> set[int]:
 def _dtypes(call: Call) -> Sequence[Any]:
     """Return in what dtypes a formula takes its operands, those of NumPy's loop or that of the result, if it can."""
     function, out, keywords = call.function, call.result.dtype, call.keywords
-    if function in STARTS:
+    if _start(function):
         known = out in FLOATS and set(keywords) <= {"axis", "keepdims", "dtype"} and len(call.inputs) == 1
         many = call.inputs[0].nbytes >= MANY * call.result.nbytes and function is np.sum and out == FLOATS[0]
         return [out] if known and keywords.get("dtype") in (None, out) and not many else []
@@ -101,7 +105,7 @@ def _reached(call: Call, shapes: list[Shape]) -> tuple[Shape, Sequence[str], str
         fits = len(whole) == 2 and 1 not in whole and shapes[0] == x.shape
         return whole, LABELLED[function] if fits else ["?"], "ij"[: len(out)]
     whole, result = out, out
-    if function in STARTS:
+    if _start(function):
         whole, result = x.shape, kept_shape(x.shape, call.keywords.get("axis"))
     if function is spread and shapes[0] == x.shape != ():
         shapes = [kept_shape(out, *call.inputs[2:])]

@@ -38,8 +38,8 @@ annotate(scatter, loop="({0} if j == {1} else {t}(0))")
 annotate(minus_one_hot, loop="({0} * {2} - ({2} if j == {1} else {t}(0)))")
 annotate(gather, loop="{0}")
 
-STARTS = {np.sum: "0", np.max: "-np.inf", np.min: "np.inf"}
-"""The reductions, whose first operand is what they have come to, and where they start."""
+STARTS = {"sum": "0", "max": "-np.inf", "min": "np.inf"}
+"""The reductions, whose first operand is what they have come to, by their names, and where they start."""
 
 LABELLED = {gather: ("picked", "i"), scatter: ("i", "i"), minus_one_hot: ("ij", "i", "")}
 """The ops on labels, the second operand, and by which counters a loop reaches their operands."""
