@@ -420,7 +420,7 @@ def test_rows_of_probabilities_add_up_to_1(row, fits):
             train(mlp(), y=y)
 
 
-@pytest.mark.parametrize("loss", [tg.functional.cross_entropy, nn.CrossEntropyLoss(label_smoothing=0.1)])
+@pytest.mark.parametrize("loss", [F.cross_entropy, nn.CrossEntropyLoss(label_smoothing=0.1), tg.jit(F.cross_entropy)])
 def test_a_module_takes_the_targets_that_its_function_takes(loss):
     with pytest.raises(tg.DataError, match=r"y, row 7: cross_entropy takes labels or rows of probabilities"):
         train(mlp(), y=np.where(np.arange(203)[:, None] == 7, [[1.0, 1.0]], [[0.25, 0.75]]), loss=loss)
