@@ -24,6 +24,8 @@ MODES = {
     "PYTHONOPTIMIZE=1": ([], {"PYTHONOPTIMIZE": "1"}),
     "errstate(all='raise')": ([], {"NUMPY_ERRSTATE": "raise"}),
 }
+EXTRAS = ("test", "native", "web")
+"""Those whose lower bounds the lowest Python can have; that of scikit-learn needs a newer one."""
 HELD_BACK = ["pyparsing<3.3"]
 """What the oldest versions need an old version of, besides what they say."""
 
@@ -38,8 +40,10 @@ def bounds() -> list[str]:
     """Return the lower bounds of all that the package and its tests need, as exact versions."""
     options = configparser.ConfigParser()
     options.read(ROOT / "setup.cfg", encoding="utf-8")
-    needed = options["options"]["install_requires"] + options["options.extras_require"]["test"]
-    return [line.replace(">=", "==") for line in needed.split("\n") if ">=" in line]
+    extras = options["options.extras_require"]
+    needed = "\n".join([options["options"]["install_requires"], *(extras[name] for name in EXTRAS)]).split("\n")
+    lowest = [line.split(",")[0].replace(">=", "==") for line in needed if ">=" in line]
+    return list(dict.fromkeys(lowest))
 
 
 def environment(folder: Path, python: str, requirements: list[str]) -> str:

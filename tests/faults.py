@@ -1236,6 +1236,8 @@ FAULTS: dict[str, list[Fault]] = {
             "if not self.found and isinstance(tensor, Tensor) and",
             "if isinstance(tensor, Tensor) and",
         ),
+        Fault("gradients are not looked at", "if p._grad is not None and (bad := _bad(", "if False and (bad := _bad("),
+        Fault("a large sum of squares is infinite", "flat[~np.isfinite(flat)]", "flat"),
         Fault(
             "a diagnosis changes the model",
             'with unchanged(model), no_grad(), np.errstate(all="ignore"), tracing(check, "fit"):',

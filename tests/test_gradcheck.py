@@ -347,6 +347,13 @@ class TestTensorFunctions:
         with pytest.raises(GradcheckError, match="doubled changes its inputs in place; let it compute on copies: x"):
             gradcheck(doubled, normal(3))
 
+    def test_a_rule_that_changes_the_upstream_gradient_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        doubles = tg.primitive(lambda x: 2.0 * x)
+        monkeypatch.setitem(RULES, doubles, None)  # which takes it out afterwards
+        tg.vjp(doubles, lambda g, out, x: np.multiply(g, 2.0, out=g))
+        with pytest.raises(GradcheckError, match="the backward pass changes its inputs in place.*: upstream gradient"):
+            gradcheck(doubles, normal(3))
+
     def test_a_cut_graph_is_not_connected(self) -> None:
         with pytest.raises(GradcheckError, match="x: the gradient is zero: the result is not connected"):
             gradcheck(lambda x: x.detach() * 2.0, normal(3))

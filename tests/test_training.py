@@ -420,7 +420,7 @@ def test_rows_of_probabilities_add_up_to_1(row, fits):
             train(mlp(), y=y)
 
 
-@pytest.mark.parametrize("loss", [tg.functional.cross_entropy, nn.CrossEntropyLoss(label_smoothing=0.1)])
+@pytest.mark.parametrize("loss", [F.cross_entropy, nn.CrossEntropyLoss(label_smoothing=0.1), tg.jit(F.cross_entropy)])
 def test_a_module_takes_the_targets_that_its_function_takes(loss):
     with pytest.raises(tg.DataError, match=r"y, row 7: cross_entropy takes labels or rows of probabilities"):
         train(mlp(), y=np.where(np.arange(203)[:, None] == 7, [[1.0, 1.0]], [[0.25, 0.75]]), loss=loss)
@@ -1051,3 +1051,30 @@ def test_a_running_statistic_that_overflows_is_undone(jit: bool) -> None:
     with pytest.raises(tg.NonFiniteError, match=r"the buffer 1\.running_\w+ is (inf|nan)"), np.errstate(all="ignore"):
         tg.fit(model, x, np.arange(8) % 2, epochs=1, jit=jit, progress=False)
     assert {name: array.tobytes() for name, array in model.state_dict().items()} == before
+
+
+class Root(nn.Module):
+    """Has a slope of 1 / (2 sqrt(weight))."""
+
+    def __init__(self, weight: float) -> None:
+        self.weight = nn.Parameter(np.array([[weight]], np.float32))
+
+    def forward(self, x: Any) -> Any:
+        return x * np.sqrt(self.weight)
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_a_gradient_that_is_not_finite_is_found_before_a_weight_changes(jit: bool) -> None:
+    model, x = Root(0.0), np.ones((8, 1), np.float32)
+    with pytest.raises(tg.NonFiniteError, match="the gradient of weight is -inf"), np.errstate(all="ignore"):
+        tg.fit(model, x, x, loss="mse_loss", epochs=1, jit=jit, progress=False)
+    assert model.weight.data == 0.0
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_a_gradient_whose_square_is_too_large_is_finite(jit: bool) -> None:
+    model, x = Root(1.0), np.full((8, 1), 1e18, np.float32)
+    optimizer = optim.SGD(model.parameters(), lr=0.0)
+    with np.errstate(all="ignore"):
+        tg.fit(model, x, 0 * x, loss="mse_loss", optimizer=optimizer, epochs=1, jit=jit, progress=False)
+    assert model.weight.grad.item() > 1e35

@@ -124,12 +124,12 @@ def grad(
         raise ShapeError(f"grad_outputs are {len(upstream)} for {len(outputs)} outputs; pass one for each, or None")
     for i, t in enumerate(inputs):
         if not t._requires_grad:
-            raise GraphError(f"{_called('inputs', i, t)} does not require grad; create it with requires_grad=True")
+            raise GraphError(f"{_called(i, t)} does not require grad; create it with requires_grad=True")
     seeds = [seed_of(t, g) for t, g in zip(outputs, upstream, strict=True)]
     used = ancestors(outputs)[0]
     for i, t in enumerate(inputs):
         if t not in used and not allow_unused:
-            raise GraphError(f"{_called('inputs', i, t)} was not used for the outputs; pass allow_unused=True")
+            raise GraphError(f"{_called(i, t)} was not used for the outputs; pass allow_unused=True")
     retain_graph = create_graph if retain_graph is None else retain_graph
     results = backpropagate(outputs, seeds, set(inputs), retain_graph, create_graph)
     found: list[Any] = [results.get(t) for t in inputs]  # None where it was not used
@@ -139,8 +139,8 @@ def grad(
     return tuple(found)
 
 
-def _called(what: str, i: int, t: Tensor) -> str:
-    return f"{what}[{i}] {t.name}" if t.name else f"{what}[{i}]"
+def _called(i: int, t: Tensor) -> str:
+    return f"inputs[{i}] {t.name}" if t.name else f"inputs[{i}]"
 
 
 def _as_tuple(values: Any) -> tuple[Any, ...]:

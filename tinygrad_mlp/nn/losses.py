@@ -21,10 +21,12 @@ TARGETS: dict[str, tuple[Callable[..., Any], ...]] = {
 def targets_of(loss: Any) -> str:
     """Return what the targets of a loss are, one of the keys of `TARGETS`, or nothing if it is none of these.
 
+    A module, and a function that was compiled, has those of the ``function`` that it calls.
+
     >>> targets_of(BCELoss()), targets_of(functional.nll_loss), targets_of(max)
     ('shares', 'labels', '')
     """
-    function = loss.function if isinstance(loss, _Loss) else loss
+    function = getattr(loss, "function", loss)
     return next((kind for kind, losses in TARGETS.items() if any(function is f for f in losses)), "")
 
 

@@ -54,7 +54,7 @@ def _rows(x: Any) -> Any:
     return x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
-def _matmul_x(g: Any, x: Any, y: Any) -> Any:
+def _matmul_x(g: Any, out: Any, x: Any, y: Any) -> Any:
     if y.ndim == 1:
         return g.reshape(*g.shape, 1) * y
     if x.ndim == 1:
@@ -62,7 +62,7 @@ def _matmul_x(g: Any, x: Any, y: Any) -> Any:
     return matmul(g, y.swapaxes(-1, -2))
 
 
-def _matmul_y(g: Any, x: Any, y: Any) -> Any:
+def _matmul_y(g: Any, out: Any, x: Any, y: Any) -> Any:
     if x.ndim == 1:
         return g * x if y.ndim == 1 else x.reshape(-1, 1) * g.reshape(*g.shape[:-1], 1, g.shape[-1])
     if y.ndim == 1:
@@ -112,8 +112,8 @@ def explicit_subscripts(subscripts: str, ranks: list[int]) -> tuple[list[str], s
     return inputs, output.replace("...", "".join(stars))
 
 
-vjp(np.matmul, lambda g, out, x, y: _matmul_x(g, x, y), lambda g, out, x, y: _matmul_y(g, x, y), forward=matmul)
-vjp(matmul, lambda g, out, x, y: _matmul_x(g, x, y), lambda g, out, x, y: _matmul_y(g, x, y))
+vjp(np.matmul, _matmul_x, _matmul_y, forward=matmul)
+vjp(matmul, _matmul_x, _matmul_y)
 vjp(linear, lambda g, out, x, w, *_: matmul(g, w), lambda g, out, x, *_: matmul(_rows(g).T, _rows(x)), lambda g, *_: g)
 
 
