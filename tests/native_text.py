@@ -6,7 +6,6 @@ import ctypes
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 
 class Checked:
@@ -32,31 +31,17 @@ def array(address: Any, dtype: Any, shape: Any) -> Any:
     )
 
 
-def strided(address: Any, dtype: Any, shape: Any, strides: Any) -> Any:
-    return Checked(as_strided(array(address, dtype, (1,)).array, shape, strides))
-
-
-def gemm(blas: Any, alpha: Any, a: Any, ta: bool, b: Any, tb: bool, beta: Any, out: Any, sizes: Any) -> None:
-    m, n, k, lda, ldb, ldc = sizes
-    dtype = out.array.dtype
-
-    def matrix(x: Any, rows: int, columns: int, length: int) -> Any:
-        assert length >= columns
-        start = x.array.__array_interface__["data"][0]
-        size = ((rows - 1) * length + columns) * dtype.itemsize
-        buffer = (ctypes.c_byte * size).from_address(start)
-        return np.ndarray((rows, columns), dtype, buffer, strides=(length * dtype.itemsize, dtype.itemsize))
-
-    x = matrix(a, k, m, lda).T if ta else matrix(a, m, k, lda)
-    y = matrix(b, n, k, ldb).T if tb else matrix(b, k, n, ldb)
-    z = matrix(out, m, n, ldc)
+def gemm(blas: Any, alpha: Any, a: Any, ta: bool, b: Any, tb: bool, beta: Any, out: Any) -> None:
+    x, y, z = (matrix.array for matrix in (a, b, out))
+    assert x.ndim == y.ndim == z.ndim == 2
+    x, y = x.T if ta else x, y.T if tb else y
     z[...] = alpha * (x @ y) + (beta * z if beta else 0)
 
 
 def load(source: str, name: str) -> dict[str, Any]:
     """Stand in for `jit.native.cache.load`."""
     space: dict[str, Any] = {
-        "np": np, "array": array, "strided": strided, "gemm": gemm,
+        "np": np, "array": array, "gemm": gemm,
         "exp_f": np.exp, "exp_d": np.exp, "plus": lambda total, x: total + x,
         "njit": lambda **options: lambda function: function,
     }  # fmt: skip

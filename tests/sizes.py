@@ -41,8 +41,8 @@ AS_IT_STANDS = {
     "engine: rules, core, functional": 2074,
     "nn and optim": 1112,
     "checker": 791,
-    "native programs": 1199,
-    "package without the last four": 10532,
+    "native programs": 800,
+    "package without the last four": 10535,
     "bridges": 931,
 }
 """What is larger than it should be, and how large it may be until it is mended."""

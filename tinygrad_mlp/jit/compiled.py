@@ -19,6 +19,8 @@ from .record import Record, Slot, is_same, memory_of
 from .scope import Scope
 
 ALIGNMENT = 64
+MOST = 1500
+"""Programs of more calls stay NumPy's: to compile them takes minutes."""
 
 
 class Arena:
@@ -90,12 +92,13 @@ class Compiled:
 
     def _emitted(self, arena: Arena) -> Program:
         """Return the program of the backend."""
-        if self.backend == "numpy":
-            plan = self.planned()
+        plan = self.planned()
+        if self.backend == "numpy" or len(plan.calls) > MOST:
             return Program(plan, self.name, Scope(arena.place(plan)))
-        from .native.program import native_program
+        from .native.program import NativeProgram, make_native_plan
 
-        return native_program(self.record, self.outputs, self.name, lambda plan: Scope(arena.place(plan)))
+        native = make_native_plan(self.record, self.outputs)
+        return NativeProgram(native, self.name, Scope(arena.place(native)))
 
     def compile(self, arena: Arena) -> None:
         """Plan, emit and build the program."""

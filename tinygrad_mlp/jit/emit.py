@@ -270,13 +270,16 @@ class Program:
         """Return the lines that compute a call into new memory, which is the caller's."""
         out = call.result
         name, start = self._name(out, out.name), len(self.lines)
-        make = "np.ndarray" if "strides" in out.layout else "np.empty"
-        new = f"{make}({out.shape}, {dtype_text(out.dtype)}{out.layout})"
         lines = self._into(call, operands, name)
         if len(lines) == 1 and len(self.lines) == start and lines[0].endswith(f"out={name})"):
-            return [f"{name} = {lines[0].removesuffix(f'{name})')}{new})"]
-        self.lines.insert(start, _Line(f"{name} = {new}"))
+            return [f"{name} = {lines[0].removesuffix(f'{name})')}{self._new(out)})"]
+        self.lines.insert(start, _Line(f"{name} = {self._new(out)}"))
         return lines
+
+    def _new(self, out: Slot) -> str:
+        """Return the text that makes new memory for a result."""
+        make = "np.ndarray" if "strides" in out.layout else "np.empty"
+        return f"{make}({out.shape}, {dtype_text(out.dtype)}{out.layout})"
 
     def _operand(self, value: Any, text: str | None = None) -> Operand:
         operand = Operand(self.text(value) if text is None else text)

@@ -34,9 +34,9 @@ class Slot:
     @property
     def layout(self) -> str:
         """The keyword with which NumPy makes an array of this memory layout, as text; nothing for rows in order."""
-        if 0 in self.shape or self.strides == _packed(self.shape, self.dtype.itemsize):
+        if 0 in self.shape or self.strides == packed(self.shape, self.dtype.itemsize):
             return ""
-        if self.strides == _packed(self.shape[::-1], self.dtype.itemsize)[::-1]:
+        if self.strides == packed(self.shape[::-1], self.dtype.itemsize)[::-1]:
             return ', order="F"'
         return f", strides={self.strides}"
 
@@ -50,7 +50,7 @@ class Slot:
         return (self.shape, self.dtype, self.strides) == (other.shape, other.dtype, other.strides)
 
 
-def _packed(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+def packed(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
     """Return the strides of an array whose rows stand one after another."""
     sizes = [itemsize, *reversed(shape)]
     return tuple(itertools.accumulate(sizes, operator.mul))[-2::-1] if shape else ()

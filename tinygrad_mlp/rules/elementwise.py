@@ -178,7 +178,7 @@ vjp(fraction, lambda g, out, x: g)
 vjp(np.conjugate, lambda g, out, x: g, linear=True)
 vjp(np.nan_to_num, lambda g, out, x, *, nan=0.0, posinf=None, neginf=None: select(np.isfinite(x), g))
 
-vjp(relu, lambda g, out, x: select(x > 0, g))
+vjp(relu, lambda g, out, x: select(out > 0, g))
 _leaky_x = lambda g, out, x, negative_slope=0.01: np.where(x > 0, g, negative_slope * g)
 vjp(leaky_relu, _leaky_x, lambda g, out, x, *_: select(x <= 0, g * x))
 vjp(sigmoid, lambda g, out, x: g * (out * (1 - out)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import os
 import sys
 import tempfile
@@ -12,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -71,14 +71,9 @@ def load(source: str, name: str) -> dict[str, Any]:
     stem = f"tinygrad_mlp_native_{key}"
     with _LOCK:
         if stem not in sys.modules:
-            path = _written(stem, text)
-            spec = importlib.util.spec_from_file_location(stem, path)
-            module = sys.modules[stem] = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
-            try:
-                spec.loader.exec_module(module)  # type: ignore[union-attr]
-            except BaseException:
-                del sys.modules[stem]
-                raise
+            module = ModuleType(stem)
+            exec(compile(text, _written(stem, text), "exec"), vars(module))
+            sys.modules[stem] = module  # where Numba looks for it
     return vars(sys.modules[stem])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 from typing import Any
 
 import numpy as np
@@ -14,46 +15,33 @@ from numba.np.arrayobj import populate_array
 
 from ...nn.blas import function
 
-__all__ = ["array", "exp_d", "exp_f", "gemm", "njit", "np", "plus", "strided"]
+__all__ = ["array", "exp_d", "exp_f", "gemm", "njit", "np", "plus"]
 
 
 @intrinsic
 def array(typing: Any, address: Any, dtype: Any, shape: Any) -> Any:
     """Return the array of a shape, in rows, whose memory is at an address and belongs to somebody else."""
-    return _array(address, dtype, shape, None)
-
-
-@intrinsic
-def strided(typing: Any, address: Any, dtype: Any, shape: Any, strides: Any) -> Any:
-    """Return the array whose memory is at an address, with these strides."""
-    return _array(address, dtype, shape, strides)
-
-
-def _array(address: Any, dtype: Any, shape: Any, strides: Any) -> Any:
-    kind = types.Array(dtype.dtype, len(shape), "A" if strides else "C")
+    kind = types.Array(dtype.dtype, len(shape), "C")
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         made = context.make_array(kind)(context, builder)
-        size = context.get_abi_sizeof(context.get_data_type(kind.dtype))
-        lengths = cgutils.unpack_tuple(builder, args[2])
-        steps = cgutils.unpack_tuple(builder, args[3]) if strides else [context.get_constant(types.intp, size)]
-        for length in lengths[:0:-1] if not strides else ():
+        size = context.get_constant(types.intp, context.get_abi_sizeof(context.get_data_type(kind.dtype)))
+        lengths, steps = cgutils.unpack_tuple(builder, args[2]), [size]
+        for length in lengths[:0:-1]:
             steps.insert(0, builder.mul(steps[0], length))
         data = builder.inttoptr(args[0], made.data.type)
         populate_array(made, data=data, shape=lengths, strides=steps, itemsize=size, meminfo=None)
         return made._getvalue()
 
-    parts = (address, dtype, shape) if strides is None else (address, dtype, shape, strides)
-    return kind(*parts), code
+    return kind(address, dtype, shape), code
 
 
 @intrinsic
-def gemm(typing: Any, blas: Any, alpha: Any, a: Any, ta: Any, b: Any, tb: Any, beta: Any, out: Any, sizes: Any) -> Any:
+def gemm(typing: Any, blas: Any, alpha: Any, a: Any, ta: Any, b: Any, tb: Any, beta: Any, out: Any) -> Any:
     """Set ``out`` to ``alpha * (a @ b) + beta * out``, all in rows, for a or b given transposed as ta and tb say.
 
-    ``blas`` is the address of BLAS's function, and ``sizes`` are those of the result and what is summed over, and the
-    lengths of the rows of a, b and out. BLAS thinks in columns, and is given everything by address: it computes the
-    transpose. A BLAS that counts in 32 bits finds them at the same address as one that counts in 64.
+    ``blas`` is the address of BLAS's function. BLAS thinks in columns, and is given everything by address: it computes
+    the transpose. A BLAS that counts in 32 bits finds the sizes at the same address as one that counts in 64.
     """
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -65,20 +53,19 @@ def gemm(typing: Any, blas: Any, alpha: Any, a: Any, ta: Any, b: Any, tb: Any, b
             return place
 
         def letter(flag: Any) -> Any:
-            transposed = builder.icmp_unsigned("!=", flag, flag.type(0))
-            return by_address(builder.select(transposed, byte(ord("T")), byte(ord("N"))))
+            return by_address(builder.select(flag, byte(ord("T")), byte(ord("N"))))
 
-        def data(i: int) -> Any:
-            return context.make_array(signature.args[i])(context, builder, args[i]).data
-
-        m, n, k, lda, ldb, ldc = (by_address(builder.extract_value(args[8], i)) for i in range(6))
+        a, b, out = (context.make_array(signature.args[i])(context, builder, args[i]) for i in (2, 4, 7))
+        (rows, lda), (_, ldb), (m, n) = (cgutils.unpack_tuple(builder, x.shape) for x in (a, b, out))
+        sizes = [by_address(size) for size in (n, m, builder.select(args[3], rows, lda))]
+        lda, ldb, ldc = map(by_address, (lda, ldb, n))
         scale, keep = by_address(args[1]), by_address(args[6])
-        given = [letter(args[5]), letter(args[3]), n, m, k, scale, data(4), ldb, data(2), lda, keep, data(7), ldc]
+        given = [letter(args[5]), letter(args[3]), *sizes, scale, b.data, ldb, a.data, lda, keep, out.data, ldc]
         kind = ir.FunctionType(ir.VoidType(), [g.type for g in given])
         builder.call(builder.inttoptr(args[0], kind.as_pointer()), given)
         return context.get_dummy_value()
 
-    return types.void(blas, alpha, a, ta, b, tb, beta, out, sizes), code
+    return types.void(blas, alpha, a, types.boolean, b, types.boolean, beta, out), code
 
 
 def blas(name: str) -> int:
@@ -95,52 +82,36 @@ def plus(total: Any, x: Any) -> Any:
     return total + x
 
 
-@njit(forceinline=True)
-def exp_f(x: Any) -> Any:
-    """Return exp(x) in float32, to one unit of the last digit or two: by powers of two and a polynomial (Cephes)."""
-    one = np.float32(1)
-    z = x if x < np.float32(89) else np.float32(89)
-    z = z if z > np.float32(-104) else np.float32(-104)
-    magic = np.float32(12582912)
-    n = (z * np.float32(1.44269504088896341) + magic) - magic
-    r = z - n * np.float32(0.693359375) - n * np.float32(-2.12194440e-4)
-    p = np.float32(1.9875691500e-4)
-    p = p * r + np.float32(1.3981999507e-3)
-    p = p * r + np.float32(8.3334519073e-3)
-    p = p * r + np.float32(4.1665795894e-2)
-    p = p * r + np.float32(1.6666665459e-1)
-    p = p * r + np.float32(5.0000001201e-1)
-    p = p * (r * r) + r + one
-    k = np.int32(n)
-    half = np.int32(k >> 1)
-    first = np.int32((half + 127) << 23).view(np.float32)
-    second = np.int32((k - half + 127) << 23).view(np.float32)
-    return x if x != x else p * first * second
+def _exponential(dtype: Any, integer: Any, ends: Any, log2: Any, polynomial: Any) -> Any:
+    """Return exp for a dtype, right to a unit of the last digit or two: a power of 2 times a polynomial.
+
+    ``ends`` are where the result is infinite and where it is 0, and ``log2`` are two numbers whose sum is log(2), of
+    which the first has few digits. The power is made of integers that are the bits of two halves of it.
+    """
+    (high, low), (first, second), coefficients = (tuple(map(dtype, numbers)) for numbers in (ends, log2, polynomial))
+    digits, bias = np.finfo(dtype).nmant, 1 - np.finfo(dtype).minexp
+    magic, per_log2, zero, one = map(dtype, (1.5 * 2**digits, 1 / math.log(2), 0, 1))
+
+    @njit(forceinline=True)
+    def exp(x: Any) -> Any:
+        z = x if x < high else high
+        z = z if z > low else low
+        n = (z * per_log2 + magic) - magic  # the nearest integer
+        r = z - n * first - n * second
+        p = zero
+        for coefficient in coefficients:
+            p = p * r + coefficient
+        p = p * (r * r) + r + one
+        k = integer(n)
+        half = integer(k >> 1)
+        power = integer((half + bias) << digits).view(dtype)
+        other = integer((k - half + bias) << digits).view(dtype)
+        return x if x != x else p * power * other
+
+    return exp
 
 
-@njit(forceinline=True)
-def exp_d(x: Any) -> Any:
-    """Return exp(x) in float64, by powers of two and Taylor's polynomial of degree 13."""
-    z = x if x < 710.0 else 710.0
-    z = z if z > -746.0 else -746.0
-    magic = 6755399441055744.0
-    n = (z * 1.4426950408889634 + magic) - magic
-    r = z - n * 6.93145751953125e-1 - n * 1.42860682030941723212e-6
-    p = 1 / 6227020800
-    p = p * r + 1 / 479001600
-    p = p * r + 1 / 39916800
-    p = p * r + 1 / 3628800
-    p = p * r + 1 / 362880
-    p = p * r + 1 / 40320
-    p = p * r + 1 / 5040
-    p = p * r + 1 / 720
-    p = p * r + 1 / 120
-    p = p * r + 1 / 24
-    p = p * r + 1 / 6
-    p = p * r + 0.5
-    p = p * (r * r) + r + 1
-    k = np.int64(n)
-    half = k >> 1
-    first = np.int64((half + 1023) << 52).view(np.float64)
-    second = np.int64((k - half + 1023) << 52).view(np.float64)
-    return x if x != x else p * first * second
+_CEPHES = 1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1
+_TAYLOR = [1 / math.factorial(n) for n in range(13, 1, -1)]
+exp_f = _exponential(np.float32, np.int32, (89, -104), (0.693359375, -2.12194440e-4), _CEPHES)
+exp_d = _exponential(np.float64, np.int64, (710, -746), (6.93145751953125e-1, 1.42860682030941723212e-6), _TAYLOR)

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...core.tensor import assign
-from ...rules.table import find
 from ..emit import _stem
 from ..naming import literal
 from ..record import Call, Slot
-from .forms import DTYPES, Form, Value, leading, order
+from .forms import Form, Value, order
 from .groups import Group, turns
 
 if TYPE_CHECKING:
     from .program import NativeProgram
-
-STARTS = {"sum": "0", "max": "-np.inf", "min": "np.inf"}
-MANY = 4096
-"""From how many numbers on float32 is summed in float64, as eager ops do."""
 
 
 class Piece:
@@ -31,289 +25,182 @@ class Piece:
     """
 
     def __init__(self, program: NativeProgram, name: str, groups: Sequence[Group]) -> None:
-        self.program, self.name = program, name
+        self.program, self.name, self.schedule = program, name, program.plan.schedule
         self.given: dict[str, str] = {}
         self.addresses: dict[str, int] = {}
-        self.declared: dict[tuple[str, tuple[int, ...]], str] = {}
+        self.arrays: dict[tuple[str, tuple[int, ...]], str] = {}
         self.head: list[str] = []
-        self.body: list[str] = []
+        body: list[str] = []
         section = ""
         for group in groups:
             if group.calls[0].section != section:
                 section = group.calls[0].section
-                self.body += ["", f"# {section}"]
-            self.body += Loop(self, group).lines if group.is_loop else self._product(group.calls[0])
+                body += ["", f"# {section}"]
+            body += Loop(self, group).lines() if group.kind == "loop" else [self._product(group.calls[0])]
+        head = f"def {name}({', '.join(['addresses', *self.given.values()])}):"
+        lines = [f"    {line}" if line else "" for line in (*self.head, *body)]
+        self.source = "\n".join(["@njit(error_model='numpy', cache=True, _nrt=False)", head, *lines])
 
-    @property
-    def source(self) -> str:
-        """The text of the function."""
-        head = f"def {self.name}({', '.join(['addresses', *self.given.values()])}):"
-        lines = [*self.head, *self.body]
-        return "\n".join(
-            ["@njit(error_model='numpy', cache=True, _nrt=False)", head, *(f"    {x}" if x else "" for x in lines)]
-        )
+    def array(self, slot: Slot, shape: tuple[int, ...]) -> str:
+        """Return the name of an array in the shape that the loops over it have; what has no fixed memory is given."""
+        name = self.program.name(slot)
+        if (name, shape) not in self.arrays:
+            known = any(other == name for other, _ in self.arrays)
+            local = self.arrays[name, shape] = self.program.scope.unique(f"{name}_flat") if known else name
+            if name in self.program.scope.values:
+                address = self.address(name)
+            else:
+                given = self.given.setdefault(name, self.program.scope.unique(f"{name}_given"))
+                address = f"{given}.ctypes.data"
+            self.head.append(f"{local} = array({address}, {dtype_of(slot)}, {shape})")
+        return self.arrays[name, shape]
 
-    def array(self, slot: Slot, shape: tuple[int, ...], packed: bool = True) -> str:
-        """Return the name of an array in a shape of its own: that which the loops over it have."""
-        name, dtype = self.program.name(slot), _dtype(slot)
-        comment = "  # by columns" if order(slot) == "F" and len(shape) == 2 else ""
-        steps = tuple(step for n, step in zip(slot.shape, slot.strides, strict=True) if n != 1)
-        if self.program.is_inside(slot) and (name, shape) not in self.declared:
-            given = self.given.setdefault(name, self.program.scope.unique(f"{name}_given"))
-            return self._declare(name, dtype, shape, f"{given}.ctypes.data", () if packed else steps or (1,), comment)
-        return self.fixed(name, dtype, shape, () if packed else steps or (1,), comment)
+    def address(self, name: str) -> str:
+        """Return the text of an address that stays what it is."""
+        return f"addresses[{self.addresses.setdefault(name, len(self.addresses))}]"
 
-    def fixed(
-        self, name: str, dtype: str, shape: tuple[int, ...], steps: tuple[int, ...] = (), comment: str = ""
-    ) -> str:
-        """Return the name of an array whose memory stays where it is."""
-        if (name, shape) in self.declared:
-            return self.declared[name, shape]
-        address = f"addresses[{self.addresses.setdefault(name, len(self.addresses))}]"
-        return self._declare(name, dtype, shape, address, steps, comment)
+    def number(self, a: Any, dtype: str) -> str:
+        """Return the text of a number, which may be a live one."""
+        text = literal(a)
+        if isinstance(a, Slot):
+            text = self.program.live[a, None]
+            self.given.setdefault(text, text)
+        return f"{dtype}({text})"
 
-    def _declare(
-        self, name: str, dtype: str, shape: tuple[int, ...], address: str, steps: tuple[int, ...], comment: str
-    ) -> str:
-        known = any(key[0] == name for key in self.declared)
-        local = self.program.scope.unique(f"{name}_flat" if len(shape) == 1 else name) if known else name
-        self.declared[name, shape] = local
-        text = f"strided({address}, {dtype}, {shape}, {steps})" if steps else f"array({address}, {dtype}, {shape})"
-        self.head.append(f"{local} = {text}{comment}")
-        return local
-
-    def number(self, slot: Slot) -> str:
-        """Return the name of a live number."""
-        name = self.program.live[slot, None]
-        return self.given.setdefault(name, name)
-
-    def _product(self, call: Call) -> list[str]:
+    def _product(self, call: Call) -> str:
         """Return the line that has BLAS compute a product, or its transpose where that is how the result lies."""
-        out = call.result
+        out, (x, y), dtype = call.result, call.inputs, dtype_of(call.result)
         out.name = self.program.wish(call)
-        (x, y), (m, n), k = call.inputs, out.shape, call.inputs[0].shape[1]
-        texts = [self._matrix(a) for a in (x, y, out)]
-        (a, lda, ta), (b, ldb, tb), (c, ldc, by_columns) = texts
-        if by_columns:
-            (a, lda, ta), (b, ldb, tb), (m, n) = (b, ldb, not tb), (a, lda, not ta), (n, m)
-        blas = self.addresses.setdefault(f"{'s' if out.dtype.char == 'f' else 'd'}gemm()", len(self.addresses))
-        alpha, beta = self._factors(call)
-        line = f"gemm(addresses[{blas}], {alpha}, {a}, {ta}, {b}, {tb}, {beta}, {c}, {(m, n, k, lda, ldb, ldc)})"
-        what = f"{self.program.name(x)} @ {self.program.name(y)}{_stem(call).replace('  # ', ', ')}"
-        return [f"{line}  # {self.program.name(out)} {'+' * (call in self.program.schedule.factors)}= {what}"]
+        factors = self.schedule.factors
+        (alpha, sign), beta = factors.get(call, ((1, 1), 0))
+        turned = order(out) == "F"
+        (a, ta), (b, tb) = (self._matrix(s, turned) for s in ((y, x) if turned else (x, y)))
+        scale, keep = f"{'-' * (sign < 0)}{self.number(alpha, dtype)}", self.number(beta, dtype)
+        blas = self.address("sgemm()" if out.dtype.char == "f" else "dgemm()")
+        line = f"gemm({blas}, {scale}, {a}, {ta}, {b}, {tb}, {keep}, {self._matrix(out, turned)[0]})"
+        name = self.program.name
+        what = f"{name(out)} {'+' * (call in factors)}= {name(x)} @ {name(y)}"
+        return f"{line}  # {what}{_stem(call).replace('  # ', ', ')}"
 
-    def _factors(self, call: Call) -> list[str]:
-        """Return by what a product and what is in its place are multiplied."""
-        dtype = _dtype(call.result)
-        (number, sign), beta = self.program.schedule.factors.get(call, ((1, 1), 0))
-        texts = [self.number(a) if isinstance(a, Slot) else literal(a) for a in (number, beta)]
-        return [f"{dtype}({'-' * (sign < 0)}{texts[0]})", f"{dtype}({texts[1]})"]
-
-    def _matrix(self, slot: Slot) -> tuple[str, int, bool]:
-        """Return a matrix for BLAS: its name, the length of its rows, and whether these are its columns."""
-        if slot in self.program.plan.views and turns(self.program.plan.views[slot]):
-            name, length, by_columns = self._matrix(self.program.plan.views[slot].inputs[0])
-            return name, length, not by_columns
-        length, by_columns = leading(slot)  # type: ignore[misc]
-        shape = slot.shape[::-1] if by_columns else slot.shape
-        flat = (slot.shape[0] * slot.shape[1],)
-        packed = bool(order(slot))
-        return self.array(slot, shape if packed and 1 not in shape else flat if packed else (1,)), length, by_columns
+    def _matrix(self, slot: Slot, turned: bool) -> tuple[str, bool]:
+        """Return the name of a matrix as it lies in memory, and whether that is the transpose of what is wanted."""
+        view = self.program.plan.views.get(slot)
+        if view is not None and turns(view):
+            return self._matrix(view.inputs[0], not turned)
+        by_columns = order(slot) == "F"
+        return self.array(slot, slot.shape[::-1] if by_columns else slot.shape), by_columns != turned
 
 
 class Loop:
-    """The lines of one loop: what comes before it, the stages of a row, and what comes after it."""
+    """The lines of a loop: before it, for each stage those of a row and of its elements, and after it."""
 
     def __init__(self, piece: Piece, group: Group) -> None:
-        self.piece, self.program, self.group = piece, piece.program, group
-        self.local: dict[tuple[Slot, str], str] = {}
-        self.elements: dict[tuple[int, Slot], str] = {}
-        stages = max(group.stage.values()) + 2
+        self.piece, self.program, self.group, self.schedule = piece, piece.program, group, piece.schedule
         self.before: list[str] = []
-        self.loads: list[str] = []
+        stages = max(group.stage.values()) + 2
+        self.rows: list[list[str]] = [[] for _ in range(stages)]
+        self.elements: list[list[str]] = [[] for _ in range(stages)]
         self.after: list[str] = []
-        self.row: list[list[str]] = [[] for _ in range(stages)]
-        self.inner: list[list[str]] = [[] for _ in range(stages)]
-        self.flat = self._is_flat()
-        self.uses = self._counted()
+        self.known: dict[tuple[Slot, str, int], str] = {}
         self.comment = ""
         for call in group.calls:
-            self._write(call, self.program.schedule.forms[call], group.stage[call])
-        self.lines = self._laid_out()
+            self._write(call, self.schedule.forms[call], group.stage[call])
 
-    def _laid_out(self) -> list[str]:
-        rows, columns = self.group.outer, self.group.inner
-        if self.flat:
-            return [*self.before, f"for k in range({rows * columns}):", *_indented(self.inner[0]), *self.after]
-        body = [*self.loads]
-        for row, inner in zip(self.row, self.inner, strict=True):
-            body += row + ([f"for j in range({columns}):", *_indented(inner)] if inner else [])
-        loop = [f"for i in range({rows}):", *_indented(body)] if rows > 1 and body else body
-        return [*self.before, *loop, *self.after]
+    def lines(self) -> list[str]:
+        """Return all lines in order."""
+        rows, columns = self.group.rounds
+        body: list[str] = []
+        for row, elements in zip(self.rows, self.elements, strict=True):
+            body += row + ([f"for j in range({columns}):", *_indented(elements)] if elements else [])
+        return [*self.before, *([f"for i in range({rows}):", *_indented(body)] if rows > 1 else body), *self.after]
 
-    def _is_flat(self) -> bool:
-        """Return whether all arrays lie alike, so that one loop runs over them."""
-        group, forms = self.group, self.program.schedule.forms
-        if group.inner == 1:
-            return False
-        for call in group.calls:
-            form = forms[call]
-            stored = [call.output] if form.role == "full" and (call.function is assign or self._array_of(call)) else []
-            slots = [v.slot for v in form.values if v.role == "full"] + stored
-            alike = all(order(s) == ("F" if group.by_columns else "C") for s in slots)
-            if form.role not in ("full", "one") or not alike or any(v.role not in ("full", "one") for v in form.values):
-                return False
-        return max(group.stage.values()) == 0
-
-    def _counted(self) -> Counter[Any]:
-        """Return how often each stage reads each value."""
-        uses: Counter[Any] = Counter()
-        for call in self.group.calls:
-            form = self.program.schedule.forms[call]
-            for i, value in enumerate(form.values):
-                uses[self.group.stage[call], value.slot] += _formula(call, form).count(f"{{{i}}}")
-        return uses
-
-    def _array_of(self, call: Call) -> bool:
-        return call.output in self.program.schedule.stored
-
-    def _element(self, slot: Slot, role: str, at: str = "j") -> str:
+    def _place(self, slot: Slot, index: str, j: str = "j") -> str:
         """Return an element of an array as the loops reach it."""
-        group = self.group
-        if slot in self.program.schedule.private:
-            return f"{self.piece.fixed(self.program.row(slot, group.inner), _dtype(slot), (group.inner,))}[{at}]"
-        packed = bool(order(slot))
-        if self.flat and role == "full":
-            return f"{self.piece.array(slot, (group.outer * group.inner,))}[k]"
-        if role == "full":
-            along = (order(slot) == "F") == group.by_columns
-            shape = (group.outer, group.inner) if along else (group.inner, group.outer)
-            return f"{self.piece.array(slot, shape, packed)}[{f'i, {at}' if along else f'{at}, i'}]"
-        length, index = {"column": (group.inner, "j"), "one": (1, "0")}.get(role, (group.outer, "i"))
-        return f"{self.piece.array(slot, (length,), packed)}[{index}]"
+        outer, inner = self.group.rounds
+        if index == "ij":
+            by_columns = order(slot) == "F"
+            array = self.piece.array(slot, (inner, outer) if by_columns else (outer, inner))
+            return f"{array}[{j}, i]" if by_columns else f"{array}[i, {j}]"
+        length = {"i": outer, "j": inner, "": 1}[index]
+        return f"{self.piece.array(slot, (length,))}[{index or 0}]"
 
-    def _text(self, value: Value, stage: int, label: str = "") -> str:
+    def _operand(self, value: Value, stage: int, label: str = "") -> str:
         """Return an operand as a formula takes it."""
-        slot, role, dtype = value
-        if not isinstance(slot, Slot):
-            return f"{DTYPES[dtype]}({literal(slot)})"
-        if slot.kind == "number":
-            return f"{DTYPES[dtype]}({self.piece.number(slot)})"
-        number = _constant(slot)
-        if number:
-            return f"{DTYPES[dtype]}({number})"
-        text = self._reached(slot, role, stage, label)
-        if dtype is None or dtype == slot.dtype or role == "label":
-            return text
-        return f"({text} != 0)" if dtype.kind == "b" else f"{DTYPES[dtype]}({text})"
+        slot, index, dtype = value
+        constant = _constant(slot)
+        if constant is not None:
+            return self.piece.number(constant, f"np.{dtype.name}")
+        text = self._place(slot, "ij", label) if index == "picked" else self._element(slot, index, stage)
+        return text if dtype == slot.dtype or slot.dtype.kind in "iu" else f"np.{dtype.name}({text})"
 
-    def _reached(self, slot: Slot, role: str, stage: int, label: str) -> str:
-        if role == "picked":
-            return self._element(slot, "full", label)
-        role = "row" if role == "label" else role
-        if (slot, role) in self.local:
-            return self.local[slot, role]
-        if role == "full" and (stage, slot) in self.elements:
-            return self.elements[stage, slot]
-        text = self._element(slot, role)
-        if role == "column" or (role == "full" and self.uses[stage, slot] < 2):
-            return text
-        if role == "full":
-            name = self.elements[stage, slot] = self.program.scope.unique(f"{text.partition('[')[0]}_ij")
-            self.inner[stage].append(f"{name} = {text}")
-            return name
-        name = self.local[slot, role] = self.program.scope.unique(
-            f"{self.program.name(slot)}_{'0' if role == 'one' else 'i'}"
-        )
-        (self.before if role == "one" else self.loads).append(f"{name} = {text}")
-        return name
+    def _element(self, slot: Slot, index: str, stage: int) -> str:
+        """Return the name of an element as a number; the first time in a stage, it is taken from memory."""
+        key = slot, index, stage * ("j" in index)
+        if key not in self.known:
+            lines = self.elements[stage] if "j" in index else self.rows[0] if index else self.before
+            self.known[key] = self.program.scope.unique(f"{self.program.name(slot)}_{index or 0}")
+            lines.append(f"{self.known[key]} = {self._place(slot, index)}")
+        return self.known[key]
 
     def _write(self, call: Call, form: Form, stage: int) -> None:
-        labels = [self._text(v, stage) for v in form.values if v.role == "label"]
-        texts = [self._text(v, stage, *labels) for v in form.values]
-        if form.kind == "reduce":
+        picks = form.values[0].by == "picked"
+        label = self._operand(form.values[1], stage) if picks else ""
+        texts = [self._operand(value, stage, label) for value in form.values]
+        if form.start:
             self._reduce(call, form, stage, texts[0])
             return
-        out, dtype = call.result, _dtype(call.result)
-        text = _formula(call, form).format(*texts, t=dtype, c=out.dtype.char)
-        if "np." in _formula(call, form) or out.dtype.kind == "i":
-            text = f"{dtype}({text})"
-        lines = self.inner[stage] if form.role == "full" else self.row[stage]
+        out = call.result
+        lines = self.elements[stage] if "j" in form.by else self.rows[stage]
+        text = form.formula.format(*texts, t=dtype_of(out), c=out.dtype.char)
         if call.function is assign:
-            lines.append(self._commented(f"{self._element(out, form.role)} = {text}", call))
-            if self.uses[stage, out] or form.role != "full":
-                self._keep(out, self._element(out, form.role), stage, form.role)
-            return
-        name = self._local(call, texts)
-        lines.append(self._commented(f"{name} = {text}", call))
-        self._keep(out, name, stage, form.role)
-        if out in self.program.schedule.stored:
-            lines.append(f"{self._element(out, form.role)} = {name}")
-
-    def _keep(self, out: Slot, name: str, stage: int, role: str) -> None:
-        if role == "full":
-            self.elements[stage, out] = name
+            lines.append(self._commented(f"{self._place(out, form.by)} = {text}", call))
         else:
-            self.local[out, role] = name
+            name = self._name(call, texts, form.by)
+            lines.append(self._commented(f"{name} = {text}", call))
+            if out in self.schedule.stored:
+                lines.append(f"{self._place(out, form.by)} = {name}")
+            text = name
+        self.known[out, form.by, stage * ("j" in form.by)] = text
 
-    def _local(self, call: Call, texts: list[str]) -> str:
+    def _reduce(self, call: Call, form: Form, stage: int, text: str) -> None:
+        """Write a sum or an extreme: along a row, over all rows for each column, or over everything."""
+        out, index, dtype = call.result, form.by, dtype_of(call.result)
+        name = self._name(call, [text], index)
+        total = self._place(out, "j") if index == "j" else name
+        begin, end = (self.rows[stage], self.rows[stage + 1]) if index == "i" else (self.before, self.after)
+        begin.append(f"{total.replace('[j]', '[:]')} = {dtype}({form.start})")
+        lines = self.elements[stage] if form.rounds[1] > 1 else self.rows[stage]
+        lines.append(self._commented(f"{total} = {form.formula.format(total, text)}", call))
+        self.known[out, index, 0] = name
+        if index != "j" and out in self.schedule.stored:
+            end.append(f"{self._place(out, index)} = {name}")
+
+    def _name(self, call: Call, texts: list[str], index: str) -> str:
         """Return the name of a result as a number; what it is stored in has the plain one."""
-        out, stored = call.result, self.program.schedule.stored - self.program.schedule.private
+        out = call.result
         out.name = self.program.wish(call, texts)
-        return self.program.scope.unique(f"{self.program.name(out)}_ij" if out in stored else out.name)
+        if out in self.schedule.stored:
+            return self.program.scope.unique(f"{self.program.name(out)}_{index or 0}")
+        return self.program.scope.unique(out.name)
 
     def _commented(self, line: str, call: Call) -> str:
         stem = _stem(call)
         new, self.comment = stem not in ("", self.comment), stem or self.comment
         return f"{line:<68}{stem}" if new else line
 
-    def _reduce(self, call: Call, form: Form, stage: int, text: str) -> None:
-        """Write a sum or an extreme: along a row, over all rows for each column, or over everything."""
-        out, count = (
-            call.result,
-            form.inner if form.role == "row" else form.outer * (form.inner if form.role == "one" else 1),
-        )
-        wide = out.dtype.char == "f" and count >= MANY and _formula(call, form).startswith("plus")
-        dtype = "np.float64" if wide else _dtype(out)
-        name = self._local(call, [text])
-        start = f"{dtype}({STARTS[call.function.__name__]})"
-        lines = self.inner[stage] if form.inner > 1 else self.row[stage]
-        operand = f"np.float64({text})" if wide else text
-        if form.role == "column":
-            place = f"{name}[j]" if wide else self._element(out, "column")
-            self.before.append(f"{name} = np.zeros({form.inner})" if wide else f"{place[:-3]}[:] = {start}")
-            lines.append(self._commented(f"{place} = {_formula(call, form).format(place, operand)}", call))
-            if wide:
-                stored = self._element(out, "column")
-                self.after += [f"for j in range({form.inner}):", f"    {stored} = {_dtype(out)}({place})"]
-            return
-        inside = form.role == "row"
-        (self.row[stage] if inside else self.before).append(f"{name} = {start}")
-        lines.append(self._commented(f"{name} = {_formula(call, form).format(name, operand)}", call))
-        end = self.row[stage + 1] if inside else self.after
-        value = f"{_dtype(out)}({name})" if wide else name
-        if inside:
-            self.local[out, form.role] = value
-        if out in self.program.schedule.stored:
-            end.append(f"{self._element(out, form.role)} = {value}")
 
-
-def _formula(call: Call, form: Form) -> str:
-    plain = call.function is assign or (form.kind == "map" and call.function.__name__ in STARTS)
-    return "{0}" if plain else find(call.function).loop or "{0}"
-
-
-def _dtype(slot: Slot) -> str:
-    return DTYPES.get(slot.dtype, f"np.{slot.dtype.name}")
+def dtype_of(slot: Slot) -> str:
+    """Return the text of a dtype."""
+    return "np.bool_" if slot.dtype == bool else f"np.{slot.dtype.name}"
 
 
 def _indented(lines: list[str]) -> list[str]:
     return [f"    {line}" for line in lines]
 
 
-def _constant(slot: Slot) -> str:
-    """Return a frozen array all of whose elements are the same as that number."""
-    array = slot.array if slot.kind == "frozen" else None
-    if array is None or not array.size or (array != array.flat[0]).any():
-        return ""
-    return literal(array.flat[0].item())
+def _constant(a: Any) -> Any:
+    """Return the number that an operand is, or that a frozen array is full of, else None."""
+    if not isinstance(a, Slot) or a.kind == "number":
+        return a
+    array = a.array if a.kind == "frozen" and a.dtype.kind == "f" else None
+    return None if array is None or (array != array.flat[0]).any() else array.flat[0].item()
