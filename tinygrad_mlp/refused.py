@@ -65,7 +65,7 @@ def advice(function: Callable[..., Any]) -> str | None:
 
 
 def no_entry(function: Callable[..., Any], known: bool) -> TypeError:
-    """Return the error for a call of `vjp` without rules, or for a function that no Tensor would find: not ``known``."""
+    """Return the error for a call of `vjp` without rules, or for a function that Tensors would not find."""
     name = f"{describe(function)} is neither a function of NumPy nor a primitive; decorate it with @primitive"
     hint = "its derivative at a point is tg.func.vjp(f, x)"
     return TypeError(f"vjp takes a function and its rules: {hint if known else f'{name}; {hint}'}")
