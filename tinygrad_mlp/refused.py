@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any
 
-from .errors import NoRuleError
+from .errors import NoRuleError, describe
 from .foreign import our_word
 
 BUILD_IT = "build it from functions that have one, or call it on t.detach().numpy()"
@@ -62,6 +62,13 @@ def advice(function: Callable[..., Any]) -> str | None:
         return "it works on text or whole numbers; Tensors that carry gradients hold floats"
     names = (getattr(function, part, "") for part in ("__module__", "__name__"))
     return next((_BY_NAME[name] for name in names if name in _BY_NAME), None)
+
+
+def no_entry(function: Callable[..., Any], known: bool) -> TypeError:
+    """Return the error for a call of `vjp` without rules, or for a function that Tensors would not find."""
+    name = f"{describe(function)} is neither a function of NumPy nor a primitive; decorate it with @primitive"
+    hint = "its derivative at a point is tg.func.vjp(f, x)"
+    return TypeError(f"vjp takes a function and its rules: {hint if known else f'{name}; {hint}'}")
 
 
 def no_keyword(function: Callable[..., Any], key: str, known: Collection[str] | None) -> NoRuleError:

@@ -84,16 +84,15 @@ def _einsum_x(i: int, g: Any, out: Any, subscripts: str, *operands: Any, optimiz
     arrays = [g, *(array for j, array in enumerate(operands) if j != i)]
     shapes = [dict(zip(letters, np.shape(a), strict=True)) for letters, a in zip(terms, arrays, strict=True)]
     unused = iter(sorted(set(string.ascii_letters) - set("".join(inputs)) - set(output)))
-    dtype = operands[i].dtype
     for n, letter in zip(operands[i].shape, inputs[i], strict=True):
         new = letter
         if letter in target:
             new = next(unused)
             terms.append(letter + new)
-            arrays.append(np.eye(n, dtype=dtype))
+            arrays.append(np.eye(n, dtype=operands[i].dtype))
         elif n not in [shape.get(letter) for shape in shapes]:
             terms.append(letter)
-            arrays.append(np.ones(n, dtype))
+            arrays.append(np.ones(n, operands[i].dtype))
         target += new
     return np.einsum(f"{','.join(terms)}->{target}", *arrays)
 
@@ -218,11 +217,6 @@ def _columns(x: Any, b: Any) -> Any:
     return x[..., None] if b.ndim == 1 else x
 
 
-def _half_diagonal(x: Any) -> Any:
-    """Return the lower triangle with its diagonal halved."""
-    return np.tril(x) - 0.5 * (x * np.eye(x.shape[-1], dtype=x.dtype))
-
-
 def _cholesky(x: Any) -> Any:
     """Return the Cholesky factor of the symmetric part, so that the gradient is symmetric, as in PyTorch and JAX."""
     check_square("cholesky", x)
@@ -232,7 +226,8 @@ def _cholesky(x: Any) -> Any:
 def _cholesky_x(g: Any, out: Any) -> Any:
     """Return the gradient of a Cholesky factor (Murray, arXiv:1602.07527, equation 8), as a symmetric matrix."""
     inverse = np.linalg.inv(out)
-    inner = _half_diagonal(np.matmul(_transposed(out), g))
+    inner = np.matmul(_transposed(out), g)
+    inner = np.tril(inner) - 0.5 * (inner * np.eye(out.shape[-1], dtype=out.dtype))  # half of the diagonal
     s = np.matmul(_transposed(inverse), np.matmul(inner, inverse))
     return 0.5 * (s + _transposed(s))
 

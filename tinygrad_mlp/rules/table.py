@@ -26,8 +26,8 @@ import numpy as np
 
 from ..checks import T as T
 from ..checks import as_numbers
-from ..errors import attempt_first, describe
-from ..refused import in_words_of_numpy, no_keyword, no_rule
+from ..errors import attempt_first
+from ..refused import in_words_of_numpy, no_entry, no_keyword, no_rule
 
 Function = Callable[..., Any]
 F = TypeVar("F", bound=Function)
@@ -132,9 +132,7 @@ def vjp(
     """
     known = any(hasattr(function, mark) for mark in ("nin", "_implementation", "plain"))
     if not known or any(rule is not None and not callable(rule) for rule in rules):
-        name = f"{describe(function)} is neither a function of NumPy nor a primitive; decorate it with @primitive"
-        hint = "its derivative at a point is tg.func.vjp(f, x)"
-        raise TypeError(f"vjp takes a function and its rules: {hint if known else f'{name}; {hint}'}")
+        raise no_entry(function, known)
     code = next(rule for rule in (each, *rules) if rule is not None).__code__
     options = code.co_varnames[code.co_argcount :][: code.co_kwonlyargcount]
     plain, vjps = forward or _plain(function), rules if each is None else _Each(each)
