@@ -895,8 +895,8 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("images of another size", "tuple(rest) != row_shape or", ""),
         Fault(
             "the order is drawn late",
-            "order = np.arange(len(X)) if rng is None else rng.permutation(len(X))\n    parts = (order[start : start + batch_size] for start in range(0, len(X), batch_size))",
-            "parts = (\n        o[start : start + batch_size]\n        for o in map(lambda n: np.arange(n) if rng is None else rng.permutation(n), [len(X)])\n        for start in range(0, len(X), batch_size)\n    )",
+            "order = np.arange(count) if rng is None else rng.permutation(count)\n    return (order[start : start + batch_size] for start in range(0, count, batch_size))",
+            "return (\n        o[start : start + batch_size]\n        for o in map(lambda n: np.arange(n) if rng is None else rng.permutation(n), [count])\n        for start in range(0, count, batch_size)\n    )",
         ),
         Fault(
             "a text is remembered for another",

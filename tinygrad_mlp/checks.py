@@ -119,6 +119,21 @@ def as_path(path: Any) -> Path:
     return Path(path)
 
 
+def why_not_called(function: Any, *args: Any) -> str:
+    """Return why a function cannot be called with these arguments, or nothing: one that does not tell its own can.
+
+    >>> why_not_called(lambda x: x, 1, 2)
+    'too many positional arguments'
+    """
+    import inspect
+
+    try:
+        inspect.signature(function).bind(*args)
+    except (TypeError, ValueError) as error:
+        return str(error) if isinstance(error, TypeError) else ""
+    return ""
+
+
 def check_function(name: str, value: Any, example: str, count: int) -> None:
     """Raise TypeError unless a value can be called with ``count`` arguments.
 
@@ -127,15 +142,7 @@ def check_function(name: str, value: Any, example: str, count: int) -> None:
     Traceback (most recent call last):
     TypeError: augment must be a function, called as augment(xb, rng), got <lambda>: too many positional arguments
     """
-    import inspect
-
-    problem = "" if callable(value) else "it is none"
-    try:
-        inspect.signature(value).bind(*[None] * count)
-    except ValueError:
-        pass
-    except TypeError as error:
-        problem = problem or str(error)
+    problem = why_not_called(value, *[None] * count) if callable(value) else "it is none"
     if isinstance(value, type):
         problem = f"it is a class, pass an instance, {value.__name__}()"
     if problem:

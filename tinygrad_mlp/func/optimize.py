@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import as_numbers
+from ..checks import as_numbers, why_not_called
 from ..core.tensor import Tensor
 from ..errors import GraphError
 from ..jit.function import Jitted
@@ -69,14 +68,6 @@ class ForScipy:
             self.shapes[np.shape(x)] = np.shape(self.fun(x, *args))
         return self.shapes[np.shape(x)]
 
-    def _takes(self, *args: Any) -> bool:
-        """Return whether the function takes these further arguments, as far as it tells."""
-        try:
-            inspect.signature(self.f).bind(None, *args)
-        except (TypeError, ValueError) as error:
-            return isinstance(error, ValueError)  # of C code, which has no signature
-        return True
-
     def fun(self, x: Any, *args: Any) -> Any:
         """Return ``f(x)``, a float where it is a number."""
         return self._run(VALUE, x, (), args)
@@ -105,7 +96,7 @@ class ForScipy:
         """Return the Hessian (n, n) of a number: ``hess(x, *args)``; of m results their sum, weighted by ``v``, for a
         `scipy.optimize.NonlinearConstraint`: ``hess(x, v, *args)``."""
         v: Any = ()
-        if args and (not self._takes(*args) or self._shape(x, args[1:])):
+        if args and (why_not_called(self.f, None, *args) or self._shape(x, args[1:])):
             v, args = args[0], args[1:]
         elif self._shape(x, args):
             raise TypeError(f"{self.program.__name__} gives an array, whose Hessian needs weights: hess(x, v)")

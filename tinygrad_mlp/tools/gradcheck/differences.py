@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.exceptions import ComplexWarning
 
-from ...checks import Array, as_numbers
+from ...checks import Array, as_numbers, why_not_called
 from ...core.autograd import grad
 from ...core.tensor import Tensor
 from ...core.tracer import Tracer, settings
@@ -182,7 +182,7 @@ class Subject:
     def _by_hand(self, *args: Array) -> list[Array]:
         """Return what the gradient that is written by hand gives, once it is called rightly and gives arrays."""
         name, names = name_of(self.gradient, "gradient"), ", ".join(self.names)
-        if not _takes(self.gradient, args):
+        if why_not_called(self.gradient, *args):
             taken = (
                 f"(upstream, {names}), as f returns an array" if self.y.ndim else f"({names}), as f returns a number"
             )
@@ -393,16 +393,6 @@ def name_of(f: Any, default: str = "f") -> str:
     return default if name == "<lambda>" else name
 
 
-def _takes(f: Any, args: Sequence[Any]) -> bool:
-    """Return whether a function can be called so, as far as its signature is known."""
-    with suppress(ValueError):
-        try:
-            inspect.signature(f).bind(*args)
-        except TypeError:
-            return False
-    return True
-
-
 def _argument_names(f: Callable[..., Any], inputs: Sequence[Any]) -> list[str]:
     """Return the names of the inputs, those of f's parameters if it has them."""
     if not callable(f):
@@ -410,7 +400,7 @@ def _argument_names(f: Callable[..., Any], inputs: Sequence[Any]) -> list[str]:
     names = ["x"] * isinstance(f, np.ufunc)  # which do not tell in every version
     with suppress(TypeError, ValueError):
         names = list(inspect.signature(f).parameters)
-    if not _takes(f, inputs):
+    if why_not_called(f, *inputs):
         what = "a list is a list of inputs: pass np.array([...]) for one" if len(inputs) > 1 else "pass a list of all"
         raise TypeError(f"{name_of(f)}({', '.join(names)}) cannot be called with {len(inputs)} inputs; {what}")
     return names[: len(inputs)] if len(names) >= len(inputs) else [f"input {k}" for k in range(len(inputs))]
