@@ -91,6 +91,8 @@ class _Function(_Layer):
         """There is nothing to choose."""
 
     def forward(self, x: Tensor) -> Tensor:
+        if not self.options:  # of which a compiled step would guard every attribute
+            return self.function(x)
         return self.function(x, *[getattr(self, name) for name in self.options])
 
     def extra_repr(self) -> str:
