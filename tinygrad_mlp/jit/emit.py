@@ -127,7 +127,7 @@ class Program:
 
     def _derive(self, slot: Slot, name: str, text: str, make: Callable[[], Any]) -> None:
         if self._is_inside(slot):
-            self._flush()
+            self.pending = None
             self.lines.append(_Line(f"{name} = {text}"))
         else:
             self.scope.values[name] = make()
@@ -157,14 +157,12 @@ class Program:
         following = [*self.plan.calls[1:], None]
         for call, after in zip(self.plan.calls, following, strict=False):
             if call.section != section:
-                section = call.section
-                self._flush()
+                section, self.pending = call.section, None
                 self.lines += [_Line("")] * bool(self.lines) + [_Line(f"# {section}")]
             while upcoming is not None and upcoming[1][2] <= position[id(call)]:
                 self._read_numbers(*upcoming, uses)
                 upcoming = next(numbers, None)
             self._write(call, self._statements(call), after)
-        self._flush()
         while upcoming is not None:
             self._read_numbers(*upcoming, uses)
             upcoming = next(numbers, None)
@@ -176,27 +174,20 @@ class Program:
 
     def _write(self, call: Call, texts: list[str], after: Call | None) -> None:
         """Add the lines of a call, the one before inside of it if that reads well, unless the next takes it up."""
-        if self.pending is not None and texts:
-            joined = self._joined(self.pending, texts)
-            if joined:
-                texts, self.pending = [joined, *texts[1:]], None
-        self._flush()
-        if len(texts) == 1 and after is not None and self._is_taken_up(call, texts[0], after):
-            self.pending = _Line(texts[0], call)
-        else:
-            self.lines += [_Line(text, call) for text in texts]
-
-    def _flush(self) -> None:
-        if self.pending is not None:
-            self.lines.append(self.pending)
-            self.pending = None
+        joined = self._joined(self.pending, texts) if self.pending is not None and texts else ""
+        if joined:
+            self.lines.pop()
+            texts = [joined, *texts[1:]]
+        self.lines += [_Line(text, call) for text in texts]
+        taken = len(texts) == 1 and after is not None and self._is_taken_up(call, texts[0], after)
+        self.pending = self.lines[-1] if taken else None
 
     def _is_taken_up(self, call: Call, text: str, after: Call) -> bool:
         """Return whether a result is needed by the next call alone, and its text is an expression."""
         out = call.output
         if out is None or self.uses[out] != 1 or not any(a is out for a in after.inputs):
             return False
-        alike = (call.section, call.line, call.errors) == (after.section, after.line, after.errors)
+        alike = call.section == after.section and call.line == after.line and call.errors == after.errors
         is_copied = text.startswith(f"{self.names[out]}[...] = ")
         return alike and (is_elementwise(after) if is_copied else text.endswith(f", out={self.names[out]})"))
 
@@ -228,7 +219,7 @@ class Program:
 
     def _read_numbers(self, index: int, entry: Any, uses: dict[Slot, dict[Any, None]]) -> None:
         """Add the line that reads a group of live numbers: those that are used, as what the calls take."""
-        self._flush()
+        self.pending = None
         given = [(name, slot, dtype) for name, slot in entry[1].items() for dtype in uses.get(slot, ())]
         targets = [self.scope.unique(name) for name, _, _ in given]
         self.live.update({(slot, dtype): target for (_, slot, dtype), target in zip(given, targets, strict=True)})
@@ -273,7 +264,7 @@ class Program:
         lines = self._into(call, operands, name)
         if len(lines) == 1 and len(self.lines) == start and lines[0].endswith(f"out={name})"):
             return [f"{name} = {lines[0].removesuffix(f'{name})')}{self._new(out)})"]
-        self.lines.insert(start, _Line(f"{name} = {self._new(out)}"))
+        self.lines.insert(start - (self.pending is not None), _Line(f"{name} = {self._new(out)}"))
         return lines
 
     def _new(self, out: Slot) -> str:
@@ -294,8 +285,7 @@ class Program:
 
     def _operands(self, call: Call, plain: bool) -> list[Any]:
         """Return the operands as text; numbers among the arrays of a ufunc as arrays, which NumPy takes up faster."""
-        dtypes = self.dtypes.get(id(call)) or [None] * len(call.inputs)
-        pairs = zip(call.inputs, dtypes, strict=True)
+        pairs = zip(call.inputs, self.dtypes.get(id(call)) or [None] * len(call.inputs), strict=True)
         texts = [self.text(a) if dtype is None else self._number(a, dtype) for a, dtype in pairs]
         return texts if plain else [self._operand(a, text) for a, text in zip(call.inputs, texts, strict=True)]
 

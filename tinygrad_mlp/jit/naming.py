@@ -42,7 +42,7 @@ def value_name(call: Call, operands: Sequence[str]) -> str:
     if rule.called:
         given = ", ".join(["#" if is_number(a) else name for a, name in zip(call.inputs, operands, strict=True)])
         for pattern, word in rule.called:
-            if match := re.fullmatch(pattern, given):
+            if match := pattern.fullmatch(given):
                 return match.expand(word) if "\\" in word else word
     return rule.holds or rule.name
 

@@ -106,7 +106,8 @@ class Reads:
         seen: Any = self.scans.get(id(frame.f_code), MISSING)  # code objects take long to be hashed
         if seen is MISSING:
             name, code = frame.f_globals.get("__name__") or "", frame.f_code
-            hands_on = name in SEEN and code.co_name == "__call__"  # to what the recorder sees
+            called = getattr(code, "co_qualname", code.co_name)
+            hands_on = name in SEEN and "__call__" in called  # to what the recorder sees
             seen = self.scans[id(code)] = None if hands_on or is_foreign(name) else scan(code)
             self.alive.append(code)
         if seen is not None:

@@ -91,7 +91,8 @@ class _Function(_Layer):
         """There is nothing to choose."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.function(x, *[getattr(self, name) for name in self.options])
+        # without options nothing is read by a name that is not known, for which `jit` would guard every attribute
+        return self.function(x, *[getattr(self, name) for name in self.options]) if self.options else self.function(x)
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={getattr(self, name)}" for name in self.options)

@@ -64,7 +64,7 @@ class Rule:
     cost: Function | None = None
     hint: str = ""
     holds: str = ""
-    called: Sequence[tuple[str, str]] = ()
+    called: Sequence[tuple[Any, str]] = ()
     emit: Function | None = None
     express: Function | None = None
     loop: str = ""

@@ -152,7 +152,7 @@ class NativeProgram(Program):
         if call.function is not Piece:
             return super()._statements(call)
         made = [c.output for group in call.keywords["groups"] for c in group.calls if c.output in self.plan.fresh]
-        self._flush()
+        self.pending = None
         self.lines += [_Line(f"{self._name(out, out.name or 'result')} = {self._new(out)}") for out in made]
         name = self.scope.unique(f"{self.function}_loops")
         memory = self.scope.unique(f"{name}_memory")
