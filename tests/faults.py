@@ -91,6 +91,7 @@ FAULTS: dict[str, list[Fault]] = {
         ),
     ],
     "rules": [
+        Fault("an unsigned shift cannot go back", "[-int(n) for n in np.atleast_1d(shift)]", "np.negative(shift)"),
         Fault(
             "a gap has the other sign",
             "gaps = values[..., None, :] - values[..., :, None]",
