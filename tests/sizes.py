@@ -42,7 +42,7 @@ AS_IT_STANDS = {
     "nn and optim": 1112,
     "checker": 784,
     "native programs": 800,
-    "package without the last four": 10522,
+    "package without the last four": 10524,
     "bridges": 931,
 }
 """What is larger than it should be, and how large it may be until it is mended."""

@@ -380,7 +380,9 @@ class Recorder(Tracer):
     def calls(self, module: Any, inputs: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
         """Call a module, whose ``forward`` may be replaced."""
         known = id(module) in self.reads.outside
+        self.reads.sleep()  # while it notes
         self.reads.note(module, ".", "forward", f"forward of {type(module).__name__}", False, known)
+        self.reads.wake()
         return super().calls(module, inputs, keywords)
 
     def reads_value(self, what: str) -> None:
