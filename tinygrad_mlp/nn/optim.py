@@ -299,8 +299,7 @@ class SGD(Optimizer):
         p: Any, g: Any, buf: Any = None, *, lr: float, weight_decay: float, momentum: float, undamped: float,
         nesterov: bool,
     ) -> tuple[Any, ...]:  # fmt: skip
-        if weight_decay:
-            g = g + weight_decay * p
+        g = g + weight_decay * p if weight_decay else g
         if not momentum:
             return (_less(p, lr * g),)
         if buf is None:
@@ -363,8 +362,7 @@ class Adam(Optimizer):
         p: Any, g: Any, m: Any, v: Any, *, lr: float, weight_decay: float, shrink: float | None,
         b1: float, share1: float, b2: float, share2: float, root: float, eps: float,
     ) -> tuple[Any, ...]:  # fmt: skip
-        if weight_decay:
-            g = g + weight_decay * p
+        g = g + weight_decay * p if weight_decay else g
         if shrink is not None:
             p *= shrink
         if m is None:
@@ -446,8 +444,7 @@ class RMSprop(Optimizer):
         p: Any, g: Any, v: Any, *more: Any, lr: float, weight_decay: float, alpha: float, share: float, eps: float,
         momentum: float, centered: bool,
     ) -> tuple[Any, ...]:  # fmt: skip
-        if weight_decay:
-            g = g + weight_decay * p
+        g = g + weight_decay * p if weight_decay else g
         averaged, before = [g * g, g] if centered else [g * g], [v, *more]
         after = [share * a if b is None else b * alpha + share * a for a, b in zip(averaged, before, strict=False)]
         change = g / (np.sqrt(after[0] - after[1] * after[1] if centered else after[0]) + eps)
