@@ -568,7 +568,7 @@ FAULTS: dict[str, list[Fault]] = {
             "scale /= root\n        scale += eps",
             "scale += eps\n        scale /= root",
         ),
-        Fault("nesterov looks back", "return g + momentum * buf if nesterov", "return g + buf if nesterov"),
+        Fault("nesterov looks back", "(g + momentum * buf if nesterov", "(g + buf if nesterov"),
         Fault("a state for no parameter loads", "if str(i) not in numbers:", "if False:"),
     ],
     "nn": [
