@@ -91,6 +91,7 @@ FAULTS: dict[str, list[Fault]] = {
         ),
     ],
     "rules": [
+        Fault("an unsigned shift cannot go back", "[-int(n) for n in np.atleast_1d(shift)]", "np.negative(shift)"),
         Fault(
             "a gap has the other sign",
             "gaps = values[..., None, :] - values[..., :, None]",
@@ -567,7 +568,7 @@ FAULTS: dict[str, list[Fault]] = {
             "scale /= root\n        scale += eps",
             "scale += eps\n        scale /= root",
         ),
-        Fault("nesterov looks back", "return g + momentum * buf if nesterov", "return g + buf if nesterov"),
+        Fault("nesterov looks back", "(g + momentum * buf if nesterov", "(g + buf if nesterov"),
         Fault("a state for no parameter loads", "if str(i) not in numbers:", "if False:"),
     ],
     "nn": [

@@ -334,6 +334,23 @@ def test_an_array_is_written_when_all_have_read_it() -> None:
 
 
 @pytest.mark.usefixtures("by_python")
+def test_a_product_is_no_update_where_the_old_values_are_read_before_it() -> None:
+    w, x = Tensor(np.ones((3, 3))), np.arange(9.0).reshape(3, 3)
+
+    def f(x: Any) -> Any:
+        new = w - 0.1 * (x @ x)
+        twice = w * 2
+        assign(w, new)
+        return twice
+
+    step, expected = jit(f, backend="numba"), np.ones((3, 3))
+    for _ in range(4):
+        assert_close(arrays_of(step(x)), [expected * 2])
+        expected = expected - 0.1 * (x @ x)
+        assert_close(arrays_of(w), [expected])
+
+
+@pytest.mark.usefixtures("by_python")
 def test_a_product_that_is_a_plain_step() -> None:
     ours, theirs = (Tensor(np.arange(6.0).reshape(3, 2), requires_grad=True) for _ in range(2))
     x = np.random.default_rng(0).normal(size=(5, 3))

@@ -245,6 +245,7 @@ BEYOND: list[Row] = [
     ("logsumexp_along_dim", lambda x: F.logsumexp(x, dim=1), [[[0], [2]]], [0, 2], [[[1], [1]]]),
     ("cumprod_of_0d", lambda x: np.cumprod(x, axis=0), [3], [3], [1]),
     ("cumsum_of_0d", lambda x: np.cumsum(x, axis=0), [3], [3], [1]),
+    ("roll_by_unsigned", lambda x: np.roll(x, np.uint8(1)) * [1, 2, 4], [[5, 6, 7]], [7, 10, 24], [[2, 4, 1]]),
     ("take_by_truth_values", lambda x: np.take(x, [True, False, True]), [[5, 6, 7]], [6, 5, 6], [[1, 2, 0]]),
     ("matmul_of_no_features", np.matmul, [np.ones((2, 1, 0)), np.ones((0, 3))], np.zeros((2, 1, 3)),
      [np.ones((2, 1, 0)), np.ones((0, 3))]),

@@ -142,7 +142,7 @@ class Recorder(Tracer):
     def compute(self, rule: Rule, arrays: Sequence[Any], inputs: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
         """Compute an op as eager does, looking inside those that are made of others."""
         for a in inputs:
-            if isinstance(a, np.random.Generator):
+            if type(a) is not Tensor and isinstance(a, np.random.Generator):
                 self._remember_generator(a)
         if rule.shaped_by_values and (rule.emit is None or any(map(self._is_drawn, rule.shaped_by_values(*inputs)))):
             self.refuse(f"the shape of what {rule.name} gives", "use np.where(mask, x, 0)")
@@ -380,7 +380,9 @@ class Recorder(Tracer):
     def calls(self, module: Any, inputs: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
         """Call a module, whose ``forward`` may be replaced."""
         known = id(module) in self.reads.outside
+        self.reads.sleep()  # while it notes
         self.reads.note(module, ".", "forward", f"forward of {type(module).__name__}", False, known)
+        self.reads.wake()
         return super().calls(module, inputs, keywords)
 
     def reads_value(self, what: str) -> None:

@@ -1,7 +1,7 @@
 """Optimisers; the learning-rate schedules, which have a room of their own, are here too.
 
-An optimiser is a direction, which is a formula, as a rule is: on arrays it works in place, and on Tensors, while a
-tracer records, the same lines make new ones, which are then assigned.
+An update is a formula, as a rule is: on arrays it works in place, and on Tensors, while a tracer records, the same
+lines make new ones, which are then assigned.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class Optimizer(Stateful):
 
     A subclass gives ``buffers``, the names of its state arrays, of which not all options need the ``optional`` ones;
     ``checks``, what raises an error for a value of an option by the option's name; and
-    ``direction(g, *buffers, **scalars)``, which returns where to go, and the new values of the buffers: it may write
-    into the old ones, but not into ``g``. Or it gives a whole `formula`.
+    ``formula(p, g, *buffers, **scalars)``, which returns the new values of the parameter and its buffers, and may write
+    into the old ones, but not into ``g``.
 
     Args:
         params: the parameters, or dicts of them with options of their own.
@@ -65,7 +65,7 @@ class Optimizer(Stateful):
     buffers: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
     checks: ClassVar[dict[str, Check]] = dict(lr=check_not_negative, weight_decay=check_not_negative)
-    direction: Callable[..., tuple[Any, ...]]
+    formula: Callable[..., tuple[Any, ...]]
     counts_steps: bool = False
 
     def __init__(self, params: Iterable[Any], defaults: Mapping[str, Any]) -> None:
@@ -79,21 +79,6 @@ class Optimizer(Stateful):
         """Raise ValueError if an option of a group is out of range."""
         for name, check in self.checks.items():
             check(name, group[name])
-
-    def formula(
-        self, p: Any, g: Any, *buffers: Any, lr: float, weight_decay: float, shrink: float | None = None, **scalars: Any
-    ) -> tuple[Any, ...]:
-        """Return ``p - lr * direction`` and the new ``buffers``, in the memory of the old ones where that can be.
-
-        Before that, ``weight_decay * p`` is added to ``g``, which stays what it is, or p is multiplied by ``shrink``.
-        The direction follows from the other ``scalars``.
-        """
-        if weight_decay:
-            g = g + weight_decay * p
-        if shrink is not None:
-            p *= shrink
-        direction, *buffers = self.direction(g, *buffers, **scalars)  # type: ignore[assignment]
-        return _less(p, lr * direction), *buffers
 
     def scalars(self, group: Group, step: int) -> dict[str, Any]:
         """Return the numbers that `formula` needs at a ``step``, counted from 1, by the options of a ``group``.
@@ -163,9 +148,10 @@ class Optimizer(Stateful):
         together: dict[int, list[Any]] = {}
         for p in group["params"]:
             if p.grad is not None:
-                if type(self.state.get(p)) is not State:
-                    self.state[p] = State(self.state.get(p, ()))
-                together.setdefault(self.state[p].get("step", 0), []).append(p)
+                state: Any = self.state.get(p, ())
+                if type(state) is not State:
+                    state = self.state[p] = State(state)
+                together.setdefault(state.get("step", 0), []).append(p)
         return list(together.values())
 
     def _advance(self, group: Group, params: list[Any]) -> dict[str, Any]:
@@ -202,11 +188,13 @@ class Optimizer(Stateful):
 
     def _buffers(self, p: Any, names: tuple[str, ...]) -> tuple[Sequence[Any], Sequence[Any]]:
         """Return a parameter's buffers as the formula gets them, None at the first step, and as it fills them."""
+        if not names:
+            return (), ()
         state = self.state[p]
         old = [state.get(name) for name in names]
-        if any(buffer is None for buffer in old):
-            state.update((name, _like(0.0, p, name)) for name in names if name not in state)
-        return old, [state[name] for name in names]
+        if absent := [name for name in names if name not in state]:
+            state.update((name, _like(0.0, p, name)) for name in absent)
+        return old, [state[name] for name in names] if absent else old
 
     def used_buffers(self, scalars: Mapping[str, Any]) -> tuple[str, ...]:
         """Return which buffers a step uses."""
@@ -307,15 +295,19 @@ class SGD(Optimizer):
         return self.buffers if scalars["momentum"] else ()
 
     @staticmethod
-    def direction(g: Any, buf: Any = None, *, momentum: float, undamped: float, nesterov: bool) -> tuple[Any, ...]:
+    def formula(
+        p: Any, g: Any, buf: Any = None, *, lr: float, weight_decay: float, momentum: float, undamped: float,
+        nesterov: bool,
+    ) -> tuple[Any, ...]:  # fmt: skip
+        g = g + weight_decay * p if weight_decay else g
         if not momentum:
-            return (g,)
+            return (_less(p, lr * g),)
         if buf is None:
             buf = g.copy()
         else:
             buf *= momentum
             buf += undamped * g if undamped != 1 else g
-        return g + momentum * buf if nesterov else buf, buf
+        return _less(p, lr * (g + momentum * buf if nesterov else buf)), buf
 
 
 def _check_betas(name: str, betas: Any) -> None:
@@ -366,9 +358,13 @@ class Adam(Optimizer):
         return {**averages, **corrected, "weight_decay": 0.0 if self.decoupled else decay, "shrink": shrink}
 
     @staticmethod
-    def direction(
-        g: Any, m: Any, v: Any, *, b1: float, share1: float, b2: float, share2: float, root: float, eps: float
-    ) -> tuple[Any, ...]:
+    def formula(
+        p: Any, g: Any, m: Any, v: Any, *, lr: float, weight_decay: float, shrink: float | None,
+        b1: float, share1: float, b2: float, share2: float, root: float, eps: float,
+    ) -> tuple[Any, ...]:  # fmt: skip
+        g = g + weight_decay * p if weight_decay else g
+        if shrink is not None:
+            p *= shrink
         if m is None:
             m, v = share1 * g, share2 * (g * g)
         else:
@@ -379,7 +375,7 @@ class Adam(Optimizer):
         scale = np.sqrt(v)
         scale /= root
         scale += eps
-        return m / scale, m, v
+        return _less(p, lr * (m / scale)), m, v
 
 
 class AdamW(Adam):
@@ -444,16 +440,18 @@ class RMSprop(Optimizer):
         return tuple(name for name, is_used in used.items() if is_used)
 
     @staticmethod
-    def direction(
-        g: Any, v: Any, *more: Any, alpha: float, share: float, eps: float, momentum: float, centered: bool
-    ) -> tuple[Any, ...]:
+    def formula(
+        p: Any, g: Any, v: Any, *more: Any, lr: float, weight_decay: float, alpha: float, share: float, eps: float,
+        momentum: float, centered: bool,
+    ) -> tuple[Any, ...]:  # fmt: skip
+        g = g + weight_decay * p if weight_decay else g
         averaged, before = [g * g, g] if centered else [g * g], [v, *more]
         after = [share * a if b is None else b * alpha + share * a for a, b in zip(averaged, before, strict=False)]
         change = g / (np.sqrt(after[0] - after[1] * after[1] if centered else after[0]) + eps)
         if momentum:
             change = change if before[-1] is None else before[-1] * momentum + change
             after.append(change)
-        return change, *after
+        return _less(p, lr * change), *after
 
 
 def _as_groups(params: Iterable[Any]) -> list[Mapping[str, Any]]:
