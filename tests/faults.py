@@ -1708,6 +1708,28 @@ FAULTS: dict[str, list[Fault]] = {
             'return slot is not None and slot.kind not in ("state", "frozen", "constant")',
             "return False",
         ),
+        Fault("functions of the same code are one", "all(map(_alike, ours, theirs))", "True"),
+        Fault(
+            "a function that is made anew is another",
+            "known = next((other for other in made if _alike(f, other)), f)",
+            "known = f",
+        ),
+        Fault(
+            "what draws is drawn anew",
+            "if isinstance(t, np.random.Generator):\n                raise GraphError(",
+            "if False:\n                raise GraphError(",
+        ),
+        Fault(
+            "an argument hides what comes from around",
+            "wrap(a._data.view()) if isinstance(a, Tensor)",
+            "a.detach() if isinstance(a, Tensor)",
+        ),
+        Fault(
+            "the gradient of times is lost",
+            "if any(isinstance(a, Tensor) and a._requires_grad for a in leaves(t)):",
+            "if False:",
+        ),
+        Fault("whole numbers do not move", "np.asarray(a) if isinstance(a, (int, np.integer, np.bool_)) else a", "a"),
         Fault("a dict of a kind of its own is a plain one", "made: Any = tree.copy()  #", "made: Any = dict(tree)  #"),
         Fault(
             "other keys are the same tree",

@@ -11,7 +11,7 @@ import scipy.integrate
 import scipy.optimize
 
 import tinygrad_mlp as tg
-from tinygrad_mlp import Tensor, func
+from tinygrad_mlp import Tensor, func, functional, nn
 from tinygrad_mlp.errors import GraphError, ShapeError
 
 RNG = np.random.default_rng(0)
@@ -151,6 +151,15 @@ W = Tensor(2.0, requires_grad=True, name="w")
         (lambda: tg.scan(lambda c, x: (c, c), 1.0, np.ones(0)), ShapeError, "one step or more"),
         (lambda: tg.scan(lambda c, x: (c, c), 1.0), TypeError, "length must be"),
         (lambda: tg.odeint(lambda y, t: y, 1.0, [0, 1], method="rk5"), ValueError, "did you mean 'rk4'"),
+        (lambda: tg.odeint(lambda y, t: np.sum(y), np.ones(2), [0, 1]), ShapeError, r"for a state of shape \(2,\)"),
+        (lambda: tg.odeint(lambda y, t: y, 1.0, [0, W]), GraphError, "gradient of t would be lost"),
+        (
+            lambda: tg.scan(lambda c, x: c, 1.0, np.ones(3)),
+            TypeError,
+            "returns a pair, the next carry and a result; got",
+        ),
+        (lambda: tg.scan(lambda c, x: (c, x), 1.0, [1.0, 2.0]), ShapeError, r"write np.array\(xs\), since a list is"),
+        (lambda: tg.implicit(lambda x, a: x - a)(lambda a: {"x": a})(1.0), TypeError, "a number or an array, this one"),
         (lambda: tg.odeint(lambda y, t: y, 1.0, [0, 1, 1]), ShapeError, "in order"),
         (lambda: tg.odeint(lambda y, t: y * y, 1.0, [0.0, 2.0]), GraphError, "stops at t = 1"),
         (lambda: tg.implicit(lambda x, a: x - a * W)(lambda a: a)(Tensor(1.0)), GraphError, "pass it in args"),
@@ -268,3 +277,98 @@ def test_implicit_of_a_minimum_and_of_a_tree():
     same(ridge(p), closed(p), rtol=1e-6)
     ours, theirs = (func.grad(lambda p, f=f: np.sum(f(p) ** 2))(p) for f in (ridge, closed))
     same(ours, theirs, rtol=1e-6)
+
+
+AT, NOISE = np.array([0.3, 0.7, -1.2]), np.random.default_rng(0)
+STEPS = np.random.default_rng(1).normal(size=(5, 3))
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: np.sum(func.checkpoint(lambda d: d * x)(x)),
+        lambda x: np.sum(tg.scan(lambda c, v: (c + x * v, None), x, STEPS)[0]),
+        lambda x: np.sum(tg.scan(lambda c, v: (x, None), x, STEPS)[0]),
+        lambda x: np.sum(tg.scan(lambda c, v: (c, x), x, STEPS)[1]),
+        lambda x: np.sum(tg.odeint(lambda y, t, k: -x * y, np.ones(3), [0.0, 1.0], args=(x,), method="rk4")),
+        lambda x: np.sum(tg.odeint(lambda y, t: -x * y, x, [0.0, 1.0])),
+        lambda x: np.sum(tg.implicit(lambda s, k: s - k * x)(lambda k: k.copy())(x)),
+        lambda x: np.sum(tg.implicit(lambda s, n: s - x**n)(lambda n: AT**n)(2)),
+    ],
+)
+@pytest.mark.parametrize("transform", [func.grad, lambda f: lambda x: func.jvp(f, (x,), (x,))])
+def test_what_is_an_argument_and_comes_from_around_too_is_refused(f, transform):
+    with pytest.raises(GraphError, match="from around it, whose gradient would be lost; pass it in args"):
+        transform(f)(AT)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        lambda c, x: (functional.dropout(c, 0.5, rng=NOISE), x),
+        lambda c, x: (DROPOUT(c), x),
+        lambda c, x: (c * NOISE.normal(size=3), x),
+        lambda c, x: (c, x + NOISE.integers(3)),
+    ],
+)
+def test_what_draws_is_refused_since_its_reverse_would_draw_anew(body):
+    for call in (lambda x: tg.scan(body, x, STEPS)[0], lambda x: func.checkpoint(lambda x: body(x, x)[0])(x)):
+        with pytest.raises(GraphError, match="draws random numbers, which its reverse would draw anew"):
+            func.grad(lambda x: np.sum(call(x)))(AT)
+
+
+DROPOUT = nn.Dropout(0.5, rng=0)
+
+
+def inner(x):
+    def body(c, u):
+        return np.sin(c) + u, c
+
+    return tg.scan(body, x, STEPS)[0]
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        inner,
+        func.grad(lambda x: np.sum(inner(x))),
+        lambda x: tg.scan(lambda c, u: (tg.scan(lambda d, v: (np.sin(d) + v, None), c, STEPS)[0] + u, None), x, STEPS)[
+            0
+        ],
+        lambda x: tg.odeint(lambda y, t: -y * t, x, [0.0, 1.0], method="rk4")[-1],
+        lambda x: func.checkpoint(lambda y: np.sin(y) * y)(x),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_functions_that_are_made_anew_at_each_call_are_compiled_once(f):
+    run = tg.jit(f)
+    for k in range(5):
+        same(run(AT + k), f(AT + k))
+    assert run.eager is None
+
+
+def test_functions_over_other_values_are_others():
+    powers = [tg.scan(lambda c, u: (c * u**n, None), 1.0, np.arange(1.0, 4))[0] for n in (1, 2, 3)]
+    assert powers == [6, 36, 216]
+    made = [lambda c, u, n=n, w=w: (c * u**n + w, None) for n in (1, 2) for w in (0.0, 1.0)]
+    assert [tg.scan(f, 1.0, np.arange(1.0, 4))[0] for f in made] == [6, 16, 36, 82]
+
+
+def test_whole_numbers_are_carried_and_stacked():
+    (last, count), (ones, rows) = tg.scan(lambda c, x: ((c[0] * x, c[1] + 1), (1, c[1])), (1.0, 0), np.arange(1.0, 4))
+    assert (last, count, ones.tolist(), rows.tolist()) == (6, 3, [1, 1, 1], [0, 1, 2])
+    assert rows.dtype.kind == "i"
+
+
+def test_a_slope_as_a_list_and_options_of_a_checkpoint():
+    y = tg.odeint(lambda y, t: [y[1], -y[0]], [1.0, 0.0], [0.0, 1.0])
+    np.testing.assert_allclose(y[-1], [np.cos(1), -np.sin(1)], rtol=1e-7)
+    assert func.grad(lambda x: np.sum(func.checkpoint(lambda x, n: x**n)(x, n=3)))(AT) == pytest.approx(3 * AT**2)
+
+
+def test_an_equation_that_is_fitted_goes_on_eagerly_where_steps_are_chosen():
+    p = func.for_scipy(lambda k: tg.odeint(lambda y, t, k: -k * y, 1.0, [0.0, 1.0], args=(k[0],))[-1] ** 2)
+    with pytest.warns(RuntimeWarning, match='"dopri5", which "rk4" does not make'):
+        results = [p.fun_and_jac([1.0]) for _ in range(4)]
+    for value, slope in results:
+        assert value == pytest.approx(np.exp(-2)) and slope[0] == pytest.approx(-2 * np.exp(-2))

@@ -11,12 +11,12 @@ import numpy as np
 from ..checks import check_integer
 from ..core.tensor import Tensor
 from ..core.tracer import mode
-from ..errors import ShapeError
+from ..errors import ShapeError, describe
 from ..jit.function import Jitted
 from ..jit.record import Slot
 from ..rules import table
 from . import transforms
-from .packed import Function, Layout, apart, lifted, packed, tried
+from .packed import Function, Layout, apart, first_alike, lifted, packed, tried
 from .trees import leaves, tree_map
 
 
@@ -167,7 +167,8 @@ def scan(f: Function, init: Any, xs: Any = None, length: int | None = None, args
         args: further arguments of ``f``, trees too; Tensors that ``f`` takes from around it are refused.
 
     Raises:
-        GraphError: ``f`` uses a Tensor from around it, whose gradient would be lost.
+        GraphError: ``f`` uses a Tensor from around it, whose gradient would be lost, or draws random numbers, which
+            the reverse would draw anew. (Arrays from around it are read anew, too: leave them as they are.)
         ShapeError: the carry changes its shape, or the arrays of ``xs`` differ in length.
 
     >>> total, sums = scan(lambda c, x: (c + x, c + x), 0.0, np.arange(4.0))
@@ -175,10 +176,10 @@ def scan(f: Function, init: Any, xs: Any = None, length: int | None = None, args
     (np.float64(6.0), array([0., 1., 3., 6.]))
     """
     plain = not any(isinstance(a, Tensor) for a in leaves((init, xs, args))) and not mode.tracer.replays
-    steps = _steps(xs, length)
+    init, steps = _counted(init), _steps(xs, length)
     layouts = Layout(init), Layout(xs, rows=True), Layout(args)
     dtype = np.dtype(np.float32 if all(layout.narrow for layout in layouts) else np.float64)
-    loop, results = _loop(f, (init, xs, args), layouts, steps, dtype)
+    loop, results = _loop(first_alike(f), (init, xs, args), layouts, steps, dtype)
     carries, rows, shared = layouts
     z = [carries.pack(init, dtype), rows.pack(xs, dtype).reshape(-1), shared.pack(args, dtype)]
     out = packed(np.concatenate(z), op=loop)
@@ -186,10 +187,16 @@ def scan(f: Function, init: Any, xs: Any = None, length: int | None = None, args
     return tree_map(lambda a: a[()] if plain and isinstance(a, np.ndarray) and not a.ndim else a, found)
 
 
+def _counted(tree: Any) -> Any:
+    """Return a tree with arrays in place of its whole numbers, which move like all others."""
+    return tree_map(lambda a: np.asarray(a) if isinstance(a, (int, np.integer, np.bool_)) else a, tree)
+
+
 def _steps(xs: Any, length: int | None) -> int:
     counts = {len(a) if np.ndim(a) else None for a in leaves(xs)}
     if None in counts or len(counts) > 1:
-        raise ShapeError(f"the arrays in xs have a first axis of one length, these have {counts}; make them equal")
+        hint = "write np.array(xs), since a list is a tree" if None in counts else "make them equal"
+        raise ShapeError(f"the arrays in xs have a first axis of one length, {describe(xs)} has not; {hint}")
     if not counts:
         return check_integer("length", length)
     (steps,) = counts
@@ -203,13 +210,16 @@ def _loop(f: Function, given: Any, layouts: Any, steps: int, dtype: Any) -> tupl
     carries, rows, shared = layouts
     init, xs, args = given
     first = init, tree_map(lambda a: a[0], xs), *args
-    new, result = tried("scan", f, _detached(first))
+    pair = tried("scan", f, _detached(first))
+    if not (isinstance(pair, tuple) and len(pair) == 2):
+        raise TypeError(f"scan takes a function that returns a pair, the next carry and a result; got {describe(pair)}")
+    new, result = map(_counted, pair)
     carries.check(new, "the next carry")
     results = Layout(result)
     key = (steps, dtype, carries.key, rows.key, shared.key, results.key)
 
     def step(state: Any, x: Any, held: Any) -> Any:
-        carry, y = f(carries.unpack(state), rows.unpack(x), *shared.unpack(held))
+        carry, y = map(_counted, f(carries.unpack(state), rows.unpack(x), *shared.unpack(held)))
         return np.concatenate([carries.pack(carry, dtype), results.pack(y, dtype)])
 
     if (name := getattr(f, "__name__", "")).isidentifier():
@@ -233,7 +243,7 @@ def checkpoint(f: Function) -> Function:
     """Return a function that keeps its arguments alone for the reverse, and then computes the rest again.
 
     So a graph needs less memory, and takes one more forward pass. Results and gradients are those of ``f``, which
-    takes trees of arrays and gives one; Tensors that it takes from around it are refused: pass them as arguments.
+    takes trees of arrays and gives one. What `scan` refuses it does, too: Tensors from around it, and random numbers.
 
     >>> from tinygrad_mlp import func
     >>> func.grad(checkpoint(lambda x: np.sum(np.tanh(x) ** 2)))(np.array([0.0, 1.0])).round(4)
@@ -241,11 +251,11 @@ def checkpoint(f: Function) -> Function:
     """
     transforms._checked(f, "checkpoint")
 
-    def step(carry: Any, x: Any, *args: Any) -> Any:
-        return carry, f(*args)
+    def step(carry: Any, x: Any, args: Any, options: Any) -> Any:
+        return carry, f(*args, **options)
 
     @functools.wraps(f)
-    def again(*args: Any) -> Any:
-        return tree_map(lambda y: y[0], scan(step, (), None, 1, args)[1])
+    def again(*args: Any, **options: Any) -> Any:
+        return tree_map(lambda y: y[0], scan(step, (), None, 1, (args, options))[1])
 
     return again

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import collections
 import math
+import sys
+import types
+import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,9 +16,10 @@ import numpy as np
 from ..core.tensor import Tensor, wrap
 from ..core.tracer import IDLE, Tracer, mode
 from ..errors import GraphError, ShapeError, describe
+from ..jit.reads import Reads
 from ..rules import table
 from ..rules.shapes import astype
-from .trees import filled, leaves
+from .trees import filled, leaves, tree_map
 
 Function = Callable[..., Any]
 
@@ -59,21 +64,65 @@ class Captured(Tracer):
         self.alive: list[Any] = []
 
     def op(self, rule: Any, inputs: Any, keywords: Any, result: Any) -> None:
-        for t in inputs:
+        self.look_at(inputs)
+        self.known.add(id(result._data))
+        self.alive.append(result._data)
+
+    def look_at(self, values: Any) -> None:
+        """Raise GraphError where one of these comes from around the function."""
+        for t in values:
+            if isinstance(t, np.random.Generator):
+                raise GraphError(
+                    f"{self.name} calls a function that draws random numbers, which its reverse would draw anew; "
+                    "draw them before, and pass them as arguments"
+                )
             lost = isinstance(t, Tensor) and id(t._data) not in self.known
             if lost and (t._requires_grad or self.outer.varies(t)):
                 raise GraphError(
                     f"{self.name} calls a function that uses {t.name or 'a Tensor'} of shape {t.shape} from around it, "
                     "whose gradient would be lost; pass it in args, and take it as an argument"
                 )
-        self.known.add(id(result._data))
-        self.alive.append(result._data)
 
 
 def tried(name: str, f: Function, args: Any) -> Any:
     """Return what a function gives for arguments, apart from all around; refuse what it takes from there."""
-    with apart(Captured(name, args, mode.tracer)):
-        return f(*args)
+    own = tree_map(lambda a: wrap(a._data.view()) if isinstance(a, Tensor) else a, args)
+    captured, reads = Captured(name, own, mode.tracer), Reads()
+    with apart(captured), reads.watching(f, leaves(own)) if sys.getprofile() is None else nullcontext():
+        result = f(*own)
+    captured.look_at(leaves(result))
+    captured.look_at(read.owner for read in reads.found.values() if read.kind == "draws" and not read.holds())
+    return result
+
+
+_MADE: weakref.WeakKeyDictionary[Any, collections.deque[Any]] = weakref.WeakKeyDictionary()
+"""For the code of a function the last functions that were made of it, over different values."""
+
+
+def first_alike(f: Function) -> Function:
+    """Return the first function that was made of the same code over the same values, as a ``def`` in a function is."""
+    if not isinstance(f, types.FunctionType):
+        return f
+    made = _MADE.setdefault(f.__code__, collections.deque(maxlen=8))
+    known = next((other for other in made if _alike(f, other)), f)
+    if known is f:
+        made.append(f)
+    return known
+
+
+def _alike(a: Any, b: Any) -> bool:
+    if a is b:
+        return True
+    if isinstance(a, types.FunctionType) and isinstance(b, types.FunctionType) and a.__code__ is b.__code__:
+        ours, theirs = _values(a), _values(b)
+        return len(ours) == len(theirs) and all(map(_alike, ours, theirs))
+    return type(a) is type(b) and isinstance(a, (int, float, str)) and repr(a) == repr(b)
+
+
+def _values(f: Any) -> list[Any]:
+    """Return what a function is made of, besides its code."""
+    cells = [cell.cell_contents for cell in f.__closure__ or () if cell != types.CellType()]
+    return [f.__globals__, *cells, *(f.__defaults__ or ()), *(f.__kwdefaults__ or {}).values()]
 
 
 class Layout:

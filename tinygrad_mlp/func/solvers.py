@@ -14,8 +14,8 @@ from ..core.tracer import mode
 from ..errors import GraphError, OptionError, ShapeError, describe, nearest
 from . import transforms
 from .loops import scan
-from .packed import Layout, apart, packed, tried
-from .trees import leaves, tree_map
+from .packed import Layout, apart, first_alike, lifted, packed, tried
+from .trees import leaves, parts, tree_map
 
 Function = Callable[..., Any]
 Array = np.ndarray[Any, Any]
@@ -41,8 +41,16 @@ def _stages(func: Function, y: Any, t: Any, h: Any, args: Any, method: Any) -> t
     weights, times, last = method
     slopes: list[Any] = []
     for row, c in zip(weights, times, strict=True):
-        slopes.append(func(_moved(y, h, row, slopes), t + c * h, *args))
+        slopes.append(_slope(func, _moved(y, h, row, slopes), t + c * h, args))
     return _moved(y, h, last, slopes), slopes
+
+
+def _slope(func: Function, y: Any, t: Any, args: Any) -> Any:
+    slope = func(y, t, *args)
+    slope = np.stack(slope) if isinstance(slope, (list, tuple)) else slope
+    if np.shape(slope) != np.shape(y):
+        raise ShapeError(f"func gives {describe(slope)} for a state of shape {np.shape(y)}; make the shapes equal")
+    return slope
 
 
 def _moved(y: Any, h: Any, weights: Any, slopes: list[Any]) -> Any:
@@ -89,11 +97,13 @@ def odeint(
     """
     if method not in METHODS:
         raise OptionError(f"unknown method {method!r}; {nearest(method, METHODS)}")
+    if any(isinstance(a, Tensor) and a._requires_grad for a in leaves(t)):
+        raise GraphError("the times of odeint are constant, and the gradient of t would be lost; pass t.detach()")
     times, y = as_numbers(t).astype(np.float64), y0 if isinstance(y0, Tensor) else as_numbers(y0)
     y = y if y.dtype.kind == "f" else y.astype(np.float64)
     moves = np.diff(times)
     if times.ndim != 1 or times.size < 2 or not ((moves > 0).all() or (moves < 0).all()):
-        raise ShapeError(f"t holds two times or more, in order, got {describe(t)} {times[:4]}; sort them")
+        raise ShapeError(f"t holds two times or more, in order, got {times}; sort them, each once")
     if method == "rk4":
         parts = np.full(len(moves), check_integer("steps", steps))
         starts = np.concatenate([a + np.arange(steps) * h / steps for a, h in zip(times, moves, strict=False)])
@@ -104,7 +114,7 @@ def odeint(
         starts, lengths, parts = _chosen(func, y, times, args, rtol, atol, max_steps)
     if isinstance(y, np.ndarray) and any(isinstance(a, Tensor) for a in leaves(args)):
         y = Tensor(y)
-    _, path = scan(_step_of(func, method), y, (starts, lengths), args=args)
+    _, path = scan(_step_of(first_alike(func), method), y, (starts, lengths), args=args)
     every = np.concatenate([y.reshape((1, *y.shape)), path])
     return every[np.concatenate([[0], np.cumsum(parts)])]
 
@@ -128,15 +138,14 @@ def _chosen(
     func: Function, y0: Any, times: Array, args: Any, rtol: float, atol: float, max_steps: int
 ) -> tuple[Array, Array, Array]:
     """Return where the steps of "dopri5" start, how long they are, and how many lead from one time to the next."""
-    if mode.tracer.replays:
-        raise GraphError('the steps of "dopri5" depend on values, which a program does not know; use method="rk4"')
+    mode.tracer.reads_value('the choice of steps by "dopri5", which "rk4" does not make,')
     bare = lambda a: a._data if isinstance(a, Tensor) else a
     y, args = np.array(bare(y0), np.float64), tree_map(bare, args)
     starts: list[float] = []
     lengths: list[float] = []
     parts: list[int] = []
     with apart():
-        slope = lambda y, t, *args: np.asarray(bare(func(y, t, *args)))
+        slope = lambda y, t, *args: np.asarray(bare(_slope(func, y, t, args)))
         t, h = times[0], (times[1] - times[0]) / 100
         for end in times[1:]:
             begin = len(starts)
@@ -168,7 +177,10 @@ class _Implicit:
     def forward(self, z: Any) -> Any:
         """Return the solution that the solver gives for arrays."""
         args = tree_map(lambda a: a[()] if getattr(a, "ndim", 1) == 0 else a, self.layout.unpack(z))
-        x = np.array(_bare(self.solve(*args)), z.dtype)
+        found = _bare(self.solve(*args))
+        if parts(found) is not None:
+            raise TypeError(f"a solution is a number or an array, this one is {describe(found)}; stack its parts")
+        x = np.array(found, z.dtype)
         self.shape = x.shape
         return x.reshape(-1)
 
@@ -177,8 +189,10 @@ class _Implicit:
 
         def residual(x: Any, z: Any) -> Any:
             r = self.residual(x.reshape(self.shape), *self.layout.unpack(z))
-            if r.size != x.size:
-                raise ShapeError(f"the residual has shape {r.shape} for a solution of {self.shape}; make them equal")
+            if np.shape(r) != np.shape(x) and np.size(r) != x.size:
+                raise ShapeError(
+                    f"the residual has shape {np.shape(r)} for a solution of {self.shape}; make them equal"
+                )
             return r.reshape(-1)
 
         by_x = transforms.jacrev(residual)(out, z)
@@ -222,13 +236,8 @@ def implicit(residual: Function) -> Callable[[Function], Function]:
             layout = Layout(args)
             op = known.setdefault(layout.key, _Implicit(solve, residual, layout))
             x = packed(layout.pack(args, np.dtype(np.float64)), op=op)
-            if isinstance(x, Tensor):
-                at = (
-                    x.detach().reshape(op.shape),
-                    *tree_map(lambda a: a.detach() if isinstance(a, Tensor) else a, args),
-                )
-                tried("implicit", residual, at)
             x = x.reshape(op.shape)
+            tried("implicit", residual, lifted((x, *args)))
             return x if isinstance(x, Tensor) or x.ndim else x[()]
 
         return solution
