@@ -38,14 +38,13 @@ PARTS: dict[str, tuple[Callable[[str], bool], int]] = {
 """The parts by name: which files they have, and how many lines these should have at most."""
 FILE_LIMIT, FUNCTION_LIMIT, COMPLEXITY_LIMIT = 350, 50, 20
 AS_IT_STANDS = {
-    "functional door": 1235,
+    "functional door": 1290,
     "engine: rules, core, functional": 2070,
     "nn and optim": 1116,
     "checker": 784,
     "native programs": 800,
     "package without the last four": 10529,
     "bridges": 931,
-    "functional door": 1290,
 }
 """What is larger than it should be, and how large it may be until it is mended."""
 
