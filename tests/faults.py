@@ -1641,6 +1641,11 @@ FAULTS: dict[str, list[Fault]] = {
             'and slot.kind in ("input", "grad")',
         ),
     ],
+    "optimize": [
+        Fault("an array with one element is none", 'getattr(y, "ndim", 0) and y.size == 1 else y', "False else y"),
+        Fault("the exported Jacobian stands wrong", '"SIZE": size, "AXIS": axis}', '"SIZE": size, "AXIS": 0}'),
+        Fault("curve_fit sees no parameters", "@functools.wraps(f)  # curve_fit", "#"),
+    ],
     "custom": [
         Fault("constants need samples", "if rule and i not in floats]", "if i not in floats]"),
         Fault("several results are stacked", "several = isinstance(result, list) and", "several = False and"),
