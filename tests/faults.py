@@ -1410,7 +1410,7 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("constants are finite", 'return "np.nan" if a != a else', 'return "np.inf" if a != a else'),
         Fault("-inf is inf", '"np.inf" if a > 0 else "-np.inf"', '"np.inf"'),
         Fault("copies of results lie by rows", '\'order="K")\' if slot.layout else ")"', '")"'),
-        Fault("a mask selects as many as it likes", 'if masks(x, *items) else ""  # as', 'if False else ""  # as'),
+        Fault("a mask selects as many as it likes", 'if _masks(x, *items) else ""  # as', 'if False else ""  # as'),
         Fault("numbers have one dtype", '("number", repr(a), dtype)', '("number", repr(a))'),
         Fault("limits have one dtype", "slot.shape, slot.strides, slot.dtype)", "slot.shape, slot.strides)"),
         Fault("limits are all alike", '("filled", repr(a), slot.shape', '("filled", slot.shape'),
