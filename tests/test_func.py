@@ -14,7 +14,7 @@ from test_rules import FUNCTIONS, Problem, floats, problems, results
 
 import tinygrad_mlp as tg
 from tinygrad_mlp import Tensor, func
-from tinygrad_mlp.errors import DtypeError, ShapeError
+from tinygrad_mlp.errors import DtypeError, GraphError, ShapeError
 from tinygrad_mlp.func import transforms
 
 X = np.array([0.5, -1.5, 2.0])
@@ -318,3 +318,25 @@ def test_results_of_forward_mode_share_no_memory():
 def test_that_something_reads_the_upstream_is_seen():
     step = compiled(lambda x, u: func.vjp(np.sin, x)[1](u), X, X)
     assert step.plan.record.inputs[1] in {slot for c in step.plan.calls for slot in c.slots}
+
+
+def test_what_was_given_may_be_written_to():
+    def both(x):
+        return np.sum(np.exp(x)), np.exp(x)
+
+    slope = np.exp(X)
+    y, pull = func.vjp(np.exp, X)
+    z, push = func.linearize(np.exp, X)
+    _, pull_total, aux = func.vjp(both, X, has_aux=True)
+    for array in (y, z, aux):
+        array[:] = 0
+    for _ in range(2):
+        gradient = pull(np.ones(3))[0]
+        np.testing.assert_array_equal(gradient, slope)
+        np.testing.assert_array_equal(push(np.ones(3)), slope)
+        np.testing.assert_array_equal(pull_total(1.0)[0], slope)
+        gradient[:] = 0
+    y, pull = func.vjp(np.exp, Tensor(X))
+    y.data[:] = 0
+    with pytest.raises(GraphError, match="changed"):
+        pull(np.ones(3))

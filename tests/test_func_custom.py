@@ -137,11 +137,52 @@ def test_every_tool_knows_it():
         raised(Tensor([1e200]))
 
 
+@pytest.mark.parametrize("constant", [3, np.int64(2), "squared", {"power": 2.0}, np.square, None, X[::-1]])
+def test_an_argument_without_a_rule_may_be_anything(constant):
+    @tg.custom_vjp
+    def scaled(what, x):
+        return x * (2 + callable(what))
+
+    scaled.defvjp(None, lambda g, out, what, x: g * (2 + callable(what)), samples=[(constant, X)], order=2)
+    slope = func.grad(lambda x: np.sum(scaled(constant, x)))
+    np.testing.assert_array_equal(slope(X), np.full(3, 2 + callable(constant)))
+    compiled = tg.jit(slope)
+    for _ in range(4):
+        np.testing.assert_array_equal(compiled(X).numpy(), slope(X))
+
+
+def test_a_rule_that_reads_values_is_found_by_order_2():
+    sine = tg.custom_vjp(lambda x: np.sin(x))
+    rule = lambda g, out, x: g * np.cos(np.asarray(x.data))
+    sine.defvjp(rule, samples=[X])
+    with pytest.raises(tg.GradcheckError):
+        sine.defvjp(rule, samples=[X], order=2)
+
+
+def giving(result):
+    """Define a function whose rule returns this."""
+
+    @tg.custom_vjp
+    def double(x):
+        return x + x
+
+    double.defvjp(lambda g, out, x: result, samples=[X])
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: tg.custom_vjp(np.add).defvjp(lambda g, out, x: g, samples=[]), "add: .*floats for argument 0"),
-        (lambda: tg.custom_vjp(np.add).defvjp(lambda g, out, x, y: g, None, samples=[(X, 1)]), "argument 1"),
+        (lambda: tg.custom_vjp(np.add).defvjp(None, lambda g, out, x, y: g, samples=[(X, 1)]), "argument 1"),
+        (lambda: tg.custom_vjp(np.add).defvjp(None, None, samples=[(1, 1)]), "argument 0"),
+        (lambda: giving(None), "the rule of double for argument 0 returned None, .*; write None in place"),
+        (lambda: giving([1.0, 2.0, 3.0]), "argument 0 returned list, expected one array or number"),
+        (lambda: giving((X,)), "returned tuple"),
+        (lambda: giving("a"), "returned str"),
+        (lambda: tg.custom_vjp(lambda x: None)(X), "returned None, expected one real array or number; join several"),
+        (lambda: tg.custom_vjp(lambda x: {"a": x})(Tensor(X)), "<lambda> returned dict"),
+        (lambda: tg.custom_vjp(lambda x: (x, x))(X), "returned tuple"),
+        (lambda: tg.custom_vjp(lambda x: [x, x])(X), "returned list"),
         (lambda: tg.custom_vjp(np.add).defvjp(samples=[X]), "argument 0"),
         (lambda: tg.custom_vjp(np.add).defvjp(lambda g, out, x: g), "argument 0"),
         (lambda: tg.custom_vjp(np.copy).defvjp(X, samples=[X]), r"called as rule\(g, out, \*arguments\), got float64"),

@@ -129,5 +129,54 @@ assert not [name for name in sys.modules if name.partition(".")[0] in ("tinygrad
     with np.load(tmp_path / "out.npz") as out:
         for name, value in {"fun": p.fun(X), "jac": p.jac(X), "hess": p.hess(X), "hessp": p.hessp(X, X)}.items():
             np.testing.assert_array_equal(out[name], value)
-    with pytest.raises(GraphError, match="gives an array"):
-        func.for_scipy(circle).export(tmp_path / "other.py", X)
+
+
+@pytest.mark.parametrize("rows", [2, 6])
+def test_functions_that_give_arrays_are_exported_and_arguments_are_frozen(tmp_path, rows):
+    def residuals(x, t, y):
+        return x[0] * np.exp(-x[1] * t) + x[2] - y
+
+    t, x = np.linspace(0.0, 1.0, rows), np.array([1.0, 0.5, -0.3])
+    p = func.for_scipy(residuals)
+    p.export(tmp_path / "fitted.py", x, t, t**2)
+    func.for_scipy(lambda x, a: a * np.sum(x**3)).export(tmp_path / "number.py", x, 2.0)
+    code = """
+import numpy as np, fitted, number
+x = np.array([1.0, 0.5, -0.3])
+first = fitted.fun(x)
+fitted.fun(x + 1)
+value, jac = fitted.fun_and_jac(x)
+assert (value == first).all()
+np.savez("out.npz", fun=first, jac=jac, hess=fitted.hess(x, value))
+assert (number.jac(x) == 6 * x**2).all()
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    with np.load(tmp_path / "out.npz") as out:
+        expected = p.fun(x, t, t**2), p.jac(x, t, t**2), p.hess(x, p.fun(x, t, t**2), t, t**2)
+        for name, value in zip(("fun", "jac", "hess"), expected, strict=True):
+            np.testing.assert_array_equal(out[name], value)
+    with pytest.warns(RuntimeWarning, match="not compiled"), pytest.raises(GraphError, match=r"since .* bool"):
+        func.for_scipy(lambda x: np.sum(x) if x[0] > 0 else x[0]).export(tmp_path / "other.py", x)
+    assert not (tmp_path / "other.py").exists()
+
+
+def test_an_array_with_one_element_is_a_number():
+    goal, zero = func.for_scipy(lambda z: (z - 2) ** 2), func.for_scipy(lambda z: z**3 - 8)
+    assert goal.fun([3.0]) == 1.0 and goal.jac([3.0]).tolist() == [2.0] and goal.hess([3.0]).tolist() == [[2.0]]
+    found = [
+        so.minimize(goal.fun_and_jac, 3.0, jac=True).x,
+        so.minimize(goal.fun, 3.0, jac=goal.jac, hess=goal.hess, method="trust-constr").x,
+        so.root(zero.fun_and_jac, [3.0], jac=True).x,
+        so.least_squares(zero.fun, [3.0], zero.jac).x,
+        so.root_scalar(zero.fun, fprime=zero.jac, x0=3.0, method="newton").root,
+        so.root_scalar(zero.fun, fprime=zero.jac, fprime2=zero.hess, x0=3.0, method="halley").root,
+    ]
+    np.testing.assert_allclose(np.hstack(found), np.full(6, 2.0), rtol=1e-6)
+    with pytest.raises(TypeError, match=r"needs weights: hess\(x, v\)"):
+        func.for_scipy(circle).hessp(X, X)
+
+
+def test_curve_fit_counts_the_parameters():
+    model = func.for_curve_fit(lambda t, a, b: a * np.exp(-b * t))
+    t = np.linspace(0, 1, 20)
+    np.testing.assert_allclose(so.curve_fit(model.fun, t, 2 * np.exp(-t), jac=model.jac)[0], [2, 1], rtol=1e-8)

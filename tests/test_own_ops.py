@@ -123,6 +123,15 @@ def test_an_op_whose_lines_and_body_are_known_is_emitted_by_them():
     assert all(r.tobytes() == weighted(cube(X), X).tobytes() for r in results)
 
 
+def test_results_of_an_op_are_called_by_what_it_holds():
+    tg.annotate(cube, holds="volume")
+    tg.annotate(weighted, called=[("light.*", "none"), (r"(vol\w*), #", r"heavy_\1")])
+    jitted = tg.jit(lambda x: weighted(cube(x), 2.0).sum())
+    for _ in range(4):
+        jitted(X)
+    assert "volume[...] = cube(x)" in jitted.source and "heavy_volume[...] = weighted(volume, 2.0)" in jitted.source
+
+
 def test_a_ufunc_from_elsewhere_needs_one_line():
     special = pytest.importorskip("scipy.special")
     with pytest.raises(tg.NoRuleError, match="dawsn has no derivative rule"):

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from ..checks import check_function
+from ..core.tensor import Tensor
 from ..errors import NoRuleError, describe
 from ..rules import table
 from ..tools.gradcheck import GradcheckError, gradcheck
+from . import transforms
 
 Function = Callable[..., Any]
 ARGUMENTS = 32
@@ -27,9 +29,12 @@ def custom_vjp(function: Function) -> Any:
 
     ``f.defvjp(*rules, samples, order=1, rtol=1e-9)`` takes a rule for each positional argument: from ``g``, the
     gradient of the result, to that of the argument, ``rule(g, out, *arguments, **keywords)`` where ``out`` is the
-    result; None says that the function is constant in an argument. One that has no rule cannot be differentiated by.
+    result; None says that the function is constant in an argument, or does not take numbers there: a function, a
+    text, an object of one's own. One that has no rule cannot be differentiated by.
     Rules get Tensors where the derivative itself is differentiated or recorded. So they are written with functions that
-    have rules: those of NumPy, or others that are made here, the function itself for one.
+    have rules: those of NumPy, or others that are made here, the function itself for one. One that reads the values of
+    its arguments (``x.data``, ``float(x)``) gives right gradients, and second derivatives without what it has read:
+    ``order=2`` finds that.
 
     Args of ``defvjp``:
         samples: on what the rules are checked against differences, arguments as a tuple, or the only one.
@@ -38,7 +43,8 @@ def custom_vjp(function: Function) -> Any:
 
     Raises:
         GradcheckError: a rule is wrong on a sample; the message is the checker's table. The rules are not taken.
-        TypeError: a rule takes other arguments, or no sample has an array of floats for an argument with a rule.
+        TypeError: a rule takes other arguments or returns no array, or no sample has an array of floats for an argument
+            with a rule; when the function is called: it returns something else than one array or number.
 
     >>> @custom_vjp
     ... def sine(x):
@@ -62,7 +68,7 @@ def custom_vjp(function: Function) -> Any:
             check_function("a rule", rule, "rule(g, out, *arguments)", 2 + max(map(len, calls), default=1))
         table.vjp(op, *_rules(op, rules))
         try:
-            _check(op, len(rules), calls, order, rtol)
+            _check(op, rules, calls, order, rtol)
         except BaseException:
             table.RULES[op] = before
             raise
@@ -76,9 +82,30 @@ def _copying(function: Function) -> Function:
 
     @functools.wraps(function)
     def copying(*args: Any, **kwargs: Any) -> Any:
-        return np.array(function(*args, **kwargs))
+        result = function(*args, **kwargs)
+        several = isinstance(result, list) and any(getattr(a, "ndim", 0) for a in result)
+        array = np.array(None if several or isinstance(result, tuple) else result)
+        if array.dtype.kind not in "fiub":
+            name, got = getattr(function, "__name__", "the function"), transforms._kind(result)
+            raise TypeError(f"{name} returned {got}, expected one real array or number; join several with np.stack")
+        return array
 
     return copying
+
+
+def _told(name: str, i: int, rule: Function) -> Function:
+    """Return a rule whose result is checked to be an array or a number."""
+
+    @functools.wraps(rule)
+    def told(*args: Any, **kwargs: Any) -> Any:
+        g = rule(*args, **kwargs)
+        if not isinstance(g, (Tensor, np.ndarray, np.generic, float, int)):
+            hint = "; write None in place of the rule where the function is constant" if g is None else ""
+            got = transforms._kind(g)
+            raise TypeError(f"the rule of {name} for argument {i} returned {got}, expected one array or number{hint}")
+        return g
+
+    return told
 
 
 def _rules(op: Function, given: Sequence[Function | None]) -> list[Function | None]:
@@ -90,17 +117,21 @@ def _rules(op: Function, given: Sequence[Function | None]) -> list[Function | No
 
         return refuse
 
-    return [*given, *map(refusal, range(len(given), ARGUMENTS))]
+    told = [rule and _told(op.__name__, i, rule) for i, rule in enumerate(given)]
+    return [*told, *map(refusal, range(len(given), ARGUMENTS))]
 
 
-def _check(op: Function, given: int, calls: list[tuple[Any, ...]], order: int, rtol: float) -> None:
+def _check(
+    op: Function, rules: Sequence[Function | None], calls: list[tuple[Any, ...]], order: int, rtol: float
+) -> None:
     """Check the rules of an op on all samples."""
-    known = [i for i in range(given) if any(len(call) > i and _is_float(call[i]) for call in calls)]
-    if len(known) < max(given, 1):
-        missing = ", ".join(str(i) for i in range(given) if i not in known)
-        raise TypeError(f"{op.__name__}: defvjp needs samples with an array of floats for argument {missing or 0}")
+    floats = {i for call in calls for i, a in enumerate(call[: len(rules)]) if _is_float(a)}
+    missing = [i for i, rule in enumerate(rules) if rule and i not in floats]
+    if missing or not floats:
+        names = ", ".join(map(str, missing)) or 0
+        raise TypeError(f"{op.__name__}: defvjp needs samples with an array of floats for argument {names}")
     for call in calls:
-        places = [i for i in known if len(call) > i and _is_float(call[i])]
+        places = [i for i in floats if len(call) > i and _is_float(call[i])]
         if places:
             values = [np.array(call[i], np.float64) for i in places]
             report = gradcheck(_of(op, call, places), values, order=order, rtol=rtol, raise_on_fail=False)

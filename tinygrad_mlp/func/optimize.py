@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +27,8 @@ VALUE, GRADIENT, PUSH, PULL, CURVATURE = 1, 2, 3, 4, 5
 class ForScipy:
     """A function of a vector with its derivatives, for `scipy.optimize`; made by `for_scipy`, which says what it does.
 
-    Each method gives a float, or a fresh array of float64. Further arguments are those of ``args=``.
+    Each method gives a float, or a fresh array of float64. Further arguments are those of ``args=``. An array with one
+    element counts as a number, and derivatives at a number are numbers, as `scipy.optimize.root_scalar` takes them.
     """
 
     def __init__(self, f: Function) -> None:
@@ -35,7 +38,8 @@ class ForScipy:
 
         def program(x: Any, direction: Any, *args: Any) -> Any:
             def at(x: Any) -> Any:
-                return f(x, *args)
+                y = f(x, *args)
+                return y.reshape(()) if getattr(y, "ndim", 0) and y.size == 1 else y
 
             def along(x: Any) -> Any:
                 return np.sum(at(x) * v) if v.size else at(x)
@@ -72,58 +76,99 @@ class ForScipy:
         """Return ``f(x)``, a float where it is a number."""
         return self._run(VALUE, x, (), args)
 
-    def fun_and_jac(self, x: Any, *args: Any) -> tuple[Any, Array]:
+    def fun_and_jac(self, x: Any, *args: Any) -> tuple[Any, Any]:
         """Return ``f(x)`` and its gradient, or its Jacobian, for ``jac=True``."""
         if self._shape(x, args):
             return self.fun(x, *args), self.jac(x, *args)
-        return self._run(GRADIENT, x, (), args)
+        value, slope = self._run(GRADIENT, x, (), args)
+        return value, slope if np.ndim(x) else slope.item()
 
-    def jac(self, x: Any, *args: Any) -> Array:
+    def jac(self, x: Any, *args: Any) -> Any:
         """Return the gradient (n,) of a number, or the Jacobian (m, n) of m results."""
         shape, n = self._shape(x, args), np.size(x)
         if not shape:
-            return self._run(GRADIENT, x, (), args)[1]
-        m = int(np.prod(shape))
-        kind, axis = (PUSH, 1) if n <= m else (PULL, 0)
+            return self.fun_and_jac(x, *args)[1]
+        m = math.prod(shape)
+        kind, axis = _rows_by(n, m)
         rows = [np.ravel(self._run(kind, x, e, args)) for e in np.eye(n if kind == PUSH else m)]
         return np.stack(rows, axis) if rows else np.zeros((m, n))
 
     def hessp(self, x: Any, p: Any, *args: Any) -> Array:
         """Return the product of the Hessian of a number with a vector, without the Hessian."""
+        if self._shape(x, args):
+            raise self._needs_weights()
         return self._run(CURVATURE, x, p, args)
 
-    def hess(self, x: Any, *args: Any) -> Array:
+    def hess(self, x: Any, *args: Any) -> Any:
         """Return the Hessian (n, n) of a number: ``hess(x, *args)``; of m results their sum, weighted by ``v``, for a
         `scipy.optimize.NonlinearConstraint`: ``hess(x, v, *args)``."""
         v: Any = ()
         if args and (why_not_called(self.f, None, *args) or self._shape(x, args[1:])):
             v, args = args[0], args[1:]
         elif self._shape(x, args):
-            raise TypeError(f"{self.program.__name__} gives an array, whose Hessian needs weights: hess(x, v)")
+            raise self._needs_weights()
         columns = [self._run(CURVATURE, x, np.concatenate([e, np.ravel(v)]), args) for e in np.eye(np.size(x))]
-        return np.stack(columns, 1)
+        return np.stack(columns, 1) if np.ndim(x) else columns[0].item()
 
-    def export(self, path: str | os.PathLike[str], x: Any) -> None:
+    def _needs_weights(self) -> TypeError:
+        return TypeError(f"{self.program.__name__} gives an array, whose Hessian needs weights: hess(x, v)")
+
+    def export(self, path: str | os.PathLike[str], x: Any, *args: Any) -> None:
         """Write a module that needs only NumPy, for an ``x`` of this length, with an npz file of its arrays beside it.
 
-        It has ``fun``, ``fun_and_jac``, ``jac``, ``hess`` and ``hessp`` of a function that gives a number.
+        It has ``fun``, ``fun_and_jac``, ``jac`` and ``hess``, of a function that gives a number ``hessp`` too. They
+        take no further arguments: those of the function are frozen as they are given here.
 
         Raises:
-            GraphError: the function gives an array.
+            GraphError: the function cannot be compiled, since it branches on values.
         """
-        x = np.array(x, np.float64, ndmin=1)
-        if self._shape(x, ()):
-            raise GraphError(f"{self.program.__name__} gives an array; only functions that give a number are exported")
-        examples = [
-            (x, np.zeros((1,) * (kind - 1) + (size,)))
-            for kind, size in ((VALUE, 0), (GRADIENT, 0), (CURVATURE, x.size))
-        ]
+        if args:
+            bound: Any = lambda x: self.f(x, *args)
+            return ForScipy(functools.wraps(self.f)(bound)).export(path, x)
+        x, name = np.array(x, np.float64, ndmin=1), self.program.__name__
+        shape, n = self._shape(x, ()), x.size
+        m = math.prod(shape)
+        kind, axis = _rows_by(n, m) if shape else (GRADIENT, 0)
+        size = {GRADIENT: 0, PUSH: n, PULL: m}[kind]
         self.fun(x)
-        self.program.export(path, *examples)
+        if self.program.eager is not None:
+            raise GraphError(f"{name} cannot be exported, since it is not compiled: {self.program.eager}")
+        kinds = ((VALUE, 0), (kind, size), (CURVATURE, n + m * bool(shape)))
+        self.program.export(path, *((x, np.zeros((1,) * (k - 1) + (count,))) for k, count in kinds))
+        text = (_OF_ARRAYS if shape else _CALLABLES).replace("PROGRAM", name)
+        for word, value in {"DIRECTION": (1,) * (kind - 1) + (-1,), "SIZE": size, "AXIS": axis}.items():
+            text = text.replace(word, str(value))
         with Path(path).open("a", encoding="utf-8") as file:
-            file.write(_CALLABLES.replace("PROGRAM", self.program.__name__))
+            file.write(text)
 
 
+def _rows_by(n: int, m: int) -> tuple[int, int]:
+    """Return how a Jacobian (m, n) is computed with the fewest calls, and along which axis these stand."""
+    return (PUSH, 1) if n <= m else (PULL, 0)
+
+
+_OF_ARRAYS = f'''
+
+def fun(x):
+    """Return the results at x."""
+    return PROGRAM(x, np.empty(0))[0]
+
+
+def jac(x):
+    """Return the Jacobian at x, a row for each result."""
+    return np.stack([np.ravel(PROGRAM(x, np.reshape(e, DIRECTION))[0]) for e in np.eye(SIZE)], AXIS)
+
+
+def fun_and_jac(x):
+    """Return the results and the Jacobian at x."""
+    return fun(x), jac(x)
+
+
+def hess(x, v):
+    """Return the Hessian at x of the sum of the results, weighted by v."""
+    rows = [np.reshape(np.concatenate([e, np.ravel(v)]), {(1,) * (CURVATURE - 1) + (-1,)}) for e in np.eye(len(x))]
+    return np.stack([PROGRAM(x, row)[0] for row in rows], 1)
+'''
 _CALLABLES = f'''
 
 def fun(x):
@@ -165,6 +210,7 @@ def for_scipy(f: Function) -> ForScipy:
     ``minimize``                         ``minimize(p.fun_and_jac, x0, jac=True, hess=p.hess)``, or ``hessp=p.hessp``
     ``least_squares``                    ``least_squares(p.fun, x0, p.jac)``
     ``root``                             ``root(p.fun_and_jac, x0, jac=True)``
+    ``root_scalar``                      ``root_scalar(p.fun, x0=x0, fprime=p.jac, fprime2=p.hess)``
     ``NonlinearConstraint``              ``NonlinearConstraint(p.fun, lower, upper, p.jac, p.hess)``
     ==================================== ================================================================
 
@@ -191,7 +237,13 @@ def for_curve_fit(f: Function) -> SimpleNamespace:
     """
     transforms._checked(f, "for_curve_fit")
     inner = ForScipy(lambda p, x: f(x, *p))
-    return SimpleNamespace(
-        fun=lambda x, *parameters: inner.fun(parameters, np.asarray(x)),
-        jac=lambda x, *parameters: inner.jac(parameters, np.asarray(x)),
-    )
+
+    @functools.wraps(f)  # curve_fit counts the parameters that it shows
+    def fun(x: Any, *parameters: Any) -> Any:
+        return inner.fun(parameters, np.asarray(x))
+
+    @functools.wraps(f)
+    def jac(x: Any, *parameters: Any) -> Any:
+        return inner.jac(parameters, np.asarray(x))
+
+    return SimpleNamespace(fun=fun, jac=jac)

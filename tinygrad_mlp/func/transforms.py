@@ -46,7 +46,8 @@ class Run(NamedTuple):
     """A call of a function by some of whose arguments it is differentiated.
 
     ``chosen`` are those arguments, trees of Tensors that ``inputs`` lists; ``open`` says whether the results depend on
-    what somebody around may differentiate by, and ``plain`` whether no Tensor was given, so that none is given back.
+    what somebody around may differentiate by, and ``plain`` whether no Tensor was given, so that none is given back;
+    ``kept`` whether the graph is used after the results have been given, so that they are copies.
     """
 
     chosen: Any
@@ -55,6 +56,7 @@ class Run(NamedTuple):
     aux: Any
     open: bool
     plain: bool
+    kept: bool
 
     def given(self, tree: Any) -> Any:
         """Return results as they are given to the caller: apart from the graph that was made here, if it is closed."""
@@ -63,7 +65,9 @@ class Run(NamedTuple):
     def _given(self, t: Any) -> Any:
         if not isinstance(t, Tensor) or self.open:
             return t
-        return t.detach() if not self.plain else t._data if t.ndim else t._data[()]
+        if not self.plain:
+            return t.detach()
+        return t._data[()] if not t.ndim else t._data.copy() if self.kept else t._data
 
     def beside(self, tree: Any) -> Run:
         """Return the run as it is where what is computed of it depends on other Tensors too, of a tree."""
@@ -116,7 +120,7 @@ def _run(f: Function, args: Sequence[Any], kwargs: Any, argnums: Argnums, has_au
     chosen = args[places[0]] if isinstance(argnums, int) else tuple(args[i] for i in places)
     around = [t for t in leaves((outs, aux if has_aux else None)) if isinstance(t, Tensor) and t._requires_grad]
     is_open = outer and any(t._node is None and t._requires_grad and t not in own for t in ancestors(around)[0])
-    return Run(chosen, leaves(chosen), outs, aux, is_open, plain)
+    return Run(chosen, leaves(chosen), outs, aux, is_open, plain, kept)
 
 
 def _places(argnums: Argnums, count: int) -> list[int]:

@@ -13,7 +13,6 @@ import numpy as np
 
 from ..core.tensor import assign
 from ..rules.table import find, is_default
-from . import lines as lines  # how ops are written
 from .naming import (
     dtype_text,
     function_name,

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from ..rules.table import find
-from . import words as words  # what results are called
 from .record import Call, Slot
 
 RESERVED = {"np", "math", "arrays", "file", "Path", "SimpleNamespace", *dir(builtins), *keyword.kwlist}
@@ -42,7 +41,7 @@ def value_name(call: Call, operands: Sequence[str]) -> str:
     if rule.called:
         given = ", ".join(["#" if is_number(a) else name for a, name in zip(call.inputs, operands, strict=True)])
         for pattern, word in rule.called:
-            if match := pattern.fullmatch(given):
+            if match := re.fullmatch(pattern, given):
                 return match.expand(word) if "\\" in word else word
     return rule.holds or rule.name
 

@@ -136,12 +136,13 @@ class Optimizer(Stateful):
         """Do what `step` does, without a word to the tracer."""
         if type(self.state) is not State:
             self.state = State(self.state)
+        update = self._update if mode.tracer is IDLE else self._update_traced
         for group in self.param_groups:
             for params in self._in_step(group):
                 scalars = mode.tracer.numbers(partial(self._advance, group, params))
                 names = self.used_buffers(scalars)
                 for p in params:
-                    self._update(p, names, scalars)
+                    update(p, names, scalars)
 
     def _in_step(self, group: Group) -> list[list[Any]]:
         """Return the parameters that have a gradient, those together that have been updated equally often."""
@@ -173,18 +174,20 @@ class Optimizer(Stateful):
         return tuple(id(v) for state in self.state.values() for v in state.values() if isinstance(v, Tensor))
 
     def _update(self, p: Any, names: tuple[str, ...], scalars: Mapping[str, Any]) -> None:
-        """Put in place what the formula gives for arrays, or, so that a tracer sees every op, for Tensors."""
+        """Compute on arrays, in place where the formula does."""
         old, new = self._buffers(p, names)
-        if mode.tracer is not IDLE:
-            with out_of_place():
-                for target, value in zip((p, *new), self.formula(p.detach(), p.grad, *old, **scalars), strict=True):
-                    assign(target, value)
-            return
         values = self.formula(p._data, p._grad._data, *[None if b is None else b._data for b in old], **scalars)
         for target, value in zip((p, *new), values, strict=True):
             if value is not target._data:
                 np.copyto(target._data, value)
             changed(target)
+
+    def _update_traced(self, p: Any, names: tuple[str, ...], scalars: Mapping[str, Any]) -> None:
+        """Compute on Tensors, so that the tracer sees every op."""
+        old, new = self._buffers(p, names)
+        with out_of_place():
+            for target, value in zip((p, *new), self.formula(p.detach(), p.grad, *old, **scalars), strict=True):
+                assign(target, value)
 
     def _buffers(self, p: Any, names: tuple[str, ...]) -> tuple[Sequence[Any], Sequence[Any]]:
         """Return a parameter's buffers as the formula gets them, None at the first step, and as it fills them."""

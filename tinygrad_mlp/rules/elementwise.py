@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import OptionError
-from .table import Arguments, T, annotate, composite, constant, primitive, vjp
+from .table import Arguments, Operand, T, annotate, composite, constant, primitive, vjp
 
 LN2, LN10 = math.log(2), math.log(10)
 _BITS: dict[Any, type] = {np.dtype(np.float32): np.int32, np.dtype(np.float64): np.int64}
@@ -267,3 +267,18 @@ for _function, _hint in {
 }.items():
     annotate(_function, hint=_hint)
 annotate(np.arccos, np.arcsin, hint="its slope is infinite at -1 and 1: clip the argument a little inside")
+
+# NumPy has no fast path for these two with a single number
+annotate(np.maximum, emit=lambda out, x, y: f"np.maximum({x.filled(out)}, {y.filled(out)}, out={out})")
+annotate(np.minimum, emit=lambda out, x, y: f"np.minimum({x.filled(out)}, {y.filled(out)}, out={out})")
+annotate(uniform, emit=lambda out, rng, like: f"{rng}.random(dtype=np.float32, out={out}{'.T' * is_wide(out.shape)})")
+
+
+def _emit_select(out: Operand, mask: str, x: Operand) -> list[str]:
+    if out.dtype not in _BITS:
+        return [f"{out}[...] = 0", f"np.copyto({out}, {x}, where={mask})"]
+    bits = out.bits
+    return [f"{bits}[...] = {mask}", f"np.multiply({bits}, {x.bits}, out={bits})"]
+
+
+annotate(select, emit=_emit_select)

@@ -11,7 +11,7 @@ from ..checks import check_choice
 from ..errors import OptionError, ShapeError
 from .elementwise import select
 from .shapes import Shape, _with_shape, flat, kept_shape, reduced_axes
-from .table import T, annotate, composite, constant, primitive, vjp
+from .table import Operand, T, annotate, composite, constant, primitive, vjp
 
 
 @primitive
@@ -24,14 +24,14 @@ def getitem(x: T, *items: Any) -> T:
 def put(x: T, *items: Any, shape: Shape) -> T:
     """Return zeros of ``shape`` to which ``x`` is added at ``items``: the opposite of `getitem`."""
     result: Any = np.zeros(shape, x.dtype)
-    if all(map(picks_once, items)):
+    if all(map(_picks_once, items)):
         result[items] = x
     else:
         np.add.at(result, items, x)
     return result
 
 
-def picks_once(item: Any) -> bool:
+def _picks_once(item: Any) -> bool:
     """Return whether an index cannot pick the same element twice."""
     return isinstance(item, (int, slice, type(None), type(Ellipsis))) or getattr(item, "dtype", None) == np.bool_
 
@@ -56,7 +56,7 @@ def counts(shape: Shape, *items: Any) -> Any:
 @primitive
 def picked_once(x: T, *items: Any) -> T:
     """Return x; raise ValueError where an index picks an element twice."""
-    if not (all(map(picks_once, items)) or counts.plain(x.shape, *items).all()):  # type: ignore[attr-defined]
+    if not (all(map(_picks_once, items)) or counts.plain(x.shape, *items).all()):  # type: ignore[attr-defined]
         raise ValueError("an index picks an element twice, which multiplies it twice; multiply one after the other")
     return x
 
@@ -182,10 +182,36 @@ composite({
 })  # fmt: skip
 
 
-def masks(x: Any, *items: Any) -> list[Any]:
+def _masks(x: Any, *items: Any) -> list[Any]:
     """Return which of the items of an index are masks: their values decide how many elements are picked."""
     return [i for i in items if getattr(i, "dtype", None) == np.bool_]
 
 
-annotate(getitem, shaped_by_values=masks)
+def _emit_getitem(out: Operand, x: Operand, *items: Operand) -> str:
+    sized = f".reshape({out.shape})" if _masks(x, *items) else ""  # as many as when it was recorded, or an error
+    return f"{out}[...] = {_at(x, *items)}{sized}"
+
+
+def _at(x: Operand, *items: Operand) -> str:
+    return f"{x}[{', '.join(i.item for i in items) or '()'}]"
+
+
+def _emit_put(out: Operand, x: Operand, *items: Operand, shape: str) -> list[str]:
+    if all(_picks_once(i.value) for i in items):
+        covered = math.prod(x.shape) == math.prod(out.shape)
+        return [f"{out}.fill(0)"] * (not covered) + [f"{_at(out, *items)} = {x}"]
+    return [f"{out}.fill(0)", f"np.add.at({out}, ({', '.join(items)},), {x})"]
+
+
+def _emit_minus_one_hot(out: Operand, x: str, labels: str, factor: Operand) -> list[str]:
+    number = factor.number(out)
+    return [f"np.multiply({x}, {number}, out={out})", f"{out}[{out.rows}, {labels}] -= {number}"]
+
+
+annotate(getitem, shaped_by_values=_masks, emit=_emit_getitem, express=_at)
+annotate(put, emit=_emit_put)
 annotate(picked_once, effect=True)
+annotate(replaced, emit=lambda out, x, value, *items: [f"np.copyto({out}, {x})", f"{_at(out, *items)} = {value}"])
+annotate(gather, emit=lambda out, x, labels: f"{out}[...] = {x}[{out.rows}, {labels}]")
+annotate(scatter, emit=lambda out, x, labels, classes: [f"{out}.fill(0)", f"{out}[{out.rows}, {labels}] = {x.scalar}"])
+annotate(minus_one_hot, emit=_emit_minus_one_hot)

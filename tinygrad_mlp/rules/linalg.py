@@ -15,7 +15,7 @@ from ..errors import OptionError, ShapeError, describe
 from .elementwise import is_wide
 from .indexing import put
 from .shapes import reduced_axes
-from .table import Arguments, T, annotate, composite, constant, primitive, vjp
+from .table import Arguments, Operand, T, annotate, composite, constant, primitive, vjp
 
 SlogdetResult: Any = type(np.linalg.slogdet(np.ones((1, 1))))
 
@@ -307,10 +307,18 @@ def _cost_of_einsum(out: Any, subscripts: str, *operands: Any) -> int:
     return math.prod(lengths.values()) * (len(operands) - 1)
 
 
+def _emit_matmul(out: Operand, x: Operand, y: Operand) -> str:
+    if is_sparse(x.value) or is_sparse(y.value):
+        return f"{out}[...] = {x} @ {y}"
+    plain = x.ndim == y.ndim == 2 and x.dtype == y.dtype and not is_wide(out.shape)
+    return f"np.{'dot' if plain else 'matmul'}({x}, {y}, out={out})"
+
+
 annotate(np.matmul, matmul, np.einsum, multilinear=True)
 annotate(linear, inline=True)
 annotate(linear, matmul, np.matmul, cost=lambda out, x, *_: out.size * x.shape[-1])
 annotate(np.einsum, cost=_cost_of_einsum)
 annotate(linear, hint="weights or inputs have grown too large: lower the learning rate, scale the inputs")
 annotate(matmul, np.matmul, hint="the factors have grown too large: lower the learning rate, scale the inputs")
+annotate(matmul, np.matmul, emit=_emit_matmul)
 annotate(np.linalg.solve, np.linalg.inv, np.linalg.det, logabsdet, inverts=True)

@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import OptionError, ShapeError, out_of_range
 from .elementwise import nonzero, select
 from .shapes import Axis, Shape, astype, flat, kept_shape, reduced_axes, spread
-from .table import T, annotate, composite, constant, primitive, vjp
+from .table import Function, Operand, T, annotate, composite, constant, primitive, vjp
 
 
 def reduced_size(shape: Shape, axis: Axis) -> int:
@@ -349,9 +349,26 @@ constant(
 )  # fmt: skip
 
 
+def _emit_reduction(ufunc: str) -> Function:
+    def emit(out: Operand, x: Operand, *, axis: Any = None, **keywords: Operand) -> str:
+        single = axis is not None and isinstance(axis.value, tuple) and len(axis.value) == 1
+        options = "".join(f", {k}={v}" for k, v in keywords.items() if v.value not in (None, False))
+        return f"{ufunc}.reduce({x}, axis={axis.value[0] if single else axis}{options}, out={out})"
+
+    return emit
+
+
+def _emit_cumsum(out: Operand, x: Operand, *, axis: Any = None) -> str:
+    return f"np.cumsum({x}, out={out})" if axis is None else f"np.add.accumulate({x}, axis={axis}, out={out})"
+
+
 annotate(np.mean, np.var, np.std, euclidean_norm, logsumexp, softmax, log_softmax, inline=True)
 annotate(total_weight, effect=True)
 annotate(np.nonzero, np.flatnonzero, np.argwhere, shaped_by_values=lambda x: [x])
 _extreme = lambda out, x, axis=None, keepdims=False: x == spread(out, x.shape, axis)
 annotate(np.max, np.amax, np.min, np.amin, branch=_extreme)
 annotate(log_softmax, hint="the logits are infinite or NaN already: look at what made them")
+annotate(np.sum, emit=_emit_reduction("np.add"))
+annotate(np.max, emit=_emit_reduction("np.maximum"))
+annotate(np.min, emit=_emit_reduction("np.minimum"))
+annotate(np.cumsum, emit=_emit_cumsum)

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..checks import check_choice
 from ..errors import NoRuleError, ShapeError
-from .table import Arguments, T, annotate, composite, primitive, vjp
+from .table import Arguments, Operand, T, annotate, composite, primitive, vjp
 
 Shape = tuple[int, ...]
 Axis = int | Sequence[int] | None
@@ -226,4 +226,16 @@ composite({
 })  # fmt: skip
 
 
+def _emit_spread(out: Operand, x: Operand, shape: str, axis: Any = None) -> str:
+    kept = "" if x.ndim == 0 else f".reshape({kept_shape(out.shape, axis and axis.value)})"
+    return f"np.copyto({out}, {x}{kept})"
+
+
+_emit_join = lambda out, *arrays, axis="0", _ends=(): f"np.concatenate([{', '.join(arrays)}], axis={axis}, out={out})"
 annotate(sum_to, inline=True)
+annotate(spread, emit=_emit_spread)
+annotate(astype, emit=lambda out, x, dtype: f'np.copyto({out}, {x}, casting="unsafe")')
+annotate(np.copy, emit=lambda out, x: f"np.copyto({out}, {x})")
+annotate(np.concatenate, emit=_emit_join)
+annotate(np.transpose, express=lambda x, axes=None: f"{x}.T" if axes is None else f"np.transpose({x}, axes={axes})")
+annotate(np.reshape, express=lambda x, shape: f"{x}.reshape({shape})")

@@ -34,6 +34,8 @@ F = TypeVar("F", bound=Function)
 Arguments = tuple[Sequence[Any], dict[str, Any]]
 """Of a call: those that can carry a gradient, by position, and all others by keyword."""
 Binder = Callable[..., Arguments]
+Operand = Any
+"""The text of an argument in a program that is being written, which knows what it stands for: `jit.scope.Operand`."""
 
 
 @dataclass(eq=False, slots=True)
@@ -64,7 +66,7 @@ class Rule:
     cost: Function | None = None
     hint: str = ""
     holds: str = ""
-    called: Sequence[tuple[Any, str]] = ()
+    called: Sequence[tuple[str, str]] = ()
     emit: Function | None = None
     express: Function | None = None
     loop: str = ""
@@ -196,8 +198,7 @@ def annotate(*functions: Function, **facts: Any) -> None:
     ``loop``             an element's formula in a native loop, of arguments ``{0}``, ``{1}`` and dtype ``{t}``
     ==================== ================================================================================
 
-    The arguments of ``emit`` and ``express`` are texts that know what they stand for, `jit.scope.Operand`; those of the
-    ops that come with the package stand in `jit.lines`.
+    The arguments of ``emit`` and ``express`` are texts that know what they stand for, `jit.scope.Operand`.
     """
     for function in functions:
         RULES[function] = replace(RULES[function], **facts)

@@ -1,8 +1,6 @@
 """What the result of an op is called in a program that a person reads; of one that is not here, as the function."""
 
-import re
-
-from ..rules.table import RULES
+from .table import RULES
 
 _HOLDS = {
     "maximum": "max amax", "minimum": "min amin", "total": "sum", "exponentials": "exp", "root": "sqrt",
@@ -21,5 +19,4 @@ _CALLED = {
 }
 _BY_NAME = {name: word for word, names in _HOLDS.items() for name in names.split()}
 for _rule in RULES.values():
-    _rule.holds = _BY_NAME.get(_rule.name, "")
-    _rule.called = [(re.compile(pattern), word) for pattern, word in _CALLED.get(_rule.name, ())]
+    _rule.holds, _rule.called = _BY_NAME.get(_rule.name, ""), _CALLED.get(_rule.name, ())
