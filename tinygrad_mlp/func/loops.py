@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import types
 import weakref
 from typing import Any
 
@@ -210,7 +211,7 @@ def _loop(f: Function, given: Any, layouts: Any, steps: int, dtype: Any) -> tupl
     carries, rows, shared = layouts
     init, xs, args = given
     first = init, tree_map(lambda a: a[0], xs), *args
-    pair = tried("scan", f, _detached(first))
+    pair = tried("scan", f, _detached(first), isinstance(f, types.FunctionType) and f in _LOOPS)
     if not (isinstance(pair, tuple) and len(pair) == 2):
         raise TypeError(f"scan takes a function that returns a pair, the next carry and a result; got {describe(pair)}")
     new, result = map(_counted, pair)

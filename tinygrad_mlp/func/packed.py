@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import math
-import sys
 import types
 import weakref
 from collections.abc import Callable, Iterator
@@ -84,11 +83,14 @@ class Captured(Tracer):
                 )
 
 
-def tried(name: str, f: Function, args: Any) -> Any:
-    """Return what a function gives for arguments, apart from all around; refuse what it takes from there."""
+def tried(name: str, f: Function, args: Any, known: bool = False) -> Any:
+    """Return what a function gives for arguments, apart from all around; refuse what it takes from there.
+
+    Of one that is ``known`` to draw no random numbers nothing is watched but its ops.
+    """
     own = tree_map(lambda a: wrap(a._data.view()) if isinstance(a, Tensor) else a, args)
     captured, reads = Captured(name, own, mode.tracer), Reads()
-    with apart(captured), reads.watching(f, leaves(own)) if sys.getprofile() is None else nullcontext():
+    with apart(captured), nullcontext() if known or captured.outer.replays else reads.watching(f, leaves(own)):
         result = f(*own)
     captured.look_at(leaves(result))
     captured.look_at(read.owner for read in reads.found.values() if read.kind == "draws" and not read.holds())

@@ -234,10 +234,11 @@ def implicit(residual: Function) -> Callable[[Function], Function]:
         @functools.wraps(solve)
         def solution(*args: Any) -> Any:
             layout = Layout(args)
+            again = layout.key in known
             op = known.setdefault(layout.key, _Implicit(solve, residual, layout))
             x = packed(layout.pack(args, np.dtype(np.float64)), op=op)
             x = x.reshape(op.shape)
-            tried("implicit", residual, lifted((x, *args)))
+            tried("implicit", residual, lifted((x, *args)), again)
             return x if isinstance(x, Tensor) or x.ndim else x[()]
 
         return solution
