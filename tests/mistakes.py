@@ -5,6 +5,7 @@ Where a message says what was expected by saying what to do, the two are the sam
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -346,6 +347,7 @@ _TENSORS = [
     ("hook of None", lambda w: w.t.register_hook(None), TypeError, "got None", "a function", "hook(gradient)"),
     ("hook of two arguments", lambda w: w.t.register_hook(lambda g, x: g), TypeError, "<lambda>", "'x'", "hook(gradient)"),
     ("if tensor:", lambda w: 1 if w.t else 2, ValueError, "(2, 3)", "ambiguous", "use .any() or .all()"),
+    ("+= in a function", lambda w: tg.func.grad(lambda p: operator.iadd(p, 1.0))(2.0), GraphError, "a leaf Tensor", "cannot be changed", "write t = t + x"),
     ("+= of a parameter", lambda w: w.t.__iadd__(1.0), GraphError, "weights", "cannot be changed in place", "use no_grad()"),
     ("backward of a vector", lambda w: (w.t * 2).backward(), GraphError, "(2, 3)", "upstream gradient", "sum()/mean()"),
     ("backward of a constant", lambda w: Tensor(1.0).backward(), GraphError, "no tensor", "requires grad", "set it"),

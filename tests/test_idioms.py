@@ -68,7 +68,7 @@ def picked(x: Any, items: Any, change: Callable[[Any], Any]) -> Any:
     return x
 
 
-STACK = "np.stack or np.concatenate of Tensors"
+STACK = "np.stack([t, u]) for an array or list of Tensors"
 IDIOMS = [
     Idiom("array of numbers", lambda x, m, s: np.array([s, 2 * s]), None, STACK, lambda x, m, s: np.stack([s, 2 * s])),
     Idiom("array of rows", lambda x, m, s: np.array([x, m[0]]), None, STACK, lambda x, m, s: np.stack([x, m[0]])),
@@ -76,15 +76,19 @@ IDIOMS = [
     Idiom("asarray of a list", lambda x, m, s: np.asarray([s, s]), None, STACK, lambda x, m, s: np.stack([s, s])),
     Idiom("mean of a list", lambda x, m, s: np.mean([s, s * s]), None, STACK, lambda x, m, s: np.mean(np.stack([s, s * s]))),
     Idiom("sum of rows", lambda x, m, s: np.sum([x, m[0]], axis=0), None, STACK, lambda x, m, s: np.sum(np.stack([x, m[0]]), axis=0)),
+    Idiom("largest of a list", lambda x, m, s: np.max([s, x[2]]), None, STACK, lambda x, m, s: np.max(np.stack([s, x[2]]))),
+    Idiom("product of a list", lambda x, m, s: np.prod([s, x[0]]), None, STACK, lambda x, m, s: np.prod(np.stack([s, x[0]]))),
+    Idiom("deviation of a list", lambda x, m, s: np.std([s, x[0]]), None, STACK, lambda x, m, s: np.std(np.stack([s, x[0]]))),
+    Idiom("asarray like", lambda x, m, s: np.asarray([x, x], like=x), None, "np.stack", lambda x, m, s: np.stack([x, x])),
     Idiom("exp of a list", lambda x, m, s: np.exp([s, s]), None, STACK, lambda x, m, s: np.exp(np.stack([s, s]))),
     Idiom("list beside an array", lambda x, m, s: A @ [s, s, s], None, STACK, lambda x, m, s: A @ np.stack([s, s, s])),
-    Idiom("r_", lambda x, m, s: np.r_[x, 1.0, s], None, "np.concatenate", lambda x, m, s: np.concatenate([x, np.ones(1), s.reshape(1)])),
-    Idiom("c_", lambda x, m, s: np.c_[x, m], None, "np.concatenate", lambda x, m, s: np.concatenate([x.reshape(3, 1), m], axis=1)),
+    Idiom("r_", lambda x, m, s: np.r_[x, 1.0, s], None, "np.hstack for np.r_", lambda x, m, s: np.hstack([x, 1.0, s])),
+    Idiom("c_", lambda x, m, s: np.c_[x, m], None, "np.column_stack for np.c_", lambda x, m, s: np.column_stack([x, m])),
     Idiom("column_stack", lambda x, m, s: np.column_stack([x, A[0], m])),
     Idiom("hstack with a number", lambda x, m, s: np.hstack([x, 1.0, s])),
     Idiom("append", lambda x, m, s: np.append(x, s)),
     Idiom("full", lambda x, m, s: np.full(3, s), None, r"np.ones(n) * t", lambda x, m, s: np.ones(3) * s),
-    Idiom("array.dot", lambda x, m, s: A.dot(x), None, "A @ t", lambda x, m, s: A @ x),
+    Idiom("array.dot", lambda x, m, s: A.dot(x), None, "A @ t for A.dot(t)", lambda x, m, s: A @ x),
     Idiom("tensor.dot", lambda x, m, s: m.dot(A).dot(x)),
     Idiom("array @ tensor", lambda x, m, s: (A @ x) @ A),
     Idiom("sparse @ vector", lambda x, m, s: SPARSE @ x, lambda x, m, s: SPARSE.toarray() @ x),
@@ -102,6 +106,10 @@ IDIOMS = [
     Idiom("out=", lambda x, m, s: np.sin(x, out=np.zeros(3)), lambda x, m, s: np.sin(x), "y = f(t) for f(t, out=y)", lambda x, m, s: np.sin(x)),
     Idiom("flatten", lambda x, m, s: m.flatten() * s),
     Idiom("flatten by columns", lambda x, m, s: m.flatten(order="F") * s),
+    Idiom("ravel by columns", lambda x, m, s: m.ravel("F") * s),
+    Idiom("np.ravel by columns", lambda x, m, s: np.ravel(m, order="F"), None, "order='F' call it on t.T", lambda x, m, s: np.ravel(m.T)),
+    Idiom("reshape by columns", lambda x, m, s: m.reshape(1, 9, order="F"), None, "t.T.reshape(shape[::-1]).T", lambda x, m, s: m.T.reshape((1, 9)[::-1]).T),
+    Idiom("reshape by rows", lambda x, m, s: m.reshape(1, 9, order="C") * s),
     Idiom("loop over rows", looped),
     Idiom("unpacking", unpacked),
     Idiom("sum of a generator", lambda x, m, s: sum(e * e for e in x)),

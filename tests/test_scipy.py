@@ -96,3 +96,10 @@ def test_the_error_names_the_bridge():
 def test_complex_results_are_refused():
     with pytest.raises(ValueError, match="logm of this matrix has complex numbers"):
         linalg.logm(Tensor(np.diag([-1.0, 2.0])))
+
+
+def test_functions_of_no_rows():
+    assert linalg.expm(np.zeros((0, 0))).shape == (0, 0) and linalg.expm(np.zeros((2, 0, 0))).shape == (2, 0, 0)
+    assert func.grad(lambda m: np.sum(linalg.expm(m)))(np.zeros((0, 0))).shape == (0, 0)
+    with pytest.raises(TypeError, match="'check_finite'; leave it out"):
+        linalg.solve_triangular(np.eye(2), Tensor(np.ones(2)), check_finite=False)

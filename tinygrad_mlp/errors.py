@@ -276,7 +276,13 @@ _REASONS: list[_Reason] = [
     ),
     (ValueError, ValueError, "", ""),
     (TypeError, TypeError, "cannot cast", "convert it with astype first"),
-    (TypeError, TypeError, "unexpected keyword", "write axis for dim, keepdims for keepdim, and ddof for unbiased"),
+    (
+        TypeError,
+        TypeError,
+        "'(dim|keepdim|unbiased)'",
+        "write axis for dim, keepdims for keepdim, and ddof for unbiased",
+    ),
+    (TypeError, TypeError, "unexpected keyword", "leave it out"),
     (TypeError, TypeError, "as a data type", "several axes are one tuple, as in axis=(0, 1)"),
     (
         TypeError,

@@ -9,6 +9,11 @@ from .errors import NoRuleError, describe
 from .foreign import our_word
 
 BUILD_IT = "build it from functions that have one, or call it on t.detach().numpy()"
+KEEP = (
+    "write np.stack([t, u]) for an array or list of Tensors, np.hstack for np.r_, np.column_stack for np.c_, "
+    "A @ t for A.dot(t), np.ones(n) * t for np.full(n, t); where no gradient is wanted,"
+)
+"""What to write where a Tensor would become an array, so that its gradient is kept."""
 _ADVICE = {
     "it writes into its argument; make a new Tensor with np.where, np.concatenate or indexing":
         "copyto fill_diagonal place put put_along_axis putmask",
@@ -47,6 +52,10 @@ _ADVICE = {
     BUILD_IT: "numpy.fft numpy.polynomial.polynomial",
 }  # fmt: skip
 """The advice, and whom it is for: names of functions, or of a module for all that is in it."""
+_KEYWORDS = {
+    "out": "; write x = x + t for x += t, and y = f(t) for f(t, out=y)",
+    "order": "; for order='F' call it on t.T",
+}
 _BY_NAME = {name: advice for advice, names in _ADVICE.items() for name in names.split()}
 
 
@@ -74,7 +83,7 @@ def no_entry(function: Callable[..., Any], known: bool) -> TypeError:
 def no_keyword(function: Callable[..., Any], key: str, known: Collection[str] | None) -> NoRuleError:
     """Return the error for a keyword that the rules of a function do not know; None: all but those to write to."""
     takes = "all but out and where" if known is None else ", ".join(sorted(known)) or "no keywords"
-    hint = "; write x = x + t for x += t, and y = f(t) for f(t, out=y)" if key == "out" else our_word(key, known)
+    hint = _KEYWORDS.get(key) or our_word(key, known)
     return NoRuleError(f"{function.__name__}: keyword {key!r} is not supported on a Tensor; it takes {takes}{hint}")
 
 

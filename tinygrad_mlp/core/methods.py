@@ -147,7 +147,8 @@ class ArrayMethods:
             return value
         if mode.grad_enabled:
             name = self.name or "a leaf Tensor"
-            raise GraphError(f"{name} requires grad and cannot be changed in place; use no_grad() or an optimizer")
+            hint = "write t = t + x, or for an update use no_grad() or an optimizer"
+            raise GraphError(f"{name} requires grad and cannot be changed in place; {hint}")
         if value.shape != self.shape:
             raise ShapeError(f"a Tensor of shape {self.shape} cannot take the result, {value.shape}; use t = t + x")
         return self._assign(self, value)
@@ -165,7 +166,6 @@ class ArrayMethods:
     sin = _unary(np.sin, "Return the sines, of radians.")
     cos = _unary(np.cos, "Return the cosines, of radians.")
     tanh = _unary(np.tanh, "Return the hyperbolic tangents.")
-    ravel = _unary(np.ravel, "Return the elements along one axis.")
     copy = _unary(np.copy, "Return a copy, through which gradients flow.")
 
     def _over(self, function: Any, words: Any, **keywords: Any) -> Any:
@@ -238,14 +238,17 @@ class ArrayMethods:
         """Return whether any element is true."""
         return self._over(np.any, words, axis=axis)
 
-    def flatten(self, order: str = "C") -> Tensor:
+    def ravel(self, order: str = "C") -> Tensor:
         """Return the elements along one axis: row by row, or column by column for ``order="F"``."""
         check_choice("order", order, ("C", "F"))
         return self._apply(np.ravel, (self.T if order == "F" else self,), _NONE)
 
-    def reshape(self, *shape: Any) -> Tensor:
+    flatten = ravel
+
+    def reshape(self, *shape: Any, **words: NoReturn) -> Tensor:
         """Return the elements in another shape: ``reshape(2, 3)`` or ``reshape((2, 3))``, -1 for what is left."""
-        return self._apply(np.reshape, (self,), {"shape": shape[0] if len(shape) == 1 else shape})
+        apply: Any = self._call if words else self._apply
+        return apply(np.reshape, (self,), {"shape": shape[0] if len(shape) == 1 else shape, **words})
 
     def transpose(self, *axes: Any) -> Tensor:
         """Return the Tensor with its axes in another order, reversed by default."""

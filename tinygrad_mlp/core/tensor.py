@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from ..checks import as_numbers, check_flag, check_function
 from ..errors import DtypeError, GraphError, NoRuleError, ShapeError, attempt, describe, warn
 from ..foreign import knows_foreign
+from ..refused import KEEP
 from ..rules.shapes import astype
 from ..rules.table import RULES, Rule, constant_operand, find
 from .graph import Node, backpropagate
@@ -326,10 +327,10 @@ class Tensor(ArrayMethods):
             unknown[()] = self
             return unknown
         if self._requires_grad:
-            keep = "np.stack or np.concatenate of Tensors, A @ t, and np.ones(n) * t keep it"
+            keep = KEEP
             if caller.f_globals.get("__name__", "").startswith("scipy."):
-                keep = "np.linalg, and tinygrad_mlp.scipy.linalg and special, have functions that take it"
-            raise GraphError(f"this Tensor requires grad, and an array would lose it silently; {keep}; {_DETACH}")
+                keep = "np.linalg, and tinygrad_mlp.scipy.linalg and special, have functions that take it;"
+            raise GraphError(f"this Tensor requires grad, and an array would lose it silently; {keep} {_DETACH}")
         array = self.numpy()
         return array.astype(array.dtype if dtype is None else dtype, copy=bool(copy))
 

@@ -79,7 +79,7 @@ def _reshape_call(
     a: Any, /, shape: Any = None, order: str = "C", *, newshape: Any = None, copy: bool | None = None
 ) -> Arguments:
     if order != "C" or copy is not None:
-        raise NoRuleError("reshape of a Tensor takes no order or copy; reshape the transpose instead of order='F'")
+        raise NoRuleError("reshape of a Tensor takes no order or copy; t.T.reshape(shape[::-1]).T has order='F'")
     return (a,), {"shape": newshape if shape is None else shape}
 
 

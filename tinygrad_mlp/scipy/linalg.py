@@ -46,7 +46,7 @@ def _matrix_function(f: Function) -> Function:
     """Return a function of SciPy's of square matrices (..., n, n) as an op."""
 
     def real(x: Any) -> Any:
-        wide = x.astype(np.result_type(x, np.float64)).reshape((-1, *x.shape[-2:]))
+        wide = x.astype(np.result_type(x, np.float64)).reshape((np.prod(x.shape[:-2], dtype=int), *x.shape[-2:]))
         result = np.stack([f(each) for each in wide]).reshape(x.shape) if x.size else x
         if np.iscomplexobj(result) and np.isrealobj(x):
             if np.abs(result.imag).max() > 1e-10 * np.abs(result).max():  # else rounding, of SciPy before 1.16
