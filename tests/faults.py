@@ -1686,6 +1686,7 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "matrices": [
         Fault("a function of matrices is not transposed", "g, out, x: along(_t(x), g))", "g, out, x: along(x, g))"),
+        Fault("a singular matrix has a logarithm", "if not np.linalg.slogdet(x)[0].all():", "if False:"),
         Fault("a unit diagonal has a gradient", "np.tril(outer, -int(unit_diagonal))", "np.tril(outer)"),
         Fault("a solution is not transposed back", 'int(trans in (0, "N"))', "int(trans)"),
     ],
@@ -1768,16 +1769,31 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "special": [
         Fault(
-            "a moment is differentiated as if it were the first",
-            "slope - k * (polygamma(1, a) * _moment(a, x, k - 1))",
-            "slope - polygamma(1, a) * _moment(a, x, k - 1)",
+            "a slope is differentiated as if the factor a were constant",
+            "for k, p in enumerate((a, n)))",
+            "for k, p in enumerate((a, 0)))",
         ),
         Fault(
             "the rest of an integral has the wrong sign",
-            "lower = np.where(end > peak, -upper, lower)",
-            "lower = np.where(end > peak, upper, lower)",
+            "    integral = _integral(density, low, high)",
+            "    integral = _integral(density, low, high) * np.where(below, 1.0, -1.0)",
         ),
-        Fault("the mean of digammas is one of them", "both = _digamma(a + b)", "both = _digamma(a)"),
+        Fault(
+            "where a density changes how it falls is not looked at closely",
+            "_BREAKS = (-36.0, -6.0, 6.0, 36.0)",
+            "_BREAKS = (36.0,)",
+        ),
+        Fault(
+            "a rise of digammas is a difference that cancels", "np.where(positive, -((-1) ** n)", "np.where(False, 0"
+        ),
+        Fault("a derivative of erfcx cancels", "np.where(x < 1.5, y, product)", "np.where(x < 1e300, y, product)"),
+        Fault(
+            "a hazard is taken for one right of 0",
+            "right = np.where(x < 0, x, 0.0), np.where(x < 0, 0.0,",
+            "right = np.where(x < 0, x, 0.0), np.where(x < -1e300, 0.0,",
+        ),
+        Fault("where both are 0, xlogy has no slope", "np.where((x == 0) & (y == 0), 0.0, x / y)", "x / y"),
+        Fault("the end of expit is flat", "g * (out * special.expit(-x))", "g * (out * (1 - out))"),
     ],
     "deploy": [
         Fault("two rows are written down as two", "if type(a) is int and a != b and 3 * a == 2 * b:", "if False:"),

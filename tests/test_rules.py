@@ -85,15 +85,32 @@ def by_quadrature(density: Function, arguments: Any, powers: Any) -> Array:
     return np.asarray((values * weights / 4).sum(axis=(-1, -2)))
 
 
-def gamma_density(t: Array, a: Array, k: int) -> Array:
-    logarithm = (a - 1) * np.log(t) - t - scipy.special.gammaln(a)
-    return np.exp(logarithm) * (np.log(t) - scipy.special.digamma(a)) ** k
+def gamma_slope(t: Array, a: Array, n: int) -> Array:
+    """The density times what its logarithm's derivatives make of it: the first squared, and the second, for n = 2."""
+    density = np.exp((a - 1) * np.log(t) - t - scipy.special.gammaln(a))
+    return density * product_of((np.log(t) - scipy.special.digamma(a),) * n, -scipy.special.polygamma(1, a))
 
 
-def beta_density(t: Array, a: Array, b: Array, j: int, k: int) -> Array:
-    logarithm = (a - 1) * np.log(t) + (b - 1) * np.log1p(-t) - scipy.special.betaln(a, b)
-    left, right = (scipy.special.digamma(c) - scipy.special.digamma(a + b) for c in (a, b))
-    return np.exp(logarithm) * (np.log(t) - left) ** j * (np.log1p(-t) - right) ** k
+def by_less(a: Array, b: Array, x: Array, i: int, j: int) -> Array:
+    """A derivative of betainc, by the part that has less of the density: the other cancels."""
+    lower, upper = by_quadrature(beta_slope, (a, b, x), (i, j)), by_quadrature(beta_slope, (b, a, 1 - x), (j, i))
+    return np.where(scipy.special.betainc(a, b, x) < 0.5, lower, -upper)
+
+
+def beta_slope(t: Array, a: Array, b: Array, i: int, j: int) -> Array:
+    density = np.exp((a - 1) * np.log(t) + (b - 1) * np.log1p(-t) - scipy.special.betaln(a, b))
+    digamma, trigamma = scipy.special.digamma, lambda x: scipy.special.polygamma(1, x)
+    left, right = np.log(t) - digamma(a) + digamma(a + b), np.log1p(-t) - digamma(b) + digamma(a + b)
+    return density * product_of((left,) * i + (right,) * j, trigamma(a + b) - (i == 2) * trigamma(a))
+
+
+def product_of(slopes: tuple[Array, ...], second: Array) -> Array:
+    return slopes[0] if len(slopes) == 1 else slopes[0] * slopes[1] + second
+
+
+def erfcx_slope(x: Array, n: int) -> Array:
+    first = 2 * x * scipy.special.erfcx(x) - 2 / np.sqrt(np.pi)
+    return first if n == 1 else 2 * (scipy.special.erfcx(x) + x * first)
 
 
 def by_contour(f: Function, centre: float, radius: float) -> Function:
@@ -159,8 +176,10 @@ REFERENCES: dict[Function, Function] = {
         np.argsort(x, axis), np.argsort(np.argsort(np.partition(x, kth, axis), axis), axis), axis
     ),
     special.polygamma: scipy.special.polygamma,
-    special.gamma_moment: lambda a, x, k: by_quadrature(gamma_density, (a, x), (k,)),
-    special.beta_moment: lambda a, b, x, j, k: by_quadrature(beta_density, (a, b, x), (j, k)),
+    special.polygamma_rise: lambda n, a, b: scipy.special.polygamma(n, a + b) - scipy.special.polygamma(n, a),
+    special.gammainc_slope: lambda a, x, n: by_quadrature(gamma_slope, (a, x), (n,)),
+    special.betainc_slope: by_less,
+    special.erfcx_slope: erfcx_slope,
 }
 """What our own functions are, in other words. NumPy's cholesky reads one triangle only, ours the mean of both."""
 
@@ -421,7 +440,8 @@ NOT_ANALYTIC = {
     np.linalg.cholesky, np.linalg.slogdet, linalg.logabsdet,
     linalg.cofactors,  # NumPy takes the conjugate, or the absolute value
     *(f for f in RULES if type(f) is np.ufunc and f not in UFUNCS and "D" not in "".join(f.types)),
-    special.polygamma, special.gamma_moment, special.beta_moment,  # SciPy has no complex version of these
+    special.polygamma, special.polygamma_rise, special.gammainc_slope, special.betainc_slope, special.erfcx_slope,
+    # SciPy has no complex version of these
     np.i0, np.linalg.eigh, np.linalg.eigvalsh, np.linalg.qr, np.linalg.svdvals,
     np.linalg.svd, np.linalg.pinv, np.interp, np.unwrap,
     decompositions.eigen, decompositions.singular, decompositions.triangular,  # nor of these

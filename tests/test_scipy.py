@@ -103,3 +103,17 @@ def test_functions_of_no_rows():
     assert func.grad(lambda m: np.sum(linalg.expm(m)))(np.zeros((0, 0))).shape == (0, 0)
     with pytest.raises(TypeError, match="'check_finite'; leave it out"):
         linalg.solve_triangular(np.eye(2), Tensor(np.ones(2)), check_finite=False)
+
+
+@pytest.mark.filterwarnings("ignore:Matrix is singular")
+@pytest.mark.parametrize("singular", [np.diag([0.0, 2.0]), np.ones((2, 2))])
+def test_what_is_infinite_for_a_singular_matrix_is_refused(singular):
+    """SciPy's logarithm of 0 is that of 1e-20, with a warning; a root of 0 has a value, and no slope."""
+    for call in (
+        linalg.logm,
+        func.grad(lambda a: np.sum(linalg.logm(a))),
+        func.grad(lambda a: np.sum(linalg.sqrtm(a))),
+    ):
+        with pytest.raises(ValueError, match="(logm|derivative of sqrtm) does not exist for a singular matrix"):
+            call(singular)
+    np.testing.assert_allclose(linalg.sqrtm(np.diag([0.0, 4.0])), np.diag([0.0, 2.0]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scipy import special
 
-from tinygrad_mlp.scipy.special import beta_moment, gamma_moment, polygamma
+from tinygrad_mlp.scipy.special import betainc_slope, erfcx_slope, gammainc_slope, polygamma, polygamma_rise
 
 from .elementwise import one, two
 from .registry import samples
@@ -30,11 +30,16 @@ samples(
 )
 samples(polygamma, calls=lambda f, x: [f(1, x.positive(2, 3)), f(2, x.positive())])
 samples(
-    gamma_moment,
+    polygamma_rise,
+    calls=lambda f, x: [f(0, x.positive(2, 3), x.positive(3)), f(1, x.positive(), 0.5), f(2, 1.5, x.positive())],
+)
+samples(erfcx_slope, calls=lambda f, x: [f(x(2, 3), 1), f(x(), 2)])
+samples(
+    gammainc_slope,
     calls=lambda f, x: [f(x.positive(2), x.positive(2), 1), f(x.positive(), x.positive(3), 2), f(x.positive(), 1.5, 1)],
 )
 samples(
-    beta_moment,
+    betainc_slope,
     calls=lambda f, x: [
         f(x.positive(2), x.positive(2), x.unit(2), 1, 0),
         f(x.positive(), x.positive(2), x.unit(), 0, 1),

@@ -42,10 +42,19 @@ def _corner(x: Any) -> Any:
     return x[..., :n, n:]
 
 
+def _check_regular(what: str, x: Any) -> None:
+    """Refuse singular matrices: SciPy puts 1e-20 in place of an eigenvalue of 0, or returns what rounding left."""
+    if not np.linalg.slogdet(x)[0].all():
+        hint = "an eigenvalue of 0 makes it infinite; keep eigenvalues off 0"
+        raise ValueError(f"{what} does not exist for a singular matrix: {hint}")
+
+
 def _matrix_function(f: Function) -> Function:
     """Return a function of SciPy's of square matrices (..., n, n) as an op."""
 
     def real(x: Any) -> Any:
+        if f is linalg.logm:
+            _check_regular(f.__name__, x)
         wide = x.astype(np.result_type(x, np.float64)).reshape((np.prod(x.shape[:-2], dtype=int), *x.shape[-2:]))
         result = np.stack([f(each) for each in wide]).reshape(x.shape) if x.size else x
         if np.iscomplexobj(result) and np.isrealobj(x):
@@ -60,6 +69,8 @@ def _matrix_function(f: Function) -> Function:
         return real(x if x.dtype.kind in "fc" else x.astype(float))
 
     def slope(x: Any, e: Any) -> Any:
+        if f is linalg.sqrtm:
+            _check_regular("the derivative of sqrtm", x)
         scale = np.abs(e).max(initial=0) / (np.abs(x).max(initial=0) or 1) or 1
         return _corner(real(_upper(x, e / scale))) * scale
 
