@@ -524,7 +524,7 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "parameters of unequal age are corrected alike",
-            'together.setdefault(self.state[p].get("step", 0), [])',
+            'together.setdefault(state.get("step", 0), [])',
             "together.setdefault(0, [])",
         ),
         Fault(
@@ -1408,6 +1408,7 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault("programs warn where eager does not", "        if errors not in (ambient, before):", "        if False:"),
         Fault("constants are finite", 'return "np.nan" if a != a else', 'return "np.inf" if a != a else'),
+        Fault("a shifted exponential is no probability", '[(r"log_(\\w+?)(_\\d+)?", r"\\1")]', "[]"),
         Fault("-inf is inf", '"np.inf" if a > 0 else "-np.inf"', '"np.inf"'),
         Fault("copies of results lie by rows", '\'order="K")\' if slot.layout else ")"', '")"'),
         Fault("a mask selects as many as it likes", 'if _masks(x, *items) else ""  # as', 'if False else ""  # as'),
