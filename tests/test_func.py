@@ -161,7 +161,7 @@ def test_results_that_do_not_depend_on_the_arguments():
         (lambda: func.grad(cubes, True)(X), ValueError, "argnums must be a position"),
         (lambda: func.grad(cubes, [0.5])(X), ValueError, "argnums must be a position"),
         (lambda: func.grad(cubes)("text"), TypeError, "'text'"),
-        (lambda: func.vjp(np.power, X, 3), TypeError, "argument 1 has 3, .*; use floats, or keep it constant, as in lambda"),
+        (lambda: func.vjp(np.power, X, 3), TypeError, "argument 1 has 3, .*; use floats, or keep it constant"),
         (lambda: func.jvp(np.power, (X, 3), (X, 0)), TypeError, r"keep it constant, as in lambda x: f\(x, 3\)"),
         (lambda: func.jacrev(lambda x: "a")(X), TypeError, "a result is str, expected arrays and numbers"),
         (lambda: func.jacfwd(lambda x: "a")(X), TypeError, "a result is str"),
