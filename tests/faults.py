@@ -1659,6 +1659,12 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("the second order is not checked", "values, order=order, rtol=rtol,", "values, rtol=rtol,"),
     ],
     "transforms": [
+        Fault(
+            "constants of a tree stay in gradients",
+            "lambda t: t if isinstance(t, Tensor) else None, chosen",
+            "lambda t: t, chosen",
+        ),
+        Fault("True is a position", 'hasattr(i, "__index__") and not isinstance(i, bool)', 'hasattr(i, "__index__")'),
         Fault("what a pullback needs is given away", "t._data.copy() if self.kept else t._data", "t._data"),
         Fault("forward mode gives a direction back", "own: Any = np.copy(d) if shared else d", "own: Any = d"),
         Fault(

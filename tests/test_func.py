@@ -157,6 +157,22 @@ def test_results_that_do_not_depend_on_the_arguments():
         (lambda: func.grad(cubes)(np.arange(3)), DtypeError, "int64"),
         (lambda: func.grad(cubes)(), ValueError, "argnums must be positions of the 0 arguments"),
         (lambda: func.grad(cubes, 1)(X), ValueError, "argnums"),
+        (lambda: func.grad(cubes, 1.5)(X), ValueError, "argnums must be a position, or several that differ, got 1.5"),
+        (lambda: func.grad(cubes, True)(X), ValueError, "argnums must be a position"),
+        (lambda: func.grad(cubes, [0.5])(X), ValueError, "argnums must be a position"),
+        (lambda: func.grad(cubes)("text"), TypeError, "'text'"),
+        (lambda: func.vjp(np.power, X, 3), TypeError, "argument 1 has 3, .*; use floats, or keep it constant"),
+        (lambda: func.jvp(np.power, (X, 3), (X, 0)), TypeError, r"keep it constant, as in lambda x: f\(x, 3\)"),
+        (lambda: func.jacrev(lambda x: "a")(X), TypeError, "a result is str, expected arrays and numbers"),
+        (lambda: func.jacfwd(lambda x: "a")(X), TypeError, "a result is str"),
+        (lambda: func.vjp(lambda x: {"a": x, "b": "b"}, X), TypeError, "a result is str"),
+        (lambda: tg.jacobian(cubes), TypeError, r"write jacobian\(f, x, create_graph=False\)"),
+        (lambda: tg.hessian(cubes), TypeError, r"write hessian\(f, x\), as in hessian"),
+        (lambda: tg.hvp(cubes), TypeError, r"write hvp\(f, x, v\), as in hvp"),
+        (lambda: func.jacobian, AttributeError, "use tg.func.jacrev or tg.func.jacfwd"),
+        (lambda: func.vmap, AttributeError, "use a batch axis"),
+        (lambda: tg.vmap, AttributeError, "use a batch axis"),
+        (lambda: func.hess, AttributeError, "did you mean 'hessian'"),
         (lambda: func.grad(cubes, (0, 0))(X), ValueError, "that differ"),
         (lambda: func.grad(X), TypeError, "takes a function"),
         (lambda: func.jvp(np.sin, X, X), TypeError, "primals are a tuple"),
@@ -340,3 +356,30 @@ def test_what_was_given_may_be_written_to():
     y.data[:] = 0
     with pytest.raises(GraphError, match="changed"):
         pull(np.ones(3))
+
+
+@dataclasses.dataclass
+class Named:
+    name: str
+    weights: Any
+    act: Any = np.tanh
+    deep: bool = True
+
+
+def test_what_is_no_number_in_a_tree_is_constant():
+    def f(p, x):
+        assert p.name == "layer" and p.deep is True
+        return np.sum(p.act(p.weights * x))
+
+    p, slope = Named("layer", X), (1 - np.tanh(X * X) ** 2) * X
+    gradient = func.grad(f)(p, X)
+    assert (gradient.name, gradient.act, gradient.deep) == (None, None, None)
+    same(gradient.weights, slope)
+    value, pull = func.vjp(lambda p: f(p, X), p)
+    same(pull(2.0)[0].weights, 2 * slope)
+    same(func.jvp(lambda p: f(p, X), (p,), (dataclasses.replace(gradient, weights=X),))[1], slope @ X)
+    same(func.hvp(f)({"p": p}["p"], X, gradient).weights, func.hessian(lambda w: f(Named("layer", w), X))(X) @ slope)
+    same(value, f(p, X))
+    for argnums in (np.int64(1), [np.int64(1)]):
+        found = func.grad(f, argnums)(p, X)
+        same(found if isinstance(argnums, np.integer) else found[0], slope)

@@ -94,6 +94,8 @@ _ROOMS = {
     "tg.func.value_and_grad": "value_and_grad grad_and_value",
     "tg.func.grad of a sum, or tg.func.vjp": "elementwise_grad",
     "tg.func.hvp": "hessian_vector_product",
+    "tg.func.jacrev or tg.func.jacfwd": "jacobian",
+    "a batch axis, as NumPy broadcasts, and tg.func.jacrev for a gradient of each row": "vmap pmap",
     "tg.func.jvp": "jvp make_jvp",
     "tg.func.vjp": "make_vjp",
     "fit, or tg.minibatches(X, y, batch_size, rng=rng)": "DataLoader Dataset",

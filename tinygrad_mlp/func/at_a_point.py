@@ -7,11 +7,13 @@ from contextlib import nullcontext
 from typing import Any
 
 from ..core.autograd import no_grad
+from ..foreign import answers
 from . import transforms
 
 Function = Callable[..., Any]
 
 
+@answers
 def jacobian(f: Function, x: Any, create_graph: bool = False) -> Any:
     """Return all derivatives of ``f(x)`` by ``x``, of shape ``f(x).shape + x.shape``, by one backward pass a row.
 
@@ -28,6 +30,7 @@ def jacobian(f: Function, x: Any, create_graph: bool = False) -> Any:
         return transforms.jacrev(f)(x)
 
 
+@answers
 def hessian(f: Function, x: Any) -> Any:
     """Return all second derivatives of a scalar ``f(x)``, of shape ``x.shape + x.shape``; of a tree, for each pair.
 
@@ -40,6 +43,7 @@ def hessian(f: Function, x: Any) -> Any:
         return transforms.hessian(f)(x)
 
 
+@answers
 def hvp(f: Function, x: Any, v: Any) -> Any:
     """Return the product of the Hessian of a scalar ``f(x)`` with ``v``, of the shape of ``x``, without the Hessian.
 

@@ -9,6 +9,7 @@ nothing is needed in the end, and `jit` leaves it out.
 from __future__ import annotations
 
 import functools
+import inspect
 import operator
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +27,7 @@ from ..core.versions import check_unchanged
 from ..errors import DtypeError, ShapeError, describe, out_of_range
 from ..jit.record import memory_of
 from ..rules.table import Rule
-from .trees import filled, leaves, tree_map
+from .trees import filled, leaves, parts, tree_map
 
 Function = Callable[..., Any]
 Argnums = int | Sequence[int]
@@ -105,27 +106,40 @@ class _Running(threading.local):
 _running = _Running()
 
 
-def _run(f: Function, args: Sequence[Any], kwargs: Any, argnums: Argnums, has_aux: bool, kept: bool = False) -> Run:
-    """Call a function with Tensors in place of what it is differentiated by; ``kept`` copies those for later use."""
+def _run(
+    f: Function, args: Sequence[Any], kwargs: Any, argnums: Argnums | None, has_aux: bool, kept: bool = False
+) -> Run:
+    """Call a function with Tensors in place of what it is differentiated by, None: by all; ``kept`` copies those."""
     plain = not any(isinstance(a, Tensor) for a in leaves((args, kwargs))) and not mode.tracer.replays
     outer, places, args = mode.grad_enabled, _places(argnums, len(args)), list(args)
     with _graph_kept(), _running.inputs() as own:
         for i in places:
-            args[i] = tree_map(functools.partial(_lifted, own=own, kept=kept, where=f"argument {i}"), args[i])
+            hint = "keep it constant, as in lambda x: f(x, 3)" if argnums is None else "argnums for others"
+            lifted = functools.partial(_lifted, own=own, kept=kept, where=f"argument {i}", hint=hint)
+            args[i] = lifted(args[i]) if parts(args[i]) is None else tree_map(_unless_constant(lifted), args[i])
         outs, aux = f(*args, **kwargs), _NO_AUX
     if has_aux:
         if not (isinstance(outs, tuple) and len(outs) == 2):
             raise TypeError(f"with has_aux=True a function returns a pair, the result and the rest; got {_kind(outs)}")
         outs, aux = outs
-    chosen = args[places[0]] if isinstance(argnums, int) else tuple(args[i] for i in places)
+    chosen = args[places[0]] if hasattr(argnums, "__index__") else tuple(args[i] for i in places)
+    chosen = tree_map(lambda t: t if isinstance(t, Tensor) else None, chosen)
     around = [t for t in leaves((outs, aux if has_aux else None)) if isinstance(t, Tensor) and t._requires_grad]
     is_open = outer and any(t._node is None and t._requires_grad and t not in own for t in ancestors(around)[0])
     return Run(chosen, leaves(chosen), outs, aux, is_open, plain, kept)
 
 
-def _places(argnums: Argnums, count: int) -> list[int]:
+def _unless_constant(lifted: Function) -> Function:
+    """Return what makes Tensors of the leaves of a tree, but of texts, bools and functions, which are constant."""
+    return lambda a: a if isinstance(a, (str, bytes, bool, np.ufunc)) or inspect.isroutine(a) else lifted(a)
+
+
+def _places(argnums: Argnums | None, count: int) -> list[int]:
     """Return the positions of the arguments to differentiate by."""
-    places = [operator.index(i) for i in ([argnums] if isinstance(argnums, int) else argnums)]
+    given: Any = range(count) if argnums is None else [argnums] if hasattr(argnums, "__index__") else argnums
+    if not np.iterable(given) or not all(hasattr(i, "__index__") and not isinstance(i, bool) for i in given):
+        raise out_of_range("argnums", argnums, "a position, or several that differ")
+    places = [operator.index(i) for i in given]
     for i in places:
         if not -count <= i < count:
             raise out_of_range("argnums", argnums, f"positions of the {count} arguments that were given by position")
@@ -135,7 +149,7 @@ def _places(argnums: Argnums, count: int) -> list[int]:
     return places
 
 
-def _lifted(a: Any, own: set[Tensor], kept: bool, where: str) -> Tensor:
+def _lifted(a: Any, own: set[Tensor], kept: bool, where: str, hint: str) -> Tensor:
     """Return a Tensor to differentiate by, of its own: what else is made of the same Tensor is constant."""
     if isinstance(a, Tensor) and a._requires_grad:
         return a.reshape(a.shape)
@@ -145,7 +159,7 @@ def _lifted(a: Any, own: set[Tensor], kept: bool, where: str) -> Tensor:
         t = wrap(a._data, version=a._version)
     if t._data.dtype.kind != "f":
         kind = describe(a) if isinstance(a, (bool, int)) or not hasattr(a, "dtype") else str(t._data.dtype)
-        raise DtypeError(f"{where} has {kind}, which cannot be differentiated by; use floats, or argnums for others")
+        raise DtypeError(f"{where} has {kind}, which cannot be differentiated by; use floats, or {hint}")
     t._requires_grad = True
     own.add(t)
     return t
@@ -206,13 +220,15 @@ def grad(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
             dtypes of that argument, or is a tuple of such.
         has_aux: whether ``f`` returns a pair, whose second part is given back beside the gradient.
 
+    Texts, bools, functions and None in a tree are constant; None stands in their places in derivatives.
+
     ndarrays and numbers give ndarrays and numbers, in their dtype; if any argument is a Tensor, or what the result
     depends on around the function, results are Tensors. All transforms of this module nest, and all can be compiled:
     ``tg.jit(tg.func.grad(f))``.
 
     Raises:
         ShapeError: ``f`` returned something else than a number.
-        DtypeError: an argument to differentiate by is not made of floats.
+        DtypeError: an argument to differentiate by is a text, or holds integers.
 
     >>> grad(lambda x: np.sum(np.sin(x) ** 2))(np.array([0.0, np.pi / 4]))
     array([0., 1.])
@@ -266,8 +282,8 @@ def vjp(f: Function, *primals: Any, has_aux: bool = False) -> Any:
     (array([ 3., 12.]), (array([ 6., 12.]), np.float64(5.0)))
     """
     _checked(f, "vjp")
-    run = _run(f, primals, {}, tuple(range(len(primals))), has_aux, kept=True)
-    outs = leaves(run.outs)
+    run = _run(f, primals, {}, None, has_aux, kept=True)
+    outs = _results(run)
 
     def pull(upstream: Any) -> Any:
         seeds = leaves(tree_map(functools.partial(_like, "the upstream gradient"), run.outs, upstream))
@@ -275,6 +291,15 @@ def vjp(f: Function, *primals: Any, has_aux: bool = False) -> Any:
         return seen.given(filled(run.chosen, _pulled(seen, outs, seeds, again=True)))
 
     return run.with_aux(run.given(run.outs), pull)
+
+
+def _results(run: Run) -> list[Any]:
+    """Return the results of a function, a list of numbers, arrays and Tensors."""
+    outs = leaves(run.outs)
+    for out in outs:
+        if not isinstance(out, (Tensor, np.ndarray, np.generic, float, int)):
+            raise TypeError(f"a result is {_kind(out)}, expected arrays and numbers; has_aux=True is for other results")
+    return outs
 
 
 def _like(name: str, t: Any, given: Any) -> Any:
@@ -295,7 +320,7 @@ class _Forward:
     """
 
     def __init__(self, run: Run) -> None:
-        self.run, self.outs = run, leaves(run.outs)
+        self.run, self.outs = run, _results(run)
         self.order: list[Tensor] = []
         self.transposed: dict[Tensor, tuple[Tensor, dict[int, Tensor]]] = {}
         leading = set(run.inputs)
@@ -317,9 +342,9 @@ class _Forward:
             for t in self.order:
                 mode.tracer.differentiates(t)
                 moving = [(i, moved[a]) for i, a in t._node.parents if a in moved]  # type: ignore[union-attr]
-                parts = self._parts(t, moving) if moving else []
-                if parts:
-                    moved[t] = _as_like(functools.reduce(np.add, parts), t)
+                summands = self._parts(t, moving) if moving else []
+                if summands:
+                    moved[t] = _as_like(functools.reduce(np.add, summands), t)
         finally:
             mode.grad_enabled = before
             mode.tracer.differentiates(None)
@@ -439,7 +464,7 @@ def _tuple(name: str, values: Any) -> tuple[Any, ...]:
 
 def _linearized(f: Function, primals: Any, has_aux: bool, kept: bool) -> tuple[Run, Function]:
     primals = _tuple("primals", primals)
-    run = _run(f, primals, {}, tuple(range(len(primals))), has_aux, kept)
+    run = _run(f, primals, {}, None, has_aux, kept)
     forward = _Forward(run)
 
     def push(*tangents: Any) -> Any:
@@ -470,6 +495,7 @@ def jacrev(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function
     @functools.wraps(f)
     def jacobian_of(*args: Any, **kwargs: Any) -> Any:
         run = _run(f, args, kwargs, argnums, has_aux)
+        _results(run)
         return run.with_aux(run.given(tree_map(functools.partial(_rows, run), run.outs)))
 
     return jacobian_of
