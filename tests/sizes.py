@@ -43,7 +43,7 @@ AS_IT_STANDS = {
     "nn and optim": 1117,
     "checker": 784,
     "native programs": 800,
-    "package without the last four": 10534,
+    "package without the last four": 10543,
     "bridges": 987,
 }
 """What is larger than it should be, and how large it may be until it is mended."""

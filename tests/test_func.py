@@ -383,3 +383,25 @@ def test_what_is_no_number_in_a_tree_is_constant():
     for argnums in (np.int64(1), [np.int64(1)]):
         found = func.grad(f, argnums)(p, X)
         same(found if isinstance(argnums, np.integer) else found[0], slope)
+
+
+@dataclasses.dataclass(slots=True)
+class Slotted:
+    held: Any
+    rate: float = 0.5
+
+
+def test_dataclasses_are_arguments_of_compiled_functions():
+    def f(p, q):
+        return np.sum(p.act(p.weights * q.held * q.rate)) if p.deep else np.sum(p.weights * q.held)
+
+    slope, compiled = func.grad(f), tg.jit(func.grad(f))
+    boxed = tg.jit(lambda box: func.grad(cubes)(box.held))
+    for i in range(6):
+        for p in (Named("layer", X + i), Named("layer", X, deep=False)):
+            q = Slotted(X[::-1].copy() * i, 0.1 * i)
+            found = compiled(p, q)
+            same(boxed(Box(X * i)).numpy(), 3 * (X * i) ** 2)
+            assert type(found) is Named and found.name is None
+            np.testing.assert_array_equal(found.weights.numpy(), slope(p, q).weights)
+    assert compiled.eager is None is boxed.eager and len(compiled.cache) == 2

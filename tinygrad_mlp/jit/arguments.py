@@ -36,6 +36,16 @@ class Fields(NamedTuple):
     fields: dict[str, Any]
 
 
+def _is_tree(a: Any) -> bool:
+    """Return whether an argument is a dataclass that is equal to others by what it holds, not an object of its own."""
+    kind = type(a)
+    return dataclasses.is_dataclass(kind) and kind.__hash__ is not object.__hash__
+
+
+def _fields(a: Any) -> dict[str, Any]:
+    return {field.name: getattr(a, field.name) for field in dataclasses.fields(a)}
+
+
 def branches(a: Any, visit: Callable[[Any, str], Any], name: str = "") -> Any:
     """Return a list, tuple, named tuple or dict with what ``visit`` makes of each item and its name."""
     if isinstance(a, dict):
@@ -98,6 +108,9 @@ class Arguments:
         if isinstance(a, (list, tuple, dict)):
             self.key.append((kind, *(a if isinstance(a, dict) else [len(a)])))
             return branches(a, self._flatten, name)
+        if _is_tree(a):
+            self.key.append((kind, *_fields(a)))
+            return Fields(kind, branches(_fields(a), self._flatten, name))
         self.key.append((kind, repr(a) if isinstance(a, (float, complex, np.generic)) else a))  # tells -0.0 from 0.0
         if kind.__hash__ is None:
             raise TypeError(
@@ -158,6 +171,8 @@ def as_input(a: Any, convert: Callable[[Any], Any]) -> Any:
     """Return an argument with its arrays as Tensors, as the function gets them when it is recorded."""
     if isinstance(a, (list, tuple, dict)):
         return branches(a, lambda x, _: as_input(x, convert))
+    if _is_tree(a):
+        return _made(type(a), as_input(_fields(a), convert))
     is_array = hasattr(a, "__array__") and not isinstance(a, (Tensor, np.generic)) and np.ndim(a)
     return convert(np.asarray(a)) if is_array else a
 
@@ -171,8 +186,7 @@ def flatten_result(r: Any, leaves: list[Any]) -> Any:
     if type(r) in (list, tuple, dict) or hasattr(r, "_fields"):
         return branches(r, lambda x, _: flatten_result(x, leaves))
     if dataclasses.is_dataclass(r) and not isinstance(r, type):
-        fields = {field.name: getattr(r, field.name) for field in dataclasses.fields(r)}
-        return Fields(type(r), flatten_result(fields, leaves))
+        return Fields(type(r), flatten_result(_fields(r), leaves))
     if not isinstance(r, (Tensor, *PLAIN)):
         raise RecordingError(
             "a jitted function returns Tensors, numbers and texts, alone or in lists, tuples, dicts and dataclasses; "
@@ -189,9 +203,12 @@ def rebuild(structure: Any, values: Any) -> Any:
     if not isinstance(structure, (list, tuple, dict)):
         return structure
     built = branches(structure, lambda part, _: rebuild(part, values))
-    if type(built) is not Fields:
-        return built
-    made: Any = object.__new__(built.kind)
-    for name, part in built.fields.items():
+    return _made(*built) if type(built) is Fields else built
+
+
+def _made(kind: type, fields: dict[str, Any]) -> Any:
+    """Return an object of a dataclass with these fields."""
+    made: Any = object.__new__(kind)
+    for name, part in fields.items():
         object.__setattr__(made, name, part)
     return made
