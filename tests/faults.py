@@ -1873,8 +1873,16 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a native maximum loses NaN",
-            'annotate(np.maximum, np.max, loop="({0} if {0} >= {1} or {0} != {0} else {1})")',
-            'annotate(np.maximum, np.max, loop="({0} if {0} >= {1} else {1})")',
+            'annotate(np.maximum, np.max, loop="({0} if {0} > {1} or {0} != {0} else {1})")',
+            'annotate(np.maximum, np.max, loop="({0} if {0} > {1} else {1})")',
+        ),
+        Fault(
+            "a native maximum of 0 and -0 is the first",
+            'annotate(np.maximum, np.max, loop="({0} if {0} > {1}',
+            'annotate(np.maximum, np.max, loop="({0} if {0} >= {1}',
+        ),
+        Fault(
+            "a native sign of NaN is 0", 'np.sign, loop="({0} if {0} != {0} else', 'np.sign, loop="({0} if False else'
         ),
         Fault(
             "one label more counts for each row",

@@ -309,6 +309,35 @@ def test_functions_of_the_library(dtype: Any) -> None:
         assert np.allclose(a, e, rtol=digits, atol=1e-44 if dtype == np.float32 else 5e-324, equal_nan=True)
 
 
+def test_zeros_have_the_signs_that_numpy_gives_them() -> None:
+    f = lambda x, y: (np.sign(x), np.maximum(x, y), np.minimum(y, x), F.relu(x), np.copysign(y, x))
+    step, x, y = jit(f, backend="numba"), np.array([-0.0, np.nan, -2.0]), np.array([0.0, 1.0, np.nan])
+    for _ in range(3):
+        results = step(x, y)
+    for a, e in zip(arrays_of(results), [t._data for t in f(Tensor(x), Tensor(y))], strict=True):
+        assert np.array_equal(a, e, equal_nan=True) and np.signbit(a[0]) == np.signbit(e[0])
+
+
+@pytest.mark.parametrize("rows", [4095, 4096, 4097])
+def test_sums_over_rows_on_both_sides_of_where_numpy_takes_them(rows: int) -> None:
+    """Column sums, means and a training batch norm in float32, against float64."""
+    norm, x = nn.BatchNorm1d(2), np.random.default_rng(0).normal(3, 2, (rows, 2)).astype(np.float32)
+
+    def f(x: Any, norm: Any) -> Any:
+        return (x * 2).sum(axis=0), (x * 2).mean(axis=0), (norm(x) * x).mean(axis=0)
+
+    step = jit(lambda x: f(x, norm), backend="numba")
+    for _ in range(3):
+        results = step(x)
+    wide = x.astype(np.float64)
+    exact = f(Tensor(wide), nn.BatchNorm1d(2, dtype=np.float64))
+    for a, e in zip(arrays_of(results), exact, strict=True):
+        np.testing.assert_allclose(a, e._data, rtol=1e-5)
+    seen = 1 - 0.9**3
+    np.testing.assert_allclose(norm.running_mean._data, seen * wide.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(norm.running_var._data, 1 - seen + seen * wide.var(axis=0, ddof=1), rtol=1e-5)
+
+
 def test_labels_out_of_range_change_nothing() -> None:
     model, step = trained()
     before = [p._data.copy() for p in model.parameters()]
