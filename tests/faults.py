@@ -1850,8 +1850,15 @@ FAULTS: dict[str, list[Fault]] = {
     "native": [
         Fault(
             "a file of another text is taken",
-            'if path.exists() and path.read_text(encoding="utf-8") == text:',
-            "if path.exists():",
+            "if not path.exists() or path.read_bytes() != data:",
+            "if not path.exists():",
+        ),
+        Fault("machine code with a wrong byte is run", "if hashlib.sha256(data).digest() != seal:", "if False:"),
+        Fault("a damaged file ends every process", "except Exception:  # unpickling", "except OSError:  # unpickling"),
+        Fault(
+            "machine code that cannot be kept ends it",
+            "with suppress(OSError):\n            super().save",
+            "with suppress():\n            super().save",
         ),
         Fault(
             "a folder that cannot be written ends it",
@@ -1866,8 +1873,16 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a native maximum loses NaN",
-            'annotate(np.maximum, np.max, loop="({0} if {0} >= {1} or {0} != {0} else {1})")',
-            'annotate(np.maximum, np.max, loop="({0} if {0} >= {1} else {1})")',
+            'annotate(np.maximum, np.max, loop="({0} if {0} > {1} or {0} != {0} else {1})")',
+            'annotate(np.maximum, np.max, loop="({0} if {0} > {1} else {1})")',
+        ),
+        Fault(
+            "a native maximum of 0 and -0 is the first",
+            'annotate(np.maximum, np.max, loop="({0} if {0} > {1}',
+            'annotate(np.maximum, np.max, loop="({0} if {0} >= {1}',
+        ),
+        Fault(
+            "a native sign of NaN is 0", 'np.sign, loop="({0} if {0} != {0} else', 'np.sign, loop="({0} if False else'
         ),
         Fault(
             "one label more counts for each row",

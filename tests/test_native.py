@@ -6,6 +6,7 @@ indices. The others compile it. Those of `test_jit` that compare trainings bit f
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import subprocess
@@ -308,6 +309,35 @@ def test_functions_of_the_library(dtype: Any) -> None:
         assert np.allclose(a, e, rtol=digits, atol=1e-44 if dtype == np.float32 else 5e-324, equal_nan=True)
 
 
+def test_zeros_have_the_signs_that_numpy_gives_them() -> None:
+    f = lambda x, y: (np.sign(x), np.maximum(x, y), np.minimum(y, x), F.relu(x), np.copysign(y, x))
+    step, x, y = jit(f, backend="numba"), np.array([-0.0, np.nan, -2.0]), np.array([0.0, 1.0, np.nan])
+    for _ in range(3):
+        results = step(x, y)
+    for a, e in zip(arrays_of(results), [t._data for t in f(Tensor(x), Tensor(y))], strict=True):
+        assert np.array_equal(a, e, equal_nan=True) and np.signbit(a[0]) == np.signbit(e[0])
+
+
+@pytest.mark.parametrize("rows", [4095, 4096, 4097])
+def test_sums_over_rows_on_both_sides_of_where_numpy_takes_them(rows: int) -> None:
+    """Column sums, means and a training batch norm in float32, against float64."""
+    norm, x = nn.BatchNorm1d(2), np.random.default_rng(0).normal(3, 2, (rows, 2)).astype(np.float32)
+
+    def f(x: Any, norm: Any) -> Any:
+        return (x * 2).sum(axis=0), (x * 2).mean(axis=0), (norm(x) * x).mean(axis=0)
+
+    step = jit(lambda x: f(x, norm), backend="numba")
+    for _ in range(3):
+        results = step(x)
+    wide = x.astype(np.float64)
+    exact = f(Tensor(wide), nn.BatchNorm1d(2, dtype=np.float64))
+    for a, e in zip(arrays_of(results), exact, strict=True):
+        np.testing.assert_allclose(a, e._data, rtol=1e-5)
+    seen = 1 - 0.9**3
+    np.testing.assert_allclose(norm.running_mean._data, seen * wide.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(norm.running_var._data, 1 - seen + seen * wide.var(axis=0, ddof=1), rtol=1e-5)
+
+
 def test_labels_out_of_range_change_nothing() -> None:
     model, step = trained()
     before = [p._data.copy() for p in model.parameters()]
@@ -494,7 +524,7 @@ def test_processes_share_the_cache(tmp_path: Path) -> None:
 def test_a_file_that_is_not_the_programs_is_written_anew_and_a_folder_need_not_be_writable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = "@njit\ndef f():\n    return 1"
+    source = "@compiled\ndef f():\n    return 1"
     monkeypatch.setenv("TINYGRAD_MLP_CACHE", str(tmp_path))
     assert cache.load(source, "step")["f"]() == 1
     (file,) = tmp_path.glob("*.py")
@@ -506,6 +536,55 @@ def test_a_file_that_is_not_the_programs_is_written_anew_and_a_folder_need_not_b
     monkeypatch.setenv("TINYGRAD_MLP_CACHE", str(file / "no folder"))
     monkeypatch.delitem(sys.modules, file.stem)
     assert cache.load(source, "step")["f"]() == 1
+
+
+def _flip(data: bytes) -> bytes:
+    """Return bytes of which one is another, amid the machine code."""
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 255]) + data[middle + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("files", "damage"),
+    [
+        ("*.py", lambda data: b"\xff\xfe" + data),
+        ("__pycache__/*.nbi", lambda data: b"garbage"),
+        ("__pycache__/*.nbc", lambda data: b""),
+        ("__pycache__/*.nbc", lambda data: data[:100]),
+        ("__pycache__/*.nbc", _flip),
+    ],
+    ids=["text", "index", "empty", "cut", "flipped"],
+)
+def test_what_is_damaged_is_compiled_anew(
+    files: str, damage: Callable[[bytes], bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TINYGRAD_MLP_CACHE", str(tmp_path))
+
+    def run() -> list[int]:
+        """Return whether a new process would load the machine code, and whether it would compile it."""
+        for file in tmp_path.glob("*.py"):
+            del sys.modules[file.stem]
+        f = cache.load(source, "step")["f"]
+        assert f(2) == 3
+        return [sum(counts.values()) for counts in (f.stats.cache_hits, f.stats.cache_misses)]
+
+    source = f"@compiled\ndef f(x):\n    return x + 1  # {tmp_path.name}"
+    assert (run(), run()) == ([0, 1], [1, 0])
+    (file,) = tmp_path.glob(files)
+    whole = file.read_bytes()
+    file.write_bytes(damage(whole))
+    assert run() == [0, 1] or (file.suffix == ".py" and file.read_bytes() == whole)
+    assert run() == [1, 0]
+
+
+def test_a_full_disk_is_no_reason_to_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setenv("TINYGRAD_MLP_CACHE", str(tmp_path))
+    monkeypatch.setattr(os, "replace", full)
+    f = cache.load("@compiled\ndef f(x):\n    return x + 2", "step")["f"]
+    assert f(2) == 4 and not list(tmp_path.iterdir())
 
 
 def test_a_text_that_cannot_be_run_is_no_module() -> None:

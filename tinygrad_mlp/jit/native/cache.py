@@ -79,16 +79,24 @@ def load(source: str, name: str) -> dict[str, Any]:
 
 def _written(stem: str, text: str) -> Path:
     """Return a file of a text, in a folder of this process alone where the cache cannot be written."""
-    path = folder() / f"{stem}.py"
+    path, data = folder() / f"{stem}.py", text.encode()
     try:
-        if path.exists() and path.read_text(encoding="utf-8") == text:
-            return path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        number, name = tempfile.mkstemp(".tmp", dir=path.parent)
+        if not path.exists() or path.read_bytes() != data:
+            _write(path, data)
     except OSError:
         path = Path(tempfile.mkdtemp(prefix="tinygrad_mlp")) / path.name
-        number, name = tempfile.mkstemp(".tmp", dir=path.parent)
-    with open(number, "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(name, path)
+        path.write_bytes(data)
     return path
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Let a file appear at once and whole, or leave nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    number, name = tempfile.mkstemp(".tmp", dir=path.parent)
+    try:
+        with open(number, "wb") as file:
+            file.write(data)
+        os.replace(name, path)
+    except OSError:
+        os.unlink(name)
+        raise

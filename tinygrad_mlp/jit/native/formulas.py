@@ -20,9 +20,10 @@ annotate(np.sqrt, loop="np.sqrt({0})")
 annotate(np.exp, loop="exp_{c}({0})")
 annotate(np.copy, astype, spread, put, loop="{0}")
 
-# a comparison with NaN is false: these say where that leads
-annotate(np.maximum, np.max, loop="({0} if {0} >= {1} or {0} != {0} else {1})")
-annotate(np.minimum, np.min, loop="({0} if {0} <= {1} or {0} != {0} else {1})")
+# a comparison with NaN is false: these say where that leads; of 0 and -0, which are equal, NumPy takes the second
+annotate(np.maximum, np.max, loop="({0} if {0} > {1} or {0} != {0} else {1})")
+annotate(np.minimum, np.min, loop="({0} if {0} < {1} or {0} != {0} else {1})")
+annotate(np.sign, loop="({0} if {0} != {0} else {t}({0} > {t}(0)) - {t}({0} < {t}(0)))")
 annotate(np.sum, loop="plus({0}, {1})")
 
 annotate(np.equal, loop="{0} == {1}")
@@ -47,7 +48,7 @@ LABELLED = {gather: ("picked", "i"), scatter: ("i", "i"), minus_one_hot: ("ij", 
 CALLED = (
     np.exp2, np.expm1, np.log, np.log2, np.log10, np.log1p, np.sin, np.cos, np.tan, np.sinh, np.cosh, np.tanh,
     np.arcsin, np.arccos, np.arctan, np.arcsinh, np.arccosh, np.arctanh, np.arctan2, np.hypot, np.power, np.cbrt,
-    np.logaddexp, np.copysign, np.rint, np.floor, np.ceil, np.trunc, np.sign, np.isnan, np.isinf, np.isfinite,
+    np.logaddexp, np.copysign, np.rint, np.floor, np.ceil, np.trunc, np.isnan, np.isinf, np.isfinite,
     np.fmax, np.fmin, np.fabs, np.reciprocal, np.degrees, np.radians, np.rad2deg, np.deg2rad,
 )  # fmt: skip
 """The functions that are called for each element, as Numba has them."""

@@ -39,7 +39,7 @@ class Piece:
             body += Loop(self, group).lines() if group.kind == "loop" else [self._product(group.calls[0])]
         head = f"def {name}({', '.join(['addresses', *self.given.values()])}):"
         lines = [f"    {line}" if line else "" for line in (*self.head, *body)]
-        self.source = "\n".join(["@njit(error_model='numpy', cache=True, _nrt=False)", head, *lines])
+        self.source = "\n".join(["@compiled", head, *lines])
 
     def array(self, slot: Slot, shape: tuple[int, ...]) -> str:
         """Return the name of an array in the shape that the loops over it have; what has no fixed memory is given."""
