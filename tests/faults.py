@@ -1795,9 +1795,9 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault("a derivative of erfcx cancels", "np.where(x < 1.5, y, product)", "np.where(x < 1e300, y, product)"),
         Fault(
-            "a hazard is taken for one right of 0",
-            "right = np.where(x < 0, x, 0.0), np.where(x < 0, 0.0,",
-            "right = np.where(x < 0, x, 0.0), np.where(x < -1e300, 0.0,",
+            "left of 0, a density is divided by what cancels",
+            "np.where(x < 0, _ROOT_TWO_OVER_PI / special.erfcx(-_ROOT_HALF * left), density)",
+            "np.exp(-0.5 * (x * x) - out) / _ROOT_TWO_PI",
         ),
         Fault("where both are 0, xlogy has no slope", "np.where((x == 0) & (y == 0), 0.0, x / y)", "x / y"),
         Fault("the end of expit is flat", "g * (out * special.expit(-x))", "g * (out * (1 - out))"),

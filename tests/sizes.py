@@ -44,7 +44,7 @@ AS_IT_STANDS = {
     "checker": 784,
     "native programs": 835,
     "package without the last four": 10543,
-    "bridges": 987,
+    "bridges": 990,
 }
 """What is larger than it should be, and how large it may be until it is mended."""
 

@@ -7,6 +7,7 @@ densities.
 
 from __future__ import annotations
 
+import functools
 import math
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -205,6 +206,7 @@ def _beta_slope(a: Any, b: Any, t: Any, rest: Any, i: int, j: int) -> Any:
     ``t`` and ``rest`` are log(t) and log(1 - t). As in `_gamma_slope`, ``a * b`` is a factor of its own.
     """
 
+    @functools.cache
     def cumulant(k: int, m: int) -> Any:
         if k and m:
             return polygamma(k + m - 1, a + b)
@@ -334,8 +336,9 @@ tg.vjp(special.ndtri, lambda g, out, x: g * (np.exp(0.5 * (out * out)) * _ROOT_T
 
 def _mills(out: Any, x: Any) -> Any:
     """Return the normal density at x over its integral `ndtr`, whose logarithm is ``out``; these cancel left of 0."""
-    left, right = np.where(x < 0, x, 0.0), np.where(x < 0, 0.0, -0.5 * (x * x) - out)
-    return np.where(x < 0, _ROOT_TWO_OVER_PI / special.erfcx(-_ROOT_HALF * left), np.exp(right) / _ROOT_TWO_PI)
+    left, right, log = np.where(x < 0, x, 0.0), np.where(x < 0, 0.0, x), np.where(x < 0, 0.0, out)
+    density = np.exp(-0.5 * (right * right) - log) / _ROOT_TWO_PI
+    return np.where(x < 0, _ROOT_TWO_OVER_PI / special.erfcx(-_ROOT_HALF * left), density)
 
 
 tg.vjp(special.log_ndtr, lambda g, out, x: g * _mills(out, x))
