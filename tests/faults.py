@@ -1575,8 +1575,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "each result of a dataclass is a dict",
-            "Fields(type(r), flatten_result(fields, leaves))",
-            "flatten_result(fields, leaves)",
+            "Fields(type(r), flatten_result(_fields(r), leaves))",
+            "flatten_result(_fields(r), leaves)",
         ),
         Fault(
             "a named tuple is a tuple",
@@ -1648,6 +1648,7 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("curve_fit sees no parameters", "@functools.wraps(f)  # curve_fit", "#"),
     ],
     "custom": [
+        Fault("None needs no samples", "None if i in floats else refusal(i) for", "None for"),
         Fault("constants need samples", "if rule and i not in floats]", "if i not in floats]"),
         Fault("several results are stacked", "several = isinstance(result, list) and", "several = False and"),
         Fault(

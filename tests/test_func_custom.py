@@ -146,6 +146,12 @@ def test_an_argument_without_a_rule_may_be_anything(constant):
     scaled.defvjp(None, lambda g, out, what, x: g * (2 + callable(what)), samples=[(constant, X)], order=2)
     slope = func.grad(lambda x: np.sum(scaled(constant, x)))
     np.testing.assert_array_equal(slope(X), np.full(3, 2 + callable(constant)))
+    by_what = func.grad(lambda what: np.sum(scaled(what, X)))
+    if isinstance(constant, np.ndarray):
+        np.testing.assert_array_equal(by_what(X), np.zeros(3))
+    else:
+        with pytest.raises(NoRuleError, match="no derivative rule for argument 0"):
+            by_what(2.0)
     compiled = tg.jit(slope)
     for _ in range(4):
         np.testing.assert_array_equal(compiled(X).numpy(), slope(X))

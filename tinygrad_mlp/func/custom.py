@@ -29,8 +29,8 @@ def custom_vjp(function: Function) -> Any:
 
     ``f.defvjp(*rules, samples, order=1, rtol=1e-9)`` takes a rule for each positional argument: from ``g``, the
     gradient of the result, to that of the argument, ``rule(g, out, *arguments, **keywords)`` where ``out`` is the
-    result; None says that the function is constant in an argument, or does not take numbers there: a function, a
-    text, an object of one's own. One that has no rule cannot be differentiated by.
+    result; None says that the function is constant in an argument, which samples with floats there show, or that
+    it takes no floats: a function, a text, an integer. One that has no rule cannot be differentiated by.
     Rules get Tensors where the derivative itself is differentiated or recorded. So they are written with functions that
     have rules: those of NumPy, or others that are made here, the function itself for one. One that reads the values of
     its arguments (``x.data``, ``float(x)``) gives right gradients, and second derivatives without what it has read:
@@ -60,15 +60,16 @@ def custom_vjp(function: Function) -> Any:
     if not callable(function):
         raise TypeError(f"custom_vjp takes a function, got {describe(function)}; its rules go to its defvjp")
     op: Any = table.primitive(_copying(function))
-    table.vjp(op, *_rules(op, ()))
+    table.vjp(op, *_rules(op, (), set()))
 
     def defvjp(*rules: Function | None, samples: Sequence[Any] = (), order: int = 1, rtol: float = 1e-9) -> None:
         before, calls = table.RULES[op], [sample if isinstance(sample, tuple) else (sample,) for sample in samples]
         for rule in (rule for rule in rules if rule is not None):
             check_function("a rule", rule, "rule(g, out, *arguments)", 2 + max(map(len, calls), default=1))
-        table.vjp(op, *_rules(op, rules))
+        floats = {i for call in calls for i, a in enumerate(call[: len(rules)]) if _is_float(a)}
+        table.vjp(op, *_rules(op, rules, floats))
         try:
-            _check(op, rules, calls, order, rtol)
+            _check(op, rules, floats, calls, order, rtol)
         except BaseException:
             table.RULES[op] = before
             raise
@@ -108,8 +109,9 @@ def _told(name: str, i: int, rule: Function) -> Function:
     return told
 
 
-def _rules(op: Function, given: Sequence[Function | None]) -> list[Function | None]:
-    """Return the rules that are given, and for all other arguments one that says that there is none."""
+def _rules(op: Function, given: Sequence[Function | None], floats: set[int]) -> list[Function | None]:
+    """Return the rules that are given, None for arguments that are seen to be constant by samples with floats, and for
+    all other arguments a rule that says that there is none."""
 
     def refusal(i: int) -> Function:
         def refuse(*_: Any, **__: Any) -> Any:
@@ -117,15 +119,14 @@ def _rules(op: Function, given: Sequence[Function | None]) -> list[Function | No
 
         return refuse
 
-    told = [rule and _told(op.__name__, i, rule) for i, rule in enumerate(given)]
+    told = [_told(op.__name__, i, r) if r else None if i in floats else refusal(i) for i, r in enumerate(given)]
     return [*told, *map(refusal, range(len(given), ARGUMENTS))]
 
 
 def _check(
-    op: Function, rules: Sequence[Function | None], calls: list[tuple[Any, ...]], order: int, rtol: float
+    op: Function, rules: Sequence[Function | None], floats: set[int], calls: list[Any], order: int, rtol: float
 ) -> None:
     """Check the rules of an op on all samples."""
-    floats = {i for call in calls for i, a in enumerate(call[: len(rules)]) if _is_float(a)}
     missing = [i for i, rule in enumerate(rules) if rule and i not in floats]
     if missing or not floats:
         names = ", ".join(map(str, missing)) or 0
