@@ -70,6 +70,8 @@ class Rule:
     emit: Function | None = None
     express: Function | None = None
     loop: str = ""
+    start: str = ""
+    reach: Sequence[str] = ()
 
     name: str = field(init=False)
     own: bool = field(init=False)
@@ -196,6 +198,8 @@ def annotate(*functions: Function, **facts: Any) -> None:
     ``emit``             ``(out, *arguments)``: the lines of NumPy that compute the op into ``out``
     ``express``          ``(*arguments)``: the expression that it is, where that is no plain call
     ``loop``             an element's formula in a native loop, of arguments ``{0}``, ``{1}`` and dtype ``{t}``
+    ``start``            of a reduction, whose ``{0}`` is what it has come to: where a native loop starts
+    ``reach``            of an op on labels, its second argument: by which counters a native loop reaches its arguments
     ==================== ================================================================================
 
     The arguments of ``emit`` and ``express`` are texts that know what they stand for, `jit.scope.Operand`.

@@ -13,11 +13,11 @@ from ...rules.elementwise import select
 from ...rules.indexing import gather, put
 from ...rules.linalg import matmul
 from ...rules.shapes import kept_shape, spread
-from ...rules.table import find
+from ...rules.table import Rule, find
 from ..naming import is_number
 from ..record import Call, Slot, memory_of, packed
 from ..scope import _kind, _loop
-from .formulas import CALLED, LABELLED, SLOW, STARTS
+from .formulas import CALLED, SLOW
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 BOOL = np.dtype(bool)
@@ -55,9 +55,9 @@ class Form(NamedTuple):
 
 def form_of(call: Call, views: Views, checked: set[Any]) -> Form | None:
     """Return the form of a call, or None; ``checked`` are the labels of which is known that they are classes."""
-    function, labels = call.function, call.inputs[1:2] if call.function in LABELLED else []
-    formula, start = "{0}" if function is assign else find(function).loop, _start(function)
-    arity = len(LABELLED.get(function, ())) or sum(f"{{{i}}}" in formula for i in range(3))
+    function, rule = call.function, _rule(call)
+    labels, formula, start = call.inputs[1:2] if rule.reach else [], rule.loop, rule.start
+    arity = len(rule.reach) or sum(f"{{{i}}}" in formula for i in range(3))
     inputs = call.inputs[function is assign :][:arity]
     known = formula and call.output is not None and checked.issuperset(labels)
     if not known or not set(call.errors.values()) <= {"warn", "ignore"} or 0 in _lengths(call):
@@ -73,8 +73,8 @@ def form_of(call: Call, views: Views, checked: set[Any]) -> Form | None:
     return _laid_out(Form(rounds_of(whole), formula, values, index, start), call.result, labels)
 
 
-def _start(function: Any) -> str:
-    return STARTS.get(getattr(function, "__name__", ""), "")
+def _rule(call: Call) -> Rule:
+    return find(np.copy if call.function is assign else call.function)
 
 
 def _lengths(call: Call) -> set[int]:
@@ -84,7 +84,7 @@ def _lengths(call: Call) -> set[int]:
 def _dtypes(call: Call) -> Sequence[Any]:
     """Return in what dtypes a formula takes its operands, those of NumPy's loop or that of the result, if it can."""
     function, out, keywords = call.function, call.result.dtype, call.keywords
-    if _start(function):
+    if _rule(call).start:
         known = out in FLOATS and set(keywords) <= {"axis", "keepdims", "dtype"} and len(call.inputs) == 1
         many = call.inputs[0].nbytes >= MANY * call.result.nbytes and function is np.sum and out == FLOATS[0]
         return [out] if known and keywords.get("dtype") in (None, out) and not many else []
@@ -100,12 +100,12 @@ def _dtypes(call: Call) -> Sequence[Any]:
 def _reached(call: Call, shapes: list[Shape]) -> tuple[Shape, Sequence[str], str]:
     """Return the shape of what the loops of a call run over, and the indices of its operands and its result."""
     function, out, x = call.function, call.result.shape, call.inputs[0]
-    if function in LABELLED:
+    if _rule(call).reach:
         whole = x.shape if function is gather else out
         fits = len(whole) == 2 and 1 not in whole and shapes[0] == x.shape
-        return whole, LABELLED[function] if fits else ["?"], "ij"[: len(out)]
+        return whole, _rule(call).reach if fits else ["?"], "ij"[: len(out)]
     whole, result = out, out
-    if _start(function):
+    if _rule(call).start:
         whole, result = x.shape, kept_shape(x.shape, call.keywords.get("axis"))
     if function is spread and shapes[0] == x.shape != ():
         shapes = [kept_shape(out, *call.inputs[2:])]
