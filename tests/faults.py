@@ -1934,8 +1934,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "the largest of negative numbers is 0",
-            'STARTS = {"sum": "0", "max": "-np.inf"',
-            'STARTS = {"sum": "0", "max": "0"',
+            '_emit_reduction("np.maximum"), start="-np.inf")',
+            '_emit_reduction("np.maximum"), start="0")',
         ),
         Fault(
             "float32 is summed in float32",

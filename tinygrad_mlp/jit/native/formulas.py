@@ -24,9 +24,7 @@ annotate(np.copy, astype, spread, put, loop="{0}")
 annotate(np.maximum, np.max, loop="({0} if {0} > {1} or {0} != {0} else {1})")
 annotate(np.minimum, np.min, loop="({0} if {0} < {1} or {0} != {0} else {1})")
 annotate(np.sign, loop="({0} if {0} != {0} else {t}({0} > {t}(0)) - {t}({0} < {t}(0)))")
-annotate(np.sum, loop="plus({0}, {1})", start="0")
-annotate(np.max, start="-np.inf")
-annotate(np.min, start="np.inf")
+annotate(np.sum, loop="plus({0}, {1})")
 
 annotate(np.equal, loop="{0} == {1}")
 annotate(np.not_equal, loop="{0} != {1}")
@@ -37,9 +35,9 @@ annotate(np.greater_equal, loop="{0} >= {1}")
 
 annotate(select, loop="({1} if {0} else {t}(0))")
 annotate(np.where, loop="({1} if {0} else {2})")
-annotate(scatter, loop="({0} if j == {1} else {t}(0))", reach=("i", "i"))
-annotate(minus_one_hot, loop="({0} * {2} - ({2} if j == {1} else {t}(0)))", reach=("ij", "i", ""))
-annotate(gather, loop="{0}", reach=("picked", "i"))
+annotate(scatter, loop="({0} if j == {1} else {t}(0))")
+annotate(minus_one_hot, loop="({0} * {2} - ({2} if j == {1} else {t}(0)))")
+annotate(gather, loop="{0}")
 
 CALLED = (
     np.exp2, np.expm1, np.log, np.log2, np.log10, np.log1p, np.sin, np.cos, np.tan, np.sinh, np.cosh, np.tanh,
