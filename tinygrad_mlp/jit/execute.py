@@ -1,4 +1,4 @@
-"""The only dynamic code of the package: the text of a program becomes a function."""
+"""The text of a program becomes a function; no other code is dynamic, but that of `native`."""
 
 from __future__ import annotations
 
