@@ -24,8 +24,8 @@ MODES = {
     "PYTHONOPTIMIZE=1": ([], {"PYTHONOPTIMIZE": "1"}),
     "errstate(all='raise')": ([], {"NUMPY_ERRSTATE": "raise"}),
 }
-EXTRAS = ("test", "native", "web")
-"""Those whose lower bounds the lowest Python can have; that of scikit-learn needs a newer one."""
+EXTRAS = ("test", "native")
+"""Those whose lower bounds the lowest Python can have; those of scikit-learn and Tornado need a newer one."""
 HELD_BACK = ["pyparsing<3.3"]
 """What the oldest versions need an old version of, besides what they say."""
 
