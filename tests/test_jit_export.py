@@ -160,10 +160,20 @@ def of_lists(x: Any) -> Any:
     return x + POWERS[1]
 
 
+of_twins = tg.primitive(lambda x: x + 1), tg.primitive(lambda x: x + 2), tg.primitive(lambda x: x - 1)  # fmt: skip
+of_no_file = tg.primitive(eval("lambda x: x * 2"))
+
+
+@tg.primitive
+def of_notes(x: Any) -> Any:
+    half: float = 0.5
+    return x * half
+
+
 @pytest.fixture
 def own_ops() -> Iterator[None]:
     """Enter the ops above in the table for the time of a test."""
-    ops = (of_helpers, of_lambdas, of_lists)
+    ops = (of_helpers, of_lambdas, of_lists, *of_twins, of_no_file, of_notes)
     for op in ops:
         constant(op)
     yield
@@ -191,16 +201,6 @@ def test_what_cannot_be_exported_is_named(tmp_path: Path) -> None:
         step.export(tmp_path / "step.py")
 
 
-of_twins = tg.primitive(lambda x: x + 1), tg.primitive(lambda x: x + 2), tg.primitive(lambda x: x - 1)  # fmt: skip
-of_no_file = tg.primitive(eval("lambda x: x * 2"))
-
-
-@tg.primitive
-def of_notes(x: Any) -> Any:
-    half: float = 0.5
-    return x * half
-
-
 def exported(function: Any, path: Path, *arguments: Any) -> Any:
     """Return what a function gives, once it is a program, and what the module gives that it is exported as."""
     step = jit(function)
@@ -210,18 +210,7 @@ def exported(function: Any, path: Path, *arguments: Any) -> Any:
     return result._data, load(path)["step"](*[a for a in arguments if isinstance(a, np.ndarray)])[0]
 
 
-@pytest.fixture
-def more_ops() -> Iterator[None]:
-    """Enter further ops in the table for the time of a test."""
-    ops = (*of_twins, of_no_file, of_notes)
-    for op in ops:
-        constant(op)
-    yield
-    for op in ops:
-        del RULES[op]
-
-
-@pytest.mark.usefixtures("more_ops")
+@pytest.mark.usefixtures("own_ops")
 @pytest.mark.parametrize(
     "function",
     [
@@ -247,7 +236,7 @@ def test_a_float_is_exported_as_it_was(tmp_path: Path) -> None:
     assert load(tmp_path / "other.py")["step"](np.arange(3.0))[0].tobytes() == last._data.tobytes()
 
 
-@pytest.mark.usefixtures("more_ops")
+@pytest.mark.usefixtures("own_ops")
 def test_a_function_without_a_source_is_named(tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match=r"cannot be exported: its source is not to be found"):
         exported(lambda x: of_no_file(x), tmp_path / "step.py", np.ones(2))
