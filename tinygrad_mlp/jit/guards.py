@@ -6,6 +6,7 @@ import functools
 import operator
 import sys
 import types
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -19,6 +20,8 @@ from .execute import execute
 PACKAGE = __name__.partition(".")[0]
 SEEN = tuple(f"{PACKAGE}.nn.{name}" for name in ("layers", "losses", "module", "schedules"))
 """The rooms of this package whose functions are looked into, as a user's are."""
+DATA = ("collections", "dataclasses", "os")
+"""The modules of Python whose functions are looked into: they read what a user's objects, or the environment, hold."""
 MISSING = object()
 CONTAINERS = (list, tuple, dict, set, frozenset, deque)
 SCALARS = (int, float, complex, str, bytes, type(None), np.generic)
@@ -39,6 +42,14 @@ def indices(container: Any) -> list[str]:
     """Return by what index each of its items is found, as text."""
     keys = [*container, *container] if isinstance(container, dict) else range(len(container))
     return [f"[{key!r}]" if isinstance(key, (str, int)) else "[...]" for key in keys]
+
+
+def own_attributes(owner: Any) -> Any:
+    """Return the attributes that an object holds itself, whatever its class makes of that; None if it holds none."""
+    try:
+        return object.__getattribute__(owner, "__dict__")
+    except AttributeError:
+        return None
 
 
 def same(now: Any, was: Any) -> bool:
@@ -69,9 +80,9 @@ def look(owner: Any, name: str) -> tuple[Any, str]:
             break
     if isinstance(found, (types.MemberDescriptorType, types.GetSetDescriptorType)):
         return getattr(owner, name, MISSING), "."
-    if hasattr(type(found), "__set__"):
+    if hasattr(type(found), "__set__") and owner is not kind:
         return found, ""
-    held = getattr(owner, "__dict__", {})
+    held = own_attributes(owner) or {}
     if name in held and owner is not kind:
         return held[name], "."
     inner = found.__func__ if isinstance(found, (staticmethod, classmethod)) else found
@@ -139,12 +150,12 @@ class Read:
         owner, kind = self.owner, type(self.owner)
         if self.kind not in (".", "()") or type(kind) is not type or owner.__class__ is not kind:
             return None
-        own = self.name in getattr(owner, "__dict__", ())
+        own = self.name in (own_attributes(owner) or ())
         found = MISSING if own else getattr(kind, self.name, MISSING)
         return None if found is not self.value else Read(kind, ".", self.name, found, self.label, True, True)
 
     def test(self, values: list[Any], holds: Callable[[], bool]) -> str:
-        """Return the expression that says whether it holds: of its owner ``o``, and of values, to which it adds its own.
+        """Return the expression that says whether it holds, of its owner ``o`` and of values, to which it adds its own.
 
         ``holds`` finds out where no expression does.
         """
@@ -164,6 +175,13 @@ class Read:
         return f"{text} is {name}" if simple else f"({text} is {name} or same({text}, {name}))"
 
 
+def _in_context(variable: Any) -> Any:
+    try:
+        return variable.get()
+    except LookupError:
+        return MISSING
+
+
 READERS: dict[str, Callable[[Any, str], Any]] = {
     ".": lambda owner, name: look(owner, name)[0],
     "()": lambda owner, name: look(owner, name)[0],
@@ -177,9 +195,10 @@ READERS: dict[str, Callable[[Any, str], Any]] = {
     "grad": lambda owner, name: None if owner._grad is None else _layout(owner._grad._data),
     "signature": lambda owner, name: owner.signature(),
     "held": lambda owner, name: owner.held(),
+    "context": lambda owner, name: _in_context(owner),
 }
 """How each kind of thing is read from its owner."""
-TEXTS = {".": "o.{}", "()": "o.{}.__func__", "global": "o[{!r}]", "cell": "o.cell_contents"}
+TEXTS = {".": "o.{}", "()": "o.{}.__func__", "global": "o[{!r}]", "cell": "o.cell_contents", "context": "o.get()"}
 """The expressions that read, from its owner ``o``, what an expression can read."""
 AT_ONCE: dict[tuple[str, Any], tuple[Callable[[Any], Any], str]] = {
     ("items", list): (lambda owner: [*owner], "len(o) == len(was) and all(map(is_, o, was))"),
@@ -274,7 +293,7 @@ class _Owner:
             row.append(type(self.owner))
             tests.append("o.__class__ is v1")
         held = "(d := o.__dict__)"
-        for name in self.absent if hasattr(self.owner, "__dict__") else ():
+        for name in self.absent if own_attributes(self.owner) is not None else ():
             tests.append(f"{name!r} not in {held}")
             held = "d"
         for read in self.reads.values():
@@ -290,6 +309,8 @@ def inside(value: Any) -> Iterator[Any]:
     if hasattr(type(value), "__next__") and type(value).__module__ == "builtins":
         with suppress(TypeError):  # of a generator
             value = value.__reduce__()[1]
+    if isinstance(value, weakref.ref):
+        value = value()
     if isinstance(value, CONTAINERS):
         for item in items(value):
             yield from inside(item)
@@ -301,6 +322,8 @@ def is_open(value: Any) -> bool:
     """Return whether an object's attributes are the user's business."""
     if isinstance(value, types.ModuleType):
         return not is_foreign(value.__name__)
+    if isinstance(value, types.FunctionType):
+        return not is_foreign(value.__module__ or "")
     return _is_open(value if isinstance(value, type) else type(value), isinstance(value, type))
 
 
@@ -318,4 +341,4 @@ def is_foreign(module: str) -> bool:
     """Return whether a module is NumPy's, Python's, or one of this package that does not hold a user's objects."""
     top = module.partition(".")[0]
     known = top in ("numpy", PACKAGE) or (top in sys.stdlib_module_names and top != "__main__")
-    return known and module not in SEEN
+    return known and module not in SEEN and top not in DATA
