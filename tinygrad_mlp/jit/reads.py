@@ -271,18 +271,22 @@ class Reads:
             for value in function.args:
                 self._is_given(value)
         if isinstance(function, types.FunctionType):
-            module = function.__module__ or ""
-            for name in ("__code__", "__defaults__", "__kwdefaults__"):
-                if getattr(function, name) and not is_foreign(module) and module not in SEEN:
-                    self.note(function, ".", name, f"{function.__name__}.{name}", False, True)
-            cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
-            codes = [function.__code__]
-            for code in codes:
-                known = self.cells.setdefault(code, [])
-                own = {name: cells[name] for name in code.co_freevars if name in cells}
-                if not any(all(map(operator.is_, own.values(), other.values())) for other in known):
-                    known.append(own)
-                codes += [c for c in code.co_consts if isinstance(c, types.CodeType)]
+            self._learn_code(function)
+
+    def _learn_code(self, function: types.FunctionType) -> None:
+        """Note what a function is made of, and the cells of all code inside of it."""
+        module = function.__module__ or ""
+        for name in ("__code__", "__defaults__", "__kwdefaults__"):
+            if getattr(function, name) and not is_foreign(module) and module not in SEEN:
+                self.note(function, ".", name, f"{function.__name__}.{name}", False, True)
+        cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+        codes = [function.__code__]
+        for code in codes:
+            known = self.cells.setdefault(code, [])
+            own = {name: cells[name] for name in code.co_freevars if name in cells}
+            if not any(all(map(operator.is_, own.values(), other.values())) for other in known):
+                known.append(own)
+            codes += [c for c in code.co_consts if isinstance(c, types.CodeType)]
 
     def _judge(self, ends: Iterable[tuple[Any, ...]]) -> None:
         """Freeze arrays that meet in an operation without a Tensor: what comes out is made of their values."""
