@@ -51,7 +51,7 @@ class _Cache(FunctionCache):
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
-            return super().load_overload(sig, target_context)
+            return self._load_overload(sig, target_context)  # without the compiler's registries, half of a warm start
         except Exception:  # unpickling raises whatever the bytes say
             with suppress(OSError):
                 self.flush()
