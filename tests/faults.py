@@ -1874,21 +1874,19 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a native maximum loses NaN",
-            'annotate(np.maximum, np.max, loop="({0} if {0} > {1} or {0} != {0} else {1})")',
-            'annotate(np.maximum, np.max, loop="({0} if {0} > {1} else {1})")',
+            '"({0} if {0} > {1} or {0} != {0} else {1})"',
+            '"({0} if {0} > {1} else {1})"',
         ),
         Fault(
             "a native maximum of 0 and -0 is the first",
-            'annotate(np.maximum, np.max, loop="({0} if {0} > {1}',
-            'annotate(np.maximum, np.max, loop="({0} if {0} >= {1}',
+            '"({0} if {0} > {1} or',
+            '"({0} if {0} >= {1} or',
         ),
-        Fault(
-            "a native sign of NaN is 0", 'np.sign, loop="({0} if {0} != {0} else', 'np.sign, loop="({0} if False else'
-        ),
+        Fault("a native sign of NaN is 0", '"({0} if {0} != {0} else', '"({0} if False else'),
         Fault(
             "one label more counts for each row",
-            'loop="({0} * {2} - ({2} if j == {1} else {t}(0)))"',
-            'loop="({0} * {2} - ({2} if j <= {1} else {t}(0)))"',
+            '"({0} * {2} - ({2} if j == {1} else {t}(0)))"',
+            '"({0} * {2} - ({2} if j <= {1} else {t}(0)))"',
         ),
         Fault(
             "an update comes before others have read",

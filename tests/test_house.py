@@ -145,7 +145,7 @@ def tables_of_ops(source: str) -> list[str]:
 
 
 def facts(source: str) -> set[str | None]:
-    """Return by which names a module adds facts to rules: a check in `nn` has an effect, a native loop its formulas."""
+    """Return by which names a module adds facts to rules: a check in `nn` has an effect."""
     calls = [n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Call) and ast.unparse(n.func) == "annotate"]
     return {keyword.arg for call in calls for keyword in call.keywords}
 
@@ -158,7 +158,7 @@ def test_what_is_known_of_an_op_stands_in_its_rule():
         if room(path) != "rules":
             assert not tables_of_ops(path.read_text(encoding="utf-8")), path
             if room(path) not in ("scipy", "distributed"):  # which have ops of their own, as users have
-                assert facts(path.read_text(encoding="utf-8")) <= {"effect", "loop", "reach", "start"}, path
+                assert facts(path.read_text(encoding="utf-8")) <= {"effect"}, path
 
 
 def test_what_tab_offers_is_what_there_is():

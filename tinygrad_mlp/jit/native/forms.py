@@ -17,12 +17,13 @@ from ...rules.table import Rule, find
 from ..naming import is_number
 from ..record import Call, Slot, memory_of, packed
 from ..scope import _kind, _loop
-from .formulas import CALLED, SLOW
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 BOOL = np.dtype(bool)
 MANY = 4096
 """From how many numbers on NumPy sums float32: it does that more exactly."""
+SLOW = 4096
+"""From how many elements on NumPy, which takes several at once, computes a function faster than a call for each."""
 
 Views = Mapping[Slot, Call]
 Shape = tuple[int, ...]
@@ -90,11 +91,16 @@ def _dtypes(call: Call) -> Sequence[Any]:
         return [out] if known and keywords.get("dtype") in (None, out) and not many else []
     if isinstance(function, np.ufunc):
         *loop, made = (not keywords and _loop(function, tuple(map(_kind, call.inputs)))) or [None]
-        slow = function in CALLED and math.prod(call.result.shape) >= SLOW
-        return loop if made == out and set(loop) <= set(FLOATS) and not slow else []
+        return loop if made == out and set(loop) <= set(FLOATS) and not _is_slow(call) else []
     if function is put and not all(i == slice(None) for i in call.inputs[1:]):
         return []
     return [BOOL if function in (np.where, select) else out, out, out]
+
+
+def _is_slow(call: Call) -> bool:
+    """Return whether a function is called for each of many elements; of a root, a processor takes several at once."""
+    called = _rule(call).loop.startswith("np.") and call.function is not np.sqrt
+    return called and math.prod(call.result.shape) >= SLOW
 
 
 def _reached(call: Call, shapes: list[Shape]) -> tuple[Shape, Sequence[str], str]:
