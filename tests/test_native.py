@@ -435,6 +435,15 @@ def test_many_numbers_of_float32_are_summed_in_float64() -> None:
 
 
 @pytest.mark.usefixtures("by_python")
+def test_a_product_of_numpys_beside_a_matrix_in_columns() -> None:
+    """NumPy's dot writes rows, also where all around it lies in columns."""
+    columns, gaps = Tensor(np.asfortranarray(np.arange(12.0).reshape(4, 3))), np.arange(18.0).reshape(3, 6)[:, ::2]
+    step, x = jit(lambda x, y=Tensor(gaps): (x @ y) * columns + columns, backend="numba"), np.ones((4, 3))
+    for _ in range(4):
+        assert_close(arrays_of(step(x)), [(x @ gaps) * columns._data + columns._data])
+
+
+@pytest.mark.usefixtures("by_python")
 def test_a_product_of_rows_that_are_one_and_the_same() -> None:
     step = jit(lambda x, y: np.broadcast_to(x, (4, 3)) @ y, backend="numba")
     x, y = np.array([1.0, 2.0, 3.0]), np.arange(6.0).reshape(3, 2)

@@ -20,7 +20,7 @@ from ..plan import Plan, Storage, _Pool, base_of, has_effect, is_elementwise, ne
 from ..record import Call, Record, Slot
 from ..scope import Scope
 from .cache import load
-from .forms import order
+from .forms import PRODUCTS, is_product, order
 from .groups import Schedule, turns
 from .products import rewritten
 from .write import Piece
@@ -78,8 +78,9 @@ def _relay(plan: Plan) -> None:
 
 
 def _fixed(plan: Plan) -> set[Any]:
-    """Return what lies as it lies: what the caller gets, what is drawn or written, and what has views, or is one."""
-    fixed = {base_of(plan, s) for s in plan.outputs} | {c.output for c in plan.calls if has_effect(c)}
+    """Return what lies as it lies: what the caller gets, NumPy's products or draws write, and has views, or is one."""
+    fixed = {base_of(plan, s) for s in plan.outputs}
+    fixed |= {c.output for c in plan.calls if has_effect(c) or (c.function in PRODUCTS and not is_product(c))}
     for call in (*plan.views.values(), *plan.calls):
         if call.function is not assign and find(call.function).view and not (call.output in plan.views and turns(call)):
             fixed.update(base_of(plan, a) for a in call.slots)
