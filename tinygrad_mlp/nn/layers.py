@@ -230,6 +230,8 @@ class BatchNorm1d(_Layer):
         ShapeError: when called, the input has another shape.
     """
 
+    needs_several_rows = True
+
     def __init__(
         self,
         num_features: int,

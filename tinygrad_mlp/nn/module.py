@@ -57,6 +57,11 @@ class Module(Stateful):
 
     Calling a module calls ``forward``. Arrays, DataFrames and Series given by position become Tensors on the way.
 
+    Attributes:
+        training: whether it trains or evaluates, see `train`.
+        needs_several_rows: whether it cannot train on a single row of features (1, C), as batch norm cannot: `fit` then
+            refuses a batch size that leaves one.
+
     >>> class Scale(Module):
     ...     def __init__(self, size):
     ...         self.factor = Parameter(np.ones(size))
@@ -71,6 +76,7 @@ class Module(Stateful):
     """
 
     training: bool = True
+    needs_several_rows: bool = False
     _buffers: tuple[str, ...] = ()
     _prefix: str = ""
 

@@ -30,11 +30,13 @@ class LRScheduler(Answers):
     Attributes:
         by_epoch: whether `fit` calls ``step()`` after each epoch, rather than after each step.
         total: the name of the option, if any, that `fit` fills with the number of all steps where it is None.
+        ends: whether there are no rates beyond that, so that `fit` refuses to take more steps.
         kept: the attributes that are the state.
     """
 
     by_epoch = False
     total = ""
+    ends = False
     kept: tuple[str, ...] = ("last_step", "base_lrs")
 
     def __init__(self, optimizer: Optimizer) -> None:
@@ -184,6 +186,7 @@ class OneCycleLR(LRScheduler):
     """
 
     total = "total_steps"
+    ends = True
 
     def __init__(
         self,
