@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .. import checks, notebook
 from ..errors import CheckpointError, OptionError, describe
 from ..foreign import Answers
+from .states import check_keys
 
 if TYPE_CHECKING:
     from .optim import Optimizer
@@ -107,10 +108,7 @@ class LRScheduler(Answers):
         Raises:
             CheckpointError: it is not the state of a schedule of so many groups.
         """
-        keys = sorted(map(str, state_dict)) if isinstance(state_dict, Mapping) else describe(state_dict)
-        if keys != sorted(self.kept):
-            expected = " and ".join(map(repr, sorted(self.kept)))
-            raise CheckpointError(f"not the state of a schedule, which has {expected}: {keys}")
+        check_keys("a schedule", state_dict, self.kept)
         rates, groups = state_dict["base_lrs"], len(self.optimizer.param_groups)
         try:
             for name in set(self.kept) - {"base_lrs"}:
