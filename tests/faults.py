@@ -645,8 +645,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a shared parameter has one key",
-            "return {\n            path + name: tensor\n            for path, module in self._paths()",
-            "return {\n            path + name: tensor\n            for path, module in _once(self._paths())",
+            "return dict(self._named(Module._own_parameters, Module._own_buffers))",
+            "return dict(_once(self._named(Module._own_parameters, Module._own_buffers)))",
         ),
         Fault(
             "LogSoftmax is Softmax",

@@ -209,7 +209,7 @@ class Optimizer(Stateful):
         """Return which buffers a step uses."""
         if not self.optional:
             return self.buffers
-        return tuple([b for b in self.buffers if scalars.get(self.optional.get(b), True)])
+        return tuple([b for b in self.buffers if scalars.get(self.optional.get(b, ""), True)])
 
     def state_dict(self) -> dict[str, Any]:
         """Return a copy of the state: options by group, and arrays by the parameter's number, as in PyTorch."""

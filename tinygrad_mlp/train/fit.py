@@ -172,12 +172,7 @@ def fit(
 
 
 def _check_data(
-    model: Module,
-    X: Any,
-    y: Any,
-    validation: Any,
-    transform: Function | None,
-    weights: tuple[Any, Any],
+    model: Module, X: Any, y: Any, validation: Any, transform: Function | None, weights: tuple[Any, Any]
 ) -> tuple[Samples, Samples | None]:
     """Return the samples to train on, and those kept for validation."""
     samples = Samples(model, X, y, transform, "", weights)

@@ -31,6 +31,8 @@ from ..foreign import answers
 from .checkpoint import load, save
 
 RESERVED = ("generators", "made_with")
+KNOWN = {"builtins", "numpy", "pandas", "scipy", "matplotlib", "tqdm", "abc"}
+"""Packages whose objects are arrays, tables and the like, which hold no Generators."""
 LARGE = 1000
 """A longer list or dict is data, in which nobody looks for Generators."""
 
@@ -238,16 +240,7 @@ def _names(code: types.CodeType) -> tuple[list[str], list[str]]:
 
 
 def _is_known(module: str | None) -> bool:
-    """Return whether objects of a module are arrays, tables and the like, which hold no Generators."""
-    return (module or "builtins").partition(".")[0] in (
-        "builtins",
-        "numpy",
-        "pandas",
-        "scipy",
-        "matplotlib",
-        "tqdm",
-        "abc",
-    )
+    return (module or "builtins").partition(".")[0] in KNOWN
 
 
 def _is_ours(module: str | None) -> bool:
