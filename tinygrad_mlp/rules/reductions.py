@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import OptionError, ShapeError, out_of_range
 from .elementwise import nonzero, select
 from .shapes import Axis, Shape, astype, flat, kept_shape, reduced_axes, spread
-from .table import Function, Operand, T, annotate, composite, constant, primitive, vjp
+from .table import Function, Operand, T, annotate, as_numpy_has_it, composite, constant, primitive, vjp
 
 
 def reduced_size(shape: Shape, axis: Axis) -> int:
@@ -82,9 +82,7 @@ for _max in (np.nanmax, np.nanmin):
 @primitive
 def euclidean_norm(x: T, axis: Axis = None, keepdims: bool = False) -> T:
     """Return sqrt(sum(x * x)), scaled first so that neither overflows nor underflows."""
-    if x.size == 0:
-        return np.sqrt((x * x).sum(axis=axis, keepdims=keepdims))
-    scale = np.max(np.abs(x.real), axis=axis, keepdims=True)
+    scale = _top(np.abs(x.real), axis)
     scale = np.where((scale > 0) & np.isfinite(scale), scale, 1)
     unit = x / scale
     norm = np.sqrt((unit * unit).sum(axis=axis, keepdims=True)) * scale
@@ -289,9 +287,7 @@ composite({
     np.nancumsum: lambda x, axis=None: np.cumsum(_without_nan(x), axis),
     np.nancumprod: lambda x, axis=None: np.cumprod(_without_nan(x, 1), axis),
     np.ediff1d: lambda x: _diff(np.ravel(x)),
-    np.shape: lambda a: a.shape,
-    np.ndim: lambda a: a.ndim,
-    np.size: lambda a, axis=None: reduced_size(a.shape, axis),
+    **as_numpy_has_it(np.shape, np.ndim, np.size),
     np.lexsort: lambda keys, axis=-1: order(operator.index(axis), *keys),
 })  # fmt: skip
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..checks import check_choice
 from ..errors import NoRuleError, ShapeError
-from .table import Arguments, Operand, T, annotate, composite, primitive, vjp
+from .table import Arguments, Operand, T, annotate, as_numpy_has_it, composite, primitive, vjp
 
 Shape = tuple[int, ...]
 Axis = int | Sequence[int] | None
@@ -202,25 +202,19 @@ def _linspace(start: Any, stop: Any, num: int = 50) -> Any:
 composite({
     np.block: _block, np.tile: _tile, np.meshgrid: _meshgrid, np.select: _select, np.linspace: _linspace,
     np.broadcast_arrays: _broadcast_arrays,
+    **as_numpy_has_it(np.dstack, np.unstack, np.vsplit, np.hsplit, np.dsplit, np.rollaxis, np.linalg.matrix_transpose),
     np.stack: lambda arrays, axis=0: np.concatenate([np.expand_dims(a, axis) for a in arrays], axis),
-    np.rollaxis: lambda x, axis, start=0: np.transpose(x, np.rollaxis(np.empty(range(x.ndim)), axis, start).shape),
     **{f: _split_by(f) for f in (np.split, np.array_split)},
     **{f: _atleast(f) for f in (np.atleast_1d, np.atleast_2d, np.atleast_3d)},
     np.vstack: lambda arrays: np.concatenate([np.atleast_2d(a) for a in arrays], 0),
     np.hstack: lambda arrays: np.concatenate([np.atleast_1d(a) for a in arrays], 0 if np.ndim(arrays[0]) <= 1 else 1),
-    np.dstack: lambda arrays: np.concatenate([np.atleast_3d(a) for a in arrays], 2),
     np.column_stack: lambda arrays: np.concatenate([a[:, None] if np.ndim(a) == 1 else a for a in arrays], 1),
     np.append: lambda x, values, axis=None: np.concatenate([x, values], axis),
     np.fliplr: lambda x: np.flip(x, 1),
     np.flipud: lambda x: np.flip(x, 0),
     np.matrix_transpose: lambda x: np.swapaxes(x, -1, -2),
-    np.linalg.matrix_transpose: lambda x: np.swapaxes(x, -1, -2),
-    np.vsplit: lambda x, parts: np.split(x[:, :], parts, 0),
-    np.hsplit: lambda x, parts: np.split(x, parts, 0 if x.ndim == 1 else 1),
-    np.dsplit: lambda x, parts: np.split(x, parts, 2),
     np.result_type: lambda *arrays: np.result_type(*map(_type_of, arrays)),
     np.can_cast: lambda from_, to, casting="safe": np.can_cast(_type_of(from_), _type_of(to), casting),
-    np.unstack: lambda x, *, axis=0: tuple(np.moveaxis(x, axis, 0)),
     np.astype: lambda x, dtype: astype(x, dtype),
     np.full_like: lambda x, fill: np.zeros_like(x) + astype(np.broadcast_to(fill, np.shape(x)), x.dtype),
 })  # fmt: skip

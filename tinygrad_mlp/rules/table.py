@@ -152,6 +152,11 @@ def composite(table: Mapping[Function, Function]) -> None:
         RULES[function] = Rule(function, "composite", _as_numpy_takes_it(function, implementation))
 
 
+def as_numpy_has_it(*functions: Any) -> dict[Function, Function]:
+    """Return, for `composite`, functions that NumPy itself computes by others of the table, each with how it does."""
+    return {function: function.__wrapped__ for function in functions}
+
+
 def _as_numpy_takes_it(function: Function, implementation: Function) -> Function:
     """Return an implementation that is called as NumPy's function is, and raises what that does."""
     code = implementation.__code__
