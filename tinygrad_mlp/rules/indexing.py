@@ -11,7 +11,7 @@ from ..checks import check_choice
 from ..errors import OptionError, ShapeError
 from .elementwise import select
 from .shapes import Shape, _with_shape, flat, kept_shape, reduced_axes
-from .table import Operand, T, annotate, as_numpy_has_it, composite, constant, primitive, vjp
+from .table import Operand, T, annotate, composite, constant, numpys_own, primitive, vjp
 
 
 @primitive
@@ -170,7 +170,7 @@ def _below(x: Any, k: int) -> Any:
 composite({
     np.take: _take, np.take_along_axis: _take_along_axis, np.sort: _sort, np.repeat: _repeat, np.delete: _delete,
     np.diagonal: _diagonal, np.diag: _diag, np.pad: _pad,
-    **as_numpy_has_it(np.extract, np.linalg.diagonal),
+    **numpys_own(np.extract, np.linalg.diagonal),
     np.compress: lambda condition, x, axis=None: np.take(x, np.flatnonzero(condition), axis),
     np.resize: lambda x, new_shape: np.ravel(x)[np.resize(np.arange(x.size), new_shape)],
     np.diagflat: lambda x, k=0: _diag(np.ravel(x), k),

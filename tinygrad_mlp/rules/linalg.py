@@ -15,7 +15,7 @@ from ..errors import OptionError, ShapeError, describe
 from .elementwise import is_wide
 from .indexing import put
 from .shapes import reduced_axes
-from .table import Arguments, Operand, T, annotate, as_numpy_has_it, composite, constant, primitive, vjp
+from .table import Arguments, Operand, T, annotate, composite, constant, numpys_own, primitive, vjp
 
 SlogdetResult: Any = type(np.linalg.slogdet(np.ones((1, 1))))
 
@@ -283,7 +283,7 @@ constant(signdet)
 composite({
     np.linalg.matrix_power: _matrix_power, np.dot: _dot, np.inner: _inner, np.vecdot: _vecdot,
     np.tensordot: _tensordot, np.kron: _kron, np.cross: _cross,
-    **as_numpy_has_it(np.linalg.matmul, np.linalg.vecdot, np.linalg.tensordot),
+    **numpys_own(np.linalg.matmul, np.linalg.vecdot, np.linalg.tensordot),
     np.convolve: lambda a, v, mode="full": _convolve(a, v, mode),
     np.correlate: lambda a, v, mode="valid": _convolve(a, v, mode, reverse=True),
     np.linalg.slogdet: lambda x: SlogdetResult(signdet(x), logabsdet(x)),

@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import OptionError, ShapeError, out_of_range
 from .elementwise import nonzero, select
 from .shapes import Axis, Shape, astype, flat, kept_shape, reduced_axes, spread
-from .table import Function, Operand, T, annotate, as_numpy_has_it, composite, constant, primitive, vjp
+from .table import Function, Operand, T, annotate, composite, constant, numpys_own, primitive, vjp
 
 
 def reduced_size(shape: Shape, axis: Axis) -> int:
@@ -287,7 +287,7 @@ composite({
     np.nancumsum: lambda x, axis=None: np.cumsum(_without_nan(x), axis),
     np.nancumprod: lambda x, axis=None: np.cumprod(_without_nan(x, 1), axis),
     np.ediff1d: lambda x: _diff(np.ravel(x)),
-    **as_numpy_has_it(np.shape, np.ndim, np.size),
+    **numpys_own(np.shape, np.ndim, np.size),
     np.lexsort: lambda keys, axis=-1: order(operator.index(axis), *keys),
 })  # fmt: skip
 

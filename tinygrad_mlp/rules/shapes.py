@@ -12,7 +12,7 @@ import numpy as np
 
 from ..checks import check_choice
 from ..errors import NoRuleError, ShapeError
-from .table import Arguments, Operand, T, annotate, as_numpy_has_it, composite, primitive, vjp
+from .table import Arguments, Operand, T, annotate, composite, numpys_own, primitive, vjp
 
 Shape = tuple[int, ...]
 Axis = int | Sequence[int] | None
@@ -202,7 +202,7 @@ def _linspace(start: Any, stop: Any, num: int = 50) -> Any:
 composite({
     np.block: _block, np.tile: _tile, np.meshgrid: _meshgrid, np.select: _select, np.linspace: _linspace,
     np.broadcast_arrays: _broadcast_arrays,
-    **as_numpy_has_it(np.dstack, np.unstack, np.vsplit, np.hsplit, np.dsplit, np.rollaxis, np.linalg.matrix_transpose),
+    **numpys_own(np.dstack, np.unstack, np.vsplit, np.hsplit, np.dsplit, np.rollaxis, np.linalg.matrix_transpose),
     np.stack: lambda arrays, axis=0: np.concatenate([np.expand_dims(a, axis) for a in arrays], axis),
     **{f: _split_by(f) for f in (np.split, np.array_split)},
     **{f: _atleast(f) for f in (np.atleast_1d, np.atleast_2d, np.atleast_3d)},
