@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from ..checks import check_choice
 from ..errors import NoRuleError, ShapeError
@@ -30,7 +31,7 @@ def kept_shape(shape: Shape, axis: Axis) -> Shape:
 
 def reduced_axes(ndim: int, axis: Axis) -> tuple[int, ...]:
     """Return the axes that a reduction over ``axis`` removes, counted from the front; raise for one out of range."""
-    return tuple(range(ndim)) if axis is None else np.lib.array_utils.normalize_axis_tuple(axis, ndim)
+    return tuple(range(ndim)) if axis is None else normalize_axis_tuple(axis, ndim)
 
 
 def flat(x: Any, axis: int | None) -> tuple[Any, int]:
@@ -116,9 +117,14 @@ def _with_shape(a: Any) -> Any:
     return a if hasattr(a, "shape") else np.asarray(a)
 
 
+def along(x: Any, axis: int, start: int | None, stop: int | None) -> Any:
+    """Return a part of an array: from start to stop along an axis, and all along the others."""
+    return x[(slice(None),) * normalize_axis_index(axis, x.ndim) + (slice(start, stop),)]
+
+
 def _part(i: int, g: Any, out: Any, *arrays: Any, axis: int = 0, _ends: tuple[int, ...] = ()) -> Any:
     """Return the part of ``g`` where array ``i`` stands in the joined one."""
-    return g[(slice(None),) * (axis % g.ndim) + (slice(_ends[i - 1] if i else 0, _ends[i]),)]
+    return along(g, axis, _ends[i - 1] if i else 0, _ends[i])
 
 
 _join = lambda *arrays, axis=0, _ends=(): np.concatenate(arrays, axis)
@@ -142,9 +148,7 @@ def _split_by(function: Any) -> Any:
 
     def split(x: Any, places: Any, axis: int = 0) -> list[Any]:
         parts = function(np.arange(x.shape[axis]), places if isinstance(places, int) else np.asarray(places).tolist())
-        before = (slice(None),) * (axis % x.ndim)
-        indices = [(*before, slice(p[0], p[-1] + 1) if len(p) else slice(0, 0)) for p in parts]
-        return [x[index] for index in indices]
+        return [along(x, axis, p[0], p[-1] + 1) if len(p) else along(x, axis, 0, 0) for p in parts]
 
     return split
 
