@@ -8,10 +8,10 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AbstractContextManager
 from typing import Any
 
-Context = Callable[[], AbstractContextManager[Any]]
+Function = Callable[..., Any]
 
 
-def in_steps(function: Callable[..., Any], context: Context) -> Callable[..., Any] | None:
+def in_steps(function: Function, context: Callable[[], AbstractContextManager[Any]]) -> Function | None:
     """Return a generator function or an async one with each step in a new ``context()``; None for any other function.
 
     >>> import numpy as np
@@ -41,7 +41,7 @@ def in_steps(function: Callable[..., Any], context: Context) -> Callable[..., An
 class _Steps(Generator[Any, Any, Any], AsyncGenerator[Any, Any]):
     """A generator or coroutine, each of whose steps, from one place where it waits to the next, is in a context."""
 
-    def __init__(self, body: Any, context: Context) -> None:
+    def __init__(self, body: Any, context: Any) -> None:
         self.body, self.context = body, context
 
     def send(self, value: Any) -> Any:

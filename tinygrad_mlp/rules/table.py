@@ -137,7 +137,7 @@ def vjp(
         raise no_entry(function, known)
     code = next(rule for rule in (each, *rules) if rule is not None).__code__
     options = code.co_varnames[code.co_argcount :][: code.co_kwonlyargcount]
-    plain, vjps = forward or getattr(function, "plain", function), rules if each is None else _Each(each)
+    plain, vjps = forward or _plain(function), rules if each is None else _Each(each)
     RULES[function] = Rule(function, "vjp", plain, vjps, binder(function, len(rules), options, bind), linear, view)
 
 
@@ -158,8 +158,7 @@ def numpys_own(*functions: Any) -> dict[Function, Function]:
 def constant(*functions: Function) -> None:
     """Enter functions whose derivative is zero wherever it exists: their results do not require grad."""
     for function in functions:
-        bind, plain = binder(function, required(function), None), getattr(function, "plain", function)
-        RULES[function] = Rule(function, "constant", plain, (), bind)
+        RULES[function] = Rule(function, "constant", _plain(function), (), binder(function, required(function), None))
 
 
 def annotate(*functions: Function, **facts: Any) -> None:
@@ -213,6 +212,11 @@ def primitive(function: F) -> F:
 
     door.plain = function  # type: ignore[attr-defined]
     return door  # type: ignore[return-value]
+
+
+def _plain(function: Function) -> Function:
+    """Return what computes the function on arrays: for a primitive, the function behind its door."""
+    return getattr(function, "plain", function)
 
 
 def find(function: Function) -> Rule:
