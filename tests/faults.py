@@ -187,7 +187,11 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("sums of many rows lose digits", "dtype=np.float64 if many else None", "dtype=None"),
         Fault("negative axes are not sorted", "np.argsort([a % len(axes) for a in axes])", "np.argsort(axes)"),
         Fault("a part along a negative axis", "* normalize_axis_index(axis, x.ndim) +", "* axis +"),
-        Fault("options by position are lost", "{**dict(zip(names[count:], args[count:], strict=False)), **kwargs}", "kwargs"),
+        Fault(
+            "options by position are lost",
+            "{**dict(zip(names[count:], args[count:], strict=False)), **kwargs}",
+            "kwargs",
+        ),
         Fault(
             "ravel is no view",
             "vjp(np.ravel, lambda g, out, x: g.reshape(x.shape), linear=True, view=True)",
