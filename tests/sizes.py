@@ -40,10 +40,10 @@ FILE_LIMIT, FUNCTION_LIMIT, COMPLEXITY_LIMIT = 350, 50, 20
 AS_IT_STANDS = {
     "functional door": 1329,
     "engine: rules, core, functional": 2170,
-    "nn and optim": 1117,
+    "nn and optim": 1101,
     "checker": 784,
     "native programs": 755,
-    "package without the last four": 10565,
+    "package without the last four": 10556,
     "bridges": 990,
 }
 """What is larger than it should be, and how large it may be until it is mended."""

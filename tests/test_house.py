@@ -20,9 +20,9 @@ from tinygrad_mlp.rules.table import RULES
 PACKAGE = Path(tinygrad_mlp.__file__).parent
 FILES = sorted(p for p in PACKAGE.rglob("*.py"))
 FLOORS = {
-    "notebook": 0, "syntax": 0, "errors": 1, "checks": 2, "foreign": 2, "refused": 3, "_later": 3, "rules": 4,
-    "core": 5, "nn": 6, "tools": 7, "jit": 7, "train": 8, "func": 8, "__init__": 9, "sklearn": 10, "deploy": 10,
-    "distributed": 10, "playground": 10, "scipy": 10,
+    "blas": 0, "notebook": 0, "syntax": 0, "errors": 1, "checks": 2, "foreign": 2, "refused": 3, "_later": 3,
+    "rules": 4, "core": 5, "nn": 6, "tools": 7, "jit": 7, "train": 8, "func": 8, "__init__": 9, "sklearn": 10,
+    "deploy": 10, "distributed": 10, "playground": 10, "scipy": 10,
 }  # fmt: skip
 """The rooms, and the floor of each; it imports itself and rooms on floors below. Bridges stand outside, above all."""
 
