@@ -1850,22 +1850,14 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "native": [
         Fault(
-            "a file of another text is taken",
-            "if not path.exists() or path.read_bytes() != data:",
-            "if not path.exists():",
+            "machine code with a wrong byte is run", "if hashlib.sha256(kept[32:]).digest() == kept[:32]:", "if True:"
         ),
-        Fault("machine code with a wrong byte is run", "if hashlib.sha256(data).digest() != seal:", "if False:"),
-        Fault("a damaged file ends every process", "except Exception:  # unpickling", "except OSError:  # unpickling"),
         Fault(
             "machine code that cannot be kept ends it",
-            "with suppress(OSError):\n            super().save",
-            "with suppress():\n            super().save",
+            "with suppress(OSError):\n            file",
+            "with suppress():\n            file",
         ),
-        Fault(
-            "a folder that cannot be written ends it",
-            "    except OSError:\n        path = Path(tempfile",
-            "    except TimeoutError:\n        path = Path(tempfile",
-        ),
+        Fault("machine code of another text is taken", "[source, Path(library", "[Path(library"),
         Fault("labels are not checked to be classes", "and checked.issuperset(labels)", "and True"),
         Fault(
             "rows that overlap are given to BLAS",

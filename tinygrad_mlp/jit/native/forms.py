@@ -20,6 +20,7 @@ from ..scope import _kind, _loop
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 BOOL = np.dtype(bool)
+PRODUCTS = (np.matmul, matmul)
 MANY = 4096
 """From how many numbers on NumPy sums float32: it does that more exactly."""
 SLOW = 4096
@@ -185,7 +186,7 @@ def memory_key(slot: Slot) -> int:
 def is_product(call: Call) -> bool:
     """Return whether BLAS can compute a call: a product of matrices in rows or columns, which it counts in 32 bits."""
     slots = [call.output, *call.inputs]
-    return call.function in (np.matmul, matmul) and all(
+    return call.function in PRODUCTS and all(
         isinstance(a, Slot) and len(a.shape) == 2 and order(a) and a.dtype in FLOATS
         and a.dtype == call.result.dtype and 0 < a.nbytes < 1 << 33
         for a in slots

@@ -20,8 +20,9 @@ from ..plan import Plan, Storage, _Pool, base_of, has_effect, is_elementwise, ne
 from ..record import Call, Record, Slot
 from ..scope import Scope
 from .cache import load
-from .forms import order
+from .forms import PRODUCTS, is_product, order
 from .groups import Schedule, turns
+from .library import blas
 from .products import rewritten
 from .write import Piece
 
@@ -78,8 +79,9 @@ def _relay(plan: Plan) -> None:
 
 
 def _fixed(plan: Plan) -> set[Any]:
-    """Return what lies as it lies: what the caller gets, what is drawn or written, and what has views, or is one."""
-    fixed = {base_of(plan, s) for s in plan.outputs} | {c.output for c in plan.calls if has_effect(c)}
+    """Return what lies as it lies: what the caller gets, NumPy's products or draws write, and has views, or is one."""
+    fixed: set[Any] = {base_of(plan, s) for s in plan.outputs}
+    fixed |= {c.output for c in plan.calls if has_effect(c) or (c.function in PRODUCTS and not is_product(c))}
     for call in (*plan.views.values(), *plan.calls):
         if call.function is not assign and find(call.function).view and not (call.output in plan.views and turns(call)):
             fixed.update(base_of(plan, a) for a in call.slots)
@@ -136,7 +138,7 @@ class NativeProgram(Program):
             self.scope.values[piece.name] = functions[piece.name]
             arrays = [self.scope.values.get(name) for name in piece.addresses]
             pairs = zip(piece.addresses, arrays, strict=True)
-            addresses = [_blas(name[:5]) if array is None else array.ctypes.data for name, array in pairs]
+            addresses = [blas(name[:5]) if array is None else array.ctypes.data for name, array in pairs]
             self.scope.values[f"{piece.name}_memory"] = np.array(addresses, np.intp)
 
     @property
@@ -158,10 +160,3 @@ class NativeProgram(Program):
         memory = self.scope.unique(f"{name}_memory")
         self.pieces.append(Piece(self, name, call.keywords["groups"]))
         return [f"{name}({', '.join([memory, *self.pieces[-1].given])})"]
-
-
-def _blas(name: str) -> int:
-    """Return the address of a function of BLAS."""
-    from .library import blas
-
-    return blas(name)
