@@ -655,8 +655,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a shared parameter has one key",
-            "return {\n            path + name: tensor\n            for path, module in self._paths()",
-            "return {\n            path + name: tensor\n            for path, module in _once(self._paths())",
+            "return dict(self._named(Module._own_parameters, Module._own_buffers))",
+            "return dict(_once(self._named(Module._own_parameters, Module._own_buffers)))",
         ),
         Fault(
             "LogSoftmax is Softmax",
@@ -1218,6 +1218,8 @@ FAULTS: dict[str, list[Fault]] = {
         Fault(
             "single rows for batch norm", "single = (count % size or size) == 1 and", "single = count % size == 1 and"
         ),
+        Fault("batch norm takes a single row", "    needs_several_rows = True\n", ""),
+        Fault("a cycle has no end", "    ends = True\n", ""),
         Fault("augmentation changes the order", "(self.rng,) = order.spawn(1)", "self.rng = order"),
         Fault(
             "a share is rounded down",
@@ -1323,7 +1325,8 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("weights keep their size", "self.weights = self.weights / self.weights.mean()", "pass"),
         Fault("classes that are balanced count as their sizes", "np.count_nonzero(sizes) * np.maximum", "np.maximum"),
         Fault("weights of samples replace those of classes", "weights = weights * own", "weights = own"),
-        Fault("targets of one output stay a row", "for self.y in (row[:, None], row):", "for self.y in (row, row):"),
+        Fault("targets of one output stay a row", "min(self.y, self.y[:, None], key=", "min(self.y, self.y, key="),
+        Fault("each row may be compared with each", "self.found |= result.shape[:2] == (self.rows, self.rows)", "pass"),
         Fault(
             "a share for validation has no weights", "self.weights is None else self.weights[where]\n", "True else 0\n"
         ),

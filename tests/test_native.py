@@ -628,8 +628,8 @@ def test_products_are_of_numpys_blas_or_else_of_scipys(monkeypatch: pytest.Monke
     """One library means one pool of threads; where NumPy's does not say where its functions are, SciPy's does."""
     from numba.extending import get_cython_function_address
 
+    from tinygrad_mlp import blas
     from tinygrad_mlp.jit.native import library
-    from tinygrad_mlp.nn import blas
 
     def hidden(name: str) -> Any:
         raise OSError(name)

@@ -30,8 +30,8 @@ from tinygrad_mlp.callbacks import (
 )  # fmt: skip
 
 import tinygrad_mlp as tg
+from tinygrad_mlp import blas, nn, optim
 from tinygrad_mlp import functional as F
-from tinygrad_mlp import nn, optim
 from tinygrad_mlp.errors import CheckpointError
 from tinygrad_mlp.train import resume
 
@@ -370,7 +370,7 @@ def test_another_machine_gets_a_warning(tmp_path: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.skipif(sys.platform != "linux", reason="BLAS of NumPy's wheels for Linux")
 def test_the_number_of_threads_is_that_of_the_library() -> None:
-    script = "from tinygrad_mlp.train.resume import _blas; print(_blas())"
+    script = "from tinygrad_mlp.blas import loaded; print(loaded())"
     for threads in ("1", "2"):
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": threads}
         done = subprocess.run(
@@ -386,7 +386,7 @@ def test_a_blas_that_is_not_known_has_the_threads_of_the_environment(
     def missing(name: str) -> Any:
         raise OSError(name)
 
-    monkeypatch.setattr(resume.ctypes, "CDLL", missing)
+    monkeypatch.setattr(blas.ctypes, "CDLL", missing)
     for variable in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
         monkeypatch.delenv(variable, raising=False)
     if said:

@@ -46,10 +46,9 @@ from ..errors import DataError, OptionError, ShapeError, describe, nearest, out_
 from ..foreign import answers
 from ..jit import Jitted
 from ..nn import functional as F
-from ..nn.layers import BatchNorm1d
 from ..nn.losses import targets_of
 from ..nn.module import Module
-from ..nn.optim import Adam, LRScheduler, OneCycleLR, Optimizer
+from ..nn.optim import Adam, LRScheduler, Optimizer
 from .callbacks import Callback, Run
 from .data import batch_numbers
 from .history import History, Progress
@@ -173,12 +172,7 @@ def fit(
 
 
 def _check_data(
-    model: Module,
-    X: Any,
-    y: Any,
-    validation: Any,
-    transform: Function | None,
-    weights: tuple[Any, Any],
+    model: Module, X: Any, y: Any, validation: Any, transform: Function | None, weights: tuple[Any, Any]
 ) -> tuple[Samples, Samples | None]:
     """Return the samples to train on, and those kept for validation."""
     samples = Samples(model, X, y, transform, "", weights)
@@ -201,8 +195,8 @@ def _check_sizes(model: Module, samples: Samples, epochs: Any, batch_size: Any) 
     count = len(samples)
     size = min(check_integer("batch_size", BATCH_SIZE if batch_size is None else batch_size), count)
     single = (count % size or size) == 1 and samples.X.ndim == 2
-    if single and any(isinstance(module, BatchNorm1d) for module in model.modules()):
-        raise out_of_range("batch_size", size, f"one that leaves no single row of {count}, for BatchNorm1d")
+    if single and (needy := [type(module).__name__ for module in model.modules() if module.needs_several_rows]):
+        raise out_of_range("batch_size", size, f"one that leaves no single row of {count}, for {needy[0]}")
     return size
 
 
@@ -297,15 +291,16 @@ def _check_optimizer(model: Module, optimizer: Any, schedule: Any) -> Optimizer:
     return optimizer
 
 
-def _check_schedule(schedule: Any, epochs: int, steps_per_epoch: int) -> None:
+def _check_schedule(schedule: LRScheduler | None, epochs: int, steps_per_epoch: int) -> None:
     """Tell a schedule how many steps there will be; raise OptionError if it would come to its end before them."""
+    if schedule is None:
+        return
     steps = epochs * steps_per_epoch
-    if schedule is not None:
-        schedule.size(steps)
-    if isinstance(schedule, OneCycleLR) and schedule.last_step + steps > (schedule.total_steps or 0):
+    schedule.size(steps)
+    if schedule.ends and schedule.last_step + steps > (last := getattr(schedule, schedule.total)):
         raise OptionError(
-            f"the schedule ends after total_steps={schedule.total_steps}, of which {schedule.last_step} are over, and "
-            f"{epochs} epochs of {steps_per_epoch} steps are {steps}; build it with total_steps={steps}"
+            f"the schedule ends after {schedule.total}={last}, of which {schedule.last_step} are over, and "
+            f"{epochs} epochs of {steps_per_epoch} steps are {steps}; build it with {schedule.total}={steps}"
         )
 
 

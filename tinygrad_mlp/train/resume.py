@@ -11,7 +11,6 @@ attributes, lists, dicts, closures, partials, and in what their functions take f
 
 from __future__ import annotations
 
-import ctypes
 import dis
 import functools
 import os
@@ -25,12 +24,15 @@ from typing import Any
 
 import numpy as np
 
+from .. import blas
 from ..checks import as_path
 from ..errors import CheckpointError, describe, warn
 from ..foreign import answers
 from .checkpoint import load, save
 
 RESERVED = ("generators", "made_with")
+KNOWN = {"builtins", "numpy", "pandas", "scipy", "matplotlib", "tqdm", "abc"}
+"""Packages whose objects are arrays, tables and the like, which hold no Generators."""
 LARGE = 1000
 """A longer list or dict is data, in which nobody looks for Generators."""
 
@@ -238,16 +240,7 @@ def _names(code: types.CodeType) -> tuple[list[str], list[str]]:
 
 
 def _is_known(module: str | None) -> bool:
-    """Return whether objects of a module are arrays, tables and the like, which hold no Generators."""
-    return (module or "builtins").partition(".")[0] in (
-        "builtins",
-        "numpy",
-        "pandas",
-        "scipy",
-        "matplotlib",
-        "tqdm",
-        "abc",
-    )
+    return (module or "builtins").partition(".")[0] in KNOWN
 
 
 def _is_ours(module: str | None) -> bool:
@@ -262,24 +255,9 @@ def made_with() -> State:
         own = metadata.version("tinygrad_mlp")
     except metadata.PackageNotFoundError:
         own = "unknown"
-    blas, threads = _blas()
-    machine = {"machine": platform.machine(), "blas": blas, "threads": threads}
+    name, threads = blas.loaded()
+    machine = {"machine": platform.machine(), "blas": name, "threads": threads}
     return {"tinygrad_mlp": own, "numpy": np.__version__, "python": platform.python_version(), **machine}
-
-
-def _blas() -> tuple[str, int]:
-    """Return which BLAS NumPy has loaded, for which processor, and how many threads it uses."""
-    with suppress(AttributeError, ImportError, OSError):
-        from numpy._core import _multiarray_umath  # type: ignore[attr-defined]
-
-        library = ctypes.CDLL(_multiarray_umath.__file__)  # finds what that has loaded
-        name = library.scipy_openblas_get_config64_
-        name.restype = ctypes.c_char_p
-        return name().decode(), int(library.scipy_openblas_get_num_threads64_())
-    for variable in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
-        if (value := os.environ.get(variable, "")).isdecimal():
-            return "unknown", int(value)
-    return "unknown", os.cpu_count() or 1
 
 
 def _warn_of_others(theirs: Any) -> None:

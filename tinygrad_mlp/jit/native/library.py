@@ -13,7 +13,7 @@ from numba.core import cgutils
 from numba.extending import get_cython_function_address, intrinsic
 from numba.np.arrayobj import populate_array
 
-from ...nn.blas import function
+from ...blas import function
 
 
 @intrinsic
