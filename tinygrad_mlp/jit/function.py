@@ -407,7 +407,9 @@ def _check(function: Any, check: Any) -> None:
 
 
 def _parameters(function: Any) -> list[str]:
-    """Return the names of a function's positional parameters, as far as they are known."""
+    """Return the names of the positional parameters of a function, or of the one in it, as far as they are known."""
+    while hasattr(function, "__wrapped__") and not getattr(getattr(function, "__code__", None), "co_argcount", 0):
+        function = function.__wrapped__
     code = getattr(function, "__code__", None)
     names = list(code.co_varnames[: code.co_argcount]) if code else []
     return names[isinstance(function, types.MethodType) :]
