@@ -565,8 +565,8 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("decay of AdamW is not scaled by the rate", "shrink = 1 - lr * decay if", "shrink = 1 - decay if"),
         Fault(
             "eps stands inside of the root",
-            "scale /= root\n        scale += eps",
-            "scale += eps\n        scale /= root",
+            "scale /= correction\n        scale += eps",
+            "scale += eps\n        scale /= correction",
         ),
         Fault("nesterov looks back", "(g + momentum * buf if nesterov", "(g + buf if nesterov"),
         Fault("a state for no parameter loads", "if str(i) not in numbers:", "if False:"),
