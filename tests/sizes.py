@@ -41,9 +41,9 @@ AS_IT_STANDS = {
     "functional door": 1337,
     "engine: rules, core, functional": 2078,
     "nn and optim": 1101,
-    "checker": 784,
+    "checker": 766,
     "native programs": 755,
-    "package without the last four": 10578,
+    "package without the last four": 10557,
     "bridges": 990,
 }
 """What is larger than it should be, and how large it may be until it is mended."""

@@ -98,7 +98,7 @@ def batch_norm(
     if x.ndim < 2:
         raise ShapeError(f"batch_norm expects input of shape (N, C) or (N, C, L), got {x.shape}")
     axes = (0, *range(2, x.ndim))
-    column = (slice(None), *(None,) * (x.ndim - 2))
+    column = (-1, *(1,) * (x.ndim - 2))
     if training or running_mean is None:
         count = x.size // x.shape[1]
         if training and count < 2:
@@ -115,8 +115,8 @@ def batch_norm(
     scale = 1 / np.sqrt(var + eps)
     if weight is not None:
         scale = scale * weight
-    out = (x - mean[column]) * scale[column]
-    return out if bias is None else out + bias[column]
+    out = (x - mean.reshape(column)) * scale.reshape(column)
+    return out if bias is None else out + bias.reshape(column)
 
 
 @answers

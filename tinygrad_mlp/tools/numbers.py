@@ -1,7 +1,8 @@
-"""Numbers for people to look at: an array as short text, and the gradients of all that leads to a result."""
+"""Numbers for people to look at: an array as short text, a table, and the gradients of all that leads to a result."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,16 @@ def inline(array: np.ndarray[Any, Any]) -> str:
     """
     text = " ".join(" ".join(short(array, 4)).split()).replace("[ ", "[")
     return text if array.size <= 4 else f"{array.shape} {text}"
+
+
+def aligned(rows: Sequence[Sequence[str]], signs: str) -> list[str]:
+    """Return a table as lines; there is a sign for each column: "<" for texts to the left, ">" for numbers.
+
+    >>> aligned([("name", "size"), ("w", "12")], "<>")
+    ['name  size', 'w       12']
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map("{:{}{}}".format, row, signs, widths)).rstrip() for row in rows]
 
 
 def gradients(output: Any, what: str) -> dict[Any, np.ndarray[Any, Any]]:

@@ -16,6 +16,7 @@ from ..core.tracer import Tracer, tracing
 from ..errors import describe
 from ..nn.module import Module, unchanged
 from ..rules.table import Rule
+from .numbers import aligned
 
 
 class Row(NamedTuple):
@@ -54,13 +55,7 @@ class Summary:
         return table
 
     def __repr__(self) -> str:
-        table = self._cells()
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        lines = []
-        for cells in table:
-            aligned = [c.ljust(w) if i < 3 else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))]
-            lines.append("  ".join(aligned))
-        return "\n".join(lines)
+        return "\n".join(aligned(self._cells(), "<<<>>>"))
 
     def _repr_html_(self) -> str:
         import pandas as pd
