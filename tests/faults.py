@@ -186,7 +186,12 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault("sums of many rows lose digits", "dtype=np.float64 if many else None", "dtype=None"),
         Fault("negative axes are not sorted", "np.argsort([a % len(axes) for a in axes])", "np.argsort(axes)"),
-        Fault("a part along a negative axis", "g[(slice(None),) * (axis % g.ndim) +", "g[(slice(None),) * axis +"),
+        Fault("a part along a negative axis", "* normalize_axis_index(axis, x.ndim) +", "* axis +"),
+        Fault(
+            "options by position are lost",
+            "{**dict(zip(names[count:], args[count:], strict=False)), **kwargs}",
+            "kwargs",
+        ),
         Fault(
             "ravel is no view",
             "vjp(np.ravel, lambda g, out, x: g.reshape(x.shape), linear=True, view=True)",
@@ -323,6 +328,11 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("a new array of a leaf is its own", "        del self._version[1:]\n", ""),
     ],
     "autograd": [
+        Fault(
+            "a generator goes on outside of its context",
+            "with self.context():\n            return self.body.send(value)",
+            "with self.context():\n            pass\n        return self.body.send(value)",
+        ),
         Fault("the oldest mode comes back first", "self._before.pop()", "self._before.pop(0)"),
         Fault(
             "a second gradient replaces the first",

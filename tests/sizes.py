@@ -39,11 +39,11 @@ PARTS: dict[str, tuple[Callable[[str], bool], int]] = {
 FILE_LIMIT, FUNCTION_LIMIT, COMPLEXITY_LIMIT = 350, 50, 20
 AS_IT_STANDS = {
     "functional door": 1337,
-    "engine: rules, core, functional": 2171,
+    "engine: rules, core, functional": 2078,
     "nn and optim": 1101,
     "checker": 766,
     "native programs": 755,
-    "package without the last four": 10555,
+    "package without the last four": 10557,
     "bridges": 990,
 }
 """What is larger than it should be, and how large it may be until it is mended."""

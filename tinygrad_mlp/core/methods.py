@@ -99,6 +99,7 @@ class ArrayMethods:
     nbytes: int = _property(operator.attrgetter("_data.nbytes"), "The size of the elements, in bytes.")
     T: Tensor = _property(_unary(np.transpose), "The Tensor with its axes reversed.")
     mT: Tensor = _property(lambda self: self.swapaxes(-1, -2), "The Tensor with its last two axes exchanged.")  # noqa: N815
+    at: At = _property(At, "What ``t.at[i].set(v)``, ``.add(v)``, ``.multiply(v)`` start with: all give a new Tensor.")
 
     __hash__ = object.__hash__
 
@@ -135,11 +136,6 @@ class ArrayMethods:
 
     def __setitem__(self, index: Any, value: Any) -> None:
         raise TypeError("item assignment is not differentiable; use t = t.at[i].set(v), or np.where(mask, new, old)")
-
-    @property
-    def at(self) -> At:
-        """What ``t.at[i].set(v)``, ``.add(v)`` and ``.multiply(v)`` start with; each gives a new Tensor."""
-        return At(self)
 
     def _updated(self: Any, value: Tensor) -> Tensor:
         """Return what ``+=`` and its kind give: under `no_grad` the same memory, as in NumPy, else a new Tensor."""

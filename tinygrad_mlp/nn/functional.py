@@ -17,11 +17,10 @@ from ..core.autograd import no_grad
 from ..core.tensor import Tensor, assign
 from ..errors import ShapeError, warn
 from ..foreign import answers, missing
-from ..rules.elementwise import bce, bce_with_logits, select, uniform
-from ..rules.elementwise import leaky_relu as leaky_relu, relu as relu, sigmoid as sigmoid, softplus as softplus
+from ..rules.elementwise import bce, bce_with_logits, leaky_relu, relu, select, sigmoid, softplus, uniform
 from ..rules.indexing import gather
-from ..rules.linalg import linear as linear
-from ..rules.reductions import log_softmax as log_softmax, logsumexp as logsumexp, softmax as softmax
+from ..rules.linalg import linear
+from ..rules.reductions import log_softmax, logsumexp, softmax
 from ..rules.table import T, annotate, constant, primitive
 
 __all__ = [
