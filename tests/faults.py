@@ -345,7 +345,9 @@ FAULTS: dict[str, list[Fault]] = {
             "g = g if g._data.dtype == dtype else astype(g, dtype)\n    check",
             "check",
         ),
-        Fault("no reason is given for a cut graph", "why = constant if root._cut else", "why = constant if False else"),
+        Fault(
+            "no reason is given for a cut graph", 'which is constant" if cut else', 'which is constant" if False else'
+        ),
         Fault(
             "retain_graph is not passed on",
             "retain_graph = create_graph if retain_graph is None else retain_graph\n",

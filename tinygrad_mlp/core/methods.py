@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ..checks import check_choice
+from ..checks import as_operand, check_choice
 from ..errors import GraphError, ShapeError
 from ..rules.elementwise import POWERS
 from ..rules.indexing import getitem, picked_once, put, replaced
 from ..rules.linalg import is_sparse
 from ..rules.shapes import Axis, astype
-from ..rules.table import constant_operand
 from .tracer import mode
 
 if TYPE_CHECKING:
@@ -126,7 +125,7 @@ class ArrayMethods:
         return self._apply(product, (other, self), _NONE)
 
     def __pow__(self: Any, other: Any) -> Tensor:
-        exponent = other if isinstance(other, ArrayMethods) else constant_operand(other)
+        exponent = other if isinstance(other, ArrayMethods) else as_operand(other)
         if isinstance(exponent, (int, float)) and exponent in POWERS and self.dtype.kind in "fc":
             return self._apply(POWERS[exponent], (self,), _NONE)
         return self._apply(np.power, (self, exponent), _NONE)

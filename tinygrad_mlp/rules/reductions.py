@@ -197,10 +197,6 @@ def _quantile(x: Any, q: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     return result.reshape(place.shape + shape) if keepdims else result
 
 
-def _percentile(x: Any, q: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    return _quantile(x, q / 100 if isinstance(q, (int, float)) else np.asarray(q) / 100, axis, keepdims)
-
-
 def _without_nan(x: Any, fill: int = 0) -> Any:
     return np.where(np.isnan(x), x.dtype.type(fill), x)
 
@@ -210,10 +206,6 @@ def _present(x: Any, axis: Axis, keepdims: bool, ddof: int = 0) -> Any:
     floats = x.dtype.kind in "fc"
     count = (~np.isnan(x)).sum(axis=axis, dtype=x.dtype if floats else np.float64, keepdims=keepdims)
     return np.where(count > ddof, count - ddof, np.nan if floats else 0.0)
-
-
-def _nanmean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    return np.nansum(x, axis=axis, keepdims=keepdims) / _present(x, axis, keepdims)
 
 
 def _deviation(x: Any, axis: Axis) -> Any:
@@ -273,11 +265,14 @@ def _cumsum_x(g: Any, out: Any, x: Any, *, axis: int | None = None) -> Any:
 vjp(np.cumsum, _cumsum_x, linear=True)
 composite({
     np.linalg.norm: _norm, np.prod: _prod, np.cumprod: _cumprod, np.average: _average, np.quantile: _quantile,
-    np.percentile: _percentile, np.nanmean: _nanmean, np.nanvar: _nanvar, np.nanstd: _nanstd,
+    np.nanvar: _nanvar, np.nanstd: _nanstd,
     np.diff: _diff, np.trapezoid: _trapezoid, np.cov: _cov, np.corrcoef: _corrcoef,
     np.linalg.matrix_norm: lambda x, *, ord="fro", keepdims=False: _norm(x, ord, (-2, -1), keepdims),
     np.ptp: lambda x, axis=None, keepdims=False:
         x.max(axis=axis, keepdims=keepdims) - x.min(axis=axis, keepdims=keepdims),
+    np.nanmean: lambda x, axis=None, keepdims=False:
+        np.nansum(x, axis=axis, keepdims=keepdims) / _present(x, axis, keepdims),
+    np.percentile: lambda x, q, axis=None, keepdims=False: _quantile(x, np.divide(q, 100), axis, keepdims),
     np.median: lambda x, axis=None, keepdims=False: _quantile(x, 0.5, axis, keepdims),
     np.nansum: lambda x, axis=None, keepdims=False: np.sum(_without_nan(x), axis, keepdims=keepdims),
     np.nanprod: lambda x, axis=None, keepdims=False: np.prod(_without_nan(x, 1), axis, keepdims=keepdims),

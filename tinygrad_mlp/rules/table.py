@@ -26,7 +26,6 @@ import numpy as np
 from ..binding import Arguments as Arguments
 from ..binding import Binder, as_numpy_takes_it, binder, required
 from ..checks import T as T
-from ..checks import as_numbers
 from ..errors import attempt_first
 from ..refused import no_entry, no_rule
 
@@ -227,18 +226,3 @@ def find(function: Function) -> Rule:
     if (rule := RULES.get(function)) is None:
         raise no_rule(function)
     return rule
-
-
-def constant_operand(a: Any, own: bool = False) -> Any:
-    """Return an operand that is no Tensor as ops take it: NumPy scalars and 0-d arrays as Python scalars.
-
-    So float32 stays float32 in ``x * np.sqrt(2.0)``, as it does in ``x * 1.4142135623730951``. A list becomes an array
-    of its own, but for functions of our ``own``, where it is a shape or an index.
-    """
-    if isinstance(a, (list, tuple)):
-        return a if own else as_numbers(a).copy()
-    if isinstance(a, np.generic) or (isinstance(a, np.ndarray) and a.ndim == 0):
-        return a.item()
-    if isinstance(a, (int, float, np.ndarray)) or not hasattr(a, "__array__"):
-        return a
-    return constant_operand(np.asarray(a))
