@@ -18,11 +18,12 @@ _CALLED = {
     "exp": [(r"log_(\w+?)(_\d+)?", r"\1")],
     "log": [(r"([^\W\d]\w{0,10})", r"log_\1")],
     "divide": [("total.*, #", "mean"), ("#, .*", "inverse"), (".*#.*", "scaled")],
+    "positive": [("#", "number")],
     "multiply": [(r"(.*), \1", "squares"), (".*#.*", "scaled")],
 }
 # a comparison with NaN is false: those of extremes say where that leads; of 0 and -0, NumPy takes the second
 _LOOPS = {
-    "{0}": "copy astype spread put gather", "{0} * {0}": "square", "-{0}": "negative", "abs({0})": "absolute",
+    "{0}": "positive copy astype spread put gather", "{0} * {0}": "square", "-{0}": "negative", "abs({0})": "absolute",
     "{0} + {1}": "add", "{0} - {1}": "subtract", "{0} * {1}": "multiply", "{0} / {1}": "divide",
     "{0} == {1}": "equal", "{0} != {1}": "not_equal", "{0} < {1}": "less", "{0} <= {1}": "less_equal",
     "{0} > {1}": "greater", "{0} >= {1}": "greater_equal", "plus({0}, {1})": "sum", "exp_{c}({0})": "exp",

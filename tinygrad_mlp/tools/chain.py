@@ -18,7 +18,7 @@ from ..core.graph import Node, fit
 from ..core.tensor import Tensor
 from ..errors import describe
 from ..syntax import definition
-from .numbers import gradients, inline, ops
+from .numbers import aligned, gradients, inline, ops
 from .sketch import options
 
 
@@ -81,9 +81,7 @@ def trace(output: Any) -> Trace:
             rows += _of_node(t, found, names)
     leaves = [a for a in names if a._node is None]
     rows += [(names[a], inline(a._data), _gradient(a, found), _hooked(a), "") for a in leaves]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-    return Trace("\n".join(line.rstrip() for line in lines))
+    return Trace("\n".join(aligned(rows, "<<<<<")))
 
 
 def _of_node(t: Any, found: dict[Any, Any], names: dict[Any, str]) -> Iterator[tuple[str, ...]]:

@@ -1,7 +1,8 @@
-"""What people look at: an array as short text, and of a result all that leads to it, with its gradients."""
+"""What people look at: an array as short text, a table, and of a result all that leads to it, with its gradients."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,16 @@ def ops(output: Any, what: str) -> list[Any]:
         return ancestors([output])[1]
     except GraphError as error:
         raise GraphError(f"{what} before backward(), not after it: {error}") from error
+
+
+def aligned(rows: Sequence[Sequence[str]], signs: str) -> list[str]:
+    """Return a table as lines; there is a sign for each column: "<" for texts to the left, ">" for numbers.
+
+    >>> aligned([("name", "size"), ("w", "12")], "<>")
+    ['name  size', 'w       12']
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map("{:{}{}}".format, row, signs, widths)).rstrip() for row in rows]
 
 
 def gradients(output: Any, what: str) -> dict[Any, np.ndarray[Any, Any]]:

@@ -17,6 +17,7 @@ from ..core.tracer import Tracer, tracing
 from ..errors import describe
 from ..nn.module import Module
 from ..rules.table import Rule
+from .numbers import aligned
 from .undo import unchanged
 
 
@@ -56,13 +57,7 @@ class Summary:
         return table
 
     def __repr__(self) -> str:
-        table = self._cells()
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        lines = []
-        for cells in table:
-            aligned = [c.ljust(w) if i < 3 else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))]
-            lines.append("  ".join(aligned))
-        return "\n".join(lines)
+        return "\n".join(aligned(self._cells(), "<<<>>>"))
 
     def _repr_html_(self) -> str:
         head, *body = self._cells()
