@@ -840,7 +840,11 @@ FAULTS: dict[str, list[Fault]] = {
             "max(n for other, n in pairs if other == letter)",
             "min(n for other, n in pairs if other == letter)",
         ),
-        Fault("a generator goes on", "generator.bit_generator.state = state", "pass"),
+        Fault(
+            "a generator goes on",
+            "            for rng, state in zip(drawing, states, strict=True):\n                set_generator(rng, state)",
+            "            pass",
+        ),
         Fault("attributes stay changed", "            now.clear()\n            now.update(before)", "            pass"),
         Fault(
             "new attributes stay",
@@ -849,8 +853,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "buffers stay changed in a summary",
-            "            if buffer._data.tobytes() != data.tobytes():\n                assign(buffer, data)",
-            "            pass",
+            "                if buffer._data.tobytes() != array.tobytes():\n                    assign(buffer, array)",
+            "                pass",
         ),
         Fault("a shared parameter counts twice", "        seen |= state\n", ""),
         Fault(
@@ -860,8 +864,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a name is markup",
-            "return str(pd.DataFrame(body, columns=head).to_html(index=False))",
-            "return str(pd.DataFrame(body, columns=head).to_html(index=False, escape=False))",
+            "{escape(_text(value))}</{tag}>",
+            "{_text(value)}</{tag}>",
         ),
         Fault(
             "a module of no layer has no row",
@@ -1274,13 +1278,13 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "Ctrl-C stays ours",
-            "    try:\n        yield asked\n    finally:\n        signal.signal(signal.SIGINT, usual)",
-            "    yield asked",
+            "    try:\n        yield\n    finally:\n        signal.signal(signal.SIGINT, usual)",
+            "    yield",
         ),
         Fault(
             "a second Ctrl-C asks too",
-            "        signal.signal(signal.SIGINT, usual)\n        asked.append",
-            "        asked.append",
+            "        signal.signal(signal.SIGINT, usual)\n        run.asked",
+            "        run.asked",
         ),
         Fault("a stopped epoch goes on", "        if run.history.stopped is not None:\n            break\n", ""),
         Fault(
