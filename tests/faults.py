@@ -186,7 +186,12 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault("sums of many rows lose digits", "dtype=np.float64 if many else None", "dtype=None"),
         Fault("negative axes are not sorted", "np.argsort([a % len(axes) for a in axes])", "np.argsort(axes)"),
-        Fault("a part along a negative axis", "g[(slice(None),) * (axis % g.ndim) +", "g[(slice(None),) * axis +"),
+        Fault("a part along a negative axis", "* normalize_axis_index(axis, x.ndim) +", "* axis +"),
+        Fault(
+            "options by position are lost",
+            "{**dict(zip(names[count:], args[count:], strict=False)), **kwargs}",
+            "kwargs",
+        ),
         Fault(
             "ravel is no view",
             "vjp(np.ravel, lambda g, out, x: g.reshape(x.shape), linear=True, view=True)",
@@ -323,6 +328,11 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("a new array of a leaf is its own", "        del self._version[1:]\n", ""),
     ],
     "autograd": [
+        Fault(
+            "a generator goes on outside of its context",
+            "with self.context():\n            return self.body.send(value)",
+            "with self.context():\n            pass\n        return self.body.send(value)",
+        ),
         Fault("the oldest mode comes back first", "self._before.pop()", "self._before.pop(0)"),
         Fault(
             "a second gradient replaces the first",
@@ -335,7 +345,9 @@ FAULTS: dict[str, list[Fault]] = {
             "g = g if g._data.dtype == dtype else astype(g, dtype)\n    check",
             "check",
         ),
-        Fault("no reason is given for a cut graph", "why = constant if root._cut else", "why = constant if False else"),
+        Fault(
+            "no reason is given for a cut graph", 'which is constant" if cut else', 'which is constant" if False else'
+        ),
         Fault(
             "retain_graph is not passed on",
             "retain_graph = create_graph if retain_graph is None else retain_graph\n",
@@ -565,8 +577,8 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("decay of AdamW is not scaled by the rate", "shrink = 1 - lr * decay if", "shrink = 1 - decay if"),
         Fault(
             "eps stands inside of the root",
-            "scale /= root\n        scale += eps",
-            "scale += eps\n        scale /= root",
+            "scale /= correction\n        scale += eps",
+            "scale += eps\n        scale /= correction",
         ),
         Fault("nesterov looks back", "(g + momentum * buf if nesterov", "(g + buf if nesterov"),
         Fault("a state for no parameter loads", "if str(i) not in numbers:", "if False:"),
@@ -645,8 +657,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a shared parameter has one key",
-            "return {\n            path + name: tensor\n            for path, module in self._paths()",
-            "return {\n            path + name: tensor\n            for path, module in _once(self._paths())",
+            "return dict(self._named(Module._own_parameters, Module._own_buffers))",
+            "return dict(_once(self._named(Module._own_parameters, Module._own_buffers)))",
         ),
         Fault(
             "LogSoftmax is Softmax",
@@ -694,7 +706,7 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("few neighbours of a kink", "NEIGHBOURS = (16, 64, 256)", "NEIGHBOURS = (16,)"),
         Fault(
             "flat is right",
-            'return "pass" if rtol < 0.1 and 10 * slope.estimate <= 8 * rtol * max(scale, own) else "unresolved"',
+            'return "pass" if rtol < 0.1 and resolved else "unresolved"',
             'return "pass"',
         ),
         Fault(
@@ -704,8 +716,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a failure of the complex step always counts",
-            'return verdict if sure and opinion is not best else "unresolved"',
-            "return verdict",
+            'if said == "pass" or (said == "fail" and sure):',
+            'if said != "unresolved":',
         ),
         Fault("a mean over 2", "for n in (*a.shape, a.size) if n > 2}", "for n in (*a.shape, a.size) if n > 1}"),
         Fault(
@@ -828,7 +840,11 @@ FAULTS: dict[str, list[Fault]] = {
             "max(n for other, n in pairs if other == letter)",
             "min(n for other, n in pairs if other == letter)",
         ),
-        Fault("a generator goes on", "generator.bit_generator.state = state", "pass"),
+        Fault(
+            "a generator goes on",
+            "            for rng, state in zip(drawing, states, strict=True):\n                set_generator(rng, state)",
+            "            pass",
+        ),
         Fault("attributes stay changed", "            now.clear()\n            now.update(before)", "            pass"),
         Fault(
             "new attributes stay",
@@ -837,8 +853,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "buffers stay changed in a summary",
-            "            if buffer._data.tobytes() != data.tobytes():\n                assign(buffer, data)",
-            "            pass",
+            "                if buffer._data.tobytes() != array.tobytes():\n                    assign(buffer, array)",
+            "                pass",
         ),
         Fault("a shared parameter counts twice", "        seen |= state\n", ""),
         Fault(
@@ -848,8 +864,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a name is markup",
-            "return str(pd.DataFrame(body, columns=head).to_html(index=False))",
-            "return str(pd.DataFrame(body, columns=head).to_html(index=False, escape=False))",
+            "{escape(_text(value))}</{tag}>",
+            "{_text(value)}</{tag}>",
         ),
         Fault(
             "a module of no layer has no row",
@@ -1208,6 +1224,8 @@ FAULTS: dict[str, list[Fault]] = {
         Fault(
             "single rows for batch norm", "single = (count % size or size) == 1 and", "single = count % size == 1 and"
         ),
+        Fault("batch norm takes a single row", "    needs_several_rows = True\n", ""),
+        Fault("a cycle has no end", "    ends = True\n", ""),
         Fault("augmentation changes the order", "(self.rng,) = order.spawn(1)", "self.rng = order"),
         Fault(
             "a share is rounded down",
@@ -1260,13 +1278,13 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "Ctrl-C stays ours",
-            "    try:\n        yield asked\n    finally:\n        signal.signal(signal.SIGINT, usual)",
-            "    yield asked",
+            "    try:\n        yield\n    finally:\n        signal.signal(signal.SIGINT, usual)",
+            "    yield",
         ),
         Fault(
             "a second Ctrl-C asks too",
-            "        signal.signal(signal.SIGINT, usual)\n        asked.append",
-            "        asked.append",
+            "        signal.signal(signal.SIGINT, usual)\n        run.asked",
+            "        run.asked",
         ),
         Fault("a stopped epoch goes on", "        if run.history.stopped is not None:\n            break\n", ""),
         Fault(
@@ -1313,7 +1331,8 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("weights keep their size", "self.weights = self.weights / self.weights.mean()", "pass"),
         Fault("classes that are balanced count as their sizes", "np.count_nonzero(sizes) * np.maximum", "np.maximum"),
         Fault("weights of samples replace those of classes", "weights = weights * own", "weights = own"),
-        Fault("targets of one output stay a row", "for self.y in (row[:, None], row):", "for self.y in (row, row):"),
+        Fault("targets of one output stay a row", "min(self.y, self.y[:, None], key=", "min(self.y, self.y, key="),
+        Fault("each row may be compared with each", "self.found |= result.shape[:2] == (self.rows, self.rows)", "pass"),
         Fault(
             "a share for validation has no weights", "self.weights is None else self.weights[where]\n", "True else 0\n"
         ),
@@ -1867,22 +1886,14 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "native": [
         Fault(
-            "a file of another text is taken",
-            "if not path.exists() or path.read_bytes() != data:",
-            "if not path.exists():",
+            "machine code with a wrong byte is run", "if hashlib.sha256(kept[32:]).digest() == kept[:32]:", "if True:"
         ),
-        Fault("machine code with a wrong byte is run", "if hashlib.sha256(data).digest() != seal:", "if False:"),
-        Fault("a damaged file ends every process", "except Exception:  # unpickling", "except OSError:  # unpickling"),
         Fault(
             "machine code that cannot be kept ends it",
-            "with suppress(OSError):\n            super().save",
-            "with suppress():\n            super().save",
+            "with suppress(OSError):\n            file",
+            "with suppress():\n            file",
         ),
-        Fault(
-            "a folder that cannot be written ends it",
-            "    except OSError:\n        path = Path(tempfile",
-            "    except TimeoutError:\n        path = Path(tempfile",
-        ),
+        Fault("machine code of another text is taken", "[source, Path(library", "[Path(library"),
         Fault("labels are not checked to be classes", "and checked.issuperset(labels)", "and True"),
         Fault(
             "rows that overlap are given to BLAS",
@@ -1891,21 +1902,19 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a native maximum loses NaN",
-            'annotate(np.maximum, np.max, loop="({0} if {0} > {1} or {0} != {0} else {1})")',
-            'annotate(np.maximum, np.max, loop="({0} if {0} > {1} else {1})")',
+            '"({0} if {0} > {1} or {0} != {0} else {1})"',
+            '"({0} if {0} > {1} else {1})"',
         ),
         Fault(
             "a native maximum of 0 and -0 is the first",
-            'annotate(np.maximum, np.max, loop="({0} if {0} > {1}',
-            'annotate(np.maximum, np.max, loop="({0} if {0} >= {1}',
+            '"({0} if {0} > {1} or',
+            '"({0} if {0} >= {1} or',
         ),
-        Fault(
-            "a native sign of NaN is 0", 'np.sign, loop="({0} if {0} != {0} else', 'np.sign, loop="({0} if False else'
-        ),
+        Fault("a native sign of NaN is 0", '"({0} if {0} != {0} else', '"({0} if False else'),
         Fault(
             "one label more counts for each row",
-            'loop="({0} * {2} - ({2} if j == {1} else {t}(0)))"',
-            'loop="({0} * {2} - ({2} if j <= {1} else {t}(0)))"',
+            '"({0} * {2} - ({2} if j == {1} else {t}(0)))"',
+            '"({0} * {2} - ({2} if j <= {1} else {t}(0)))"',
         ),
         Fault(
             "an update comes before others have read",

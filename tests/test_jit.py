@@ -18,11 +18,10 @@ import numpy as np
 import pytest
 
 import tinygrad_mlp as tg
-from tinygrad_mlp import RecordingError, Tensor, jit, nn, optim
+from tinygrad_mlp import RecordingError, Tensor, blas, jit, nn, optim
 from tinygrad_mlp import functional as F
 from tinygrad_mlp.jit import function
 from tinygrad_mlp.jit.record import memory_of
-from tinygrad_mlp.nn import blas
 
 Array = np.ndarray[Any, Any]
 

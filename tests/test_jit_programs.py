@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import tinygrad_mlp as tg
-from tinygrad_mlp import Tensor, jit
+from tinygrad_mlp import Tensor, func, jit
 from tinygrad_mlp import functional as F
+from tinygrad_mlp.func import trees
 
 pytest.importorskip("hypothesis")
 from hypothesis import HealthCheck, given, settings
@@ -299,3 +300,54 @@ def test_values_are_called_by_what_they_hold(function: Any, names: set[str]) -> 
         for _ in range(3):
             step(np.arange(6.0).reshape(2, 3))
     assert names <= set(re.findall(r"out=(\w+)", step.source)), step.source
+
+
+def test_a_gradient_that_is_a_sum_is_told_from_its_terms() -> None:
+    step = jit(func.grad(lambda x: np.sum(np.square(x[1:] - x[:-1]) * x[1:])))
+    for _ in range(3):
+        step(np.arange(4.0))
+    program: Any = step.last.program
+    shapes = {name: np.shape(program.scope.values.get(name)) for name in re.findall(r"\bd_x\w*", step.source)}
+    assert shapes.pop("d_x") == ()  # which each call makes
+    assert {name.rpartition("_")[0] if name[-1].isdigit() else name for name in shapes} == {"d_x_part", "d_x_term"}
+    assert all(shape == ((3,) if "part" in name else (4,)) for name, shape in shapes.items()), step.source
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments"),
+    [
+        (func.value_and_grad(lambda x, y: (1 - x) ** 2 + 100 * (y - x * x) ** 2, argnums=(0, 1)), (1.0, 2.0)),
+        (func.grad(func.grad(lambda x: np.sin(x) * x)), (0.5,)),
+        (lambda x, s: func.vjp(lambda x: x * x, x)[1](s), (np.arange(3.0), np.ones(3))),
+        (lambda x, v: func.jvp(lambda x: x**3, (x,), (v,)), (1.5, 0.5)),
+        (func.hessian(lambda x: x["a"] ** 3 * x["b"]), ({"a": 1.5, "b": 0.5},)),
+        (lambda a, b: tg.scan(lambda c, x, b: (c * x + b, c), a, np.arange(3.0), args=(b,)), (0.5, 2.0)),
+        (lambda y, k: tg.odeint(lambda y, t, k: -k * y, y, np.arange(3.0), (k,), method="rk4"), (1.0, 0.5)),
+        (func.grad(func.checkpoint(lambda x: np.sin(x) * x)), (0.5,)),
+    ],
+    ids=["value_and_grad", "twice", "upstream", "direction", "tree", "scan", "odeint", "checkpoint"],
+)
+def test_floats_are_live_through_the_transforms(function: Any, arguments: Any) -> None:
+    step = jit(function)
+
+    def leaves(result: Any) -> list[Any]:
+        return [np.asarray(a) for a in trees.leaves(result)]
+
+    for n in range(8):
+        given = trees.tree_map(lambda a: a + n * 0.25, arguments)
+        for got, expected in zip(leaves(step(*given)), leaves(function(*given)), strict=True):
+            assert got.dtype == expected.dtype
+            np.testing.assert_array_equal(got, expected)
+    assert not step.reasons, step.reasons
+    assert sum(map(len, step.cache.values())) == 1
+
+
+def test_a_float_that_a_loop_takes_from_around_it_is_seen_to_change() -> None:
+    def function(a: float, b: float) -> Any:
+        return tg.scan(lambda c, x: (c * x + b, c), a, np.arange(3.0))
+
+    step = jit(function)
+    for b in (2.0, 2.0, 2.0, 3.0, 2.0, 4.0):
+        for got, expected in zip(step(0.5, b), function(0.5, b), strict=True):
+            np.testing.assert_array_equal(got, expected)
+    assert set(step.reasons) == {"b"}

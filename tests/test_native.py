@@ -79,7 +79,7 @@ def _trainings(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 def by_python(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run the text of programs by Python."""
     monkeypatch.setattr(program, "load", native_text.load)
-    monkeypatch.setattr(program, "_blas", lambda name: 0)
+    monkeypatch.setattr(program, "blas", lambda name: 0)
 
 
 def arrays_of(result: Any) -> list[Any]:
@@ -227,7 +227,7 @@ def run_program(spec: dict[str, Any], calls: int = 5) -> None:
 def test_random_programs(spec: dict[str, Any]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(program, "load", native_text.load)
-        patch.setattr(program, "_blas", lambda name: 0)
+        patch.setattr(program, "blas", lambda name: 0)
         run_program(spec)
 
 
@@ -435,6 +435,15 @@ def test_many_numbers_of_float32_are_summed_in_float64() -> None:
 
 
 @pytest.mark.usefixtures("by_python")
+def test_a_product_of_numpys_beside_a_matrix_in_columns() -> None:
+    """NumPy's dot writes rows, also where all around it lies in columns."""
+    columns, gaps = Tensor(np.asfortranarray(np.arange(12.0).reshape(4, 3))), np.arange(18.0).reshape(3, 6)[:, ::2]
+    step, x = jit(lambda x, y=Tensor(gaps): (x @ y) * columns + columns, backend="numba"), np.ones((4, 3))
+    for _ in range(4):
+        assert_close(arrays_of(step(x)), [(x @ gaps) * columns._data + columns._data])
+
+
+@pytest.mark.usefixtures("by_python")
 def test_a_product_of_rows_that_are_one_and_the_same() -> None:
     step = jit(lambda x, y: np.broadcast_to(x, (4, 3)) @ y, backend="numba")
     x, y = np.array([1.0, 2.0, 3.0]), np.arange(6.0).reshape(3, 2)
@@ -518,24 +527,23 @@ def test_processes_share_the_cache(tmp_path: Path) -> None:
     lines = [out.split() for out, _ in [*together, after]]
     assert len({line[0] for line in lines}) == 1, together
     assert lines[-1][1:] == ["1", "0"], "the last process has compiled anew"
-    assert len(list((tmp_path / "a" / "b").glob("*.py"))) == 1 and not list((tmp_path / "a" / "b").glob("*.tmp"))
+    assert len(list((tmp_path / "a" / "b").iterdir())) == 1
 
 
-def test_a_file_that_is_not_the_programs_is_written_anew_and_a_folder_need_not_be_writable(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source = "@compiled\ndef f():\n    return 1"
-    monkeypatch.setenv("TINYGRAD_MLP_CACHE", str(tmp_path))
-    assert cache.load(source, "step")["f"]() == 1
-    (file,) = tmp_path.glob("*.py")
-    text = file.read_text(encoding="utf-8")
-    file.write_text("raise RuntimeError", encoding="utf-8")
-    monkeypatch.delitem(sys.modules, file.stem)
-    assert cache.load(source, "step")["f"]() == 1
-    assert file.read_text(encoding="utf-8") == text
+def test_a_folder_need_not_be_writable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "file"
+    file.touch()
     monkeypatch.setenv("TINYGRAD_MLP_CACHE", str(file / "no folder"))
-    monkeypatch.delitem(sys.modules, file.stem)
-    assert cache.load(source, "step")["f"]() == 1
+    f = cache.load("@compiled\ndef f():\n    return 1", "step")["f"]
+    assert f() == 1 and sum(f.stats.cache_misses.values()) == 1
+
+
+def test_machine_code_is_that_of_its_own_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TINYGRAD_MLP_CACHE", str(tmp_path))
+    for number in (3, 4, 3):
+        cache.load.cache_clear()
+        assert cache.load(f"@compiled\ndef f():\n    return {number}", "step")["f"]() == number
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def _flip(data: bytes) -> bytes:
@@ -545,36 +553,26 @@ def _flip(data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("files", "damage"),
-    [
-        ("*.py", lambda data: b"\xff\xfe" + data),
-        ("__pycache__/*.nbi", lambda data: b"garbage"),
-        ("__pycache__/*.nbc", lambda data: b""),
-        ("__pycache__/*.nbc", lambda data: data[:100]),
-        ("__pycache__/*.nbc", _flip),
-    ],
-    ids=["text", "index", "empty", "cut", "flipped"],
+    "damage",
+    [lambda data: b"", lambda data: data[:100], lambda data: data[:-1], _flip],
+    ids=["empty", "short", "cut", "flipped"],
 )
 def test_what_is_damaged_is_compiled_anew(
-    files: str, damage: Callable[[bytes], bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    damage: Callable[[bytes], bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TINYGRAD_MLP_CACHE", str(tmp_path))
 
     def run() -> list[int]:
         """Return whether a new process would load the machine code, and whether it would compile it."""
-        for file in tmp_path.glob("*.py"):
-            del sys.modules[file.stem]
-        f = cache.load(source, "step")["f"]
+        cache.load.cache_clear()
+        f = cache.load(f"@compiled\ndef f(x):\n    return x + 1  # {tmp_path.name}", "step")["f"]
         assert f(2) == 3
         return [sum(counts.values()) for counts in (f.stats.cache_hits, f.stats.cache_misses)]
 
-    source = f"@compiled\ndef f(x):\n    return x + 1  # {tmp_path.name}"
     assert (run(), run()) == ([0, 1], [1, 0])
-    (file,) = tmp_path.glob(files)
-    whole = file.read_bytes()
-    file.write_bytes(damage(whole))
-    assert run() == [0, 1] or (file.suffix == ".py" and file.read_bytes() == whole)
-    assert run() == [1, 0]
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(damage(file.read_bytes()))
+    assert (run(), run()) == ([0, 1], [1, 0])
 
 
 def test_a_full_disk_is_no_reason_to_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -582,7 +580,7 @@ def test_a_full_disk_is_no_reason_to_fail(tmp_path: Path, monkeypatch: pytest.Mo
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setenv("TINYGRAD_MLP_CACHE", str(tmp_path))
-    monkeypatch.setattr(os, "replace", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     f = cache.load("@compiled\ndef f(x):\n    return x + 2", "step")["f"]
     assert f(2) == 4 and not list(tmp_path.iterdir())
 
@@ -630,8 +628,8 @@ def test_products_are_of_numpys_blas_or_else_of_scipys(monkeypatch: pytest.Monke
     """One library means one pool of threads; where NumPy's does not say where its functions are, SciPy's does."""
     from numba.extending import get_cython_function_address
 
+    from tinygrad_mlp import blas
     from tinygrad_mlp.jit.native import library
-    from tinygrad_mlp.nn import blas
 
     def hidden(name: str) -> Any:
         raise OSError(name)
@@ -644,7 +642,7 @@ def test_products_are_of_numpys_blas_or_else_of_scipys(monkeypatch: pytest.Monke
     x, w = (rng.normal(size=(70, 70)).astype(np.float32) for _ in range(2))
     results = []
     for address in (found, scipys):
-        monkeypatch.setattr(program, "_blas", lambda name, address=address: address)
+        monkeypatch.setattr(program, "blas", lambda name, address=address: address)
         step = jit(lambda x, w=Tensor(w): x @ w + 1, backend="numba")
         results.append([step(x) for _ in range(3)][-1].numpy())
     np.testing.assert_allclose(results[0], x @ w + 1, rtol=1e-5, atol=1e-4)

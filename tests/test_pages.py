@@ -13,7 +13,7 @@ import pytest
 from samples import SAMPLES
 
 import tinygrad_mlp.train.fit
-from tinygrad_mlp.nn import blas
+from tinygrad_mlp import blas
 from tinygrad_mlp.rules.table import RULES
 
 ROOT = Path(__file__).parent.parent

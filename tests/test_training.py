@@ -846,6 +846,35 @@ def test_no_single_row_is_left_for_batch_norm(batch_size):
     train(mlp(), batch_size=batch_size, epochs=1)  # without batch norm, it may
 
 
+def test_a_module_of_ones_own_says_that_it_needs_several_rows():
+    class Centred(nn.Module):
+        needs_several_rows = True
+
+        def forward(self, x):
+            return x - x.mean(axis=0)
+
+    model = nn.Sequential(mlp(), Centred())
+    with pytest.raises(ValueError, match=r"batch_size must be one that leaves no single row of 203, for Centred"):
+        train(model, batch_size=101)
+    train(model, batch_size=100, epochs=1)
+
+
+def test_a_schedule_of_ones_own_says_that_it_ends():
+    class Down(optim.LRScheduler):
+        total, ends, count = "count", True, None
+
+        def factor(self, step):
+            return 1.0 - step / (self.count or math.inf)
+
+    model = mlp()
+    optimizer = optim.SGD(model.parameters(), lr=0.5)
+    assert train(model, optimizer=optimizer, schedule=Down(optimizer)).lr[-1] == pytest.approx(0.5 / 14)
+    short = Down(optim.SGD(model.parameters(), lr=0.5))
+    short.count = 13
+    with pytest.raises(ValueError, match=r"ends after count=13, .*2 epochs of 7 steps are 14; build it with count=14"):
+        train(model, schedule=short)
+
+
 @pytest.mark.parametrize("jit", [True, False])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_augmented_batches_come_in_the_dtype_of_the_model(dtype, jit):

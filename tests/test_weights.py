@@ -237,6 +237,8 @@ def test_a_loss_that_would_compare_each_output_with_each_target_gets_a_column(we
         flat, column = trained(mlp(3, 4, 1), y, **options), trained(mlp(3, 4, 1), y[:, None], **options)
         for name in ("loss", "validation_loss"):
             assert [row[name] for row in flat[1].rows] == [row[name] for row in column[1].rows]
+    root = lambda outputs, targets: np.sqrt(np.square(outputs - targets).mean())  # of a batch, not the mean of rows
+    assert tg.evaluate(mlp(3, 4, 1), X, X[:, 0], loss=root) == tg.evaluate(mlp(3, 4, 1), X, X[:, :1], loss=root)
     own = lambda outputs, targets: np.square(outputs[:, 0] - targets[:, 0]).mean()
     assert tg.evaluate(mlp(3, 4, 1), X, X[:, 0], loss=own) == tg.evaluate(mlp(3, 4, 1), X, X[:, :1], loss=own)
 

@@ -14,6 +14,7 @@ from ..core.tensor import Tensor
 from ..core.tracer import mode
 from ..errors import ShapeError, describe
 from ..jit.function import Jitted
+from ..jit.live import recorded
 from ..jit.record import Slot
 from ..rules import table
 from . import transforms
@@ -177,6 +178,7 @@ def scan(f: Function, init: Any, xs: Any = None, length: int | None = None, args
     (np.float64(6.0), array([0., 1., 3., 6.]))
     """
     plain = not any(isinstance(a, Tensor) for a in leaves((init, xs, args))) and not mode.tracer.replays
+    init, xs, args = tree_map(recorded, (init, xs, args))
     init, steps = _counted(init), _steps(xs, length)
     layouts = Layout(init), Layout(xs, rows=True), Layout(args)
     dtype = np.dtype(np.float32 if all(layout.narrow for layout in layouts) else np.float64)

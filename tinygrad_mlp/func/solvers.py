@@ -12,6 +12,7 @@ from ..checks import as_numbers, check_integer, check_number
 from ..core.tensor import Tensor
 from ..core.tracer import mode
 from ..errors import GraphError, OptionError, ShapeError, describe, nearest
+from ..jit.live import recorded
 from . import transforms
 from .loops import scan
 from .packed import Layout, apart, first_alike, lifted, packed, tried
@@ -99,7 +100,8 @@ def odeint(
         raise OptionError(f"unknown method {method!r}; {nearest(method, METHODS)}")
     if any(isinstance(a, Tensor) and a._requires_grad for a in leaves(t)):
         raise GraphError("the times of odeint are constant, and the gradient of t would be lost; pass t.detach()")
-    times, y = as_numbers(t).astype(np.float64), y0 if isinstance(y0, Tensor) else as_numbers(y0)
+    times, y = as_numbers(t).astype(np.float64), recorded(y0)
+    y = y if isinstance(y, Tensor) else as_numbers(y)
     y = y if y.dtype.kind == "f" else y.astype(np.float64)
     moves = np.diff(times)
     if times.ndim != 1 or times.size < 2 or not ((moves > 0).all() or (moves < 0).all()):
@@ -233,6 +235,7 @@ def implicit(residual: Function) -> Callable[[Function], Function]:
 
         @functools.wraps(solve)
         def solution(*args: Any) -> Any:
+            args = tree_map(recorded, args)
             layout = Layout(args)
             again = layout.key in known
             op = known.setdefault(layout.key, _Implicit(solve, residual, layout))

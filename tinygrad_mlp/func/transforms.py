@@ -25,6 +25,7 @@ from ..core.tensor import Tensor, apply, wrap
 from ..core.tracer import IDLE, mode
 from ..core.versions import check_unchanged
 from ..errors import DtypeError, ShapeError, describe, out_of_range
+from ..jit.live import recorded
 from ..jit.record import memory_of
 from ..rules.table import Rule
 from .trees import filled, leaves, parts, tree_map
@@ -151,6 +152,7 @@ def _places(argnums: Argnums | None, count: int) -> list[int]:
 
 def _lifted(a: Any, own: set[Tensor], kept: bool, where: str, hint: str) -> Tensor:
     """Return a Tensor to differentiate by, of its own: what else is made of the same Tensor is constant."""
+    a = recorded(a)
     if isinstance(a, Tensor) and a._requires_grad:
         return a.reshape(a.shape)
     if not isinstance(a, Tensor):
@@ -305,6 +307,7 @@ def _results(run: Run) -> list[Any]:
 def _like(name: str, t: Any, given: Any) -> Any:
     """Return what was given for a Tensor or number as a Tensor of its dtype, checked to have its shape."""
     dtype = t.dtype if getattr(t, "dtype", np.dtype(int)).kind == "f" else np.dtype(float)
+    given = recorded(given)
     g = given if isinstance(given, Tensor) else wrap(as_numbers(given))
     if g.shape != np.shape(t):
         raise ShapeError(f"{name} has shape {g.shape} where {np.shape(t)} is expected; make them equal")

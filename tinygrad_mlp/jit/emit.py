@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..binding import is_default
 from ..core.tensor import assign
-from ..rules.table import find, is_default
+from ..rules.table import find
 from .naming import (
     dtype_text,
     function_name,
@@ -56,6 +57,7 @@ class Program:
         self.lines: list[_Line] = []
         self.pending: _Line | None = None
         self.uses = _uses(plan)
+        self.makers = {call.output: call for call in plan.recorded}
         self.function = self.scope.unique(function_name(wish))
         given = [*plan.record.inputs, *plan.found]
         self.inputs = [self._name(slot, slot.name) for slot in given]
@@ -96,8 +98,17 @@ class Program:
         """Return the name of a value that is the gradient of another one."""
         if not isinstance(slot.source, Slot):
             return ""
-        target = base_of(self.plan, slot.source)
-        return f"d_{self.names.get(target) or target.name or 'value'}"
+        return f"d_{self._called(slot.source)}{'_term' * slot.term}"
+
+    def _called(self, slot: Slot) -> str:
+        """Return what a slot is called, or would be if the program had it."""
+        if slot in self.names or slot.name:
+            return self.names.get(slot) or slot.name
+        if slot in self.plan.views:
+            call = self.plan.views[slot]
+            return view_name(call, self._called(call.inputs[0]))
+        rule = find(self.makers[slot].function) if slot in self.makers else None
+        return (rule and (rule.holds or rule.name)) or "value"
 
     def _buffer(self, slot: Slot) -> None:
         """Name a result, and make its array: that of the operand in whose memory it is put, or a new one."""

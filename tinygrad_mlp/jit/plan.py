@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from ..blas import is_better_copied
 from ..core.tensor import assign
-from ..nn.blas import is_better_copied
 from ..rules.linalg import matmul
 from ..rules.table import find
 from .fold import folded

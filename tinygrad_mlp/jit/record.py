@@ -22,15 +22,16 @@ class Slot:
 
     ``kind`` is "result" of a call, "input", "state" (the memory of a Tensor from outside), "grad" (the gradient of
     such a Tensor, as the step found it), "constant" (an array from outside), "frozen" (an array that never changes)
-    or "number" (read anew at each call).
+    or "number" (read anew at each call). ``source`` is what it belongs to: of a gradient the slot that this is of, of
+    which it is a ``term`` where another one is added.
     """
 
-    __slots__ = ("array", "dtype", "kind", "name", "shape", "source", "strides")
+    __slots__ = ("array", "dtype", "kind", "name", "shape", "source", "strides", "term")
 
     def __init__(self, array: Array, kind: str, name: str = "", source: Any = None) -> None:
         self.shape, self.dtype, self.strides = array.shape, array.dtype, array.strides
         self.array = None if kind in ("result", "input") else array
-        self.kind, self.name, self.source = kind, name, source
+        self.kind, self.name, self.source, self.term = kind, name, source, False
 
     @property
     def layout(self) -> str:

@@ -66,6 +66,7 @@ class Recorder(Tracer):
         self.op_name = self.line = ""
         self.differentiating = False
         self.lines: dict[Slot, str] = {}
+        self.gradients: dict[Slot, Slot] = {}
         self.context: Any = None
         self.errors: Any = None
         self.section = "forward"
@@ -228,10 +229,15 @@ class Recorder(Tracer):
         if isinstance(a, Tensor):
             return self.slot(a)
         if type(a) is Live:
-            return a.slot
+            return a.slot if self._is_own(a.slot) else float(a)
         if isinstance(a, np.ndarray):
             return self._constant(a)
         return a
+
+    def _is_own(self, number: Slot) -> bool:
+        """Return whether a live number is one of this record, not of a function that is recorded around it."""
+        groups: Any = self.record.numbers
+        return number.source < len(groups) and groups[number.source][1].get(number.name) is number
 
     def _keyword(self, a: Any, is_view: bool) -> Any:
         """Return a keyword with the arrays in it as slots; those that say how a view lies are constant."""
@@ -339,12 +345,15 @@ class Recorder(Tracer):
 
     @quiet
     def gradient_of(self, t: Any, g: Any) -> None:
-        """Note of what a recorded value is the gradient, for its name."""
+        """Note of what a recorded value is the gradient, for its name; the one before is a term of it."""
         if self.known is not None:
             return
         slot = self.slot(g)
         if slot.kind in ("result", "frozen") and slot.source is None and not slot.name:
             slot.source = self.slot(t)
+            if (before := self.gradients.get(slot.source)) is not None:
+                before.term = True
+            self.gradients[slot.source] = slot
 
     @functools.partial(quiet, whose=type)
     def updates(self, optimizer: Any) -> None:

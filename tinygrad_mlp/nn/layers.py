@@ -23,10 +23,15 @@ from .module import Module, Parameter
 
 
 class _Layer(Module):
-    """A module that takes one array, or what becomes one."""
+    """A module that takes one array, or what becomes one; its repr is ``shown``, with attributes in braces."""
+
+    shown: str = ""
 
     def _as_input(self, x: Any) -> Tensor:
         return x if isinstance(x, Tensor) else Tensor(x)
+
+    def extra_repr(self) -> str:
+        return self.shown.format_map(vars(self))
 
 
 class Linear(_Layer):
@@ -94,9 +99,6 @@ class _Function(_Layer):
         # without options nothing is read by a name that is not known, for which `jit` would guard every attribute
         return self.function(x, *[getattr(self, name) for name in self.options]) if self.options else self.function(x)
 
-    def extra_repr(self) -> str:
-        return ", ".join(f"{name}={getattr(self, name)}" for name in self.options)
-
 
 class ReLU(_Function):
     """max(x, 0)."""
@@ -109,6 +111,7 @@ class LeakyReLU(_Function):
 
     function = staticmethod(functional.leaky_relu)
     options = ("negative_slope",)
+    shown = "negative_slope={negative_slope}"
 
     def __init__(self, negative_slope: float = 0.01) -> None:
         checks.check_number("negative_slope", negative_slope, -math.inf, math.inf, "a finite number")
@@ -131,9 +134,7 @@ class GELU(_Function):
     """The Gaussian error linear unit in its tanh form, PyTorch's ``GELU(approximate="tanh")``."""
 
     function = staticmethod(functional.gelu)
-
-    def extra_repr(self) -> str:
-        return "approximate='tanh'"
+    shown = "approximate='tanh'"
 
 
 class Softplus(_Function):
@@ -146,6 +147,7 @@ class _AlongAxis(_Function):
     """A function whose only option is the axis."""
 
     options = ("axis",)
+    shown = "axis={axis}"
 
     def __init__(self, axis: int = -1) -> None:
         self.axis = axis
@@ -170,13 +172,12 @@ class Flatten(_Layer):
         ShapeError: when called, the input has fewer than two axes.
     """
 
+    shown = "start_dim=1, end_dim=-1"
+
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim < 2:
             raise _misfit(self, x, "at least 2 axes", x.ndim)
         return x.reshape(x.shape[0], math.prod(x.shape[1:]))
-
-    def extra_repr(self) -> str:
-        return "start_dim=1, end_dim=-1"
 
 
 class Dropout(_Layer):
@@ -196,15 +197,14 @@ class Dropout(_Layer):
     Tensor([1., 1., 1., 1., 1., 1., 1., 1.], dtype=float64)
     """
 
+    shown = "p={p}, inplace=False"
+
     def __init__(self, p: float = 0.5, *, rng: Rng = None) -> None:
         checks.check_share("p", p)
         self.p, self.rng = p, checks.as_generator(rng)
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.dropout(x, self.p, self.rng, self.training)
-
-    def extra_repr(self) -> str:
-        return f"p={self.p}, inplace=False"
 
 
 class BatchNorm1d(_Layer):
@@ -229,6 +229,12 @@ class BatchNorm1d(_Layer):
         ValueError: ``num_features`` is no integer >= 1; when called in training, there is a single value per feature.
         ShapeError: when called, the input has another shape.
     """
+
+    needs_several_rows = True
+    shown = (
+        "{num_features}, eps={eps}, momentum={momentum}, affine={affine}, bias={affine}, "
+        "track_running_stats={track_running_stats}"
+    )
 
     def __init__(
         self,
@@ -265,12 +271,6 @@ class BatchNorm1d(_Layer):
         assign(self.num_batches_tracked, batches)
         return out
 
-    def extra_repr(self) -> str:
-        return (
-            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, bias={self.affine}, "
-            f"track_running_stats={self.track_running_stats}"
-        )
-
 
 class LayerNorm(_Layer):
     """Normalisation of each sample over its last axes: `functional.layer_norm`.
@@ -285,6 +285,8 @@ class LayerNorm(_Layer):
         ValueError: a length is no integer >= 1.
         ShapeError: when called, the last axes of the input have other lengths.
     """
+
+    shown = "{normalized_shape}, eps={eps}, elementwise_affine={elementwise_affine}, bias={elementwise_affine}"
 
     def __init__(
         self,
@@ -307,10 +309,6 @@ class LayerNorm(_Layer):
         if x.shape[-len(self.normalized_shape) :] != self.normalized_shape:
             raise _misfit(self, x, f"last axes {self.normalized_shape}", x.shape[-len(self.normalized_shape) :])
         return functional.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
-
-    def extra_repr(self) -> str:
-        affine = self.elementwise_affine
-        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={affine}, bias={affine}"
 
 
 class Sequential(Module):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -57,6 +56,11 @@ class Module(Stateful):
 
     Calling a module calls ``forward``. Arrays, DataFrames and Series given by position become Tensors on the way.
 
+    Attributes:
+        training: whether it trains or evaluates, see `train`.
+        needs_several_rows: whether it cannot train on a single row of features (1, C), as batch norm cannot: `fit` then
+            refuses a batch size that leaves one.
+
     >>> class Scale(Module):
     ...     def __init__(self, size):
     ...         self.factor = Parameter(np.ones(size))
@@ -71,6 +75,7 @@ class Module(Stateful):
     """
 
     training: bool = True
+    needs_several_rows: bool = False
     _buffers: tuple[str, ...] = ()
     _prefix: str = ""
 
@@ -160,6 +165,10 @@ class Module(Stateful):
     def _own_buffers(self) -> Iterator[tuple[str, Tensor]]:
         return ((name, vars(self)[name]) for name in self._buffers if vars(self).get(name) is not None)
 
+    def _named(self, *kinds: Callable[[Module], Iterator[tuple[str, T]]]) -> Iterator[tuple[str, T]]:
+        """Yield what this module and all inside have of these kinds, by qualified names, in PyTorch's order."""
+        return ((path + name, t) for path, module in self._paths() for own in kinds for name, t in own(module))
+
     def named_modules(self) -> Iterator[tuple[str, Module]]:
         """Yield this module, named "", and all inside by their qualified names, each once."""
         return ((path[:-1], module) for path, module in _once(self._paths()))
@@ -170,7 +179,7 @@ class Module(Stateful):
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """Yield all parameters by their qualified names, each once, in the order in which they were registered."""
-        return _once((path + name, p) for path, module in self._paths() for name, p in module._own_parameters())
+        return _once(self._named(Module._own_parameters))
 
     def parameters(self) -> Iterator[Parameter]:
         """Yield all parameters, each once: what an optimizer takes."""
@@ -178,19 +187,15 @@ class Module(Stateful):
 
     def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
         """Yield all buffers by their qualified names, each once."""
-        return _once((path + name, b) for path, module in self._paths() for name, b in module._own_buffers())
+        return _once(self._named(Module._own_buffers))
 
     def buffers(self) -> Iterator[Tensor]:
         """Yield all buffers, each once."""
         return (buffer for _, buffer in self.named_buffers())
 
     def _state(self) -> dict[str, Tensor]:
-        """Return all parameters and buffers by their keys, in PyTorch's order."""
-        return {
-            path + name: tensor
-            for path, module in self._paths()
-            for name, tensor in (*module._own_parameters(), *module._own_buffers())
-        }
+        """Return all parameters and buffers by their keys."""
+        return dict(self._named(Module._own_parameters, Module._own_buffers))
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """Return copies of all parameters and buffers, as arrays, by their qualified names.
@@ -275,27 +280,6 @@ class Module(Stateful):
             return f"{type(self).__name__}({extra})"
         body = "\n".join([extra, *children] if extra else children)
         return f"{type(self).__name__}(\n{body}".replace("\n", "\n  ") + "\n)"
-
-
-@contextmanager
-def unchanged(model: Module) -> Iterator[None]:
-    """Context manager that leaves the attributes, buffers and generators of a model as it found them."""
-    attributes = [(vars(module), dict(vars(module))) for module in model.modules()]
-    generators = {
-        v: v.bit_generator.state for _, a in attributes for v in a.values() if isinstance(v, np.random.Generator)
-    }
-    buffers = [(buffer, buffer._data.copy(order="K")) for buffer in model.buffers()]
-    try:
-        yield
-    finally:
-        for now, before in attributes:
-            now.clear()
-            now.update(before)
-        for generator, state in generators.items():
-            generator.bit_generator.state = state
-        for buffer, data in buffers:
-            if buffer._data.tobytes() != data.tobytes():
-                assign(buffer, data)
 
 
 def _as_array(value: Any) -> NDArray[Any]:

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from .. import notebook
+from ..blas import is_better_copied
 from ..checks import Check, check_below_one, check_flag, check_kind, check_not_negative, check_positive, check_share
 from ..core.tensor import Tensor, assign, wrap
 from ..core.tracer import IDLE, Stateful, mode, out_of_place
 from ..core.versions import changed, rebound
 from ..errors import CheckpointError, GraphError, OptionError, describe, nearest, out_of_range
 from ..foreign import answers, knows_foreign, missing
-from .blas import is_better_copied
 from .schedules import CosineAnnealingLR, ExponentialLR, LRScheduler, OneCycleLR, ReduceLROnPlateau, StepLR
-from .states import different_groups, different_state
+from .states import check_keys, different_groups, different_state
 
 __all__ = [
     "SGD", "Adam", "AdamW", "CosineAnnealingLR", "ExponentialLR", "LRScheduler", "OneCycleLR", "Optimizer", "RMSprop",
@@ -31,6 +31,8 @@ __all__ = [
 __dir__ = __all__.copy  # what Tab offers
 
 Group = dict[str, Any]
+Params = Iterable[Any]
+"""The parameters, or dicts of them with options of their own."""
 if not TYPE_CHECKING:
     __getattr__ = missing(__name__)
 
@@ -52,8 +54,8 @@ State: Any = type("State", (dict,), {name: _counted(getattr(dict, name)) for nam
 class Optimizer(Stateful):
     """What all optimisers share: parameter groups, the state of each parameter, and the walk over them.
 
-    A subclass gives ``buffers``, the names of its state arrays, of which not all options need the ``optional`` ones;
-    ``checks``, what raises an error for a value of an option by the option's name; and
+    A subclass gives ``buffers``, the names of its state arrays; ``optional``, of those that are needed only where an
+    option is set, the option; ``checks``, what raises an error for a value of an option by the option's name; and
     ``formula(p, g, *buffers, **scalars)``, which returns the new values of the parameter and its buffers, and may write
     into the old ones, but not into ``g``.
 
@@ -63,12 +65,12 @@ class Optimizer(Stateful):
     """
 
     buffers: tuple[str, ...] = ()
-    optional: tuple[str, ...] = ()
+    optional: ClassVar[Mapping[str, str]] = {}
     checks: ClassVar[dict[str, Check]] = dict(lr=check_not_negative, weight_decay=check_not_negative)
     formula: Callable[..., tuple[Any, ...]]
     counts_steps: bool = False
 
-    def __init__(self, params: Iterable[Any], defaults: Mapping[str, Any]) -> None:
+    def __init__(self, params: Params, defaults: Mapping[str, Any]) -> None:
         self.defaults = dict(defaults)
         self.param_groups: list[Group] = []
         self.state: dict[Any, dict[str, Any]] = State()
@@ -136,10 +138,11 @@ class Optimizer(Stateful):
         """Do what `step` does, without a word to the tracer."""
         if type(self.state) is not State:
             self.state = State(self.state)
-        update = self._update if mode.tracer is IDLE else self._update_traced
+        tracer = mode.tracer
+        update = self._update if tracer is IDLE else self._update_traced
         for group in self.param_groups:
             for params in self._in_step(group):
-                scalars = mode.tracer.numbers(partial(self._advance, group, params))
+                scalars = tracer.numbers(partial(self._advance, group, params))
                 names = self.used_buffers(scalars)
                 for p in params:
                     update(p, names, scalars)
@@ -194,14 +197,19 @@ class Optimizer(Stateful):
         if not names:
             return (), ()
         state = self.state[p]
-        old = [state.get(name) for name in names]
-        if absent := [name for name in names if name not in state]:
-            state.update((name, _like(0.0, p, name)) for name in absent)
-        return old, [state[name] for name in names] if absent else old
+        try:
+            old = new = [state[name] for name in names]
+        except KeyError:
+            old = [state.get(name) for name in names]
+            state.update((name, _like(0.0, p, name)) for name in names if name not in state)
+            new = [state[name] for name in names]
+        return old, new
 
     def used_buffers(self, scalars: Mapping[str, Any]) -> tuple[str, ...]:
         """Return which buffers a step uses."""
-        return self.buffers
+        if not self.optional:
+            return self.buffers
+        return tuple([b for b in self.buffers if scalars.get(self.optional.get(b, ""), True)])
 
     def state_dict(self) -> dict[str, Any]:
         """Return a copy of the state: options by group, and arrays by the parameter's number, as in PyTorch."""
@@ -217,12 +225,7 @@ class Optimizer(Stateful):
         Raises:
             CheckpointError: it is of another optimiser or of other parameters; everything that differs is listed.
         """
-        keys = ["param_groups", "state"]
-        if not isinstance(state_dict, Mapping) or set(state_dict) != set(keys):
-            found = f"{sorted(map(str, state_dict))}" if isinstance(state_dict, Mapping) else describe(state_dict)
-            absent = [key for key in keys if not isinstance(state_dict, Mapping) or key not in state_dict]
-            it = f"it has no {absent}, only {found}" if absent else f"expected {keys}, found {found}"
-            raise CheckpointError(f"not the state of an optimizer: {it}; pass what state_dict() gave")
+        check_keys("an optimizer", state_dict, ("param_groups", "state"))
         groups, state, params = state_dict["param_groups"], state_dict["state"], self._all_params()
         if wrong := different_groups(self, groups) + different_state(self, params, state):
             raise CheckpointError("optimizer state does not fit: " + "; ".join(wrong))
@@ -271,11 +274,12 @@ class SGD(Optimizer):
     """
 
     buffers = ("momentum_buffer",)
+    optional: ClassVar = {"momentum_buffer": "momentum"}
     checks = Optimizer.checks | dict(nesterov=check_flag, momentum=check_below_one, dampening=check_share)
 
     def __init__(
         self,
-        params: Iterable[Any],
+        params: Params,
         lr: float = 1e-3,
         momentum: float = 0.0,
         dampening: float = 0.0,
@@ -293,9 +297,6 @@ class SGD(Optimizer):
     def scalars(self, group: Group, step: int) -> dict[str, Any]:
         numbers = {name: float(group[name]) for name in ("lr", "momentum", "weight_decay")}
         return {**numbers, "undamped": 1.0 - group["dampening"], "nesterov": group["nesterov"]}
-
-    def used_buffers(self, scalars: Mapping[str, Any]) -> tuple[str, ...]:
-        return self.buffers if scalars["momentum"] else ()
 
     @staticmethod
     def formula(
@@ -344,7 +345,7 @@ class Adam(Optimizer):
 
     def __init__(
         self,
-        params: Iterable[Any],
+        params: Params,
         lr: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
@@ -356,14 +357,14 @@ class Adam(Optimizer):
         b1, b2 = map(float, group["betas"])
         lr, decay = float(group["lr"]), float(group["weight_decay"])
         averages = dict(b1=b1, share1=1 - b1, b2=b2, share2=1 - b2)
-        corrected = dict(lr=lr / (1 - b1**step), root=math.sqrt(1 - b2**step), eps=float(group["eps"]))
+        corrected = dict(step_size=lr / (1 - b1**step), correction=math.sqrt(1 - b2**step), eps=float(group["eps"]))
         shrink = 1 - lr * decay if self.decoupled and decay else None
         return {**averages, **corrected, "weight_decay": 0.0 if self.decoupled else decay, "shrink": shrink}
 
     @staticmethod
     def formula(
-        p: Any, g: Any, m: Any, v: Any, *, lr: float, weight_decay: float, shrink: float | None,
-        b1: float, share1: float, b2: float, share2: float, root: float, eps: float,
+        p: Any, g: Any, m: Any, v: Any, *, step_size: float, weight_decay: float, shrink: float | None,
+        b1: float, share1: float, b2: float, share2: float, correction: float, eps: float,
     ) -> tuple[Any, ...]:  # fmt: skip
         g = g + weight_decay * p if weight_decay else g
         if shrink is not None:
@@ -376,9 +377,9 @@ class Adam(Optimizer):
             v *= b2
             v += share2 * (g * g)
         scale = np.sqrt(v)
-        scale /= root
+        scale /= correction
         scale += eps
-        return _less(p, lr * (m / scale)), m, v
+        return _less(p, step_size * (m / scale)), m, v
 
 
 class AdamW(Adam):
@@ -392,7 +393,7 @@ class AdamW(Adam):
 
     def __init__(
         self,
-        params: Iterable[Any],
+        params: Params,
         lr: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
@@ -422,13 +423,13 @@ class RMSprop(Optimizer):
     """
 
     buffers = ("square_avg", "grad_avg", "momentum_buffer")
-    optional = ("grad_avg", "momentum_buffer")
+    optional: ClassVar = {"grad_avg": "centered", "momentum_buffer": "momentum"}
     checks = Optimizer.checks | dict(
         alpha=check_below_one, momentum=check_below_one, eps=check_positive, centered=check_flag
     )
 
     def __init__(
-        self, params: Iterable[Any], lr: float = 1e-2, alpha: float = 0.99, eps: float = 1e-8,
+        self, params: Params, lr: float = 1e-2, alpha: float = 0.99, eps: float = 1e-8,
         weight_decay: float = 0.0, momentum: float = 0.0, centered: bool = False,
     ) -> None:  # fmt: skip
         options = dict(lr=lr, alpha=alpha, eps=eps, weight_decay=weight_decay, momentum=momentum, centered=centered)
@@ -437,10 +438,6 @@ class RMSprop(Optimizer):
     def scalars(self, group: Group, step: int) -> dict[str, Any]:
         numbers = {name: float(group[name]) for name in ("lr", "alpha", "eps", "weight_decay", "momentum")}
         return {**numbers, "share": 1 - numbers["alpha"], "centered": group["centered"]}
-
-    def used_buffers(self, scalars: Mapping[str, Any]) -> tuple[str, ...]:
-        used = {"square_avg": True, "grad_avg": scalars["centered"], "momentum_buffer": scalars["momentum"]}
-        return tuple(name for name, is_used in used.items() if is_used)
 
     @staticmethod
     def formula(
@@ -457,7 +454,7 @@ class RMSprop(Optimizer):
         return _less(p, lr * change), *after
 
 
-def _as_groups(params: Iterable[Any]) -> list[Mapping[str, Any]]:
+def _as_groups(params: Params) -> list[Mapping[str, Any]]:
     if isinstance(params, Tensor):
         raise TypeError("the optimizer takes a list of parameters, got a single Tensor; pass [parameter]")
     if not isinstance(params, Iterable):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .. import checks, notebook
 from ..errors import CheckpointError, OptionError, describe
 from ..foreign import Answers
+from .states import check_keys
 
 if TYPE_CHECKING:
     from .optim import Optimizer
@@ -30,11 +31,13 @@ class LRScheduler(Answers):
     Attributes:
         by_epoch: whether `fit` calls ``step()`` after each epoch, rather than after each step.
         total: the name of the option, if any, that `fit` fills with the number of all steps where it is None.
+        ends: whether there are no rates beyond that, so that `fit` refuses to take more steps.
         kept: the attributes that are the state.
     """
 
     by_epoch = False
     total = ""
+    ends = False
     kept: tuple[str, ...] = ("last_step", "base_lrs")
 
     def __init__(self, optimizer: Optimizer) -> None:
@@ -105,10 +108,7 @@ class LRScheduler(Answers):
         Raises:
             CheckpointError: it is not the state of a schedule of so many groups.
         """
-        keys = sorted(map(str, state_dict)) if isinstance(state_dict, Mapping) else describe(state_dict)
-        if keys != sorted(self.kept):
-            expected = " and ".join(map(repr, sorted(self.kept)))
-            raise CheckpointError(f"not the state of a schedule, which has {expected}: {keys}")
+        check_keys("a schedule", state_dict, self.kept)
         rates, groups = state_dict["base_lrs"], len(self.optimizer.param_groups)
         try:
             for name in set(self.kept) - {"base_lrs"}:
@@ -184,6 +184,7 @@ class OneCycleLR(LRScheduler):
     """
 
     total = "total_steps"
+    ends = True
 
     def __init__(
         self,

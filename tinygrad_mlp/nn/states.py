@@ -1,17 +1,26 @@
-"""Whether a state that was loaded fits an optimizer: everything in which it does not, in words."""
+"""Whether a state that was loaded fits an optimizer or a schedule: everything in which it does not, in words."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..core.tensor import Tensor
-from ..errors import describe
+from ..errors import CheckpointError, describe
 
 if TYPE_CHECKING:
     from .optim import Optimizer
+
+
+def check_keys(what: str, state: Any, keys: Collection[str]) -> None:
+    """Raise CheckpointError unless what is loaded as the state of something is a dict with these keys."""
+    found = sorted(map(str, state)) if isinstance(state, Mapping) else describe(state)
+    if found != sorted(keys):
+        absent = sorted(set(keys) - set(found))
+        it = f"it has no {absent}, only {found}" if absent else f"expected {sorted(keys)}, found {found}"
+        raise CheckpointError(f"not the state of {what}: {it}; pass what state_dict() gave")
 
 
 def different_groups(optimizer: Optimizer, groups: Any) -> list[str]:

@@ -14,11 +14,11 @@ import numpy as np
 
 from .. import notebook
 from ..core.autograd import no_grad
-from ..core.graph import Node, ancestors, fit
+from ..core.graph import Node, fit
 from ..core.tensor import Tensor
-from ..errors import GraphError, describe
+from ..errors import describe
 from ..syntax import definition
-from .numbers import gradients, inline
+from .numbers import aligned, gradients, inline, ops
 from .sketch import options
 
 
@@ -73,9 +73,7 @@ def trace(output: Any) -> Trace:
     """
     if not isinstance(output, Tensor):
         raise TypeError(f"trace takes a Tensor, got {describe(output)}; of a function f, trace(f(x))")
-    if output._node is None:
-        raise GraphError("trace: this Tensor has no graph; trace a result of Tensors with requires_grad=True")
-    found, order = gradients(output, "trace"), ancestors([output])[1]
+    order, found = ops(output, "trace"), gradients(output, "trace")
     names = _names(order)
     rows: list[tuple[str, ...]] = [("node", "value", "gradient", "rule", "where it stands")]
     with no_grad():
@@ -83,9 +81,7 @@ def trace(output: Any) -> Trace:
             rows += _of_node(t, found, names)
     leaves = [a for a in names if a._node is None]
     rows += [(names[a], inline(a._data), _gradient(a, found), _hooked(a), "") for a in leaves]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-    return Trace("\n".join(line.rstrip() for line in lines))
+    return Trace("\n".join(aligned(rows, "<<<<<")))
 
 
 def _of_node(t: Any, found: dict[Any, Any], names: dict[Any, str]) -> Iterator[tuple[str, ...]]:

@@ -9,13 +9,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import notebook
 from ..checks import check_integer
 from ..core.autograd import no_grad
 from ..core.tensor import Tensor
 from ..core.tracer import Tracer, tracing
 from ..errors import describe
-from ..nn.module import Module, unchanged
+from ..nn.module import Module
 from ..rules.table import Rule
+from .numbers import aligned
+from .undo import unchanged
 
 
 class Row(NamedTuple):
@@ -54,19 +57,11 @@ class Summary:
         return table
 
     def __repr__(self) -> str:
-        table = self._cells()
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        lines = []
-        for cells in table:
-            aligned = [c.ljust(w) if i < 3 else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))]
-            lines.append("  ".join(aligned))
-        return "\n".join(lines)
+        return "\n".join(aligned(self._cells(), "<<<>>>"))
 
     def _repr_html_(self) -> str:
-        import pandas as pd
-
         head, *body = self._cells()
-        return str(pd.DataFrame(body, columns=head).to_html(index=False))
+        return notebook.table(head, body)
 
 
 def summary(model: Module, input_shape: int | Sequence[int]) -> Summary:

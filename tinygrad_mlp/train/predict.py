@@ -6,7 +6,7 @@ import os
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from copy import copy
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from ..checks import Array, as_array, check_function, check_integer, check_kind
 from ..core.autograd import no_grad
 from ..core.tensor import Tensor, wrap
+from ..core.tracer import Tracer, settings
 from ..errors import DataError, OptionError, ShapeError, describe, nearest, warn
 from ..foreign import answers
 from ..nn import functional as F
@@ -204,23 +205,20 @@ class Samples(Inputs):
                 raise DataError(f"the weights of all rows of {self.name}X are 0; give some of them a weight")
             self.weights = self.weights / self.weights.mean()
         if self.y.ndim == 1 and outputs.shape[1:] == (1,):
-            row = self.y
-            found = {}
-            for self.y in (row[:, None], row):
-                with suppress(ValueError, IndexError):
-                    found[self._adds_up(self.weigh(loss), outputs.dtype)] = self.y
-            self.y = found.get(True, found.get(False, row))
+            self.y = min(self.y, self.y[:, None], key=lambda y: self._misfit(y, loss, outputs))
 
-    def _adds_up(self, loss: Function, dtype: Any) -> bool:
-        """Return whether the loss of two rows is the mean or the sum of theirs: not if it compares each with each."""
-        outputs, ends = np.array([[0.31], [0.64]], dtype), np.array([self.y.argmin(), self.y.argmax()])
-
-        def of(at: list[int]) -> float:
-            yb, *weights = self.targets(ends[at])
-            return loss_of(loss, outputs[at], (yb, *map(np.ones_like, weights)))
-
-        each = of([0]) + of([1])
-        return bool(np.isclose(of([0, 1]), (each, each / 2), rtol=1e-3).any())
+    def _misfit(self, y: Array, loss: Function, outputs: Array) -> int:
+        """Return how ill targets by their shape suit a loss: 1 if it compares each row with each, 2 if it refuses."""
+        part, watch = copy(self), _Pairs()
+        part.y = y
+        try:
+            with settings(tracer=watch):
+                loss_of(part.weigh(loss), outputs[: watch.rows], part.targets(slice(watch.rows)))
+        except DataError:  # of the values, not of their shape
+            return 0
+        except (ValueError, IndexError):
+            return 2
+        return int(watch.found)
 
     def weigh(self, loss: Function) -> Function:
         """Return the loss as a function of outputs and `targets`."""
@@ -235,6 +233,16 @@ class Samples(Inputs):
     def scores(self, outputs: Array, loss: Function, metrics: Mapping[str, Function]) -> dict[str, float]:
         """Return the loss of outputs, and each metric."""
         return {"loss": loss_of(self.weigh(loss), outputs, self.targets()), **metrics_of(metrics, outputs, self.y)}
+
+
+class _Pairs(Tracer):
+    """The tracer that finds out whether something has an entry for each pair of ``rows``."""
+
+    rows = 3  # of two, a column beside another would look like it
+    found = False
+
+    def op(self, rule: Any, inputs: Any, keywords: Any, result: Tensor) -> None:
+        self.found |= result.shape[:2] == (self.rows, self.rows)
 
 
 def kind_of(value: Any) -> str:

@@ -7,8 +7,9 @@ from typing import Any
 
 from ..checks import check_integer, check_number, check_positive
 from ..errors import NonFiniteError
-from ..nn.module import Module, unchanged
+from ..nn.module import Module
 from ..nn.optim import LRScheduler, Optimizer
+from ..tools.undo import unchanged
 from .callbacks import Callback, Run
 from .fit import fit
 
@@ -20,12 +21,14 @@ class LRSearch(Callback):
     """What `find_lr` returns; `plot.learning_rates` draws it.
 
     Attributes:
+        steps: after how many it ends, if the loss does not grow before.
         lr: the learning rate of each step.
         loss: the loss of each step, averaged over those before: the last ones count most.
         suggestion: the rate at which the loss falls fastest, on the logarithmic axis of the rates.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, steps: int = 0) -> None:
+        self.steps = steps
         self.lr: list[float] = []
         self.loss: list[float] = []
         self._average = 0.0
@@ -36,6 +39,8 @@ class LRSearch(Callback):
         self.loss.append(self._average / (1 - SMOOTHING ** (len(self.lr))))
         if self.loss[-1] > DIVERGED * min(self.loss):
             run.stop("the loss grows")
+        elif run.step == self.steps:
+            run.stop("the search is over")
 
     @property
     def suggestion(self) -> float:
@@ -56,15 +61,6 @@ class _Raise(LRScheduler):
 
     def get_lr(self) -> list[float]:
         return [self.low * self.growth**self.last_step] * len(self.base_lrs)
-
-
-class _Steps(Callback):
-    def __init__(self, steps: int) -> None:
-        self.steps = steps
-
-    def on_batch_end(self, run: Run) -> None:
-        if run.step == self.steps:
-            run.stop("the search is over")
 
 
 def find_lr(
@@ -101,9 +97,9 @@ def find_lr(
     check_number("high", high, low, math.inf, "a finite number >= low")
     check_integer("steps", steps, 2)
     before, state = model.state_dict(), optimizer.state_dict()
-    found, schedule = LRSearch(), _Raise(optimizer, low, high, steps)
+    found, schedule = LRSearch(steps), _Raise(optimizer, low, high, steps)
     options = {"epochs": steps, "progress": False, "metrics": [], **options}
-    options["callbacks"] = [found, _Steps(steps), *options.get("callbacks", [])]
+    options["callbacks"] = [found, *options.get("callbacks", [])]
     try:
         with unchanged(model):
             fit(model, X, y, optimizer=optimizer, schedule=schedule, **options)

@@ -17,12 +17,13 @@ from ...rules.table import Rule, find
 from ..naming import is_number
 from ..record import Call, Slot, memory_of, packed
 from ..scope import _kind, _loop
-from .formulas import CALLED, SLOW
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 BOOL = np.dtype(bool)
 MANY = 4096
 """From how many numbers on NumPy sums float32: it does that more exactly."""
+SLOW = 4096
+"""From how many elements on NumPy, which takes several at once, computes a function faster than a call for each."""
 
 Views = Mapping[Slot, Call]
 Shape = tuple[int, ...]
@@ -60,7 +61,7 @@ def form_of(call: Call, views: Views, checked: set[Any]) -> Form | None:
     arity = len(rule.reach) or sum(f"{{{i}}}" in formula for i in range(3))
     inputs = call.inputs[function is assign :][:arity]
     known = formula and call.output is not None and checked.issuperset(labels)
-    if not known or not set(call.errors.values()) <= {"warn", "ignore"} or 0 in _lengths(call):
+    if not known or not set(call.errors.values()) <= {"warn", "ignore"}:
         return None
     dtypes = _dtypes(call) if all(isinstance(a, Slot) or is_number(a) for a in inputs) else []
     if not dtypes:
@@ -77,10 +78,6 @@ def _rule(call: Call) -> Rule:
     return find(np.copy if call.function is assign else call.function)
 
 
-def _lengths(call: Call) -> set[int]:
-    return {n for a in (call.result, *call.slots) for n in a.shape}
-
-
 def _dtypes(call: Call) -> Sequence[Any]:
     """Return in what dtypes a formula takes its operands, those of NumPy's loop or that of the result, if it can."""
     function, out, keywords = call.function, call.result.dtype, call.keywords
@@ -90,11 +87,16 @@ def _dtypes(call: Call) -> Sequence[Any]:
         return [out] if known and keywords.get("dtype") in (None, out) and not many else []
     if isinstance(function, np.ufunc):
         *loop, made = (not keywords and _loop(function, tuple(map(_kind, call.inputs)))) or [None]
-        slow = function in CALLED and math.prod(call.result.shape) >= SLOW
-        return loop if made == out and set(loop) <= set(FLOATS) and not slow else []
+        return loop if made == out and set(loop) <= set(FLOATS) and not _is_slow(call) else []
     if function is put and not all(i == slice(None) for i in call.inputs[1:]):
         return []
     return [BOOL if function in (np.where, select) else out, out, out]
+
+
+def _is_slow(call: Call) -> bool:
+    """Return whether a function is called for each of many elements; of a root, a processor takes several at once."""
+    called = _rule(call).loop.startswith("np.") and call.function is not np.sqrt
+    return called and math.prod(call.result.shape) >= SLOW
 
 
 def _reached(call: Call, shapes: list[Shape]) -> tuple[Shape, Sequence[str], str]:
@@ -136,7 +138,7 @@ def _laid_out(form: Form, out: Slot, labels: list[Any]) -> Form | None:
     for a, index, dtype in arrays:
         orders = ("C", "F") if index in ("ij", "picked") else ("C",)
         known = a.dtype in FLOATS if dtype in FLOATS else a.dtype == dtype == BOOL
-        if index == "?" or order(a) not in orders or not (known or a in labels):
+        if index == "?" or 0 in a.shape or order(a) not in orders or not (known or a in labels):
             return None
     if {v.by for v in arrays} <= {"ij", ""} and {order(v.slot) for v in arrays if v.by} == {"F"}:
         values = [v._replace(by="i" * bool(v.by)) for v in form.values]

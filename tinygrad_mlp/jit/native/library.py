@@ -3,62 +3,17 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import math
-import pickle
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
-from numba.core.caching import CompileResultCacheImpl, FunctionCache
-from numba.core.serialize import dumps
 from numba.extending import get_cython_function_address, intrinsic
 from numba.np.arrayobj import populate_array
 
-from ...nn.blas import function
-
-__all__ = ["array", "compiled", "exp_d", "exp_f", "gemm", "np", "plus"]
-
-
-def compiled(function: Any) -> Any:
-    """Return a function as machine code, which is kept on disk."""
-    made = njit(error_model="numpy", _nrt=False)(function)
-    made._cache = _Cache(function)
-    return made
-
-
-class _Sealed(CompileResultCacheImpl):
-    """What Numba keeps of a function, beside its checksum: machine code with a wrong byte would end the process."""
-
-    def reduce(self, cres: Any) -> Any:
-        data = dumps(super().reduce(cres))
-        return data, hashlib.sha256(data).digest()
-
-    def rebuild(self, target_context: Any, payload: Any) -> Any:
-        data, seal = payload
-        if hashlib.sha256(data).digest() != seal:
-            raise ValueError("the machine code is not what was kept")
-        return super().rebuild(target_context, pickle.loads(data))
-
-
-class _Cache(FunctionCache):
-    """Numba's files of a function: what is damaged is compiled anew, and what cannot be written is not kept."""
-
-    _impl_class = _Sealed
-
-    def load_overload(self, sig: Any, target_context: Any) -> Any:
-        try:
-            return super().load_overload(sig, target_context)
-        except Exception:  # unpickling raises whatever the bytes say
-            with suppress(OSError):
-                self.flush()
-
-    def save_overload(self, sig: Any, data: Any) -> None:
-        with suppress(OSError):
-            super().save_overload(sig, data)
+from ...blas import function
 
 
 @intrinsic

@@ -16,12 +16,13 @@ from ...rules.elementwise import uniform
 from ...rules.table import find
 from ..emit import Program, _Line
 from ..naming import value_name
-from ..plan import Plan, Storage, _Pool, base_of, has_effect, is_elementwise, needed_calls
-from ..record import Call, Record, Slot
+from ..plan import Plan, Storage, _Pool, base_of, has_effect, needed_calls
+from ..record import Call, Record, Slot, packed
 from ..scope import Scope
 from .cache import load
 from .forms import order
 from .groups import Schedule, turns
+from .library import blas
 from .products import rewritten
 from .write import Piece
 
@@ -63,15 +64,11 @@ def make_native_plan(record: Record, outputs: list[Slot]) -> NativePlan:
 
 
 def _relay(plan: Plan) -> None:
-    """Lay results that only the program sees in rows, and what is computed with matrices in columns as these lie."""
-    columns = {s for c in plan.calls for s in c.slots if s.kind in ("state", "constant") and order(s) == "F"}
-    for call in [c for c in (*plan.calls, *plan.calls[::-1]) if c.function is assign or is_elementwise(c)]:
-        alike = [s for s in (call.result, *call.slots) if s.shape == call.result.shape]
-        columns.update(alike if columns.intersection(alike) else ())
+    """Lay matrices that only the program sees in rows, but for those that go with one in columns from outside."""
+    columns = {s.shape for c in plan.calls for s in c.slots if s.kind in ("state", "constant") and order(s) == "F"}
     for out in {c.output for c in plan.calls if c.output is not None} - _fixed(plan):
-        if len(out.shape) == 2 and order(out):
-            (n, m), size = out.shape, out.dtype.itemsize
-            out.strides = (size, n * size) if out in columns else (m * size, size)
+        if len(out.shape) == 2 and order(out) and out.shape not in columns:
+            out.strides = packed(out.shape, out.dtype.itemsize)
     for slot, call in plan.views.items():
         if turns(call):
             slot.strides = call.inputs[0].strides[::-1]
@@ -112,12 +109,9 @@ def _cut(plan: NativePlan) -> None:
         groups = list(run)
         calls = [call for group in groups for call in group.calls]
         if not numpys:
-            factors = [plan.schedule.factors[call] for call in calls if call in plan.schedule.factors]
-            given = [*(a for c in calls for a in c.slots), *(a for (alpha, _), beta in factors for a in (alpha, beta))]
-            numbers = [a for a in given if isinstance(a, Slot) and a.kind == "number"]
-            first, errors = calls[0], plan.record.errors
-            piece = Call(Piece, numbers, {"groups": groups}, None, False, first.section, first.line, "Piece", errors)
-            piece.slots = [a for c in calls for a in c.slots]
+            operands = [a for call in calls for a in call.slots]
+            piece = replace(calls[0], function=Piece, inputs=operands, keywords={"groups": groups}, output=None)
+            piece.errors = plan.record.errors
             plan.recorded[max(position[call] for call in calls)] = piece
             calls = [piece]
         plan.calls += calls
@@ -136,7 +130,7 @@ class NativeProgram(Program):
             self.scope.values[piece.name] = functions[piece.name]
             arrays = [self.scope.values.get(name) for name in piece.addresses]
             pairs = zip(piece.addresses, arrays, strict=True)
-            addresses = [_blas(name[:5]) if array is None else array.ctypes.data for name, array in pairs]
+            addresses = [blas(name[:5]) if array is None else array.ctypes.data for name, array in pairs]
             self.scope.values[f"{piece.name}_memory"] = np.array(addresses, np.intp)
 
     @property
@@ -158,10 +152,3 @@ class NativeProgram(Program):
         memory = self.scope.unique(f"{name}_memory")
         self.pieces.append(Piece(self, name, call.keywords["groups"]))
         return [f"{name}({', '.join([memory, *self.pieces[-1].given])})"]
-
-
-def _blas(name: str) -> int:
-    """Return the address of a function of BLAS."""
-    from .library import blas
-
-    return blas(name)

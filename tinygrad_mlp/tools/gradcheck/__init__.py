@@ -11,8 +11,8 @@ How a check goes, and where to read on:
    pass obeys, and measures how much of the gradient is rounding.
 2. ``judging.check_input`` takes each element, or a sample and random directions, as a ``differences.Line``. Most pass
    by the first step: ``differences.differences`` makes a slope and its error of seven values.
-3. What does not pass goes to ``judging.settle``: other steps, the noise of the function, the complex step. Where x is
-   on a kink, ``judging._bracket`` looks for the slopes nearby. ``Judge.verdict`` alone says pass or fail.
+3. ``judging.settle`` tries others for what does not: other steps, the noise of the function, the complex step. Where x
+   is on a kink, ``judging._bracket`` looks for the slopes nearby. ``Judge.verdict`` alone says pass or fail.
 4. ``check_ties`` and ``check_nearby`` look at what is right for each element alone, or at these inputs alone.
 5. ``diagnosis.diagnose`` says what the pattern of wrong derivatives suggests, ``report`` shows it all.
 

@@ -7,6 +7,7 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -252,8 +253,7 @@ class Line:
         sizes = np.concatenate([np.abs(np.atleast_1d(s.start[i][self.where])).ravel() for i in moves])
         self.least = float(np.min(sizes, initial=self.unit, where=sizes > 0))
         self.step, (self.rounding, self.wobble) = STEP * self.unit * s.jitter, s.rounding()
-        self.noise: float | None = None
-        self.imaginary: float | None = None
+        self.noise, self.known = 0.0, dict[float, tuple[Array, bool]]()
         self.analytic, self.error, self.terms, self.size, self.precision = math.nan, 0.0, 0.0, 0.0, 0.0
         if all(gradients[i].values.shape == s.start[i].shape for i in moves):
             parts = [gradients[i].values[self.where] * d for i, d in moves.items()]
@@ -261,11 +261,6 @@ class Line:
             self.error = norm([norm(gradients[i].rounding[self.where] * d) for i, d in moves.items()])
             self.terms = norm([gradients[i].terms * norm(d) for i, d in moves.items()])
         self.vanishes = abs(self.analytic) <= 10 * self.terms
-
-    @property
-    def loudness(self) -> float:
-        """The noise of the function, as far as it is known."""
-        return max(self.rounding, self.wobble, self.noise or 0.0)
 
     def move(self, t: float) -> float:
         """Return by how much a step ``t`` changes the result."""
@@ -280,15 +275,14 @@ class Line:
 
     def samples(self, h: float) -> tuple[Array, bool]:
         """Return ``d[side, k]``, the changes by steps +-h / 2**k for k = 0, 1, 2, and whether all take one branch."""
-        d, same = np.empty((2, 3)), True
-        for side, step in enumerate((h, -h)):
-            for k in range(3):
-                d[side, k] = self.move(step / 2**k)
-                same &= self.s.branches.taken == self.s.base
-        return d, same
+        if h not in self.known:
+            moved = [(self.move(step / 2**k), self.s.branches.taken) for step in (h, -h) for k in range(3)]
+            changes, taken = zip(*moved, strict=True)
+            self.known[h] = np.reshape(changes, (2, 3)), {*taken} == {self.s.base}
+        return self.known[h]
 
     def listen(self, slope: Slope) -> None:
-        """Measure the noise of the function, once: from the sixth differences of 9 values very near each other.
+        """Measure the noise of the function: from the sixth differences of 9 values very near each other.
 
         So near that they differ by some 64 roundings, or, where stairs show then, by more than these; and 64 times as
         far. Noise that is much more than the rounding of the result says that the function is less precise than that.
@@ -304,10 +298,10 @@ class Line:
         self.noise = max(s.branches.eps * size, *(heard[-clear:] if clear else [0.0]))
         self.precision = self.noise / size if self.noise > 100 * EPS * max(size, slope.reach * self.x) else 0.0
 
-    def slope(self, h: float, listening: Callable[[Slope], bool] = lambda slope: False) -> Slope | None:
+    def slope(self, h: float) -> Slope | None:
         """Return the derivative by steps up to ``h``, or None where the function is not defined that far.
 
-        The noise of the function is taken to be the rounding of its result and of x, unless one is listening to it.
+        The noise of the function is taken to be the rounding of its result and of x, unless one has listened to it.
         Only an unchanged result where zero is expected is exact.
         """
         d, same = self.samples(h)
@@ -315,26 +309,21 @@ class Line:
             return None
         rounding = (self.wobble if self.vanishes else self.rounding) if self.analytic or d.any() else 0.0
         noise = max(rounding, EPS * float(np.abs(d).max()), EPS * self.x * (abs(d[0, 1] - d[1, 1]) / h))
-        slope = differences(d, h, noise)
-        if listening(slope):
-            if self.noise is None:
-                self.listen(slope)
-            return differences(d, h, max(noise, self.noise or 0.0))
-        return slope
+        return differences(d, h, max(noise, self.noise))
 
     def complex_slope(self, slope: Slope) -> Slope:
         """Return the derivative by the complex step, if the function takes it and the differences confirm it.
 
         It passes what agrees to three digits more than they have.
         """
-        if self.imaginary is None:
-            self.imaginary = self._complex_step()
         numeric, size = self.imaginary, abs(self.imaginary)
         if size * COMPLEX_STEP < 1e-290 or not abs(numeric - slope.numeric) <= 10 * slope.estimate + 1e-9 * size:
             return UNKNOWN
         return slope._replace(numeric=numeric, estimate=max(8 * EPS * size, 1e-3 * slope.estimate), step=COMPLEX_STEP)
 
-    def _complex_step(self) -> float:
+    @cached_property
+    def imaginary(self) -> float:
+        """The derivative by the complex step, or NaN if the function does not take complex numbers."""
         s, x = self.s, [a.astype(complex) for a in self.s.start]
         for i, d in self.moves.items():
             x[i][self.where] += 1j * COMPLEX_STEP * d

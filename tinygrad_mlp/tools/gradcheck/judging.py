@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,52 +41,37 @@ class Judge(NamedTuple):
         return max(abs(slope.numeric), line.size, FLOOR * self.largest, FLOOR * reach)
 
     def verdict(self, line: Line, slope: Slope) -> str:
-        """Return "pass", "fail" or "unresolved"."""
+        """Return "pass", "fail" or "unresolved": noisier functions are resolved as far as their own precision goes."""
         scale, rtol = self.scale(line, slope), max(1e-3 if slope.kink else self.rtol, EPS * line.s.branches.condition)
         own = scale if slope.kink else max(abs(slope.numeric), line.size)
         error = 0.0 if slope.kink else line.error + line.vanishes * line.terms
         if not abs(line.analytic - slope.numeric) <= rtol * own + 10 * (slope.estimate + error) < math.inf:
             return "fail" if math.isfinite(slope.estimate) and error != math.inf and rtol < 0.1 else "unresolved"
-        return "pass" if rtol < 0.1 and 10 * slope.estimate <= 8 * rtol * max(scale, own) else "unresolved"
-
-    def heard(self, line: Line, opinion: Slope, best: Slope) -> str:
-        """Return the verdict by the complex step, which fails what differences know well, or by the best step so far.
-
-        A function that is noisier than the rounding of its result is judged by its own precision.
-        """
-        verdict = self.verdict(line, opinion)
-        if verdict == "fail":
-            sure = best.estimate <= min(1e-6 * abs(opinion.numeric), abs(line.analytic - opinion.numeric))
-            return verdict if sure and opinion is not best else "unresolved"
-        if verdict == "unresolved" and line.precision:
-            return self._replace(rtol=max(self.rtol, min(4 * line.precision**0.5, 0.01))).verdict(line, opinion)
-        return verdict
+        resolved = 10 * slope.estimate <= 8 * max(rtol, min(4 * line.precision**0.5, 0.01)) * max(scale, own)
+        return "pass" if rtol < 0.1 and resolved else "unresolved"
 
 
-def settle(line: Line, first: Slope | None, judge: Judge) -> tuple[Slope, str]:
-    """Return the best derivative that can be had and its verdict, where the first step has not made it pass.
+def settle(line: Line, judge: Judge) -> tuple[Slope, str]:
+    """Return the best derivative that can be had, and its verdict: mostly that of the first step.
 
     Steps at which the function is not smooth do not count. The one whose estimated error is least does, unless a
     smaller step disagrees with it. Nothing fails before the steps are so small that their error hides the difference,
     nor where slopes differ so much nearby that x must be on a kink.
     """
+    first, few, best, agreed = line.slope(line.step), line.s.losses >= LOSSES, UNKNOWN, -1
+    opinion, verdict = _opinion(line, first, judge)
+    if verdict != "unresolved":
+        return opinion, verdict
     if _on_kink(line, first):
         return _bracket(line, judge)
-    s, best, agreed, few = line.s, UNKNOWN, -1, line.s.losses >= LOSSES
-    for level in _levels(line, few):
-        slope = line.slope(line.step * 0.25**level, lambda a: not (a.smooth and judge.verdict(line, a) == "pass"))
-        if slope is None or not slope.smooth:
-            continue
+    for level, slope in _slopes(line, judge):
         clash = abs(slope.numeric - best.numeric) > 10 * (slope.estimate + best.estimate)
-        if clash and slope.step > best.step:
-            continue
+        best = min(best, slope, key=lambda a: a.step if clash else a.estimate)
         agreed = 0 if clash else agreed + 1
-        best = slope if clash or slope.estimate < best.estimate else best
-        for opinion in (best, line.complex_slope(best)):
-            verdict = judge.heard(line, opinion, best)
-            if verdict != "unresolved":
-                s.hint, s.losses = level, s.losses + (verdict == "fail")
-                return opinion, verdict
+        opinion, verdict = _opinion(line, best, judge)
+        if verdict != "unresolved":
+            line.s.hint = level
+            return opinion, verdict
         rounding = max(line.rounding, EPS * slope.reach * slope.step)
         hidden = 40 * rounding / slope.step > max(abs(line.analytic - best.numeric), 10 * best.estimate)
         if slope.step < best.step and (hidden or few):
@@ -92,33 +79,55 @@ def settle(line: Line, first: Slope | None, judge: Judge) -> tuple[Slope, str]:
     verdict = judge.verdict(line, best) if agreed > 0 else "unresolved"
     if verdict == "unresolved":
         best, verdict = _average(line, best, judge)
-    s.losses += verdict != "pass"
     return _excuse(line, best, judge) if verdict == "fail" and not few else (best, verdict)
+
+
+def _slopes(line: Line, judge: Judge) -> Iterator[tuple[int, Slope]]:
+    """Yield smooth slopes: by the step that helped before, then from large steps to small, down to the size of x.
+
+    Once one does not pass, the function is listened to.
+    """
+    own = math.ceil(math.log2(line.unit / line.least) / 2)
+    for level in dict.fromkeys([line.s.hint, *range(-3, LEVELS), *range(max(own - 2, LEVELS), own + 3)]):
+        slope = line.slope(line.step * 0.25**level)
+        if slope is not None and not (line.noise or (slope.smooth and judge.verdict(line, slope) == "pass")):
+            line.listen(slope)
+            slope = line.slope(slope.step)
+        if slope is not None and slope.smooth:
+            yield level, slope
+
+
+def _opinion(line: Line, slope: Slope | None, judge: Judge) -> tuple[Slope, str]:
+    """Return what a slope says, or the complex step where that says more: it may fail what differences know well."""
+    if slope is None or not slope.smooth:
+        return UNKNOWN, "unresolved"
+    verdict = judge.verdict(line, slope)
+    if verdict == "pass" and abs(line.analytic) > 10 * slope.estimate:
+        return slope, verdict
+    exact = line.complex_slope(slope)
+    said = judge.verdict(line, exact)
+    sure = slope.estimate <= min(1e-6 * abs(exact.numeric), abs(line.analytic - exact.numeric))
+    if said == "pass" or (said == "fail" and sure):
+        return exact, said
+    return slope, verdict if verdict == "pass" else "unresolved"
 
 
 def _average(line: Line, best: Slope, judge: Judge) -> tuple[Slope, str]:
     """Return the mean of slopes by steps near the best one, whose roundings mostly cancel, if that is sharp enough."""
     sharp = best._replace(estimate=best.estimate / math.sqrt(REPEATS))
     beside = judge._replace(largest=max(judge.largest, judge.others))
-    if beside.verdict(line, sharp._replace(numeric=line.analytic)) != "pass":
+    if line.precision or beside.verdict(line, sharp._replace(numeric=line.analytic)) != "pass":
         return best, "unresolved"
     slopes = [line.slope(best.step * (1 - k / (8 * REPEATS))) or UNKNOWN for k in range(REPEATS)]
     mean = sharp._replace(numeric=float(np.mean([slope.numeric for slope in slopes])))
     return mean, "pass" if judge.verdict(line, mean) == "pass" else "unresolved"
 
 
-def _levels(line: Line, few: bool) -> dict[int, None]:
-    """Return the steps to try: the one that helped before, then from large to small, and down to the size of x."""
-    hint, own = line.s.hint, math.ceil(math.log2(line.unit / line.least) / 2)
-    levels = range(hint - 1, hint + 2) if few else [*range(-3, LEVELS), *range(max(own - 2, LEVELS), own + 3)]
-    return dict.fromkeys([hint, *levels])
-
-
 def _excuse(line: Line, best: Slope, judge: Judge) -> tuple[Slope, str]:
     """Return the verdict on what fails by its best slope: that of a kink if there must be one."""
     slope, verdict = _bracket(line, judge)
     low, high = slope.kink or (0.0, 0.0)
-    gap = max(1e-3 * judge.scale(line, best), 40 * line.loudness / slope.step)
+    gap = max(1e-3 * judge.scale(line, best), 20 * slope.estimate)
     return (slope, verdict) if high - low > gap else (best, "fail")
 
 
@@ -141,6 +150,7 @@ def _bracket(line: Line, judge: Judge) -> tuple[Slope, str]:
     s, h = line.s, TINY / 100 * line.unit
     slopes, verdict = [line.move(h) / h, -line.move(-h) / h], ""
     reach = float(np.abs(line.samples(line.step)[0]).max()) / line.step
+    noise = max(line.rounding, line.wobble, line.noise)
     for count in NEIGHBOURS:
         for k in range(len(slopes) - 2, count):
             x, y = s.neighbour(k)
@@ -148,12 +158,11 @@ def _bracket(line: Line, judge: Judge) -> tuple[Slope, str]:
                 x[i][line.where] += h * d
             slopes.append(s.change(x, y) / h)
         low, high = float(np.nanmin(slopes)), float(np.nanmax(slopes))
-        error = 1e-6 * (high - low) + (2 * line.loudness / h if line.analytic or low or high else 0.0)
+        error = 1e-6 * (high - low) + (2 * noise / h if line.analytic or low or high else 0.0)
         slope = Slope(min(max(line.analytic, low), high), error, h, reach, kink=(low, high))
         verdict = judge.verdict(line, slope)
         if verdict == "pass" or s.losses >= LOSSES:
             break
-    s.losses += verdict != "pass"
     return slope, verdict
 
 
@@ -164,11 +173,11 @@ def check_input(s: Subject, i: int, gradients: list[Gradient], rng: Random, rtol
     sharp = [abs(slope.numeric) for slope in first if slope and slope.estimate <= 1e-3 * abs(slope.numeric)]
     others = max(float(np.nanmax(np.abs(g.values), initial=0.0)) for g in gradients)
     judge = Judge(rtol, max(sharp, default=0.0), others)
-    found = [_check(line, slope, judge) for line, slope in zip(lines, first, strict=True)]
+    found = [_check(line, judge) for line in lines]
     failed = [line for line, e in zip(lines, found, strict=True) if e.verdict == "fail"]
     if failed and all(line.at is None for line in failed):
         culprit = _find_culprit(failed[0], i, gradients)
-        found.append(_element(culprit, *settle(culprit, None, judge), judge))
+        found.append(_element(culprit, *settle(culprit, judge), judge))
     return found
 
 
@@ -182,7 +191,7 @@ def check_ties(s: Subject, gradients: list[Gradient], elements: list[Element], r
         return []
     moves: list[dict[int, Any]] = [{i: np.ones_like(s.start[i]) for i in inputs}, {i: s.start[i] for i in inputs}]
     lines = [Line(s, gradients, None, move) for move in moves]
-    return [_check(line, line.slope(line.step), Judge(rtol)) for line in lines]
+    return [_check(line, Judge(rtol)) for line in lines]
 
 
 def check_nearby(s: Subject, elements: list[Element], rng: Random, rtol: float) -> list[Element]:
@@ -204,52 +213,32 @@ def _at_other_inputs(s: Subject, rng: Random, rtol: float, symmetric: list[bool]
     """Return what is wrong at random inputs up to 1/16 away, if the function can be computed there."""
     before, y, wobble = s.start, s.y, s.wobble
     moved = [a + np.where(a == 0, 1, a) * rng.uniform(-1, 1, a.shape) / 16 for a in before]
-    mean = lambda a, k: np.asarray((a + a.swapaxes(-1, -2)) / 2 if k else a)
-    try:
+    mean, elements = lambda a, k: np.asarray((a + a.swapaxes(-1, -2)) / 2 if k else a), list[Element]()
+    with suppress(Exception):
         s.stand_at([mean(a, k) for a, k in zip(moved, symmetric, strict=True)])
         s.look(rng)
         pull = s.record(s.x)
         gradients = measure(s, pull, [g.copy() for g in pull(s.upstream.copy())])
         sizes = [np.where(a == 0, 1, np.abs(a)) / unit_of(a) for a in s.start]
         lines = [line for i, d in enumerate(sizes) if d.size for line in _directions(s, i, gradients, rng, d)]
-        elements = [_check(line, line.slope(line.step), Judge(rtol)) for line in lines]
-        return [e for e in elements if e.verdict == "fail"]
-    except Exception:
-        return []
-    finally:
-        s.stand_at(before)
-        s.y, s.wobble = y, wobble
+        elements = [_check(line, Judge(rtol)) for line in lines]
+    s.stand_at(before)
+    s.y, s.wobble = y, wobble
+    return [e for e in elements if e.verdict == "fail"]
 
 
-def _check(line: Line, first: Slope | None, judge: Judge) -> Element:
-    """Return the verdict by the first step, by the complex step where that says more, or by whatever it takes.
-
-    A direction is checked as sharply as one wrong element of it takes, if that is possible.
-    """
+def _check(line: Line, judge: Judge) -> Element:
+    """Return the verdict: a direction is checked as sharply as one wrong element of it takes, if that is possible."""
     count = sum(np.size(d) for d in line.moves.values())
     sharp = judge._replace(rtol=max(judge.rtol / math.sqrt(count), min(judge.rtol, 1e-13)))
-    for rule in (sharp, judge) if count > 1 else (judge,):
-        slope, verdict = _glance(line, first, rule)
-        if verdict == "fail" or (verdict == "unresolved" and rule is judge):
-            slope, verdict = settle(line, first, rule)
-        if verdict != "unresolved":
-            break
+    slope, verdict = settle(line, sharp)
+    if verdict == "unresolved" and count > 1:
+        slope, verdict = settle(line, judge)
     if verdict == "unresolved" and judge._replace(largest=judge.others).verdict(line, slope) == "pass":
         rough = slope.estimate / max(abs(slope.numeric), line.size, 1e-300)
         verdict, line.precision = "pass", max(line.precision, rough)
+    line.s.losses += verdict != "pass"
     return _element(line, slope, verdict, judge)
-
-
-def _glance(line: Line, first: Slope | None, judge: Judge) -> tuple[Slope, str]:
-    """Return what the first step says, or the complex step where that says more."""
-    if first is None or not first.smooth:
-        return UNKNOWN, "unresolved"
-    verdict = judge.verdict(line, first)
-    if verdict != "pass" or abs(line.analytic) <= 10 * first.estimate:
-        opinion = line.complex_slope(first)
-        if judge.verdict(line, opinion) == "pass":
-            return opinion, "pass"
-    return first, verdict
 
 
 def _directions(s: Subject, i: int, gradients: list[Gradient], rng: Random, size: Any = 1.0) -> list[Line]:

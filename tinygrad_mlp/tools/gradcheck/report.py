@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ... import errors, notebook
+from ..numbers import aligned
 
 if TYPE_CHECKING:
     import pandas
@@ -158,8 +159,5 @@ def notes_on(elements: Sequence[Element], rtol: float) -> list[str]:
 
 
 def _aligned(elements: Sequence[Element]) -> list[str]:
-    """Return a table of elements as lines, texts to the left and numbers to the right."""
-    rows = [["input", "shape", "element", *NUMBERS, "verdict"], *(e.texts() for e in elements)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    signs = [">" if name in NUMBERS else "<" for name in rows[0]]
-    return ["  ".join(map("{:{}{}}".format, row, signs, widths)).rstrip() for row in rows]
+    """Return a table of elements as lines."""
+    return aligned([["input", "shape", "element", *NUMBERS, "verdict"], *(e.texts() for e in elements)], "<<<>>>>><")

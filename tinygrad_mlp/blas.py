@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
 from importlib import import_module
 from typing import Any
 
@@ -21,10 +22,22 @@ def function(symbol: str) -> Any:
         return None
 
 
+def loaded() -> tuple[str, int]:
+    """Return which BLAS NumPy has loaded, for which processor, and how many threads it uses."""
+    name, count = function("scipy_openblas_get_config64_"), function("scipy_openblas_get_num_threads64_")
+    if name is not None and count is not None:
+        name.restype = ctypes.c_char_p
+        return name().decode(), int(count())
+    for variable in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
+        if (value := os.environ.get(variable, "")).isdecimal():
+            return "unknown", int(value)
+    return "unknown", os.cpu_count() or 1
+
+
 @functools.cache
 def _threads() -> int:
-    count = function("scipy_openblas_get_num_threads64_")
-    return int(count()) if count is not None else 1
+    name, count = loaded()
+    return 1 if name == "unknown" else count
 
 
 def is_better_copied(nbytes: int) -> bool:
