@@ -43,7 +43,7 @@ AS_IT_STANDS = {
     "nn and optim": 1082,
     "checker": 766,
     "native programs": 745,
-    "package without the last four": 10557,
+    "package without the last four": 10556,
     "bridges": 990,
 }
 """What is larger than it should be, and how large it may be until it is mended."""
