@@ -186,7 +186,12 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault("sums of many rows lose digits", "dtype=np.float64 if many else None", "dtype=None"),
         Fault("negative axes are not sorted", "np.argsort([a % len(axes) for a in axes])", "np.argsort(axes)"),
-        Fault("a part along a negative axis", "g[(slice(None),) * (axis % g.ndim) +", "g[(slice(None),) * axis +"),
+        Fault("a part along a negative axis", "* normalize_axis_index(axis, x.ndim) +", "* axis +"),
+        Fault(
+            "options by position are lost",
+            "{**dict(zip(names[count:], args[count:], strict=False)), **kwargs}",
+            "kwargs",
+        ),
         Fault(
             "ravel is no view",
             "vjp(np.ravel, lambda g, out, x: g.reshape(x.shape), linear=True, view=True)",
@@ -323,6 +328,11 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("a new array of a leaf is its own", "        del self._version[1:]\n", ""),
     ],
     "autograd": [
+        Fault(
+            "a generator goes on outside of its context",
+            "with self.context():\n            return self.body.send(value)",
+            "with self.context():\n            pass\n        return self.body.send(value)",
+        ),
         Fault("the oldest mode comes back first", "self._before.pop()", "self._before.pop(0)"),
         Fault(
             "a second gradient replaces the first",
@@ -335,7 +345,9 @@ FAULTS: dict[str, list[Fault]] = {
             "g = g if g._data.dtype == dtype else astype(g, dtype)\n    check",
             "check",
         ),
-        Fault("no reason is given for a cut graph", "why = constant if root._cut else", "why = constant if False else"),
+        Fault(
+            "no reason is given for a cut graph", 'which is constant" if cut else', 'which is constant" if False else'
+        ),
         Fault(
             "retain_graph is not passed on",
             "retain_graph = create_graph if retain_graph is None else retain_graph\n",
@@ -565,8 +577,8 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("decay of AdamW is not scaled by the rate", "shrink = 1 - lr * decay if", "shrink = 1 - decay if"),
         Fault(
             "eps stands inside of the root",
-            "scale /= root\n        scale += eps",
-            "scale += eps\n        scale /= root",
+            "scale /= correction\n        scale += eps",
+            "scale += eps\n        scale /= correction",
         ),
         Fault("nesterov looks back", "(g + momentum * buf if nesterov", "(g + buf if nesterov"),
         Fault("a state for no parameter loads", "if str(i) not in numbers:", "if False:"),
@@ -828,7 +840,11 @@ FAULTS: dict[str, list[Fault]] = {
             "max(n for other, n in pairs if other == letter)",
             "min(n for other, n in pairs if other == letter)",
         ),
-        Fault("a generator goes on", "generator.bit_generator.state = state", "pass"),
+        Fault(
+            "a generator goes on",
+            "            for rng, state in zip(drawing, states, strict=True):\n                set_generator(rng, state)",
+            "            pass",
+        ),
         Fault("attributes stay changed", "            now.clear()\n            now.update(before)", "            pass"),
         Fault(
             "new attributes stay",
@@ -837,8 +853,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "buffers stay changed in a summary",
-            "            if buffer._data.tobytes() != data.tobytes():\n                assign(buffer, data)",
-            "            pass",
+            "                if buffer._data.tobytes() != array.tobytes():\n                    assign(buffer, array)",
+            "                pass",
         ),
         Fault("a shared parameter counts twice", "        seen |= state\n", ""),
         Fault(
@@ -848,8 +864,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a name is markup",
-            "return str(pd.DataFrame(body, columns=head).to_html(index=False))",
-            "return str(pd.DataFrame(body, columns=head).to_html(index=False, escape=False))",
+            "{escape(_text(value))}</{tag}>",
+            "{_text(value)}</{tag}>",
         ),
         Fault(
             "a module of no layer has no row",
@@ -1262,13 +1278,13 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "Ctrl-C stays ours",
-            "    try:\n        yield asked\n    finally:\n        signal.signal(signal.SIGINT, usual)",
-            "    yield asked",
+            "    try:\n        yield\n    finally:\n        signal.signal(signal.SIGINT, usual)",
+            "    yield",
         ),
         Fault(
             "a second Ctrl-C asks too",
-            "        signal.signal(signal.SIGINT, usual)\n        asked.append",
-            "        asked.append",
+            "        signal.signal(signal.SIGINT, usual)\n        run.asked",
+            "        run.asked",
         ),
         Fault("a stopped epoch goes on", "        if run.history.stopped is not None:\n            break\n", ""),
         Fault(

@@ -39,11 +39,11 @@ PARTS: dict[str, tuple[Callable[[str], bool], int]] = {
 FILE_LIMIT, FUNCTION_LIMIT, COMPLEXITY_LIMIT = 350, 50, 20
 AS_IT_STANDS = {
     "functional door": 1337,
-    "engine: rules, core, functional": 2171,
-    "nn and optim": 1101,
+    "engine: rules, core, functional": 2056,
+    "nn and optim": 1082,
     "checker": 764,
-    "native programs": 755,
-    "package without the last four": 10553,
+    "native programs": 745,
+    "package without the last four": 10555,
     "bridges": 990,
 }
 """What is larger than it should be, and how large it may be until it is mended."""

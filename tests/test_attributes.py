@@ -16,7 +16,7 @@ from tinygrad_mlp.callbacks import Callback, Checkpoint, EarlyStopping
 
 import tinygrad_mlp as tg
 from tinygrad_mlp import nn, optim
-from tinygrad_mlp.train import resume
+from tinygrad_mlp.generators import generators
 
 X = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
 Y = (X[:, 0] > 0).astype(int)
@@ -235,7 +235,7 @@ def test_an_attribute_is_not_taken_for_a_global_of_its_name() -> None:
     def function(x: Any) -> Any:
         return x.UNRELATED
 
-    assert resume.generators([function]) == []
+    assert generators([function]) == []
 
 
 def test_the_best_file_is_never_behind_what_the_last_one_says_of_it(

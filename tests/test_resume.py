@@ -33,6 +33,7 @@ import tinygrad_mlp as tg
 from tinygrad_mlp import blas, nn, optim
 from tinygrad_mlp import functional as F
 from tinygrad_mlp.errors import CheckpointError
+from tinygrad_mlp.generators import generators
 from tinygrad_mlp.train import resume
 
 ROOT = Path(__file__).parents[1]
@@ -352,10 +353,10 @@ def test_generators_are_found_wherever_a_part_leads_to_one() -> None:
             self.inner, self.many = nn.Dropout(0.5, rng=rngs[7]), [nn.Dropout(0.5, rng=rngs[8])]
 
     parts = {"a": holder, "b": partial(closure, rngs[9], y=rngs[10]), "c": Own(), "d": rngs[11], "data": [0.5] * 10**6}
-    found = resume.generators(parts)
+    found = generators(parts)
     expected = [rng for i, rng in enumerate(rngs) if i != 11] + [GLOBAL]
     assert {id(rng) for rng in found} == {id(rng) for rng in expected} and len(found) == len(expected)
-    assert resume.generators({"x": np.ones(3), "y": "text", "z": None, "f": len, "m": np, "t": int}) == []
+    assert generators({"x": np.ones(3), "y": "text", "z": None, "f": len, "m": np, "t": int}) == []
 
 
 def test_another_machine_gets_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

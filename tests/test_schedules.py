@@ -241,6 +241,23 @@ def test_the_search_for_a_learning_rate_leaves_everything_as_it_was():
     assert figure.axes[0].get_xscale() == "log" and len(figure.axes[0].lines[0].get_xdata()) == len(found.loss)
 
 
+def test_the_search_puts_back_what_draws_wherever_it_is():
+    class Noisy(nn.Module):
+        def __init__(self):
+            self.sources = {"input": [np.random.default_rng(5)]}
+            self.layer = nn.Linear(3, 2, rng=0)
+
+        def forward(self, x):
+            (rng,) = self.sources["input"]
+            return self.layer(x + 0.1 * rng.normal(size=x.shape).astype(np.float32))
+
+    model = Noisy()
+    (rng,) = model.sources["input"]
+    before = rng.bit_generator.state
+    tg.find_lr(model, X, Y, optimizer=optim.SGD(model.parameters()), steps=5, jit=False)
+    assert rng.bit_generator.state == before
+
+
 def test_the_search_ends_where_the_loss_is_not_finite():
     model = mlp()
     outputs = RNG.normal(size=(96, 2)) * 1e3

@@ -272,6 +272,21 @@ def as_numbers(value: Any, name: str = "") -> Array:
     return array
 
 
+def as_operand(a: Any, own: bool = False) -> Any:
+    """Return an operand that is no Tensor as ops take it: NumPy scalars and 0-d arrays as Python scalars.
+
+    So float32 stays float32 in ``x * np.sqrt(2.0)``, as it does in ``x * 1.4142135623730951``. A list becomes an array
+    of its own, but for functions of our ``own``, where it is a shape or an index.
+    """
+    if isinstance(a, (list, tuple)):
+        return a if own else as_numbers(a).copy()
+    if isinstance(a, np.generic) or (isinstance(a, np.ndarray) and a.ndim == 0):
+        return a.item()
+    if isinstance(a, (int, float, np.ndarray)) or not hasattr(a, "__array__"):
+        return a
+    return as_operand(np.asarray(a))
+
+
 def as_classes(labels: Any, num_classes: int | None = None, name: str = "labels") -> Array:
     """Return labels (N,) as int64, having checked that each is the number of a class, in 0..num_classes-1.
 

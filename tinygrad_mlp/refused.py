@@ -1,11 +1,11 @@
-"""What a call of NumPy that has no rule is refused with, and for each function without one, what to use instead."""
+"""What is said where there is no gradient: of calls without a rule, of Tensors as arrays, of graphs that are cut."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from typing import Any
 
-from .errors import NoRuleError, describe
+from .errors import GraphError, NoRuleError, describe
 from .foreign import our_word
 
 BUILD_IT = "build it from functions that have one, or call it on t.detach().numpy()"
@@ -14,6 +14,11 @@ KEEP = (
     "A @ t for A.dot(t), np.ones(n) * t for np.full(n, t); where no gradient is wanted,"
 )
 """What to write where a Tensor would become an array, so that its gradient is kept."""
+LOST = (
+    "a Tensor that requires grad becomes a float and its gradient is lost; "
+    "use np.sin(t), say, instead of math.sin(t), and t.item() where a plain number is wanted"
+)
+"""What one that becomes a float is warned of."""
 _ADVICE = {
     "it writes into its argument; make a new Tensor with np.where, np.concatenate or indexing":
         "copyto fill_diagonal place put put_along_axis putmask",
@@ -78,6 +83,25 @@ def no_entry(function: Callable[..., Any], known: bool) -> TypeError:
     name = f"{describe(function)} is neither a function of NumPy nor a primitive; decorate it with @primitive"
     hint = "its derivative at a point is tg.func.vjp(f, x)"
     return TypeError(f"vjp takes a function and its rules: {hint if known else f'{name}; {hint}'}")
+
+
+def no_array(module: str | None = None) -> GraphError:
+    """Return the error for a Tensor that would lose its gradient as an array, for which a ``module`` has asked."""
+    scipy = "np.linalg, and tinygrad_mlp.scipy.linalg and special, have functions that take it;"
+    keep = "" if module is None else f"{scipy if module.startswith('scipy.') else KEEP} "
+    return GraphError(f"this Tensor requires grad, and an array would lose it silently; {keep}use t.detach().numpy()")
+
+
+def no_gradient(cut: str | None) -> GraphError:
+    """Return the error for a backward pass to nothing; ``cut`` is the constant function that ended the graph."""
+    why = f"the result comes through {cut}, which is constant" if cut else "it was detached or made under no_grad"
+    return GraphError(f"no tensor in this graph requires grad: {why}, or no leaf has requires_grad=True; set it")
+
+
+def released(name: str) -> GraphError:
+    """Return the error for a graph whose op of this name has been released."""
+    hint = "call backward(retain_graph=True) the first time, or compute the result again"
+    return GraphError(f"graph already released at {name}: a backward pass has gone through it; {hint}")
 
 
 def no_keyword(function: Callable[..., Any], key: str, known: Collection[str] | None) -> NoRuleError:

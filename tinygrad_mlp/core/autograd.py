@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ContextDecorator
 from typing import Any, TypeVar
 
 import numpy as np
 
 from ..errors import GraphError, ShapeError, describe
+from ..steps import in_steps
 from .graph import ancestors, backpropagate
 from .tensor import Tensor, seed_of
 from .tracer import mode
@@ -44,47 +43,10 @@ class no_grad(ContextDecorator):  # noqa: N801 - PyTorch's spelling
         mode.grad_enabled = self._before.pop()
 
     def __call__(self, function: C) -> C:
-        run: Any = lambda *args, **kwargs: _Steps(function(*args, **kwargs))
-        steps = run
-        if inspect.isgeneratorfunction(function):
-
-            def run(*args: Any, **kwargs: Any) -> Any:
-                return (yield from steps(*args, **kwargs))
-
-        elif inspect.iscoroutinefunction(function):
-
-            async def run(*args: Any, **kwargs: Any) -> Any:
-                return await steps(*args, **kwargs)
-
-        elif not inspect.isasyncgenfunction(function):
-            return super().__call__(function)
-        return functools.wraps(function)(run)  # type: ignore[return-value]
+        return in_steps(function, no_grad) or super().__call__(function)  # type: ignore[return-value]
 
     def _recreate_cm(self) -> no_grad:
         return no_grad()
-
-
-class _Steps(Generator[Any, Any, Any], AsyncGenerator[Any, Any]):
-    """A generator or coroutine, each of whose steps, from one place where it waits to the next, is under `no_grad`."""
-
-    def __init__(self, body: Any) -> None:
-        self.body = body
-
-    def send(self, value: Any) -> Any:
-        with no_grad():
-            return self.body.send(value)
-
-    def throw(self, *error: Any) -> Any:
-        with no_grad():
-            return self.body.throw(*error)
-
-    def asend(self, value: Any) -> Any:
-        return _Steps(self.body.asend(value))
-
-    def athrow(self, *error: Any) -> Any:
-        return _Steps(self.body.athrow(*error))
-
-    __await__ = Generator.__iter__
 
 
 def grad(

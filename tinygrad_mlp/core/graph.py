@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import GraphError
+from ..refused import released
 from ..rules.shapes import astype, sum_to
 from ..rules.table import Rule, T
 from .tracer import IDLE, mode
@@ -161,9 +161,7 @@ def ancestors(roots: Sequence[Tensor]) -> tuple[set[Tensor], list[Tensor]]:
         if (node := (t := stack.pop())._node) is None:
             continue
         if node.inputs is None:
-            released = f"graph already released at {node.rule.name}: a backward pass has gone through it"
-            hint = "call backward(retain_graph=True) the first time, or compute the result again"
-            raise GraphError(f"{released}; {hint}")
+            raise released(node.rule.name)
         made.append((node.age, t))
         for _, a in node.parents:
             if a not in seen:

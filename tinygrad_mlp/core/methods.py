@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ..checks import check_choice
+from ..checks import as_operand, check_choice
 from ..errors import GraphError, ShapeError
 from ..rules.elementwise import POWERS
 from ..rules.indexing import getitem, picked_once, put, replaced
 from ..rules.linalg import is_sparse
 from ..rules.shapes import Axis, astype
-from ..rules.table import constant_operand
 from .tracer import mode
 
 if TYPE_CHECKING:
@@ -99,6 +98,7 @@ class ArrayMethods:
     nbytes: int = _property(operator.attrgetter("_data.nbytes"), "The size of the elements, in bytes.")
     T: Tensor = _property(_unary(np.transpose), "The Tensor with its axes reversed.")
     mT: Tensor = _property(lambda self: self.swapaxes(-1, -2), "The Tensor with its last two axes exchanged.")  # noqa: N815
+    at: At = _property(At, "What ``t.at[i].set(v)``, ``.add(v)``, ``.multiply(v)`` start with: all give a new Tensor.")
 
     __hash__ = object.__hash__
 
@@ -125,7 +125,7 @@ class ArrayMethods:
         return self._apply(product, (other, self), _NONE)
 
     def __pow__(self: Any, other: Any) -> Tensor:
-        exponent = other if isinstance(other, ArrayMethods) else constant_operand(other)
+        exponent = other if isinstance(other, ArrayMethods) else as_operand(other)
         if isinstance(exponent, (int, float)) and exponent in POWERS and self.dtype.kind in "fc":
             return self._apply(POWERS[exponent], (self,), _NONE)
         return self._apply(np.power, (self, exponent), _NONE)
@@ -135,11 +135,6 @@ class ArrayMethods:
 
     def __setitem__(self, index: Any, value: Any) -> None:
         raise TypeError("item assignment is not differentiable; use t = t.at[i].set(v), or np.where(mask, new, old)")
-
-    @property
-    def at(self) -> At:
-        """What ``t.at[i].set(v)``, ``.add(v)`` and ``.multiply(v)`` start with; each gives a new Tensor."""
-        return At(self)
 
     def _updated(self: Any, value: Tensor) -> Tensor:
         """Return what ``+=`` and its kind give: under `no_grad` the same memory, as in NumPy, else a new Tensor."""

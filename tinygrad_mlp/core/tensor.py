@@ -13,19 +13,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from ..checks import as_numbers, check_flag, check_function
+from ..checks import as_numbers, as_operand, check_flag, check_function
 from ..errors import DtypeError, GraphError, NoRuleError, ShapeError, attempt, describe, warn
 from ..foreign import knows_foreign
-from ..refused import KEEP
+from ..refused import LOST, no_array, no_gradient
 from ..rules.shapes import astype
-from ..rules.table import RULES, Rule, constant_operand, find
+from ..rules.table import RULES, Rule, find
 from .graph import Node, backpropagate
 from .methods import ArrayMethods
 from .tracer import IDLE, mode
 from .versions import PUBLIC, changed, hand_out, next_age, note, rebound, version_of
 
 _STORE = dis.opmap["STORE_SUBSCR"]
-_DETACH = "use t.detach().numpy()"
 _adding = [threading.RLock()]
 """Held while gradients are added to those of leaves, which threads may share."""
 if hasattr(os, "register_at_fork"):  # a thread that held it does not exist in the child
@@ -68,7 +67,7 @@ def apply(function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[s
             if a._version is not None:
                 reads.append((a, array, a._version))
         else:
-            array = a = a if type(a) is float else constant_operand(a, rule.own)
+            array = a = a if type(a) is float else as_operand(a, rule.own)
             if isinstance(a, np.ndarray):
                 reads.append((a, a, PUBLIC))
         inputs.append(a)
@@ -305,7 +304,7 @@ class Tensor(ArrayMethods):
         """
         mode.tracer.reads_value("numpy")
         if self._requires_grad:
-            raise GraphError(f"this Tensor requires grad, and an array would lose it silently; {_DETACH}")
+            raise no_array()
         return hand_out(self)
 
     def item(self) -> Any:
@@ -327,10 +326,7 @@ class Tensor(ArrayMethods):
             unknown[()] = self
             return unknown
         if self._requires_grad:
-            keep = KEEP
-            if caller.f_globals.get("__name__", "").startswith("scipy."):
-                keep = "np.linalg, and tinygrad_mlp.scipy.linalg and special, have functions that take it;"
-            raise GraphError(f"this Tensor requires grad, and an array would lose it silently; {keep} {_DETACH}")
+            raise no_array(caller.f_globals.get("__name__", ""))
         array = self.numpy()
         return array.astype(array.dtype if dtype is None else dtype, copy=bool(copy))
 
@@ -370,10 +366,7 @@ class Tensor(ArrayMethods):
     def __float__(self) -> float:
         number = float(self._number())
         if self._requires_grad:
-            warn(
-                "a Tensor that requires grad becomes a float and its gradient is lost; "
-                "use np.sin(t), say, instead of math.sin(t), and t.item() where a plain number is wanted"
-            )
+            warn(LOST)
         return number
 
     def __int__(self) -> int:
@@ -436,9 +429,7 @@ class HookHandle:
 def seed_of(root: Tensor, gradient: Any) -> Tensor:
     """Return the upstream gradient of a root as a Tensor, in its shape and dtype."""
     if not root._requires_grad:
-        constant = f"the result comes through {root._cut}, which is constant"
-        why = constant if root._cut else "it was detached or made under no_grad"
-        raise GraphError(f"no tensor in this graph requires grad: {why}, or no leaf has requires_grad=True; set it")
+        raise no_gradient(root._cut)
     data = root._data
     if gradient is None:
         if data.size != 1:

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..binding import is_default
 from ..core.tensor import assign
-from ..rules.table import find, is_default
+from ..rules.table import find
 from .naming import (
     dtype_text,
     function_name,

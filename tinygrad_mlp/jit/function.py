@@ -325,10 +325,11 @@ class Jitted(Generic[P, R]):
         """Write the programs as a module that needs only NumPy, with an npz file of their arrays beside it.
 
         The module's function has this function's name; it takes the arrays that this one takes, and returns its
-        results as arrays. It knows the shapes and dtypes for which this function has a program, or those of the
-        examples, and names them when it gets others. It goes on from where the training stands now: parameters are
-        arrays under their own names in the module, optimisers count on, and the options of each parameter group
-        are dictionaries, the learning rate among them.
+        results as arrays; what else is among the arguments, floats too, is as it was at the last call. It knows the
+        shapes and dtypes for which this function has a program, or those of the examples, and names them when it gets
+        others. It goes on from where the training stands now: parameters are arrays under their own names in the
+        module, optimisers count on, and the options of each parameter group are dictionaries, the learning rate among
+        them.
 
         Args:
             path: the file to write.

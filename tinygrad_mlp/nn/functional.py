@@ -17,11 +17,10 @@ from ..core.autograd import no_grad
 from ..core.tensor import Tensor, assign
 from ..errors import ShapeError, warn
 from ..foreign import answers, missing
-from ..rules.elementwise import bce, bce_with_logits, select, uniform
-from ..rules.elementwise import leaky_relu as leaky_relu, relu as relu, sigmoid as sigmoid, softplus as softplus
+from ..rules.elementwise import bce, bce_with_logits, leaky_relu, relu, select, sigmoid, softplus, uniform
 from ..rules.indexing import gather
-from ..rules.linalg import linear as linear
-from ..rules.reductions import log_softmax as log_softmax, logsumexp as logsumexp, softmax as softmax
+from ..rules.linalg import linear
+from ..rules.reductions import log_softmax, logsumexp, softmax
 from ..rules.table import T, annotate, constant, primitive
 
 __all__ = [
@@ -99,7 +98,7 @@ def batch_norm(
     if x.ndim < 2:
         raise ShapeError(f"batch_norm expects input of shape (N, C) or (N, C, L), got {x.shape}")
     axes = (0, *range(2, x.ndim))
-    column = (slice(None), *(None,) * (x.ndim - 2))
+    column = (-1, *(1,) * (x.ndim - 2))
     if training or running_mean is None:
         count = x.size // x.shape[1]
         if training and count < 2:
@@ -116,8 +115,8 @@ def batch_norm(
     scale = 1 / np.sqrt(var + eps)
     if weight is not None:
         scale = scale * weight
-    out = (x - mean[column]) * scale[column]
-    return out if bias is None else out + bias[column]
+    out = (x - mean.reshape(column)) * scale.reshape(column)
+    return out if bias is None else out + bias.reshape(column)
 
 
 @answers

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -281,27 +280,6 @@ class Module(Stateful):
             return f"{type(self).__name__}({extra})"
         body = "\n".join([extra, *children] if extra else children)
         return f"{type(self).__name__}(\n{body}".replace("\n", "\n  ") + "\n)"
-
-
-@contextmanager
-def unchanged(model: Module) -> Iterator[None]:
-    """Context manager that leaves the attributes, buffers and generators of a model as it found them."""
-    attributes = [(vars(module), dict(vars(module))) for module in model.modules()]
-    generators = {
-        v: v.bit_generator.state for _, a in attributes for v in a.values() if isinstance(v, np.random.Generator)
-    }
-    buffers = [(buffer, buffer._data.copy(order="K")) for buffer in model.buffers()]
-    try:
-        yield
-    finally:
-        for now, before in attributes:
-            now.clear()
-            now.update(before)
-        for generator, state in generators.items():
-            generator.bit_generator.state = state
-        for buffer, data in buffers:
-            if buffer._data.tobytes() != data.tobytes():
-                assign(buffer, data)
 
 
 def _as_array(value: Any) -> NDArray[Any]:

@@ -357,14 +357,14 @@ class Adam(Optimizer):
         b1, b2 = map(float, group["betas"])
         lr, decay = float(group["lr"]), float(group["weight_decay"])
         averages = dict(b1=b1, share1=1 - b1, b2=b2, share2=1 - b2)
-        corrected = dict(lr=lr / (1 - b1**step), root=math.sqrt(1 - b2**step), eps=float(group["eps"]))
+        corrected = dict(step_size=lr / (1 - b1**step), correction=math.sqrt(1 - b2**step), eps=float(group["eps"]))
         shrink = 1 - lr * decay if self.decoupled and decay else None
         return {**averages, **corrected, "weight_decay": 0.0 if self.decoupled else decay, "shrink": shrink}
 
     @staticmethod
     def formula(
-        p: Any, g: Any, m: Any, v: Any, *, lr: float, weight_decay: float, shrink: float | None,
-        b1: float, share1: float, b2: float, share2: float, root: float, eps: float,
+        p: Any, g: Any, m: Any, v: Any, *, step_size: float, weight_decay: float, shrink: float | None,
+        b1: float, share1: float, b2: float, share2: float, correction: float, eps: float,
     ) -> tuple[Any, ...]:  # fmt: skip
         g = g + weight_decay * p if weight_decay else g
         if shrink is not None:
@@ -377,9 +377,9 @@ class Adam(Optimizer):
             v *= b2
             v += share2 * (g * g)
         scale = np.sqrt(v)
-        scale /= root
+        scale /= correction
         scale += eps
-        return _less(p, lr * (m / scale)), m, v
+        return _less(p, step_size * (m / scale)), m, v
 
 
 class AdamW(Adam):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import OptionError
-from .table import Arguments, Operand, T, annotate, composite, constant, primitive, vjp
+from .table import Arguments, Operand, T, annotate, composite, constant, numpys_own, primitive, vjp
 
 LN2, LN10 = math.log(2), math.log(10)
 _BITS: dict[Any, type] = {np.dtype(np.float32): np.int32, np.dtype(np.float64): np.int64}
@@ -229,9 +229,7 @@ composite({
     np.heaviside: lambda x, h: np.where(x == 0, h, 0.5 * (np.sign(x) + 1)),
     np.modf: lambda x: (fraction(x), np.trunc(1.0 * x)),
     np.divmod: lambda x, y: (np.floor_divide(x, y), np.remainder(x, y)),
-    np.real: lambda x: x.real,
-    np.iscomplexobj: lambda x: x.dtype.kind == "c",
-    np.isrealobj: lambda x: x.dtype.kind != "c",
+    **numpys_own(np.real, np.iscomplexobj, np.isrealobj),
 })  # fmt: skip
 
 constant(

@@ -11,7 +11,7 @@ from ..checks import check_choice
 from ..errors import OptionError, ShapeError
 from .elementwise import select
 from .shapes import Shape, _with_shape, flat, kept_shape, reduced_axes
-from .table import Operand, T, annotate, composite, constant, primitive, vjp
+from .table import Operand, T, annotate, composite, constant, numpys_own, primitive, vjp
 
 
 @primitive
@@ -170,13 +170,12 @@ def _below(x: Any, k: int) -> Any:
 composite({
     np.take: _take, np.take_along_axis: _take_along_axis, np.sort: _sort, np.repeat: _repeat, np.delete: _delete,
     np.diagonal: _diagonal, np.diag: _diag, np.pad: _pad,
+    **numpys_own(np.extract, np.linalg.diagonal),
     np.compress: lambda condition, x, axis=None: np.take(x, np.flatnonzero(condition), axis),
-    np.extract: lambda condition, x: np.take(x, np.flatnonzero(condition)),
     np.resize: lambda x, new_shape: np.ravel(x)[np.resize(np.arange(x.size), new_shape)],
-    np.linalg.diagonal: lambda x, *, offset=0: _diagonal(x, offset, -2, -1),
     np.diagflat: lambda x, k=0: _diag(np.ravel(x), k),
-    np.trace: lambda x, offset=0, axis1=0, axis2=1: _diagonal(x, offset, axis1, axis2).sum(axis=-1),
     np.linalg.trace: lambda x, *, offset=0: _diagonal(x, offset, -2, -1).sum(axis=-1),
+    np.trace: lambda x, offset=0, axis1=0, axis2=1: _diagonal(x, offset, axis1, axis2).sum(axis=-1),
     np.tril: lambda x, k=0: np.where(_below(x, k), x, x.dtype.type(0)),
     np.triu: lambda x, k=0: np.where(_below(x, k - 1), x.dtype.type(0), x),
 })  # fmt: skip

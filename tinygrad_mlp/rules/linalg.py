@@ -15,7 +15,7 @@ from ..errors import OptionError, ShapeError, describe
 from .elementwise import is_wide
 from .indexing import put
 from .shapes import reduced_axes
-from .table import Arguments, Operand, T, annotate, composite, constant, primitive, vjp
+from .table import Arguments, Operand, T, annotate, composite, constant, numpys_own, primitive, vjp
 
 SlogdetResult: Any = type(np.linalg.slogdet(np.ones((1, 1))))
 
@@ -282,7 +282,8 @@ vjp(np.linalg.cholesky, lambda g, out, x: _cholesky_x(g, out), forward=_cholesky
 constant(signdet)
 composite({
     np.linalg.matrix_power: _matrix_power, np.dot: _dot, np.inner: _inner, np.vecdot: _vecdot,
-    np.linalg.vecdot: _vecdot, np.tensordot: _tensordot, np.kron: _kron,
+    np.tensordot: _tensordot, np.kron: _kron, np.cross: _cross,
+    **numpys_own(np.linalg.matmul, np.linalg.vecdot, np.linalg.tensordot),
     np.convolve: lambda a, v, mode="full": _convolve(a, v, mode),
     np.correlate: lambda a, v, mode="valid": _convolve(a, v, mode, reverse=True),
     np.linalg.slogdet: lambda x: SlogdetResult(signdet(x), logabsdet(x)),
@@ -290,9 +291,6 @@ composite({
     np.outer: lambda x, y: np.reshape(x, (-1, 1)) * np.reshape(y, (1, -1)),
     np.linalg.outer: lambda x, y: np.einsum("i,j->ij", x, y),
     np.vdot: lambda x, y: np.matmul(np.ravel(x), np.ravel(y)),
-    np.linalg.tensordot: lambda x, y, *, axes=2: _tensordot(x, y, axes),
-    np.linalg.matmul: lambda x, y: np.matmul(x, y),
-    np.cross: _cross,
     np.linalg.cross: lambda x, y, *, axis=-1: _cross(x, y, axis, axis, axis),
     np.matvec: lambda a, x: np.matmul(a, x[..., None])[..., :, 0],
     np.vecmat: lambda x, a: np.matmul(_transposed(a), x[..., None])[..., 0],

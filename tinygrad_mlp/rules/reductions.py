@@ -10,8 +10,8 @@ import numpy as np
 
 from ..errors import OptionError, ShapeError, out_of_range
 from .elementwise import nonzero, select
-from .shapes import Axis, Shape, astype, flat, kept_shape, reduced_axes, spread
-from .table import Function, Operand, T, annotate, composite, constant, primitive, vjp
+from .shapes import Axis, Shape, along, astype, flat, kept_shape, reduced_axes, spread
+from .table import Function, Operand, T, annotate, composite, constant, numpys_own, primitive, vjp
 
 
 def reduced_size(shape: Shape, axis: Axis) -> int:
@@ -82,9 +82,7 @@ for _max in (np.nanmax, np.nanmin):
 @primitive
 def euclidean_norm(x: T, axis: Axis = None, keepdims: bool = False) -> T:
     """Return sqrt(sum(x * x)), scaled first so that neither overflows nor underflows."""
-    if x.size == 0:
-        return np.sqrt((x * x).sum(axis=axis, keepdims=keepdims))
-    scale = np.max(np.abs(x.real), axis=axis, keepdims=True)
+    scale = _top(np.abs(x.real), axis)
     scale = np.where((scale > 0) & np.isfinite(scale), scale, 1)
     unit = x / scale
     norm = np.sqrt((unit * unit).sum(axis=axis, keepdims=True)) * scale
@@ -199,10 +197,6 @@ def _quantile(x: Any, q: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     return result.reshape(place.shape + shape) if keepdims else result
 
 
-def _percentile(x: Any, q: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    return _quantile(x, q / 100 if isinstance(q, (int, float)) else np.asarray(q) / 100, axis, keepdims)
-
-
 def _without_nan(x: Any, fill: int = 0) -> Any:
     return np.where(np.isnan(x), x.dtype.type(fill), x)
 
@@ -212,10 +206,6 @@ def _present(x: Any, axis: Axis, keepdims: bool, ddof: int = 0) -> Any:
     floats = x.dtype.kind in "fc"
     count = (~np.isnan(x)).sum(axis=axis, dtype=x.dtype if floats else np.float64, keepdims=keepdims)
     return np.where(count > ddof, count - ddof, np.nan if floats else 0.0)
-
-
-def _nanmean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    return np.nansum(x, axis=axis, keepdims=keepdims) / _present(x, axis, keepdims)
 
 
 def _deviation(x: Any, axis: Axis) -> Any:
@@ -243,19 +233,16 @@ def order(axis: int, *keys: Any) -> Any:
 def _diff(x: Any, n: int = 1, axis: int = -1) -> Any:
     if n < 0:
         raise out_of_range("n of diff", n, "0 or more")
-    x = np.moveaxis(x, axis, 0)
     for _ in range(n):
-        x = x[1:] - x[:-1]
-    return np.moveaxis(x, 0, axis)
+        x = along(x, axis, 1, None) - along(x, axis, None, -1)
+    return x
 
 
 def _trapezoid(y: Any, x: Any = None, dx: float = 1.0, axis: int = -1) -> Any:
-    before = (slice(None),) * reduced_axes(np.ndim(y), operator.index(axis))[0]
     steps = dx if x is None else np.diff(x, axis=axis if np.ndim(x) > 1 else 0)
     if np.ndim(x) == 1:
-        steps = np.reshape(steps, (-1,) + (1,) * (np.ndim(y) - len(before) - 1))
-    left, right = (*before, slice(-1)), (*before, slice(1, None))
-    return (steps * (y[left] + y[right]) / 2).sum(axis=axis)
+        steps = np.reshape(steps, (-1,) + (1,) * (np.ndim(y) - 1 - reduced_axes(np.ndim(y), axis)[0]))
+    return (steps * (along(y, axis, None, -1) + along(y, axis, 1, None)) / 2).sum(axis=axis)
 
 
 def _cov(m: Any, rowvar: bool = True, bias: bool = False, ddof: int | None = None) -> Any:
@@ -278,20 +265,21 @@ def _cumsum_x(g: Any, out: Any, x: Any, *, axis: int | None = None) -> Any:
 vjp(np.cumsum, _cumsum_x, linear=True)
 composite({
     np.linalg.norm: _norm, np.prod: _prod, np.cumprod: _cumprod, np.average: _average, np.quantile: _quantile,
-    np.percentile: _percentile, np.nanmean: _nanmean, np.nanvar: _nanvar, np.nanstd: _nanstd,
+    np.nanvar: _nanvar, np.nanstd: _nanstd,
     np.diff: _diff, np.trapezoid: _trapezoid, np.cov: _cov, np.corrcoef: _corrcoef,
     np.linalg.matrix_norm: lambda x, *, ord="fro", keepdims=False: _norm(x, ord, (-2, -1), keepdims),
     np.ptp: lambda x, axis=None, keepdims=False:
         x.max(axis=axis, keepdims=keepdims) - x.min(axis=axis, keepdims=keepdims),
+    np.nanmean: lambda x, axis=None, keepdims=False:
+        np.nansum(x, axis=axis, keepdims=keepdims) / _present(x, axis, keepdims),
+    np.percentile: lambda x, q, axis=None, keepdims=False: _quantile(x, np.divide(q, 100), axis, keepdims),
     np.median: lambda x, axis=None, keepdims=False: _quantile(x, 0.5, axis, keepdims),
     np.nansum: lambda x, axis=None, keepdims=False: np.sum(_without_nan(x), axis, keepdims=keepdims),
     np.nanprod: lambda x, axis=None, keepdims=False: np.prod(_without_nan(x, 1), axis, keepdims=keepdims),
     np.nancumsum: lambda x, axis=None: np.cumsum(_without_nan(x), axis),
     np.nancumprod: lambda x, axis=None: np.cumprod(_without_nan(x, 1), axis),
     np.ediff1d: lambda x: _diff(np.ravel(x)),
-    np.shape: lambda a: a.shape,
-    np.ndim: lambda a: a.ndim,
-    np.size: lambda a, axis=None: reduced_size(a.shape, axis),
+    **numpys_own(np.shape, np.ndim, np.size),
     np.lexsort: lambda keys, axis=-1: order(operator.index(axis), *keys),
 })  # fmt: skip
 

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from ..checks import check_choice
 from ..errors import NoRuleError, ShapeError
-from .table import Arguments, Operand, T, annotate, composite, primitive, vjp
+from .table import Arguments, Operand, T, annotate, composite, numpys_own, primitive, vjp
 
 Shape = tuple[int, ...]
 Axis = int | Sequence[int] | None
@@ -30,7 +31,7 @@ def kept_shape(shape: Shape, axis: Axis) -> Shape:
 
 def reduced_axes(ndim: int, axis: Axis) -> tuple[int, ...]:
     """Return the axes that a reduction over ``axis`` removes, counted from the front; raise for one out of range."""
-    return tuple(range(ndim)) if axis is None else np.lib.array_utils.normalize_axis_tuple(axis, ndim)
+    return tuple(range(ndim)) if axis is None else normalize_axis_tuple(axis, ndim)
 
 
 def flat(x: Any, axis: int | None) -> tuple[Any, int]:
@@ -116,9 +117,14 @@ def _with_shape(a: Any) -> Any:
     return a if hasattr(a, "shape") else np.asarray(a)
 
 
+def along(x: Any, axis: int, start: int | None, stop: int | None) -> Any:
+    """Return a part of an array: from start to stop along an axis, and all along the others."""
+    return x[(slice(None),) * normalize_axis_index(axis, x.ndim) + (slice(start, stop),)]
+
+
 def _part(i: int, g: Any, out: Any, *arrays: Any, axis: int = 0, _ends: tuple[int, ...] = ()) -> Any:
     """Return the part of ``g`` where array ``i`` stands in the joined one."""
-    return g[(slice(None),) * (axis % g.ndim) + (slice(_ends[i - 1] if i else 0, _ends[i]),)]
+    return along(g, axis, _ends[i - 1] if i else 0, _ends[i])
 
 
 _join = lambda *arrays, axis=0, _ends=(): np.concatenate(arrays, axis)
@@ -142,9 +148,7 @@ def _split_by(function: Any) -> Any:
 
     def split(x: Any, places: Any, axis: int = 0) -> list[Any]:
         parts = function(np.arange(x.shape[axis]), places if isinstance(places, int) else np.asarray(places).tolist())
-        before = (slice(None),) * (axis % x.ndim)
-        indices = [(*before, slice(p[0], p[-1] + 1) if len(p) else slice(0, 0)) for p in parts]
-        return [x[index] for index in indices]
+        return [along(x, axis, p[0], p[-1] + 1) if len(p) else along(x, axis, 0, 0) for p in parts]
 
     return split
 
@@ -202,25 +206,19 @@ def _linspace(start: Any, stop: Any, num: int = 50) -> Any:
 composite({
     np.block: _block, np.tile: _tile, np.meshgrid: _meshgrid, np.select: _select, np.linspace: _linspace,
     np.broadcast_arrays: _broadcast_arrays,
+    **numpys_own(np.dstack, np.unstack, np.vsplit, np.hsplit, np.dsplit, np.rollaxis, np.linalg.matrix_transpose),
     np.stack: lambda arrays, axis=0: np.concatenate([np.expand_dims(a, axis) for a in arrays], axis),
-    np.rollaxis: lambda x, axis, start=0: np.transpose(x, np.rollaxis(np.empty(range(x.ndim)), axis, start).shape),
     **{f: _split_by(f) for f in (np.split, np.array_split)},
     **{f: _atleast(f) for f in (np.atleast_1d, np.atleast_2d, np.atleast_3d)},
     np.vstack: lambda arrays: np.concatenate([np.atleast_2d(a) for a in arrays], 0),
     np.hstack: lambda arrays: np.concatenate([np.atleast_1d(a) for a in arrays], 0 if np.ndim(arrays[0]) <= 1 else 1),
-    np.dstack: lambda arrays: np.concatenate([np.atleast_3d(a) for a in arrays], 2),
     np.column_stack: lambda arrays: np.concatenate([a[:, None] if np.ndim(a) == 1 else a for a in arrays], 1),
     np.append: lambda x, values, axis=None: np.concatenate([x, values], axis),
     np.fliplr: lambda x: np.flip(x, 1),
     np.flipud: lambda x: np.flip(x, 0),
     np.matrix_transpose: lambda x: np.swapaxes(x, -1, -2),
-    np.linalg.matrix_transpose: lambda x: np.swapaxes(x, -1, -2),
-    np.vsplit: lambda x, parts: np.split(x[:, :], parts, 0),
-    np.hsplit: lambda x, parts: np.split(x, parts, 0 if x.ndim == 1 else 1),
-    np.dsplit: lambda x, parts: np.split(x, parts, 2),
     np.result_type: lambda *arrays: np.result_type(*map(_type_of, arrays)),
     np.can_cast: lambda from_, to, casting="safe": np.can_cast(_type_of(from_), _type_of(to), casting),
-    np.unstack: lambda x, *, axis=0: tuple(np.moveaxis(x, axis, 0)),
     np.astype: lambda x, dtype: astype(x, dtype),
     np.full_like: lambda x, fill: np.zeros_like(x) + astype(np.broadcast_to(fill, np.shape(x)), x.dtype),
 })  # fmt: skip

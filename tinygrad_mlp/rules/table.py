@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,16 +23,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ..binding import Arguments as Arguments
+from ..binding import Binder, as_numpy_takes_it, binder, required
 from ..checks import T as T
-from ..checks import as_numbers
 from ..errors import attempt_first
-from ..refused import in_words_of_numpy, no_entry, no_keyword, no_rule
+from ..refused import no_entry, no_rule
 
 Function = Callable[..., Any]
 F = TypeVar("F", bound=Function)
-Arguments = tuple[Sequence[Any], dict[str, Any]]
-"""Of a call: those that can carry a gradient, by position, and all others by keyword."""
-Binder = Callable[..., Arguments]
 Operand = Any
 """The text of an argument in a program that is being written, which knows what it stands for: `jit.scope.Operand`."""
 
@@ -140,7 +137,7 @@ def vjp(
     code = next(rule for rule in (each, *rules) if rule is not None).__code__
     options = code.co_varnames[code.co_argcount :][: code.co_kwonlyargcount]
     plain, vjps = forward or _plain(function), rules if each is None else _Each(each)
-    RULES[function] = Rule(function, "vjp", plain, vjps, _binder(function, len(rules), options, bind), linear, view)
+    RULES[function] = Rule(function, "vjp", plain, vjps, binder(function, len(rules), options, bind), linear, view)
 
 
 def composite(table: Mapping[Function, Function]) -> None:
@@ -149,35 +146,18 @@ def composite(table: Mapping[Function, Function]) -> None:
     The implementation names its options as NumPy does and gives them NumPy's defaults. Others are refused.
     """
     for function, implementation in table.items():
-        RULES[function] = Rule(function, "composite", _as_numpy_takes_it(function, implementation))
+        RULES[function] = Rule(function, "composite", as_numpy_takes_it(function, implementation))
 
 
-def _as_numpy_takes_it(function: Function, implementation: Function) -> Function:
-    """Return an implementation that is called as NumPy's function is, and raises what that does."""
-    code = implementation.__code__
-    count = code.co_argcount - len(implementation.__defaults__ or ())
-    known = code.co_varnames[count : code.co_argcount + code.co_kwonlyargcount]
-    bind = _binder(function, None if code.co_flags & inspect.CO_VARARGS else count, known)
-
-    @functools.wraps(implementation)
-    def forward(*args: Any, **kwargs: Any) -> Any:
-        args, kwargs = bind(*args, **kwargs)  # type: ignore[assignment]
-        try:
-            return implementation(*args, **kwargs)
-        except (AttributeError, IndexError, TypeError, ValueError) as error:
-            if (other := in_words_of_numpy(function, args, kwargs, error)) is error:
-                raise
-            raise other from None
-
-    return forward
+def numpys_own(*functions: Any) -> dict[Function, Function]:
+    """Return, for `composite`, functions that NumPy itself computes by others of the table, each with how it does."""
+    return {function: function.__wrapped__ for function in functions}
 
 
 def constant(*functions: Function) -> None:
     """Enter functions whose derivative is zero wherever it exists: their results do not require grad."""
     for function in functions:
-        names = _defaults(function)
-        count = sum(default is inspect.Parameter.empty for default in names.values()) if names else None
-        RULES[function] = Rule(function, "constant", _plain(function), (), _binder(function, count, None))
+        RULES[function] = Rule(function, "constant", _plain(function), (), binder(function, required(function), None))
 
 
 def annotate(*functions: Function, **facts: Any) -> None:
@@ -246,68 +226,3 @@ def find(function: Function) -> Rule:
     if (rule := RULES.get(function)) is None:
         raise no_rule(function)
     return rule
-
-
-def constant_operand(a: Any, own: bool = False) -> Any:
-    """Return an operand that is no Tensor as ops take it: NumPy scalars and 0-d arrays as Python scalars.
-
-    So float32 stays float32 in ``x * np.sqrt(2.0)``, as it does in ``x * 1.4142135623730951``. A list becomes an array
-    of its own, but for functions of our ``own``, where it is a shape or an index.
-    """
-    if isinstance(a, (list, tuple)):
-        return a if own else as_numbers(a).copy()
-    if isinstance(a, np.generic) or (isinstance(a, np.ndarray) and a.ndim == 0):
-        return a.item()
-    if isinstance(a, (int, float, np.ndarray)) or not hasattr(a, "__array__"):
-        return a
-    return constant_operand(np.asarray(a))
-
-
-_signature = functools.cache(inspect.signature)
-
-
-@functools.cache
-def _defaults(function: Function) -> dict[str, Any]:
-    """Return the names of a NumPy function's parameters and their defaults; nothing if it does not tell them."""
-    try:
-        return {name: p.default for name, p in _signature(function).parameters.items()}
-    except ValueError:
-        return {}
-
-
-def _binder(function: Function, count: int | None, known: Any, split: Binder | None = None) -> Binder:
-    """Return what turns a call into ``count`` positional arguments (None: as many as there are) and the rest by name.
-
-    The names are those of the function's signature; ``split`` does it for a call that has another form. Keywords that
-    are not known are refused unless they say what is so anyway; None: all are known but those to write to. Those of
-    an ufunc go by position and of a primitive, too, unless they are keyword-only.
-    """
-
-    def bind(*args: Any, **kwargs: Any) -> Arguments:
-        if hasattr(function, "plain"):
-            bound = _signature(function).bind(*args, **kwargs)
-            bound.apply_defaults()
-            return bound.args, bound.kwargs
-        if split is not None:
-            args, kwargs = split(*args, **kwargs)  # type: ignore[assignment]
-        elif count is not None and not isinstance(function, np.ufunc) and (kwargs or len(args) != count):
-            names = list(_defaults(function))
-            if len(args) > max(count, len(names)):
-                raise TypeError(f"{function.__name__} of a Tensor takes {count} positional arguments, got {len(args)}")
-            kwargs = {**dict(zip(names[count:], args[count:], strict=False)), **kwargs}
-            args = (*args[:count], *(kwargs.pop(name) for name in names[len(args) : count] if name in kwargs))
-        unknown = [key for key in kwargs if (key in ("out", "where") if known is None else key not in known)]
-        for key in unknown:
-            if not is_default(function, key, kwargs.pop(key)):
-                raise no_keyword(function, key, known)
-        return args, kwargs
-
-    return bind
-
-
-def is_default(function: Function, key: str, value: Any) -> bool:
-    """Return whether leaving the keyword out is the same."""
-    default = _defaults(function).get(key)
-    if value is None:
-        return default is None or default is np._NoValue
-    return value is np._NoValue or (isinstance(value, (int, float, str)) and value == default)

@@ -14,11 +14,11 @@ import numpy as np
 
 from .. import notebook
 from ..core.autograd import no_grad
-from ..core.graph import Node, ancestors, fit
+from ..core.graph import Node, fit
 from ..core.tensor import Tensor
-from ..errors import GraphError, describe
+from ..errors import describe
 from ..syntax import definition
-from .numbers import aligned, gradients, inline
+from .numbers import aligned, gradients, inline, ops
 from .sketch import options
 
 
@@ -73,9 +73,7 @@ def trace(output: Any) -> Trace:
     """
     if not isinstance(output, Tensor):
         raise TypeError(f"trace takes a Tensor, got {describe(output)}; of a function f, trace(f(x))")
-    if output._node is None:
-        raise GraphError("trace: this Tensor has no graph; trace a result of Tensors with requires_grad=True")
-    found, order = gradients(output, "trace"), ancestors([output])[1]
+    order, found = ops(output, "trace"), gradients(output, "trace")
     names = _names(order)
     rows: list[tuple[str, ...]] = [("node", "value", "gradient", "rule", "where it stands")]
     with no_grad():

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..core.graph import ancestors
 from ..core.tensor import Tensor
 from ..core.tracer import tracing
-from ..errors import GraphError, OptionError, describe, nearest
+from ..errors import OptionError, describe, nearest
 from . import languages
-from .numbers import gradients, short
+from .numbers import gradients, ops, short
 from .sketch import Edges, Numbers, Vertex, Watcher, folded, graph_sketch, program_sketch
 
 LARGEST = 300
@@ -142,7 +141,7 @@ def draw(output: Any, *inputs: Any, values: bool = False, grads: bool = False, f
 def _drawing(output: Any, values: bool, grads: bool, fold: bool, watcher: Watcher | None = None) -> Drawing:
     if not isinstance(output, Tensor):
         raise TypeError(f"draw takes a Tensor, or a function that returns one, got {describe(output)}")
-    order = _ops(output)
+    order = ops(output, "draw")
     found = gradients(output, "draw(grads=True)") if grads else {}
 
     def show(a: Any) -> Numbers:
@@ -168,19 +167,3 @@ def _finished(vertices: list[Vertex], edges: Edges, fold: bool) -> Drawing:
     names = {vertex: f"n{i}" for i, vertex in enumerate(vertices)}
     graph = list(languages.items_of(vertices, names)), [(names[a], names[b]) for a, b in edges]
     return Drawing(languages.mermaid(*graph), languages.dot(*graph), len(vertices))
-
-
-def _ops(output: Any) -> list[Any]:
-    """Return all Tensors that recorded ops have made on the way to the output, oldest first."""
-    if output._node is None:
-        why = "it is a leaf" if output._requires_grad else "nothing that it was made from requires grad"
-        if output._cut:
-            why = f"it comes through {output._cut}, which is constant"
-        raise GraphError(
-            f"draw: this Tensor of shape {output._data.shape} has no graph, {why}; "
-            "draw a result of Tensors with requires_grad=True, computed outside of no_grad()"
-        )
-    try:
-        return ancestors([output])[1]
-    except GraphError as error:
-        raise GraphError(f"draw before backward(), not after it: {error}") from error

@@ -1,4 +1,4 @@
-"""Numbers for people to look at: an array as short text, a table, and the gradients of all that leads to a result."""
+"""What people look at: an array as short text, a table, and of a result all that leads to it, with its gradients."""
 
 from __future__ import annotations
 
@@ -49,6 +49,26 @@ def inline(array: np.ndarray[Any, Any]) -> str:
     """
     text = " ".join(" ".join(short(array, 4)).split()).replace("[ ", "[")
     return text if array.size <= 4 else f"{array.shape} {text}"
+
+
+def ops(output: Any, what: str) -> list[Any]:
+    """Return all Tensors that recorded ops have made on the way to the output, oldest first.
+
+    Raises:
+        GraphError: there are none, or they are released; ``what`` asks.
+    """
+    if output._node is None:
+        why = "it is a leaf" if output._requires_grad else "nothing that it was made from requires grad"
+        if output._cut:
+            why = f"it comes through {output._cut}, which is constant"
+        raise GraphError(
+            f"{what}: this Tensor of shape {output._data.shape} has no graph, {why}; "
+            f"{what} a result of Tensors with requires_grad=True, computed outside of no_grad()"
+        )
+    try:
+        return ancestors([output])[1]
+    except GraphError as error:
+        raise GraphError(f"{what} before backward(), not after it: {error}") from error
 
 
 def aligned(rows: Sequence[Sequence[str]], signs: str) -> list[str]:

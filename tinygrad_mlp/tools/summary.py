@@ -9,14 +9,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import notebook
 from ..checks import check_integer
 from ..core.autograd import no_grad
 from ..core.tensor import Tensor
 from ..core.tracer import Tracer, tracing
 from ..errors import describe
-from ..nn.module import Module, unchanged
+from ..nn.module import Module
 from ..rules.table import Rule
 from .numbers import aligned
+from .undo import unchanged
 
 
 class Row(NamedTuple):
@@ -58,10 +60,8 @@ class Summary:
         return "\n".join(aligned(self._cells(), "<<<>>>"))
 
     def _repr_html_(self) -> str:
-        import pandas as pd
-
         head, *body = self._cells()
-        return str(pd.DataFrame(body, columns=head).to_html(index=False))
+        return notebook.table(head, body)
 
 
 def summary(model: Module, input_shape: int | Sequence[int]) -> Summary:

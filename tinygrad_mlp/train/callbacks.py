@@ -52,6 +52,7 @@ class Run:
         parts: what a checkpoint needs besides.
         so_far: what the epoch that is running has gathered.
         due: functions of the run, to be called once all callbacks have been told.
+        asked: why it is to stop then, if Ctrl-C has asked for that.
     """
 
     model: Module
@@ -70,9 +71,12 @@ class Run:
     parts: dict[str, Any] = field(default_factory=dict)
     so_far: dict[str, Any] = field(default_factory=dict)
     due: list[Callable[[Run], None]] = field(default_factory=list)
+    asked: str = ""
 
     def settle(self) -> None:
-        """Call what is due."""
+        """Do what is due once all callbacks have been told; Ctrl-C counts only here, so that they all see the same."""
+        if self.asked:
+            self.stop(self.asked)
         while self.due:
             self.due.pop(0)(self)
 

@@ -49,10 +49,11 @@ from ..nn import functional as F
 from ..nn.losses import targets_of
 from ..nn.module import Module
 from ..nn.optim import Adam, LRScheduler, Optimizer
+from ..tools.undo import keeper
 from .callbacks import Callback, Run
 from .data import batch_numbers
 from .history import History, Progress
-from .non_finite import explained, find_not_finite, finite_buffers, keeper
+from .non_finite import explained, find_not_finite, finite_buffers
 from .predict import (
     EVALUATION_BATCH_SIZE,
     LOSSES,
@@ -159,15 +160,15 @@ def fit(
     training = Training(run, order, settings, own, [loss, resolved, transform, augment])
     training.resume(resume)
     steps, listeners = _make_steps(model, samples.weigh(loss), optimizer, jit), own + [Progress()] * bool(progress)
-    with in_mode(model, training=True), _interruptible() as asked, _listening(run, listeners):
+    with in_mode(model, training=True), _interruptible(run), _listening(run, listeners):
         training.resume_callbacks()
         while run.history.stopped is None and (run.position or run.epoch < epochs):
             training.begin_epoch(listeners)
             shuffled = training.order if shuffle else None
             batches = _batches(samples, optimizer, batch_size, shuffled, augment, training.rng, run.position)
-            row = _train_epoch(run, batches, steps, resolved, listeners, asked)
+            row = _train_epoch(run, batches, steps, resolved, listeners)
             row |= {} if held is None else _validate(run, held, loss, resolved)
-            _end_epoch(run, row, listeners, asked)
+            _end_epoch(run, row, listeners)
     return run.history
 
 
@@ -376,12 +377,7 @@ def _batches(
 
 
 def _train_epoch(
-    run: Run,
-    batches: Iterable[Any],
-    steps: Sequence[Function],
-    metrics: dict[str, Function],
-    listeners: list[Any],
-    asked: list[str],
+    run: Run, batches: Iterable[Any], steps: Sequence[Function], metrics: dict[str, Function], listeners: list[Any]
 ) -> dict[str, Any]:
     """Train for an epoch, or until somebody stops it; return its row, with loss and metrics measured while learning."""
     forward_backward, update = steps
@@ -408,7 +404,7 @@ def _train_epoch(
             listener.on_batch_end(run)
         if run.schedule is not None and not run.schedule.by_epoch:
             run.schedule.step()
-        _settle(run, asked)
+        run.settle()
         if run.history.stopped is not None:
             break
     run.optimizer.agree(run.model.buffers())
@@ -418,7 +414,7 @@ def _train_epoch(
     return {"epoch": run.epoch, "step": run.step, "loss": so_far["losses"] / so_far["count"], **scores, **pace}
 
 
-def _end_epoch(run: Run, row: Mapping[str, Any], listeners: list[Any], asked: list[str]) -> None:
+def _end_epoch(run: Run, row: Mapping[str, Any], listeners: list[Any]) -> None:
     """Enter the row of an epoch into the history, and tell the callbacks."""
     run.row = {name: row[name] for name in run.columns}
     run.history.rows.append(run.row)
@@ -427,13 +423,6 @@ def _end_epoch(run: Run, row: Mapping[str, Any], listeners: list[Any], asked: li
         run.schedule.end_epoch(run.row)
     for listener in listeners:
         listener.on_epoch_end(run)
-    _settle(run, asked)
-
-
-def _settle(run: Run, asked: list[str]) -> None:
-    """Do what is due once all callbacks have been told; Ctrl-C counts only here, so that they all see the same."""
-    if asked:
-        run.stop(asked[0])
     run.settle()
 
 
@@ -447,23 +436,23 @@ def _validate(run: Run, held: Samples, loss: Function, metrics: dict[str, Functi
 
 
 @contextmanager
-def _interruptible() -> Iterator[list[str]]:
-    """Context manager inside which Ctrl-C fills a list, so that no step is torn; the next one raises.
+def _interruptible(run: Run) -> Iterator[None]:
+    """Context manager inside which Ctrl-C asks a run to stop, so that no step is torn; the next one raises.
 
     It stays out of the way of a handler that somebody else has installed, and of threads, which get no signals.
     """
-    usual, asked = signal.default_int_handler, []  # type: tuple[Any, list[str]]
+    usual = signal.default_int_handler
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is not usual:
-        yield asked
+        yield
         return
 
     def ask(*_: Any) -> None:
         signal.signal(signal.SIGINT, usual)
-        asked.append("interrupted")
+        run.asked = "interrupted"
 
     signal.signal(signal.SIGINT, ask)
     try:
-        yield asked
+        yield
     finally:
         signal.signal(signal.SIGINT, usual)
 

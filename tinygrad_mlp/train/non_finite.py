@@ -3,38 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..checks import Array
 from ..core.autograd import no_grad
-from ..core.tensor import Tensor, assign
+from ..core.tensor import Tensor
 from ..core.tracer import Tracer, tracing
 from ..errors import NonFiniteError
-from ..nn.module import Module, unchanged
+from ..nn.module import Module
 from ..tools.anomaly import not_finite
+from ..tools.undo import unchanged
 from .callbacks import Run
-from .resume import generator_state, generators, set_generator
-
-
-def keeper(model: Module) -> Callable[[], Callable[[], None]]:
-    """Return a function that notes what a step may change before it is found finite, and returns one that undoes it."""
-    buffers, drawing = list(model.buffers()), generators({"model": model})
-
-    def keep() -> Callable[[], None]:
-        arrays, states = [b._data.copy(order="K") for b in buffers], [generator_state(rng) for rng in drawing]
-
-        def put_back() -> None:
-            for buffer, array in zip(buffers, arrays, strict=True):
-                assign(buffer, array)
-            for rng, state in zip(drawing, states, strict=True):
-                set_generator(rng, state)
-
-        return put_back
-
-    return keep
 
 
 def finite_buffers(model: Module) -> list[Tensor]:

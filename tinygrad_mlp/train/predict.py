@@ -239,9 +239,7 @@ class _Pairs(Tracer):
     """The tracer that finds out whether something has an entry for each pair of ``rows``."""
 
     rows = 3  # of two, a column beside another would look like it
-
-    def __init__(self) -> None:
-        self.found = False
+    found = False
 
     def op(self, rule: Any, inputs: Any, keywords: Any, result: Tensor) -> None:
         self.found |= result.shape[:2] == (self.rows, self.rows)

@@ -7,8 +7,9 @@ from typing import Any
 
 from ..checks import check_integer, check_number, check_positive
 from ..errors import NonFiniteError
-from ..nn.module import Module, unchanged
+from ..nn.module import Module
 from ..nn.optim import LRScheduler, Optimizer
+from ..tools.undo import unchanged
 from .callbacks import Callback, Run
 from .fit import fit
 

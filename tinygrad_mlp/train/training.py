@@ -11,9 +11,10 @@ import numpy as np
 
 from ..checks import check_integer, check_kind, check_number
 from ..errors import CheckpointError, describe
+from ..generators import generator_state, set_generator
 from .attributes import kept_of, put_back
 from .callbacks import Callback, Run
-from .resume import generator_state, load_checkpoint, set_generator
+from .resume import load_checkpoint
 
 GATHERED = ("outputs", "targets")
 

@@ -20,7 +20,6 @@ from ..scope import _kind, _loop
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 BOOL = np.dtype(bool)
-PRODUCTS = (np.matmul, matmul)
 MANY = 4096
 """From how many numbers on NumPy sums float32: it does that more exactly."""
 SLOW = 4096
@@ -62,7 +61,7 @@ def form_of(call: Call, views: Views, checked: set[Any]) -> Form | None:
     arity = len(rule.reach) or sum(f"{{{i}}}" in formula for i in range(3))
     inputs = call.inputs[function is assign :][:arity]
     known = formula and call.output is not None and checked.issuperset(labels)
-    if not known or not set(call.errors.values()) <= {"warn", "ignore"} or 0 in _lengths(call):
+    if not known or not set(call.errors.values()) <= {"warn", "ignore"}:
         return None
     dtypes = _dtypes(call) if all(isinstance(a, Slot) or is_number(a) for a in inputs) else []
     if not dtypes:
@@ -77,10 +76,6 @@ def form_of(call: Call, views: Views, checked: set[Any]) -> Form | None:
 
 def _rule(call: Call) -> Rule:
     return find(np.copy if call.function is assign else call.function)
-
-
-def _lengths(call: Call) -> set[int]:
-    return {n for a in (call.result, *call.slots) for n in a.shape}
 
 
 def _dtypes(call: Call) -> Sequence[Any]:
@@ -143,7 +138,7 @@ def _laid_out(form: Form, out: Slot, labels: list[Any]) -> Form | None:
     for a, index, dtype in arrays:
         orders = ("C", "F") if index in ("ij", "picked") else ("C",)
         known = a.dtype in FLOATS if dtype in FLOATS else a.dtype == dtype == BOOL
-        if index == "?" or order(a) not in orders or not (known or a in labels):
+        if index == "?" or 0 in a.shape or order(a) not in orders or not (known or a in labels):
             return None
     if {v.by for v in arrays} <= {"ij", ""} and {order(v.slot) for v in arrays if v.by} == {"F"}:
         values = [v._replace(by="i" * bool(v.by)) for v in form.values]
@@ -186,7 +181,7 @@ def memory_key(slot: Slot) -> int:
 def is_product(call: Call) -> bool:
     """Return whether BLAS can compute a call: a product of matrices in rows or columns, which it counts in 32 bits."""
     slots = [call.output, *call.inputs]
-    return call.function in PRODUCTS and all(
+    return call.function in (np.matmul, matmul) and all(
         isinstance(a, Slot) and len(a.shape) == 2 and order(a) and a.dtype in FLOATS
         and a.dtype == call.result.dtype and 0 < a.nbytes < 1 << 33
         for a in slots

@@ -39,6 +39,7 @@ def rewritten(plan: Plan) -> Factors:
             update = replace(made[new.array], output=call.output, section=call.section, line=call.line)
             if is_product(update):  # NumPy would forget the old values
                 factors[update] = (new.number, sign), old.number
+                update.slots += [a for a in (new.number, old.number) if isinstance(a, Slot)]
                 _replace(plan, made[call.inputs[1]], update, {call, made[new.array], *old.calls, *new.calls})
     return factors
 

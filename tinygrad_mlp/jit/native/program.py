@@ -16,11 +16,11 @@ from ...rules.elementwise import uniform
 from ...rules.table import find
 from ..emit import Program, _Line
 from ..naming import value_name
-from ..plan import Plan, Storage, _Pool, base_of, has_effect, is_elementwise, needed_calls
-from ..record import Call, Record, Slot
+from ..plan import Plan, Storage, _Pool, base_of, has_effect, needed_calls
+from ..record import Call, Record, Slot, packed
 from ..scope import Scope
 from .cache import load
-from .forms import PRODUCTS, is_product, order
+from .forms import order
 from .groups import Schedule, turns
 from .library import blas
 from .products import rewritten
@@ -64,24 +64,19 @@ def make_native_plan(record: Record, outputs: list[Slot]) -> NativePlan:
 
 
 def _relay(plan: Plan) -> None:
-    """Lay results that only the program sees in rows, and what is computed with matrices in columns as these lie."""
-    columns = {s for c in plan.calls for s in c.slots if s.kind in ("state", "constant") and order(s) == "F"}
-    for call in [c for c in (*plan.calls, *plan.calls[::-1]) if c.function is assign or is_elementwise(c)]:
-        alike = [s for s in (call.result, *call.slots) if s.shape == call.result.shape]
-        columns.update(alike if columns.intersection(alike) else ())
+    """Lay matrices that only the program sees in rows, but for those that go with one in columns from outside."""
+    columns = {s.shape for c in plan.calls for s in c.slots if s.kind in ("state", "constant") and order(s) == "F"}
     for out in {c.output for c in plan.calls if c.output is not None} - _fixed(plan):
-        if len(out.shape) == 2 and order(out):
-            (n, m), size = out.shape, out.dtype.itemsize
-            out.strides = (size, n * size) if out in columns else (m * size, size)
+        if len(out.shape) == 2 and order(out) and out.shape not in columns:
+            out.strides = packed(out.shape, out.dtype.itemsize)
     for slot, call in plan.views.items():
         if turns(call):
             slot.strides = call.inputs[0].strides[::-1]
 
 
 def _fixed(plan: Plan) -> set[Any]:
-    """Return what lies as it lies: what the caller gets, NumPy's products or draws write, and has views, or is one."""
-    fixed: set[Any] = {base_of(plan, s) for s in plan.outputs}
-    fixed |= {c.output for c in plan.calls if has_effect(c) or (c.function in PRODUCTS and not is_product(c))}
+    """Return what lies as it lies: what the caller gets, what is drawn or written, and what has views, or is one."""
+    fixed = {base_of(plan, s) for s in plan.outputs} | {c.output for c in plan.calls if has_effect(c)}
     for call in (*plan.views.values(), *plan.calls):
         if call.function is not assign and find(call.function).view and not (call.output in plan.views and turns(call)):
             fixed.update(base_of(plan, a) for a in call.slots)
@@ -114,12 +109,9 @@ def _cut(plan: NativePlan) -> None:
         groups = list(run)
         calls = [call for group in groups for call in group.calls]
         if not numpys:
-            factors = [plan.schedule.factors[call] for call in calls if call in plan.schedule.factors]
-            given = [*(a for c in calls for a in c.slots), *(a for (alpha, _), beta in factors for a in (alpha, beta))]
-            numbers = [a for a in given if isinstance(a, Slot) and a.kind == "number"]
-            first, errors = calls[0], plan.record.errors
-            piece = Call(Piece, numbers, {"groups": groups}, None, False, first.section, first.line, "Piece", errors)
-            piece.slots = [a for c in calls for a in c.slots]
+            operands = [a for call in calls for a in call.slots]
+            piece = replace(calls[0], function=Piece, inputs=operands, keywords={"groups": groups}, output=None)
+            piece.errors = plan.record.errors
             plan.recorded[max(position[call] for call in calls)] = piece
             calls = [piece]
         plan.calls += calls
