@@ -43,8 +43,8 @@ AS_IT_STANDS = {
     "nn and optim": 1082,
     "checker": 762,
     "native programs": 745,
-    "package without the last four": 10553,
-    "bridges": 990,
+    "package without the last four": 10650,
+    "bridges": 994,
 }
 """What is larger than it should be, and how large it may be until it is mended."""
 
