@@ -41,9 +41,9 @@ AS_IT_STANDS = {
     "functional door": 1337,
     "engine: rules, core, functional": 2056,
     "nn and optim": 1082,
-    "checker": 764,
+    "checker": 762,
     "native programs": 745,
-    "package without the last four": 10652,
+    "package without the last four": 10650,
     "bridges": 994,
 }
 """What is larger than it should be, and how large it may be until it is mended."""
