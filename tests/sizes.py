@@ -43,7 +43,7 @@ AS_IT_STANDS = {
     "nn and optim": 1082,
     "checker": 764,
     "native programs": 745,
-    "package without the last four": 10558,
+    "package without the last four": 10652,
     "bridges": 994,
 }
 """What is larger than it should be, and how large it may be until it is mended."""
