@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import tinygrad_mlp as tg
+from tinygrad_mlp import deploy, nn
 from tinygrad_mlp import functional as F
-from tinygrad_mlp import nn
 from tinygrad_mlp.deploy import export_numpy, export_onnx
 from tinygrad_mlp.rules.table import RULES
 
@@ -155,18 +155,14 @@ def test_functions_as_an_onnx_graph(call, tmp_path):
     np.testing.assert_allclose(with_onnxruntime(tmp_path / "model.onnx")(x), expected, rtol=1e-5)
 
 
-def test_what_fails_as_a_module_is_not_written(tmp_path):
-    @tg.primitive
-    def outer(x):  # NumPy has another function of this name
-        return x * 3
+def test_what_fails_as_a_module_is_not_written(tmp_path, monkeypatch):
+    monkeypatch.setitem(deploy._TEXTS, "relu", "np.minimum({0}, 0)")
 
-    tg.vjp(outer, lambda g, out, x: 3 * g)
+    def positive(x):
+        return F.relu(x)
 
-    def tripled(x):
-        return outer(x)
-
-    with pytest.raises(NotImplementedError, match="tripled cannot be exported to NumPy: as a module it fails with"):
-        export_numpy(tripled, np.ones((1, 4)), tmp_path / "tripled.py")
+    with pytest.raises(NotImplementedError, match="positive cannot be exported to NumPy: as a module it fails with"):
+        export_numpy(positive, np.ones((1, 2)), tmp_path / "f.py")
     assert not list(tmp_path.iterdir())
 
 
@@ -255,6 +251,27 @@ def test_an_op_of_ones_own_is_refused_by_name(tmp_path):
     finally:
         del RULES[doubled]
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["square", "relu", "softmax"])
+def test_an_op_of_ones_own_is_not_taken_for_another_of_its_name(name, tmp_path):
+    def body(x):
+        return np.minimum(np.maximum(x, 0), 6)
+
+    def model(x):
+        return op(x * 2.0)
+
+    body.__name__ = name
+    op = tg.primitive(body)
+    tg.vjp(op, lambda g, out, x: g)
+    try:
+        with pytest.raises(NotImplementedError, match=rf"test_deploy\.{name} cannot be exported to NumPy"):
+            export_numpy(model, np.ones((1, 2)), tmp_path / "model.py")
+        pytest.importorskip("onnx")
+        with pytest.raises(NotImplementedError, match=rf"test_deploy\.{name} cannot be exported to ONNX"):
+            export_onnx(model, np.ones((1, 2)), tmp_path / "model.onnx")
+    finally:
+        del RULES[op]
 
 
 def test_inputs_are_floats(tmp_path):

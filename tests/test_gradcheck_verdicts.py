@@ -114,9 +114,13 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "any gradient of 1e160": (lambda x: 1e160 * np.sin(x).sum(), normal(0, 4), lambda x: 1e160 * np.sin(x)),
     "1 to both of a tie": (np.maximum, TIED, lambda g, x, y: (g * (x >= y), g * (y >= x))),
     "0 to both of a tie": (np.maximum, TIED, lambda g, x, y: (g * (x > y), g * (y > x))),
+    "1 to both of a tie at 0": (np.maximum, [np.zeros(1)] * 2, lambda g, x, y: (g * (x >= y), g * (y >= x))),
     "sign of what is 1e-11 of the largest": (
         lambda x: np.sin(x[1:]).sum() + 1e-11 * np.sin(x[0]), normal(0, 4),
         lambda x: np.cos(x) * np.array([-1e-11, 1, 1, 1])),
+    "1e-6 of one that is 1e-8 of those of another input": (
+        lambda x, y: np.sin(x).sum() + 1e-8 * np.sin(y).sum(), [normal(0, 3), normal(1, 3)],
+        lambda x, y: (np.cos(x), (1 + 1e-6) * 1e-8 * np.cos(y))),
     "one element of many by 1e-7": (lambda x: np.sin(x).sum(), normal(0, 4000), one_wrong),
     "right at a tie alone": (lambda x: (x * x[::-1]).sum(), np.ones(3), lambda x: 2 * x),
     "right for ones alone": (lambda x: (x**3).sum(), np.ones(3), lambda x: 3 * x),
@@ -145,6 +149,12 @@ def test_what_is_flat_does_not_pass_in_silence(factor: float) -> None:
     f = lambda x, y: 1e6 + np.sin(x).sum() + 1e-8 * np.sin(y).sum()
     report = by_hand(f, [normal(0, 3), normal(1, 3)], lambda x, y: (np.cos(x), factor * 1e-8 * np.cos(y)))
     assert report.verdict != "pass" or any("y: 3 derivatives are so small" in note for note in report.notes)
+
+
+def test_the_complex_step_passes_little_more_than_differences_confirm() -> None:
+    """A modulus has no derivative for it, and that of this one is hidden below the rounding of the result."""
+    report = by_hand(lambda x: 1e10 + np.sin(x).sum() + 1e-4 * np.abs(x).sum(), normal(0, 3), lambda x: np.cos(x))
+    assert report.verdict == "unresolved"
 
 
 def test_less_than_float64_is_noted() -> None:

@@ -6,13 +6,15 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 
 import tinygrad_mlp as tg
 from tinygrad_mlp import Tensor
-from tinygrad_mlp.rules.table import RULES
+from tinygrad_mlp.rules.table import BRIDGES, RULES
 
 
 @tg.primitive
@@ -28,6 +30,9 @@ def weighted(x, y, scale=1.0):
 
 @pytest.fixture(autouse=True)
 def rules() -> Iterator[None]:
+    for package, bridge in BRIDGES.items():
+        if find_spec(package):
+            import_module(bridge)  # which enters its rules once
     before = dict(RULES)
     tg.vjp(cube, lambda g, out, x: 3 * g * (x * x))
     tg.vjp(weighted, lambda g, out, x, y, scale=1.0: g * np.exp(y) * scale, lambda g, out, x, y, scale=1.0: g * out)
@@ -203,3 +208,27 @@ def test_a_tracer_of_ones_own_can_change_what_ops_compute():
 def test_one_tracer_at_a_time():
     with tg.tracing(CountOps()), pytest.raises(tg.GraphError, match="watched already"), tg.tracing(CountOps()):
         pass
+
+
+VIEWS = {
+    "reshape": lambda x: x.reshape(-1),
+    "part": lambda x: x[1:],
+    "reversed": lambda x: x[::-1],
+    "real": lambda x: np.fft.fft(x).real,
+    "reversed result": lambda x: np.exp(x)[::-1],
+    "every other": lambda x: np.exp(x)[::2],
+    "column": lambda x: np.stack([x, -x], 1)[:, 0],
+    "turned": lambda x: np.exp(x * np.ones((2, 4, 1))).transpose(2, 0, 1)[:, ::-1],
+}
+
+
+@pytest.mark.parametrize("body", VIEWS.values(), ids=VIEWS)
+def test_results_of_a_program_are_the_callers_whatever_an_op_returns(body):
+    op = tg.primitive(body)
+    tg.vjp(op, lambda g, out, x: g)
+    for function in (lambda x: op(x * 1.5), lambda x: op(x * 1.5) * 2.0, lambda x: op(x * 1.5) + op(x)):
+        step = tg.jit(function)
+        results = [step(X + k) for k in range(5)]
+        assert step.eager is None
+        for k, result in enumerate(results):
+            np.testing.assert_array_equal(result.numpy(), function(Tensor(X + k)).numpy())

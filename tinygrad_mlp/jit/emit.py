@@ -337,7 +337,8 @@ class Program:
         if call.output is None:
             return [expression]
         if call.output in self.plan.fresh:
-            return [f"{self._name(call.output, call.output.name)} = np.asarray({expression})"]
+            make = "np.asarray" if expression.startswith("np.") else "np.array"  # others may return what they got
+            return [f"{self._name(call.output, call.output.name)} = {make}({expression})"]
         return [f"{self.name(call.output)}[...] = {expression}"]
 
     def _expression(self, call: Call, operands: list[Operand] | None = None) -> str:

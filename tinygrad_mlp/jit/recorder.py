@@ -200,6 +200,9 @@ class Recorder(Tracer):
             of = inputs[0] if function is assign else None
             kind = ("result",) if of is None else ("state", of.name, of.source)
             output = self._know(result, output or Slot(result._data, *kind))
+            flags = result._data.flags
+            if not (is_view or of or flags.c_contiguous or flags.f_contiguous):  # what is copied lies without gaps
+                output.strides = np.empty_like(result._data).strides
         if self.known is not None:
             return
         op, line, context = self.op_name or getattr(function, "__name__", ""), self.line or user_line(), copy_context()

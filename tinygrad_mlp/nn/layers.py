@@ -87,17 +87,15 @@ class Linear(_Layer):
 
 
 class _Function(_Layer):
-    """A function of one array, whose ``options`` are kept."""
+    """A function of one array."""
 
     function: Callable[..., Any]
-    options: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         """There is nothing to choose."""
 
     def forward(self, x: Tensor) -> Tensor:
-        # without options nothing is read by a name that is not known, for which `jit` would guard every attribute
-        return self.function(x, *[getattr(self, name) for name in self.options]) if self.options else self.function(x)
+        return self.function(x)
 
 
 class ReLU(_Function):
@@ -106,16 +104,17 @@ class ReLU(_Function):
     function = staticmethod(functional.relu)
 
 
-class LeakyReLU(_Function):
+class LeakyReLU(_Layer):
     """x where it is positive, ``negative_slope * x`` elsewhere."""
 
-    function = staticmethod(functional.leaky_relu)
-    options = ("negative_slope",)
     shown = "negative_slope={negative_slope}"
 
     def __init__(self, negative_slope: float = 0.01) -> None:
         checks.check_number("negative_slope", negative_slope, -math.inf, math.inf, "a finite number")
         self.negative_slope = negative_slope
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.leaky_relu(x, self.negative_slope)
 
 
 class Sigmoid(_Function):
@@ -144,13 +143,15 @@ class Softplus(_Function):
 
 
 class _AlongAxis(_Function):
-    """A function whose only option is the axis."""
+    """A function along an axis."""
 
-    options = ("axis",)
     shown = "axis={axis}"
 
     def __init__(self, axis: int = -1) -> None:
         self.axis = axis
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x, self.axis)
 
 
 class Softmax(_AlongAxis):

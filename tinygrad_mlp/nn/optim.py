@@ -31,8 +31,6 @@ __all__ = [
 __dir__ = __all__.copy  # what Tab offers
 
 Group = dict[str, Any]
-Params = Iterable[Any]
-"""The parameters, or dicts of them with options of their own."""
 if not TYPE_CHECKING:
     __getattr__ = missing(__name__)
 
@@ -70,7 +68,7 @@ class Optimizer(Stateful):
     formula: Callable[..., tuple[Any, ...]]
     counts_steps: bool = False
 
-    def __init__(self, params: Params, defaults: Mapping[str, Any]) -> None:
+    def __init__(self, params: Iterable[Any], defaults: Mapping[str, Any]) -> None:
         self.defaults = dict(defaults)
         self.param_groups: list[Group] = []
         self.state: dict[Any, dict[str, Any]] = State()
@@ -213,8 +211,7 @@ class Optimizer(Stateful):
 
     def state_dict(self) -> dict[str, Any]:
         """Return a copy of the state: options by group, and arrays by the parameter's number, as in PyTorch."""
-        params = self._all_params()
-        number = {p: i for i, p in enumerate(params)}
+        number = {p: i for i, p in enumerate(self._all_params())}
         state = {i: {k: _copied(v) for k, v in self.state.get(p, {}).items()} for p, i in number.items()}
         groups = [{**group, "params": [number[p] for p in group["params"]]} for group in self.param_groups]
         return {"state": {i: s for i, s in state.items() if s}, "param_groups": groups}
@@ -279,7 +276,7 @@ class SGD(Optimizer):
 
     def __init__(
         self,
-        params: Params,
+        params: Iterable[Any],
         lr: float = 1e-3,
         momentum: float = 0.0,
         dampening: float = 0.0,
@@ -345,7 +342,7 @@ class Adam(Optimizer):
 
     def __init__(
         self,
-        params: Params,
+        params: Iterable[Any],
         lr: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
@@ -393,7 +390,7 @@ class AdamW(Adam):
 
     def __init__(
         self,
-        params: Params,
+        params: Iterable[Any],
         lr: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
@@ -429,7 +426,7 @@ class RMSprop(Optimizer):
     )
 
     def __init__(
-        self, params: Params, lr: float = 1e-2, alpha: float = 0.99, eps: float = 1e-8,
+        self, params: Iterable[Any], lr: float = 1e-2, alpha: float = 0.99, eps: float = 1e-8,
         weight_decay: float = 0.0, momentum: float = 0.0, centered: bool = False,
     ) -> None:  # fmt: skip
         options = dict(lr=lr, alpha=alpha, eps=eps, weight_decay=weight_decay, momentum=momentum, centered=centered)
@@ -454,7 +451,7 @@ class RMSprop(Optimizer):
         return _less(p, lr * change), *after
 
 
-def _as_groups(params: Params) -> list[Mapping[str, Any]]:
+def _as_groups(params: Iterable[Any]) -> list[Mapping[str, Any]]:
     if isinstance(params, Tensor):
         raise TypeError("the optimizer takes a list of parameters, got a single Tensor; pass [parameter]")
     if not isinstance(params, Iterable):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from copy import copy
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from .. import checks, notebook
+from ..checks import Check
 from ..errors import CheckpointError, OptionError, describe
 from ..foreign import Answers
 from .states import check_keys
@@ -16,8 +18,8 @@ if TYPE_CHECKING:
     from .optim import Optimizer
 
 
-COUNTS = ("last_step", "bad_epochs", "cooling")
-"""What of a state is a count; all else but the learning rates is any number."""
+_check_count: Check = partial(checks.check_integer, low=0)
+_check_any: Check = partial(checks.check_number, low=-math.inf, high=math.inf, expected="a number", closed=True)
 
 
 class LRScheduler(Answers):
@@ -33,12 +35,14 @@ class LRScheduler(Answers):
         total: the name of the option, if any, that `fit` fills with the number of all steps where it is None.
         ends: whether there are no rates beyond that, so that `fit` refuses to take more steps.
         kept: the attributes that are the state.
+        kept_checks: what raises an error for a value of one of them, by its name, where it is not just any number.
     """
 
     by_epoch = False
     total = ""
     ends = False
     kept: tuple[str, ...] = ("last_step", "base_lrs")
+    kept_checks: ClassVar[dict[str, Check]] = dict(last_step=_check_count)
 
     def __init__(self, optimizer: Optimizer) -> None:
         if not hasattr(optimizer, "param_groups"):
@@ -112,10 +116,7 @@ class LRScheduler(Answers):
         rates, groups = state_dict["base_lrs"], len(self.optimizer.param_groups)
         try:
             for name in set(self.kept) - {"base_lrs"}:
-                if name in COUNTS:
-                    checks.check_integer(name, state_dict[name], 0)
-                else:
-                    checks.check_number(name, state_dict[name], -math.inf, math.inf, "a number", closed=True)
+                self.kept_checks.get(name, _check_any)(name, state_dict[name])
             if not isinstance(rates, (list, tuple)) or len(rates) != groups:
                 each = f"a list of {groups}, one for each parameter group"
                 raise TypeError(f"base_lrs must be {each}, got {describe(rates)}")
@@ -269,6 +270,7 @@ class ReduceLROnPlateau(LRScheduler):
 
     by_epoch = True
     kept = ("last_step", "base_lrs", "best", "bad_epochs", "cooling")
+    kept_checks = LRScheduler.kept_checks | dict(bad_epochs=_check_count, cooling=_check_count)
 
     def __init__(
         self,
@@ -282,8 +284,8 @@ class ReduceLROnPlateau(LRScheduler):
     ) -> None:
         checks.check_choice("mode", mode, ("min", "max"))
         checks.check_below_one("factor", factor)
-        checks.check_integer("patience", patience, 0)
-        checks.check_integer("cooldown", cooldown, 0)
+        _check_count("patience", patience)
+        _check_count("cooldown", cooldown)
         checks.check_not_negative("threshold", threshold)
         checks.check_not_negative("min_lr", min_lr)
         self.sign, self.reduction, self.patience = 1 if mode == "min" else -1, factor, patience

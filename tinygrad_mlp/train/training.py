@@ -40,9 +40,8 @@ class Training:
         self.kept: list[dict[str, Any]] = []
         self.modes: dict[Any, bool] = {}
         self.start = generator_state(order)
-        run.parts = {"model": run.model, "optimizer": run.optimizer, "schedule": run.schedule, "training": self}
-        if run.schedule is None:
-            del run.parts["schedule"]
+        parts = {"model": run.model, "optimizer": run.optimizer, "schedule": run.schedule, "training": self}
+        run.parts = {name: part for name, part in parts.items() if part is not None}
 
     def begin_epoch(self, listeners: list[Any]) -> None:
         """Begin an epoch and tell the callbacks, or go on with the one that a checkpoint was made in."""

@@ -153,7 +153,7 @@ def _check_all(s: Subject, rng: np.random.Generator, rtol: float, sample: int, p
             problems += [f"{name}: on a kink each derivative is a possible one, but not all together" for name in wrong]
             elements += ties
     if gradients and not problems:
-        away = check_nearby(s, elements, rng, rtol)
+        away = check_nearby(s, rng, rtol)
         names = dict.fromkeys(e.input for e in away)
         problems += [f"{name}: right at these inputs, wrong at inputs nearby" for name in names]
         elements += [e._replace(input=f"{e.input}, nearby") for e in away]

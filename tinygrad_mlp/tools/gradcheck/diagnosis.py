@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import numpy as np
@@ -16,22 +16,15 @@ from .report import Element
 
 def diagnose(s: Subject, i: int, gradient: Array, elements: Sequence[Element]) -> str:
     """Return what the pattern of the wrong derivatives of one input suggests."""
-    points = [e for e in elements if e.at is not None]
-    x, at = s.start[i], tuple(np.array([e.at for e in points]).T)
-    numeric, wrong = np.array([e.numeric for e in points]), np.array([e.verdict == "fail" for e in points])
-    size = np.abs(numeric).max(initial=0.0)
+    name, shape, points = s.names[i], s.start[i].shape, [e for e in elements if e.at is not None]
+    at, numeric = tuple(np.array([e.at for e in points]).T), np.array([e.numeric for e in points])
+    wrong, size = np.array([e.verdict == "fail" for e in points]), np.abs(numeric).max(initial=0.0)
 
     def agrees(a: Array, rtol: float = 1e-6) -> bool:
-        return a.shape == x.shape and bool(np.all(np.abs(a[at] - numeric) <= rtol * size))
+        return a.shape == shape and bool(np.all(np.abs(a[at] - numeric) <= rtol * size))
 
-    if gradient.shape != x.shape:
-        with suppress(ValueError):
-            if agrees(sum_to(gradient, x.shape)):
-                added = gradient.ndim - x.ndim
-                axes = [k for k, n in enumerate(gradient.shape) if k < added or n != x.shape[k - added]]
-                return f"{s.names[i]}: it was broadcast, and its gradient is not summed over axis {str(axes)[1:-1]}"
-        hint = ": it is transposed" if agrees(gradient.T) else ""
-        return f"{s.names[i]} has shape {x.shape}, its gradient {gradient.shape}{hint}"
+    if gradient.shape != shape:
+        return f"{name}{_of_another_shape(gradient, shape, agrees)}"
     analytic, large = np.atleast_1d(gradient[at]), np.abs(numeric) > FLOOR * size
     ratios = analytic[large] / numeric[large]
     ratio = float(np.median(ratios)) if large.any() else math.nan
@@ -50,7 +43,18 @@ def diagnose(s: Subject, i: int, gradient: Array, elements: Sequence[Element]) -
         (little, f"{share}, by a little: something is rounded, to float32 perhaps"),
         (True, share),
     ]
-    return f"{s.names[i]}: {next(text for seen, text in patterns if seen)}"
+    return f"{name}: {next(text for seen, text in patterns if seen)}"
+
+
+def _of_another_shape(gradient: Array, shape: tuple[int, ...], agrees: Callable[[Array], bool]) -> str:
+    """Return what is wrong with a gradient that has another shape than its input."""
+    with suppress(ValueError):
+        if agrees(sum_to(gradient, shape)):
+            added = gradient.ndim - len(shape)
+            axes = [k for k, n in enumerate(gradient.shape) if k < added or n != shape[k - added]]
+            return f": it was broadcast, and its gradient is not summed over axis {str(axes)[1:-1]}"
+    hint = ": it is transposed" if agrees(gradient.T) else ""
+    return f" has shape {shape}, its gradient {gradient.shape}{hint}"
 
 
 def _meaning(ratio: float, s: Subject) -> str:

@@ -36,9 +36,8 @@ class Judge(NamedTuple):
     def scale(self, line: Line, slope: Slope) -> float:
         """Return what a derivative is resolved on: itself, the larger ones beside it, the terms of one that is zero."""
         reach = slope.reach if slope.estimate <= 1e-3 * slope.reach else 0.0
-        if line.vanishes and abs(slope.numeric) <= 10 * slope.estimate:
-            reach = max(reach, line.terms / EPS, line.wobble / EPS / line.unit)
-        return max(abs(slope.numeric), line.size, FLOOR * self.largest, FLOOR * reach)
+        terms = line.vanishes * line.wobble / EPS / line.unit
+        return max(abs(slope.numeric), line.size, FLOOR * self.largest, FLOOR * reach, FLOOR * terms)
 
     def verdict(self, line: Line, slope: Slope) -> str:
         """Return "pass", "fail" or "unresolved": noisier functions are resolved as far as their own precision goes."""
@@ -47,7 +46,7 @@ class Judge(NamedTuple):
         error = 0.0 if slope.kink else line.error + line.vanishes * line.terms
         if not abs(line.analytic - slope.numeric) <= rtol * own + 10 * (slope.estimate + error) < math.inf:
             return "fail" if math.isfinite(slope.estimate) and error != math.inf and rtol < 0.1 else "unresolved"
-        resolved = 10 * slope.estimate <= 8 * max(rtol, min(4 * line.precision**0.5, 0.01)) * max(scale, own)
+        resolved = 10 * slope.estimate <= 8 * max(rtol, min(4 * line.precision**0.5, 0.01)) * scale
         return "pass" if rtol < 0.1 and resolved else "unresolved"
 
 
@@ -58,7 +57,7 @@ def settle(line: Line, judge: Judge) -> tuple[Slope, str]:
     smaller step disagrees with it. Nothing fails before the steps are so small that their error hides the difference,
     nor where slopes differ so much nearby that x must be on a kink.
     """
-    first, few, best, agreed = line.slope(line.step), line.s.losses >= LOSSES, UNKNOWN, -1
+    first, few, best, agreed = line.slope(line.step, line.noise), line.s.losses >= LOSSES, UNKNOWN, -1
     opinion, verdict = _opinion(line, first, judge)
     if verdict != "unresolved":
         return opinion, verdict
@@ -85,14 +84,14 @@ def settle(line: Line, judge: Judge) -> tuple[Slope, str]:
 def _slopes(line: Line, judge: Judge) -> Iterator[tuple[int, Slope]]:
     """Yield smooth slopes: by the step that helped before, then from large steps to small, down to the size of x.
 
-    Once one does not pass, the function is listened to.
+    What does not pass without counts with the noise of the function, as does all of an imprecise one.
     """
     own = math.ceil(math.log2(line.unit / line.least) / 2)
     for level in dict.fromkeys([line.s.hint, *range(-3, LEVELS), *range(max(own - 2, LEVELS), own + 3)]):
         slope = line.slope(line.step * 0.25**level)
-        if slope is not None and not (line.noise or (slope.smooth and judge.verdict(line, slope) == "pass")):
+        if slope is not None and (line.precision or not slope.smooth or judge.verdict(line, slope) != "pass"):
             line.listen(slope)
-            slope = line.slope(slope.step)
+            slope = line.slope(slope.step, line.noise)
         if slope is not None and slope.smooth:
             yield level, slope
 
@@ -194,15 +193,13 @@ def check_ties(s: Subject, gradients: list[Gradient], elements: list[Element], r
     return [_check(line, Judge(rtol)) for line in lines]
 
 
-def check_nearby(s: Subject, elements: list[Element], rng: Random, rtol: float) -> list[Element]:
+def check_nearby(s: Subject, rng: Random, rtol: float) -> list[Element]:
     """Check random directions at inputs nearby, off the kinks of these, and off what is right for these alone.
 
-    What is too small to be told at these inputs, whose elements were found, cannot be told there. Symmetric matrices
-    stay so; off their symmetry, what is wrong is worth a note.
+    Symmetric matrices stay so; off their symmetry, what is wrong is worth a note.
     """
-    rough = lambda name: 10 * min((e.estimate for e in elements if e.input == name), default=0.0)
     symmetric = [a.ndim > 1 and np.array_equal(a, a.swapaxes(-1, -2)) for a in s.start]
-    found = [e for e in _at_other_inputs(s, rng, rtol, symmetric) if abs(e.analytic - e.numeric) > rough(e.input)]
+    found = _at_other_inputs(s, rng, rtol, symmetric)
     if any(symmetric) and not found:
         names = dict.fromkeys(e.input for e in _at_other_inputs(s, rng, rtol, [False] * len(symmetric)))
         s.notes += [f"{name}: right as long as the inputs are symmetric, wrong nearby where not" for name in names]
@@ -282,8 +279,6 @@ def _element(line: Line, slope: Slope, verdict: str, judge: Judge) -> Element:
     x = float(start[line.at]) if line.at is not None else math.nan
     faint = 10 * max(slope.estimate, 0.0 if slope.reach else 4 * line.rounding / line.step)
     known = line.analytic, slope.numeric, slope.estimate, judge.scale(line, slope), slope.step, slope.kink, verdict
-    rough = line.error / max(line.size, abs(slope.numeric), 1e-300)
-    if slope.kink or line.vanishes or 10 * rough <= judge.rtol:
-        rough = 0.0
-    precision = max(line.precision, rough) * (verdict == "pass")
+    rough = 0.0 if slope.kink or line.vanishes else line.error / max(line.size, abs(slope.numeric), 1e-300)
+    precision = max(line.precision, rough if 10 * rough > judge.rtol else 0.0)
     return Element(line.name, start.shape, line.at, x, *known, faint, 10 * line.terms, precision)

@@ -66,7 +66,7 @@ def _bends(s: Subject, pull: Pull, first: list[Gradient], rng: np.random.Generat
     """Return the names of the inputs whose gradients do not follow the upstream gradient in proportion."""
     other = rng.uniform(0.5, 1.5, s.y.shape)
     both = [g.values + h for g, h in zip(first, pull(other.copy()), strict=True)]
-    room = max(1e-9, 10 * s.branches.eps) * max(np.abs(g).max(initial=0.0) for g in both) + 1e6 * s.rounding()[0]
+    room = max(1e-9, 10 * s.branches.eps) * max(np.abs(g).max(initial=0.0) for g in both)
     room += 30 * max(g.terms for g in first)
     curved = _differ(s, pull(-2 * s.upstream), [-2 * g.values for g in first])
     real = {n for n, g in zip(s.names, first, strict=True) if np.abs(g.values).max(initial=0.0) > 10 * g.terms}
