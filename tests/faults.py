@@ -1922,6 +1922,9 @@ FAULTS: dict[str, list[Fault]] = {
             "first = max(first, use.group)",
         ),
         Fault(
+            "pieces of a long program are one", '(group.kind == "numpy", size // PIECE)', '(group.kind == "numpy", 0)'
+        ),
+        Fault(
             "what a label picks is taken before the row is done",
             'use.stage + (index == "picked")',
             "use.stage",
