@@ -1547,7 +1547,22 @@ FAULTS: dict[str, list[Fault]] = {
             "(kind, *(a if isinstance(a, dict) else [len(a)]))",
             "(*(a if isinstance(a, dict) else [len(a)]),)",
         ),
-        Fault("a replaced part is not noticed", 'return f"{text} is {value}" if simple', 'return "True" if simple'),
+        Fault("a replaced part is not noticed", 'return f"{text} is {name}" if simple', 'return "True" if simple'),
+        Fault("an attribute that hides that of the class", 'tests.append(f"{name!r} not in {held}")', "pass"),
+        Fault("an object of another class", 'tests.append("o.__class__ is v1")', 'tests.append("True")'),
+        Fault("other code is not noticed", 'for name in ("__code__", "__defaults__",', 'for name in ("__defaults__",'),
+        Fault("another property is not noticed", "if isinstance(value, property):", "if False:"),
+        Fault("a method of a base is not noticed", "        self._note_method(code, values)\n", ""),
+        Fault(
+            "an array is iterated over unseen",
+            'if op in ("GET_ITER", "UNPACK_SEQUENCE", "UNPACK_EX"):',
+            'if op == "UNPACK_EX":',
+        ),
+        Fault("a pattern reads unseen", 'if op == "MATCH_CLASS":', "if False:"),
+        Fault("what a weak reference refers to is not seen", "if isinstance(value, weakref.ref):", "if False:"),
+        Fault(
+            "the environment is not looked into", "and module not in SEEN and top not in DATA", "and module not in SEEN"
+        ),
         Fault(
             "an item more is not noticed",
             "return len(now) == len(was) and (all",
@@ -1569,7 +1584,9 @@ FAULTS: dict[str, list[Fault]] = {
             'value = self.note(frame.f_globals, "global", name, name, only_written and not steps, True)',
             "value = frame.f_globals.get(name, MISSING)",
         ),
-        Fault("keywords of a partial do not matter", " or value is keywords:", ":"),
+        Fault(
+            "keywords of a partial do not matter", '            self._reach(function.keywords, "a keyword", True)\n', ""
+        ),
         Fault(
             "the owner of a method does not matter",
             'owner = getattr(function, "__self__", function)',
@@ -1906,6 +1923,9 @@ FAULTS: dict[str, list[Fault]] = {
             "an update comes before others have read",
             "first = max(first, use.group + (not own))",
             "first = max(first, use.group)",
+        ),
+        Fault(
+            "pieces of a long program are one", '(group.kind == "numpy", size // PIECE)', '(group.kind == "numpy", 0)'
         ),
         Fault(
             "what a label picks is taken before the row is done",

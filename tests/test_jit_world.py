@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import contextvars
 import dataclasses
 import functools
 import operator
+import os
+import sys
 import types
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -435,6 +439,125 @@ def cell_of_a_hook(v: Any) -> World:
     return step, change
 
 
+def attribute_of_a_function(v: Any) -> World:
+    def inner(x: Any) -> Any:
+        return x * inner.v  # type: ignore[attr-defined]
+
+    inner.v = v  # type: ignore[attr-defined]
+    return lambda x: inner(x), functools.partial(setattr, inner, "v")
+
+
+def attribute_of_a_weak_reference(v: Any) -> World:
+    o = Counting(v)
+    held = weakref.ref(o)
+    return lambda x: x * held().v, functools.partial(setattr, o, "v")  # type: ignore[union-attr]
+
+
+def attribute_of_an_imported_module(v: Any) -> World:
+    module = types.ModuleType(f"settings_{id(v)}_{len(sys.modules)}")
+    sys.modules[module.__name__] = module
+    module.v = v  # type: ignore[attr-defined]
+    names: dict[str, Any] = {}
+    exec(f"def step(x):\n    from {module.__name__} import v\n    return x * v\n", names)
+    return names["step"], functools.partial(setattr, module, "v")
+
+
+def attribute_of_a_kind_of_tensor(v: Any) -> World:
+    class Scaled(Tensor):
+        pass
+
+    t: Any = Scaled(np.ones(3))
+    t.v = v
+    return lambda x: x * t * t.v, functools.partial(setattr, t, "v")
+
+
+def attribute_by_a_pattern(v: Any) -> World:
+    o = Counting(v)
+
+    def step(x: Any) -> Any:
+        match o:
+            case Counting(v=found):
+                return x * found
+
+    return step, functools.partial(setattr, o, "v")
+
+
+def attribute_that_may_be_missing(v: Any) -> World:
+    o = Counting(v)
+
+    def step(x: Any) -> Any:
+        try:
+            return x * o.other  # type: ignore[attr-defined]
+        except AttributeError:
+            return x * o.v
+
+    return step, functools.partial(setattr, o, "other")
+
+
+def slot_that_may_be_missing(v: Any) -> World:
+    class Part:
+        __slots__ = ("v",)
+
+        def __getattr__(self, name: str) -> Any:
+            return v
+
+    o = Part()
+    return lambda x: x * o.v, functools.partial(setattr, o, "v")
+
+
+def method_of_a_base(v: Any) -> World:
+    class Base:
+        def scaled(self, x: Any) -> Any:
+            return x * v
+
+    class Part(Base):
+        def scaled(self, x: Any) -> Any:
+            return super().scaled(x) * 2
+
+    def change(new: Any) -> None:
+        def scaled(self: Any, x: Any) -> Any:
+            return x * new
+
+        Base.scaled = scaled  # type: ignore[method-assign]
+
+    o = Part()
+    return lambda x: o.scaled(x), change
+
+
+def another_property(v: Any) -> World:
+    class Part:
+        v = property(lambda self: v)
+
+    o = Part()
+    return lambda x: x * o.v, lambda new: setattr(Part, "v", property(lambda self: new))
+
+
+def value_of_a_context_variable(v: Any) -> World:
+    variable = contextvars.ContextVar("v", default=v)
+    return lambda x: x * variable.get(), variable.set
+
+
+def value_of_a_user_dict(v: Any) -> World:
+    items = collections.UserDict(v=v)
+    return lambda x: x * items["v"], functools.partial(operator.setitem, items, "v")
+
+
+def value_of_several_dicts(v: Any) -> World:
+    first: dict[str, Any] = {}
+    items = collections.ChainMap(first, {"v": v})
+    return lambda x: x * items["v"], functools.partial(operator.setitem, first, "v")
+
+
+def field_among_all(v: Any) -> World:
+    o = Config(v)
+    return lambda x: x * dataclasses.asdict(o)["v"], functools.partial(setattr, o, "v")
+
+
+def keyword_of_another_partial(v: Any) -> World:
+    inner = functools.partial(lambda x, v: x * v, v=v)
+    return lambda x: inner(x), functools.partial(operator.setitem, inner.keywords, "v")
+
+
 PLACES = {f.__name__: f for f in (
     attribute, cell, cell_of_another_function, cell_of_a_decorated_function, cell_of_a_function_in_a_list, global_name,
     global_in_a_comprehension, global_in_a_lambda, global_in_a_generator, attribute_of_a_module_of_python,
@@ -446,7 +569,10 @@ PLACES = {f.__name__: f for f in (
     objects_that_are_counted, objects_in_two_lists, objects_in_a_dict, objects_in_a_comprehension,
     object_under_another_name, attribute_by_name, attribute_by_a_name_that_is_made, attribute_by_vars,
     argument_of_a_partial, keyword_of_a_partial, object_of_a_method, attribute_of_a_module, module_inside_of_modules,
-    cell_of_a_hook,
+    cell_of_a_hook, attribute_of_a_function, attribute_of_a_weak_reference, attribute_of_an_imported_module,
+    attribute_of_a_kind_of_tensor, attribute_by_a_pattern, attribute_that_may_be_missing, slot_that_may_be_missing,
+    method_of_a_base, another_property, value_of_a_context_variable, value_of_a_user_dict, value_of_several_dicts,
+    field_among_all, keyword_of_another_partial,
 )}  # fmt: skip
 VALUES: dict[str, tuple[Any, Any]] = {
     "int": (2, 3),
@@ -486,6 +612,65 @@ def test_an_array_that_changes_in_place(place: str, value: str) -> None:
         if i in (4, 5, 8):
             array += i
         assert bits(step(X)) == bits(function(Tensor(X))), f"call {i}"
+    assert step.eager is None and step.last.program is not None
+
+
+# what changes otherwise
+
+
+def other_code(factor: float) -> World:
+    def inner(x: Any) -> Any:
+        return x * 2
+
+    def other(x: Any) -> Any:
+        return x * 3
+
+    return lambda x: inner(x), lambda _: setattr(inner, "__code__", other.__code__)
+
+
+def array_that_is_iterated_over(factor: float) -> World:
+    array = np.ones(3)
+    return lambda x: functools.reduce(operator.mul, [x, *[x * a for a in array]]), array.fill
+
+
+def array_that_is_unpacked(factor: float) -> World:
+    array = np.ones(2)
+
+    def step(x: Any) -> Any:
+        a, b = array
+        return x * a + b
+
+    return step, array.fill
+
+
+def name_of_a_tensor(factor: float) -> World:
+    t = Tensor(np.ones(3), name="weight")
+    return lambda x: x * (2 if t.name == "bias" else 3), lambda _: setattr(t, "name", "bias")
+
+
+def environment(factor: float) -> World:
+    name = f"TINYGRAD_MLP_TEST_{id(object())}"
+    return lambda x: x * len(os.environ.get(name, "")), lambda _: operator.setitem(os.environ, name, "long")
+
+
+def names_of_an_object(factor: float) -> World:
+    o = Counting(factor)
+    return lambda x: x * ("more" in dir(o)), lambda new: setattr(o, "more", new)
+
+
+OTHERS = (other_code, array_that_is_iterated_over, array_that_is_unpacked, name_of_a_tensor, environment,
+          names_of_an_object)  # fmt: skip
+
+
+@pytest.mark.parametrize("world", OTHERS)
+def test_something_else_changes(world: Callable[[float], World]) -> None:
+    (function, change), (eager, other) = world(1.0), world(1.0)
+    step = jit(function)
+    for i in range(9):
+        assert bits(step(X)) == bits(eager(Tensor(X))), f"call {i}"
+        if i == 4:
+            change(5.0)
+            other(5.0)
     assert step.eager is None and step.last.program is not None
 
 

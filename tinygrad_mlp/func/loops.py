@@ -18,7 +18,7 @@ from ..jit.live import recorded
 from ..jit.record import Slot
 from ..rules import table
 from . import transforms
-from .packed import Function, Layout, apart, first_alike, lifted, packed, tried
+from .packed import Function, Layout, apart, first_alike, lifted, packed, tried, watcher
 from .trees import leaves, tree_map
 
 
@@ -132,7 +132,7 @@ class Loop:
 @table.primitive
 def pulled(g: Any, out: Any, z: Any, *, op: Loop) -> Any:
     """Return the gradient of the vector of a loop: ``J.T @ g``, where ``out`` is what the loop gave."""
-    with apart():
+    with apart(watcher()):
         return op.back(g, out, z)
 
 

@@ -6,6 +6,7 @@ import functools
 import operator
 import sys
 import types
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -14,11 +15,14 @@ from typing import Any
 import numpy as np
 
 from ..core.versions import rebound
+from ..rules.table import RULES
 from .execute import execute
 
 PACKAGE = __name__.partition(".")[0]
 SEEN = tuple(f"{PACKAGE}.nn.{name}" for name in ("layers", "losses", "module", "schedules"))
 """The rooms of this package whose functions are looked into, as a user's are."""
+DATA = ("collections", "dataclasses", "os")
+"""The modules of Python whose functions are looked into: they read what a user's objects, or the environment, hold."""
 MISSING = object()
 CONTAINERS = (list, tuple, dict, set, frozenset, deque)
 SCALARS = (int, float, complex, str, bytes, type(None), np.generic)
@@ -39,6 +43,14 @@ def indices(container: Any) -> list[str]:
     """Return by what index each of its items is found, as text."""
     keys = [*container, *container] if isinstance(container, dict) else range(len(container))
     return [f"[{key!r}]" if isinstance(key, (str, int)) else "[...]" for key in keys]
+
+
+def own_attributes(owner: Any) -> Any:
+    """Return the attributes that an object holds itself, whatever its class makes of that; None if it holds none."""
+    try:
+        return object.__getattribute__(owner, "__dict__")
+    except AttributeError:
+        return None
 
 
 def same(now: Any, was: Any) -> bool:
@@ -69,9 +81,9 @@ def look(owner: Any, name: str) -> tuple[Any, str]:
             break
     if isinstance(found, (types.MemberDescriptorType, types.GetSetDescriptorType)):
         return getattr(owner, name, MISSING), "."
-    if hasattr(type(found), "__set__"):
+    if hasattr(type(found), "__set__") and owner is not kind:
         return found, ""
-    held = getattr(owner, "__dict__", {})
+    held = own_attributes(owner) or {}
     if name in held and owner is not kind:
         return held[name], "."
     inner = found.__func__ if isinstance(found, (staticmethod, classmethod)) else found
@@ -134,16 +146,41 @@ class Read:
         elif self.kind == ".":
             (type if isinstance(owner, type) else object).__setattr__(owner, name, value)
 
-    def test(self, owner: str, value: str) -> str:
-        """Return the expression that says whether it holds."""
+    def in_class(self) -> Read | None:
+        """Return the read of a class that stands for that of one of its objects, which finds an attribute there."""
+        owner, kind = self.owner, type(self.owner)
+        if self.kind not in (".", "()") or type(kind) is not type or owner.__class__ is not kind:
+            return None
+        own = self.name in (own_attributes(owner) or ())
+        found = MISSING if own else getattr(kind, self.name, MISSING)
+        return None if found is not self.value else Read(kind, ".", self.name, found, self.label, True, True)
+
+    def test(self, values: list[Any], holds: Callable[[], bool]) -> str:
+        """Return the expression that says whether it holds, of its owner ``o`` and of values, to which it adds its own.
+
+        ``holds`` finds out where no expression does.
+        """
+        name = f"v{len(values)}"
         if self.value is MISSING and self.kind == "global":
-            return f"{self.name!r} not in {owner}"
+            return f"{self.name!r} not in o"
+        at_once = AT_ONCE.get((self.kind, type(self.owner) if self.kind == "items" else None))
         if self.value is MISSING or self.kind not in TEXTS:
-            at_once = AT_ONCE.get((self.kind, type(self.owner) if self.kind == "items" else None), "")
-            return f"({at_once.format(o=owner, v=value)} or holds_{value}())" if at_once else f"holds_{value}()"
-        text = TEXTS[self.kind].format(owner, self.name)
+            values.append(holds)
+            if at_once is None or not self.holds():
+                return f"{name}()"
+            values.append(at_once[0](self.owner))
+            return f"({at_once[1]} or {name}())".replace("was", f"v{len(values) - 1}")
+        values.append(self.value)
+        text = TEXTS[self.kind].format(self.name)
         simple = not isinstance(self.value, (*SCALARS, tuple)) or self.value is None or isinstance(self.value, bool)
-        return f"{text} is {value}" if simple else f"({text} is {value} or same({text}, {value}))"
+        return f"{text} is {name}" if simple else f"({text} is {name} or same({text}, {name}))"
+
+
+def _in_context(variable: Any) -> Any:
+    try:
+        return variable.get()
+    except LookupError:
+        return MISSING
 
 
 READERS: dict[str, Callable[[Any, str], Any]] = {
@@ -159,22 +196,27 @@ READERS: dict[str, Callable[[Any, str], Any]] = {
     "grad": lambda owner, name: None if owner._grad is None else _layout(owner._grad._data),
     "signature": lambda owner, name: owner.signature(),
     "held": lambda owner, name: owner.held(),
+    "rule": lambda owner, name: RULES.get(owner),
+    "context": lambda owner, name: _in_context(owner),
 }
 """How each kind of thing is read from its owner."""
-TEXTS = {".": "{}.{}", "()": "{}.{}.__func__", "global": "{}[{!r}]", "cell": "{}.cell_contents"}
-"""The expressions that read what an expression can read."""
-AT_ONCE: dict[tuple[str, Any], str] = {
-    ("items", list): "len({o}) == len({v}) and all(map(is_, {o}, {v}))",
-    ("vars", None): "[*vars({o})] == names_{v} and all(map(is_, vars({o}).values(), now_{v}))",
+TEXTS = {".": "o.{}", "()": "o.{}.__func__", "global": "o[{!r}]", "cell": "o.cell_contents", "context": "o.get()"}
+"""The expressions that read, from its owner ``o``, what an expression can read."""
+AT_ONCE: dict[tuple[str, Any], tuple[Callable[[Any], Any], str]] = {
+    ("items", list): (lambda owner: [*owner], "len(o) == len(was) and all(map(is_, o, was))"),
+    ("vars", None): (
+        lambda owner: ([*vars(owner)], [*vars(owner).values()]),
+        "[*(held := o.__dict__)] == was[0] and all(map(is_, held.values(), was[1]))",
+    ),
 }
-"""The expressions that find out fast that a container or an object holds the very same as before."""
+"""What a container or an object holds, and the expression that finds out fast that this is the very same as it was."""
 
 
 class Options:
     """The options of an optimiser: whether they are the very objects that they were, and ``changes``, how often not."""
 
     def __init__(self, optimizer: Any) -> None:
-        self.optimizer, self.state, self.changes = optimizer, optimizer.state, 0
+        self.optimizer, self.changes = optimizer, 0
         self.seen: list[Any] | None = None
 
     def hold(self, otherwise: Callable[[], bool]) -> bool:
@@ -182,12 +224,11 @@ class Options:
 
         Of what may change inside only the parameters are remembered, whose list is a guard of its own.
         """
-        groups = self.optimizer.param_groups
-        now, seen = [*groups], self.seen
+        groups, seen = self.optimizer.param_groups, self.seen
+        now = [self.optimizer.state, *groups]
         for group in groups:
             now += group.values()
-        same = seen is not None and len(seen) == len(now) and all(map(operator.is_, seen, now))
-        if same and self.optimizer.state is self.state:
+        if seen is not None and len(seen) == len(now) and all(map(operator.is_, seen, now)):
             return True
         self.changes += 1
         self.seen, holds = None, otherwise()
@@ -209,30 +250,60 @@ def _layout(array: Any) -> Any:
 
 
 def fits_function(guards: Sequence[Read], options: Callable[[Any], Options]) -> Callable[[], bool]:
-    """Return a function that says whether all guards hold, in one expression; ``options`` gives those of an optimiser.
+    """Return a function that says whether all guards hold; ``options`` gives those of an optimiser.
 
-    Those of Tensors, and of what holds them, are looked at only if any Tensor has got other memory since.
+    Owners of which the same is read are the rows of one loop. What an object finds in its class is read there, once for
+    all of them. Guards of Tensors, and of what holds them, are looked at only if any Tensor has got other memory since.
     """
     tensors = [read for read in guards if read.kind in ("held", "tensor")]
-    others = [read for read in guards if read.kind not in ("held", "tensor")]
-    owners: dict[int, str] = {}
-    namespace: dict[str, Any] = dict(
-        same=same, is_=operator.is_, rebound=rebound, seen=[-1], tensors=tensors, holds=Read.holds
-    )
-    tests = ["(rebound[0] == seen[0] or all(map(holds, tensors)) and not seen.__setitem__(0, rebound[0]))"]
-    for i, read in enumerate(others):
-        name = owners.setdefault(id(read.owner), f"owner{len(owners)}")
-        holds: Callable[[], bool] = read.holds
-        if read.kind == "signature":
-            holds = functools.partial(options(read.owner).hold, holds)
-        namespace |= {name: read.owner, f"value{i}": read.value, f"holds_value{i}": holds}
-        if read.kind == "vars":
-            names = [*vars(read.owner)] if read.holds() else None
-            namespace |= {f"names_value{i}": names, f"now_value{i}": [*vars(read.owner).values()]}
-        tests.append(read.test(name, f"value{i}"))
-    body = " and ".join(tests)
-    lines = f"def fits():\n try:\n  return {body}\n except Exception:\n  return False\n"
-    return execute(lines, namespace, "fits")
+    owners: dict[int, _Owner] = {}
+    for read in guards:
+        if read.kind not in ("held", "tensor"):
+            owner = owners.setdefault(id(read.owner), _Owner(read.owner))
+            shared = read.in_class()
+            if shared is None:
+                owner.reads[read.kind, read.name] = read
+            else:
+                owner.absent.append(read.name)
+                owners.setdefault(id(shared.owner), _Owner(shared.owner)).reads[shared.kind, shared.name] = shared
+    tables: dict[str, list[list[Any]]] = {}
+    for owner in owners.values():
+        test, row = owner.row(options)
+        tables.setdefault(test, []).append(row)
+    namespace: dict[str, Any] = dict(same=same, is_=operator.is_, rebound=rebound, seen=[-1], tensors=tensors)
+    namespace["holds"] = Read.holds
+    lines = ["def fits():", " try:", "  if rebound[0] != seen[0]:", "   if not all(map(holds, tensors)):"]
+    lines += ["    return False", "   seen[0] = rebound[0]"]
+    for n, (test, rows) in enumerate(tables.items()):
+        namespace[f"rows{n}"] = rows
+        values = "".join(f", v{i}" for i in range(1, len(rows[0])))
+        lines += [f"  for o{values or ','} in rows{n}:", f"   if not ({test}):", "    return False"]
+    lines += [" except Exception:", "  return False", " return True"]
+    return execute("\n".join(lines), namespace, "fits")
+
+
+class _Owner:
+    """What is guarded of one owner: what is read from it, and the names that it must not have of its own."""
+
+    def __init__(self, owner: Any) -> None:
+        self.owner, self.reads, self.absent = owner, {}, []  # type: tuple[Any, dict[Any, Read], list[str]]
+
+    def row(self, options: Callable[[Any], Options]) -> tuple[str, list[Any]]:
+        """Return the expression for all of it, of an owner ``o``, and the owner, with the values that it takes."""
+        row, tests = [self.owner], []  # type: tuple[list[Any], list[str]]
+        if self.absent:
+            row.append(type(self.owner))
+            tests.append("o.__class__ is v1")
+        held = "(d := o.__dict__)"
+        for name in self.absent if own_attributes(self.owner) is not None else ():
+            tests.append(f"{name!r} not in {held}")
+            held = "d"
+        for read in self.reads.values():
+            otherwise = read.holds
+            if read.kind == "signature":
+                otherwise = functools.partial(options(self.owner).hold, otherwise)
+            tests.append(read.test(row, otherwise))
+        return " and ".join(tests), row
 
 
 def inside(value: Any) -> Iterator[Any]:
@@ -240,6 +311,8 @@ def inside(value: Any) -> Iterator[Any]:
     if hasattr(type(value), "__next__") and type(value).__module__ == "builtins":
         with suppress(TypeError):  # of a generator
             value = value.__reduce__()[1]
+    if isinstance(value, weakref.ref):
+        value = value()
     if isinstance(value, CONTAINERS):
         for item in items(value):
             yield from inside(item)
@@ -251,6 +324,8 @@ def is_open(value: Any) -> bool:
     """Return whether an object's attributes are the user's business."""
     if isinstance(value, types.ModuleType):
         return not is_foreign(value.__name__)
+    if isinstance(value, types.FunctionType):
+        return not is_foreign(value.__module__ or "")
     return _is_open(value if isinstance(value, type) else type(value), isinstance(value, type))
 
 
@@ -268,4 +343,4 @@ def is_foreign(module: str) -> bool:
     """Return whether a module is NumPy's, Python's, or one of this package that does not hold a user's objects."""
     top = module.partition(".")[0]
     known = top in ("numpy", PACKAGE) or (top in sys.stdlib_module_names and top != "__main__")
-    return known and module not in SEEN
+    return known and module not in SEEN and top not in DATA

@@ -18,7 +18,7 @@ Value = frozenset[Path]
 ANY, VARS = "*", "vars"
 NOTHING: Value = frozenset()
 LONGEST = 12
-_BY_NAME = {("global", name): name == "setattr" for name in ("getattr", "hasattr", "setattr", "vars", "delattr")}
+_BY_NAME = {("global", name): name == "setattr" for name in ("getattr", "hasattr", "setattr", "vars", "dir", "delattr")}
 _IDLE = ("NOP", "EXTENDED_ARG", "CACHE", "RESUME", "NOT_TAKEN", "JUMP", "COPY_FREE_VARS", "MAKE_CELL", "KW_NAMES")
 _POPS = ("POP_", "RETURN_", "RAISE", "RERAISE", "END_", "DELETE_", "STORE_")
 _PUSHES = ("LOAD_", "BUILD_", "PUSH_", "IMPORT_")
@@ -86,6 +86,12 @@ class _Scanner:
         elif op in ("STORE_GLOBAL", "STORE_NAME"):
             self._pop(1)
             self._note({("global", arg)}, write=True)
+        elif op == "IMPORT_NAME":
+            names, level = self._pop(2)
+            module = arg if names != {("const", None)} else arg.partition(".")[0]
+            self.stack.append(self._note({("module", module)}) if level == {("const", 0)} else NOTHING)
+        elif op == "IMPORT_FROM":
+            self.stack.append(self._note(_longer(self.stack[-1], f".{arg}")))
         elif op in ("LOAD_ATTR", "LOAD_METHOD", "STORE_ATTR", "DELETE_ATTR"):
             self._attribute(op, arg, effect)
         else:
@@ -162,6 +168,12 @@ class _Scanner:
             steps = [f"?{name}" for name in names] or [VARS]
             for step in steps:
                 union |= self._note(_longer(union - _BY_NAME.keys(), step), write=_BY_NAME[function])
+        if op in ("GET_ITER", "UNPACK_SEQUENCE", "UNPACK_EX"):
+            self._note(_longer(frozenset(path for path in union if ANY not in path), ".__iter__"))
+        if op == "MATCH_CLASS":
+            names = [name for path in taken[0] for name in path[1]]
+            for step in [f"?{name}" for name in names] or [VARS]:
+                self._note(_longer(taken[2], step))
         if not op.startswith(_NEUTRAL):
             self.joined.add(union)
         self.stack += [self._note(_longer(union, ANY))] * (max(effect, 0) + 1)

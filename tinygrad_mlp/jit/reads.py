@@ -6,6 +6,7 @@ end of a recording is no program.
 
 from __future__ import annotations
 
+import contextvars
 import functools
 import gc
 import inspect
@@ -71,11 +72,8 @@ class Reads:
         self.learn(function)
         around = [c.cell_contents for c in getattr(function, "__closure__", None) or () if c != types.CellType()]
         owner = getattr(function, "__self__", function)
-        keywords = getattr(function, "keywords", None)
-        for value in (owner, *getattr(function, "args", ()), keywords, *around, *arguments):
-            if not isinstance(value, CONTAINERS) or value is keywords:
-                self._reach(value, "an argument", True)
-            self.outside[id(value)] = value
+        for value in (owner, *around, *arguments):
+            self._is_given(value)
         before = sys.getprofile()
         self.asleep = 0
         sys.setprofile(self._see)
@@ -87,6 +85,12 @@ class Reads:
             sys.setprofile(None)
             if before is not None:
                 getattr(before, "enable", functools.partial(sys.setprofile, before))()
+
+    def _is_given(self, value: Any) -> None:
+        """Note that a value comes from outside; of a container only what is read of it counts."""
+        if not isinstance(value, CONTAINERS):
+            self._reach(value, "an argument", True)
+        self.outside[id(value)] = value
 
     def sleep(self) -> None:
         """Stop looking, while this package is at work."""
@@ -127,20 +131,23 @@ class Reads:
             caller = self.scans.get(id(frame.f_back.f_code))
             for steps in caller.loose if caller else ():
                 for item in inside(value):
-                    label = f"what {frame.f_code.co_name} gives"
-                    self._walk(item, steps, label, False, id(item) in self.outside)
+                    self._walk_maybe(item, steps, f"what {frame.f_code.co_name} gives", False, False)
 
     def _enter(self, frame: Any, seen: Scan) -> None:
         """Follow the paths of a function that begins."""
         values, code, ends = frame.f_locals, frame.f_code, {}
         self.shallow = frame.f_globals.get("__name__") in SEEN  # walks over the modules inside, whatever else there is
+        self._note_method(code, values)
         cells = next((c for c in self.cells.get(code, ()) if _are(c, values)), {})
         for path, only_written in seen.paths.items():
             kind, name, *steps = path
             outside = True
             if kind == "global" and self.shallow:  # this package does not change its own
                 continue
-            if kind == "global":
+            if kind == "module":
+                known = name in sys.modules  # not imported by the step only now
+                value = self.note(sys.modules, "global", name, name, False, True) if known else MISSING
+            elif kind == "global":
                 value = self.note(frame.f_globals, "global", name, name, only_written and not steps, True)
             elif kind == "free" and name in cells:
                 value = self.note(cells[name], "cell", name, name, only_written and not steps, True)
@@ -153,6 +160,14 @@ class Reads:
         for paths in seen.joined if self.arrays else ():
             self._judge([ends.get(p[:-1] if p[-1] == ANY else p, ()) for p in paths if p[0] != "const"])
 
+    def _note_method(self, code: types.CodeType, values: Any) -> None:
+        """Note by which class a method has been found that is not the one of its object's own: by ``super()``."""
+        name, owner = code.co_name, values.get(code.co_varnames[0]) if code.co_argcount else None
+        if is_open(owner) and getattr(getattr(type(owner), name, None), "__code__", code) is not code:
+            for kind in type(owner).__mro__:
+                if getattr(kind.__dict__.get(name), "__code__", None) is code:
+                    self.note(kind, ".", name, f"{kind.__name__}.{name}", False, True)
+
     def _walk(self, value: Any, steps: Sequence[Any], label: str, only_written: bool, outside: bool) -> tuple[Any, ...]:
         """Follow a path from a value, note what is read on the way, and return what stands at its end."""
         for i, step in enumerate(steps):
@@ -160,8 +175,7 @@ class Reads:
                 return ()
             if step == ANY:
                 for item in inside(value) if i + 1 < len(steps) else ():
-                    known = outside or id(item) in self.outside
-                    self._walk(item, steps[i + 1 :], f"{label}[...]", only_written, known)
+                    self._walk_maybe(item, steps[i + 1 :], f"{label}[...]", only_written, outside)
                 return ()
             last = only_written and i + 1 == len(steps)
             if step == VARS:
@@ -176,10 +190,14 @@ class Reads:
                 label += f"[{step[1]!r}]"
                 continue
             label += f".{step[1:]}"
-            if step[0] == "." and not only_written and is_open(value) and look(value, step[1:])[0] is MISSING:
-                return ()
             value = self._attribute(value, step[1:], label, last, outside)
         return (value,)
+
+    def _walk_maybe(self, value: Any, steps: Sequence[Any], label: str, only_written: bool, outside: bool) -> None:
+        """Follow a path from what may be the value that it is meant for: not if it has no such attribute."""
+        name = steps[0][1:] if isinstance(steps[0], str) and steps[0][0] == "." else ""
+        if only_written or not name or not is_open(value) or look(value, name)[0] is not MISSING:
+            self._walk(value, steps, label, only_written, outside or id(value) in self.outside)
 
     def _item(self, value: Any, key: Any) -> Any:
         if type(value) in (list, tuple, dict):  # whose items are noted
@@ -191,8 +209,10 @@ class Reads:
         if isinstance(owner, Tensor):
             if name in ATTRIBUTES and outside:
                 self.note(owner, "tensor", "", label, False, True)
+            elif outside and (name == "name" or (type(owner) is not Tensor and not hasattr(Tensor, name))):
+                return self.note(owner, ".", name, label, only_written, True)
         elif isinstance(owner, np.ndarray):
-            if name not in LAYOUT:
+            if name not in LAYOUT and not (name == "__iter__" and owner.ndim > 1):  # whose rows are views
                 self._judge([(owner,)])
         elif is_open(owner):
             return self.note(owner, ".", name, label, only_written, outside)
@@ -206,6 +226,8 @@ class Reads:
             value, way = look(owner, name) if kind == "." else (READERS[kind](owner, name), kind)
             if not way:
                 self.learn(value)
+                if isinstance(value, property):
+                    self.note(type(owner), ".", name, label, False, True)
                 return MISSING
             read = self.found[key] = Read(owner, way, name, value, label, not only_written, outside)
             if kind in TEXTS and value is not MISSING:
@@ -233,6 +255,8 @@ class Reads:
                 self.arrays = True
         elif isinstance(value, np.random.Generator):
             self.note(value, "draws", "", label, True, outside)
+        elif isinstance(value, contextvars.ContextVar):
+            self.note(value, "context", "", label, False, True)
         elif callable(value):
             self.learn(value)
 
@@ -242,18 +266,27 @@ class Reads:
             inner = getattr(function, name, None) if not isinstance(function, type) else None
             if inner is not None and inner is not function and not isinstance(function, (Tensor, types.ModuleType)):
                 self.learn(inner)
+        if isinstance(function, functools.partial):
+            self._reach(function.keywords, "a keyword", True)
+            for value in function.args:
+                self._is_given(value)
         if isinstance(function, types.FunctionType):
-            for name in ("__defaults__", "__kwdefaults__"):
-                if getattr(function, name) and not is_foreign(function.__module__ or ""):
-                    self.note(function, ".", name, f"{function.__name__}.{name}", False, True)
-            cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
-            codes = [function.__code__]
-            for code in codes:
-                known = self.cells.setdefault(code, [])
-                own = {name: cells[name] for name in code.co_freevars if name in cells}
-                if not any(all(map(operator.is_, own.values(), other.values())) for other in known):
-                    known.append(own)
-                codes += [c for c in code.co_consts if isinstance(c, types.CodeType)]
+            self._learn_code(function)
+
+    def _learn_code(self, function: types.FunctionType) -> None:
+        """Note what a function is made of, and the cells of all code inside of it."""
+        module = function.__module__ or ""
+        for name in ("__code__", "__defaults__", "__kwdefaults__"):
+            if getattr(function, name) and not is_foreign(module) and module not in SEEN:
+                self.note(function, ".", name, f"{function.__name__}.{name}", False, True)
+        cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+        codes = [function.__code__]
+        for code in codes:
+            known = self.cells.setdefault(code, [])
+            own = {name: cells[name] for name in code.co_freevars if name in cells}
+            if not any(all(map(operator.is_, own.values(), other.values())) for other in known):
+                known.append(own)
+            codes += [c for c in code.co_consts if isinstance(c, types.CodeType)]
 
     def _judge(self, ends: Iterable[tuple[Any, ...]]) -> None:
         """Freeze arrays that meet in an operation without a Tensor: what comes out is made of their values."""

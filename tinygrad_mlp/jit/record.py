@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import operator
@@ -51,6 +52,7 @@ class Slot:
         return (self.shape, self.dtype, self.strides) == (other.shape, other.dtype, other.strides)
 
 
+@functools.lru_cache(1024)
 def packed(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
     """Return the strides of an array whose rows stand one after another."""
     sizes = [itemsize, *reversed(shape)]
