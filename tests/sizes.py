@@ -38,7 +38,7 @@ PARTS: dict[str, tuple[Callable[[str], bool], int]] = {
 """The parts by name: which files they have, and how many lines these should have at most."""
 FILE_LIMIT, FUNCTION_LIMIT, COMPLEXITY_LIMIT = 350, 50, 20
 AS_IT_STANDS = {
-    "functional door": 1339,
+    "functional door": 1342,
     "engine: rules, core, functional": 2056,
     "nn and optim": 1082,
     "checker": 759,
