@@ -119,6 +119,22 @@ def test_an_op_is_exported(tmp_path):
     assert [float(x) for x in run.stdout.split()] == expected
 
 
+@tg.primitive
+def fourth(x):
+    return cube(x) * x
+
+
+def test_an_op_of_another_op_is_exported(tmp_path):
+    tg.vjp(fourth, lambda g, out, x: 4 * g * cube(x))
+    step = tg.jit(lambda x: np.sum(fourth(x)))
+    for _ in range(3):
+        expected = step(X)
+    step.export(tmp_path / "fourth.py")
+    code = "import sys, fourth, numpy as np; print(repr(float(fourth.step(np.array([0.5, -1.5, 2.0]))[0])))"
+    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert float(run.stdout) == expected.item()
+
+
 def test_an_op_whose_lines_and_body_are_known_is_emitted_by_them():
     tg.annotate(cube, emit=lambda out, x: [f"np.multiply({x}, {x}, out={out})", f"np.multiply({out}, {x}, out={out})"])
     tg.annotate(weighted, inline=True)
@@ -232,3 +248,13 @@ def test_results_of_a_program_are_the_callers_whatever_an_op_returns(body):
         assert step.eager is None
         for k, result in enumerate(results):
             np.testing.assert_array_equal(result.numpy(), function(Tensor(X + k)).numpy())
+
+
+def test_a_compiled_step_notices_a_rule_that_is_corrected():
+    op = tg.primitive(lambda x: 2.0 * x)
+    tg.vjp(op, lambda g, out, x: 3.0 * g)
+    step = tg.jit(tg.func.grad(lambda x: np.sum(op(x))))
+    assert [step(X).tolist() for _ in range(4)] == [[3.0, 3.0, 3.0]] * 4
+    tg.vjp(op, lambda g, out, x: 2.0 * g)
+    assert [step(X).tolist() for _ in range(4)] == [[2.0, 2.0, 2.0]] * 4
+    assert step.reasons == {"the rule of <lambda>": 1}
