@@ -333,7 +333,7 @@ FAULTS: dict[str, list[Fault]] = {
             "with self.context():\n            return self.body.send(value)",
             "with self.context():\n            pass\n        return self.body.send(value)",
         ),
-        Fault("the oldest mode comes back first", "self._before.pop()", "self._before.pop(0)"),
+        Fault("the oldest mode comes back first", "mode.outside.pop()", "mode.outside.pop(0)"),
         Fault(
             "a second gradient replaces the first",
             "g if leaf.grad is None else leaf.grad + g",
