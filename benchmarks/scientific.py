@@ -4,8 +4,7 @@
 
 Rosenbrock's function has 100 arguments, in float64. The trajectory is that of a pendulum, 50 steps of the method of
 Runge and Kutta, and its derivative that of the last angle by the first. Each contestant runs in a process of its own,
-with two threads; medians over rounds, in microseconds. Before it is timed, each must agree with eager to 1e-9. A
-program of more than 1 500 calls is not compiled to machine code, as that takes minutes: then "native" is NumPy calls.
+with two threads; medians over rounds, in microseconds. Before it is timed, each must agree with eager to 1e-9.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import tracemalloc
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -372,3 +373,26 @@ def test_an_equation_that_is_fitted_goes_on_eagerly_where_steps_are_chosen():
         results = [p.fun_and_jac([1.0]) for _ in range(4)]
     for value, slope in results:
         assert value == pytest.approx(np.exp(-2)) and slope[0] == pytest.approx(-2 * np.exp(-2))
+
+
+def test_a_tracer_sees_the_ops_inside_of_a_loop():
+    def step(c, x):
+        return c * np.log(x), c
+
+    counted = Counted()
+    with tg.tracing(counted), np.errstate(all="ignore"):
+        tg.scan(step, 2.0, np.array([1.0, 2.0, 3.0]))
+    assert counted.ops["log"] == 3
+    with np.errstate(all="ignore"), tg.detect_anomaly(), pytest.raises(FloatingPointError, match="log of float64"):
+        tg.scan(step, tg.Tensor(2.0, requires_grad=True), np.array([1.0, -1.0]))
+    x = tg.Tensor([1.0, 2.0], requires_grad=True)
+    with np.errstate(all="ignore"), tg.detect_anomaly(), pytest.raises(FloatingPointError, match="gradient of sqrt"):
+        tg.scan(lambda c, x: (c * np.sqrt(x - 1), c), 2.0, x)[0].backward()
+
+
+class Counted(tg.Tracer):
+    def __init__(self):
+        self.ops = Counter()
+
+    def op(self, rule, inputs, keywords, result):
+        self.ops[rule.name] += 1

@@ -404,7 +404,7 @@ def test_a_product_that_is_a_plain_step() -> None:
 
 
 @pytest.mark.usefixtures("by_python")
-@pytest.mark.parametrize("most", [1500, 10], ids=["rows that run backwards", "too many calls"])
+@pytest.mark.parametrize("most", [4000, 10], ids=["rows that run backwards", "too many calls"])
 @pytest.mark.usefixtures("by_python")
 def test_an_update_whose_product_stays_with_numpy_adds_to_the_weight(
     most: int, monkeypatch: pytest.MonkeyPatch
@@ -425,6 +425,27 @@ def test_an_update_whose_product_stays_with_numpy_adds_to_the_weight(
         return {"model": model, "optimizers": [sgd], "step": step}
 
     assert_close_trainings(build, test_jit.data(6, 3, batch=4), 6)
+
+
+@pytest.mark.usefixtures("by_python")
+def test_a_long_program_is_several_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program, "PIECE", 7)
+
+    def build() -> dict[str, Any]:
+        model = nn.MLP([6, 5, 3], batch_norm=True, dropout=0.2, rng=0)
+        adam = optim.Adam(model.parameters(), lr=0.05)
+
+        def step(x: Any, y: Any) -> Any:
+            adam.zero_grad()
+            loss = F.cross_entropy(model(x), y)
+            loss.backward()
+            adam.step()
+            return loss
+
+        return {"model": model, "optimizers": [adam], "step": step}
+
+    step = assert_close_trainings(build, test_jit.data(6, 3, batch=4), 6)
+    assert len(step.last.program.pieces) > 5
 
 
 def test_many_numbers_of_float32_are_summed_in_float64() -> None:

@@ -6,13 +6,15 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 
 import tinygrad_mlp as tg
 from tinygrad_mlp import Tensor
-from tinygrad_mlp.rules.table import RULES
+from tinygrad_mlp.rules.table import BRIDGES, RULES
 
 
 @tg.primitive
@@ -28,6 +30,9 @@ def weighted(x, y, scale=1.0):
 
 @pytest.fixture(autouse=True)
 def rules() -> Iterator[None]:
+    for package, bridge in BRIDGES.items():
+        if find_spec(package):
+            import_module(bridge)  # which enters its rules once
     before = dict(RULES)
     tg.vjp(cube, lambda g, out, x: 3 * g * (x * x))
     tg.vjp(weighted, lambda g, out, x, y, scale=1.0: g * np.exp(y) * scale, lambda g, out, x, y, scale=1.0: g * out)
@@ -112,6 +117,22 @@ def test_an_op_is_exported(tmp_path):
     code += "assert 'tinygrad_mlp' not in sys.modules"
     run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert [float(x) for x in run.stdout.split()] == expected
+
+
+@tg.primitive
+def fourth(x):
+    return cube(x) * x
+
+
+def test_an_op_of_another_op_is_exported(tmp_path):
+    tg.vjp(fourth, lambda g, out, x: 4 * g * cube(x))
+    step = tg.jit(lambda x: np.sum(fourth(x)))
+    for _ in range(3):
+        expected = step(X)
+    step.export(tmp_path / "fourth.py")
+    code = "import sys, fourth, numpy as np; print(repr(float(fourth.step(np.array([0.5, -1.5, 2.0]))[0])))"
+    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert float(run.stdout) == expected.item()
 
 
 def test_an_op_whose_lines_and_body_are_known_is_emitted_by_them():
@@ -227,3 +248,13 @@ def test_results_of_a_program_are_the_callers_whatever_an_op_returns(body):
         assert step.eager is None
         for k, result in enumerate(results):
             np.testing.assert_array_equal(result.numpy(), function(Tensor(X + k)).numpy())
+
+
+def test_a_compiled_step_notices_a_rule_that_is_corrected():
+    op = tg.primitive(lambda x: 2.0 * x)
+    tg.vjp(op, lambda g, out, x: 3.0 * g)
+    step = tg.jit(tg.func.grad(lambda x: np.sum(op(x))))
+    assert [step(X).tolist() for _ in range(4)] == [[3.0, 3.0, 3.0]] * 4
+    tg.vjp(op, lambda g, out, x: 2.0 * g)
+    assert [step(X).tolist() for _ in range(4)] == [[2.0, 2.0, 2.0]] * 4
+    assert step.reasons == {"the rule of <lambda>": 1}

@@ -134,6 +134,20 @@ def why_not_called(function: Any, *args: Any) -> str:
     return ""
 
 
+def parameter_names(function: Any) -> list[str]:
+    """Return what a function calls its arguments, or nothing if it does not tell.
+
+    >>> parameter_names(lambda x, y: x)
+    ['x', 'y']
+    """
+    import inspect
+
+    try:
+        return list(inspect.signature(function).parameters)
+    except (TypeError, ValueError):
+        return []
+
+
 def check_function(name: str, value: Any, example: str, count: int) -> None:
     """Raise TypeError unless a value can be called with ``count`` arguments.
 

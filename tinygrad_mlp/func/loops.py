@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import types
 import weakref
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ParamSpec
 
 import numpy as np
 
@@ -18,8 +19,10 @@ from ..jit.live import recorded
 from ..jit.record import Slot
 from ..rules import table
 from . import transforms
-from .packed import Function, Layout, apart, first_alike, lifted, packed, tried
+from .packed import Function, Layout, apart, first_alike, lifted, packed, tried, watcher
 from .trees import leaves, tree_map
+
+P = ParamSpec("P")
 
 
 class Loop:
@@ -132,7 +135,7 @@ class Loop:
 @table.primitive
 def pulled(g: Any, out: Any, z: Any, *, op: Loop) -> Any:
     """Return the gradient of the vector of a loop: ``J.T @ g``, where ``out`` is what the loop gave."""
-    with apart():
+    with apart(watcher()):
         return op.back(g, out, z)
 
 
@@ -242,7 +245,7 @@ def _detached(tree: Any) -> Any:
     return lifted(tree_map(lambda a: a.detach() if isinstance(a, Tensor) else a, tree))
 
 
-def checkpoint(f: Function) -> Function:
+def checkpoint(f: Callable[P, Any]) -> Callable[P, Any]:
     """Return a function that keeps its arguments alone for the reverse, and then computes the rest again.
 
     So a graph needs less memory, and takes one more forward pass. Results and gradients are those of ``f``, which

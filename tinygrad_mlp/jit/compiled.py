@@ -19,7 +19,7 @@ from .record import Record, Slot, is_same, memory_of
 from .scope import Scope
 
 ALIGNMENT = 64
-MOST = 1500
+MOST = 4000
 """Programs of more calls stay NumPy's: to compile them takes minutes."""
 
 

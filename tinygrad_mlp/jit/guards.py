@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..core.versions import rebound
+from ..rules.table import RULES
 from .execute import execute
 
 PACKAGE = __name__.partition(".")[0]
@@ -195,6 +196,7 @@ READERS: dict[str, Callable[[Any, str], Any]] = {
     "grad": lambda owner, name: None if owner._grad is None else _layout(owner._grad._data),
     "signature": lambda owner, name: owner.signature(),
     "held": lambda owner, name: owner.held(),
+    "rule": lambda owner, name: RULES.get(owner),
     "context": lambda owner, name: _in_context(owner),
 }
 """How each kind of thing is read from its owner."""

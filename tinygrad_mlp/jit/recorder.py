@@ -184,6 +184,8 @@ class Recorder(Tracer):
         if self.opened is not None and self.opened._data is result._data:
             self.opened = None
             return
+        if not is_foreign(getattr(rule.function, "__module__", None) or "numpy"):
+            self.reads.note(rule.function, "rule", "", f"the rule of {rule.name}", False, True)
         operands = [self.slot(a) if type(a) is Tensor else self._operand(a) for a in inputs]
         if {a.kind for a in operands if type(a) is Slot} == {"frozen"}:
             self.constant(result)

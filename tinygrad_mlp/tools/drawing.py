@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..checks import parameter_names
 from ..core.tensor import Tensor
 from ..core.tracer import tracing
 from ..errors import OptionError, describe, nearest
@@ -154,10 +154,7 @@ def _drawing(output: Any, values: bool, grads: bool, fold: bool, watcher: Watche
 
 def _given(function: Any, inputs: Sequence[Any]) -> dict[int, str]:
     """Return what a function calls the arrays that it is given."""
-    try:
-        names = inspect.signature(getattr(function, "forward", function)).parameters
-    except (TypeError, ValueError):
-        return {}
+    names = parameter_names(getattr(function, "forward", function))
     return {id(a._data if isinstance(a, Tensor) else a): name for name, a in zip(names, inputs, strict=False)}
 
 

@@ -14,6 +14,8 @@ from ..record import Call, Slot
 from .forms import Form, Value, form_of, is_product, memory_key
 from .products import Factors
 
+PIECE = 200
+"""Of about how many calls a loop, and a piece, is at most: twice as many take up to four times as long to compile."""
 READABLE: dict[Any, set[str]] = {"ij": {"ij", "picked"}, "i": {"i"}, "": {""}, "numpy": {"numpy"}}
 """By what index a value can be read in the very group that makes it, by the index with which it is made."""
 
@@ -133,7 +135,7 @@ class Schedule:
     def _fits(self, number: int, kind: str, calls: list[Call]) -> bool:
         """Return whether a group can take up calls: a loop, if it has something to do with them."""
         group = self.groups[number]
-        if group.kind != kind or kind != "loop":
+        if group.kind != kind or kind != "loop" or len(group.calls) > PIECE:
             return group.kind == kind == "numpy"
         (outer, inner), rounds = self.forms[calls[-1]].rounds, group.rounds
         shared = any(v.slot in group.slots for c in calls for v in self.forms[c].values if v.by)

@@ -21,7 +21,7 @@ from ..record import Call, Record, Slot, packed
 from ..scope import Scope
 from .cache import load
 from .forms import order
-from .groups import Schedule, turns
+from .groups import PIECE, Schedule, turns
 from .library import blas
 from .products import rewritten
 from .write import Piece
@@ -102,11 +102,13 @@ def _place(plan: NativePlan) -> None:
 
 
 def _cut(plan: NativePlan) -> None:
-    """Put a call of a piece in the place of all groups of loops and products that follow one another."""
+    """Put a call of a piece in the place of the groups of loops and products that follow one another."""
     position = {call: i for i, call in enumerate(plan.recorded)}
     plan.calls = []
-    for numpys, run in itertools.groupby(plan.schedule.groups, key=lambda group: group.kind == "numpy"):
-        groups = list(run)
+    sizes = itertools.accumulate(len(group.calls) for group in plan.schedule.groups)
+    parts = [(group.kind == "numpy", size // PIECE) for group, size in zip(plan.schedule.groups, sizes, strict=True)]
+    for (numpys, _), run in itertools.groupby(zip(parts, plan.schedule.groups, strict=True), key=lambda pair: pair[0]):
+        groups = [group for _, group in run]
         calls = [call for group in groups for call in group.calls]
         if not numpys:
             operands = [a for call in calls for a in call.slots]

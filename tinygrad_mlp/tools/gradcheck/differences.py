@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import warnings
 from collections.abc import Callable, Sequence
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.exceptions import ComplexWarning
 
-from ...checks import Array, as_numbers, why_not_called
+from ...checks import Array, as_numbers, parameter_names, why_not_called
 from ...core.autograd import grad
 from ...core.tensor import Tensor
 from ...core.tracer import Tracer, settings
@@ -385,9 +384,7 @@ def _argument_names(f: Callable[..., Any], inputs: Sequence[Any]) -> list[str]:
     """Return the names of the inputs, those of f's parameters if it has them."""
     if not callable(f):
         raise TypeError(f"gradcheck takes a function and its inputs: gradcheck(f, inputs), not {describe(f)} for f")
-    names = ["x"] * isinstance(f, np.ufunc)  # which do not tell in every version
-    with suppress(TypeError, ValueError):
-        names = list(inspect.signature(f).parameters)
+    names = parameter_names(f) or ["x"] * isinstance(f, np.ufunc)  # which do not tell in every version
     if why_not_called(f, *inputs):
         what = "a list is a list of inputs: pass np.array([...]) for one" if len(inputs) > 1 else "pass a list of all"
         raise TypeError(f"{name_of(f)}({', '.join(names)}) cannot be called with {len(inputs)} inputs; {what}")

@@ -279,8 +279,6 @@ def _element(line: Line, slope: Slope, verdict: str, judge: Judge) -> Element:
     x = float(start[line.at]) if line.at is not None else math.nan
     faint = 10 * max(slope.estimate, 0.0 if slope.reach else 4 * line.rounding / line.step)
     known = line.analytic, slope.numeric, slope.estimate, judge.scale(line, slope), slope.step, slope.kink, verdict
-    rough = line.error / max(line.size, abs(slope.numeric), 1e-300)
-    if slope.kink or line.vanishes or 10 * rough <= judge.rtol:
-        rough = 0.0
-    precision = max(line.precision, rough) * (verdict == "pass")
+    rough = 0.0 if slope.kink or line.vanishes else line.error / max(line.size, abs(slope.numeric), 1e-300)
+    precision = max(line.precision, rough if 10 * rough > judge.rtol else 0.0)
     return Element(line.name, start.shape, line.at, x, *known, faint, 10 * line.terms, precision)
