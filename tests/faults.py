@@ -333,7 +333,7 @@ FAULTS: dict[str, list[Fault]] = {
             "with self.context():\n            return self.body.send(value)",
             "with self.context():\n            pass\n        return self.body.send(value)",
         ),
-        Fault("the oldest mode comes back first", "self._before.pop()", "self._before.pop(0)"),
+        Fault("the oldest mode comes back first", "mode.outside.pop()", "mode.outside.pop(0)"),
         Fault(
             "a second gradient replaces the first",
             "g if leaf.grad is None else leaf.grad + g",
@@ -562,6 +562,9 @@ FAULTS: dict[str, list[Fault]] = {
             "return value._data if isinstance(value, Tensor) else value",
         ),
         Fault("other options load", "if mine.keys() != theirs.keys():", "if False:"),
+        Fault("a state of other keys loads", "if found != sorted(keys):", "if False:"),
+        Fault("a buffer is made that no option needs", 'scalars.get(self.optional.get(b, ""), True)', "True"),
+        Fault("a plateau counts by any number", "| dict(bad_epochs=_check_count, cooling=_check_count)", ""),
         Fault("buffers of another shape load", "if array.shape != p.shape:", "if False:"),
         Fault(
             "an update in place is not counted",

@@ -38,12 +38,12 @@ PARTS: dict[str, tuple[Callable[[str], bool], int]] = {
 """The parts by name: which files they have, and how many lines these should have at most."""
 FILE_LIMIT, FUNCTION_LIMIT, COMPLEXITY_LIMIT = 350, 50, 20
 AS_IT_STANDS = {
-    "functional door": 1339,
-    "engine: rules, core, functional": 2056,
+    "functional door": 1342,
+    "engine: rules, core, functional": 2053,
     "nn and optim": 1082,
     "checker": 759,
     "native programs": 748,
-    "package without the last four": 10654,
+    "package without the last four": 10651,
     "bridges": 994,
 }
 """What is larger than it should be, and how large it may be until it is mended."""

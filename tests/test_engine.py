@@ -283,6 +283,20 @@ def test_no_grad_object_can_be_used_again() -> None:
         assert (x * 2).requires_grad
 
 
+def test_no_grad_of_generators_that_take_turns() -> None:
+    def body() -> Any:
+        with no_grad():
+            yield
+
+    x, first, second = leaf(1.0), body(), body()
+    next(first)
+    next(second)
+    first.close()
+    assert not (x * 2).requires_grad
+    second.close()
+    assert (x * 2).requires_grad
+
+
 def test_no_grad_object_nests_in_itself() -> None:
     x, off = leaf(1.0), no_grad()
     with off:

@@ -119,6 +119,22 @@ def test_an_op_is_exported(tmp_path):
     assert [float(x) for x in run.stdout.split()] == expected
 
 
+@tg.primitive
+def fourth(x):
+    return cube(x) * x
+
+
+def test_an_op_of_another_op_is_exported(tmp_path):
+    tg.vjp(fourth, lambda g, out, x: 4 * g * cube(x))
+    step = tg.jit(lambda x: np.sum(fourth(x)))
+    for _ in range(3):
+        expected = step(X)
+    step.export(tmp_path / "fourth.py")
+    code = "import sys, fourth, numpy as np; print(repr(float(fourth.step(np.array([0.5, -1.5, 2.0]))[0])))"
+    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert float(run.stdout) == expected.item()
+
+
 def test_an_op_whose_lines_and_body_are_known_is_emitted_by_them():
     tg.annotate(cube, emit=lambda out, x: [f"np.multiply({x}, {x}, out={out})", f"np.multiply({out}, {x}, out={out})"])
     tg.annotate(weighted, inline=True)

@@ -82,6 +82,11 @@ def methods(x: Tensor) -> Tensor:
     return z.astype(np.float32).sum(axis=0, keepdims=True)
 
 
+def energy(position: Tensor, mass: float) -> Tensor:
+    return (position**2).sum() * mass
+
+
+force = tg.func.grad(energy)
 gradient: Tensor | None = Tensor([1.0], requires_grad=True).grad
 shape: tuple[int, ...] = model(Tensor([[1.0] * 4])).shape
 report: bool = tg.gradcheck(np.tanh, np.ones(3)).ok
@@ -96,3 +101,5 @@ step(x, x).items()  # error: "items"
 penalty(x)[0].lossy  # error: "lossy"
 x.sum(dim=0)  # error: "dim"
 tg.gradd(x, x)  # error: "gradd"
+force(x, 1.0, 2.0)  # error: "arguments"
+tg.func.value_and_grad(energy)(x, 1.0, weight=2.0)  # error: "weight"

@@ -32,21 +32,15 @@ class no_grad(ContextDecorator):  # noqa: N801 - PyTorch's spelling
     False
     """
 
-    def __init__(self) -> None:
-        self._before: list[bool] = []
-
     def __enter__(self) -> None:
-        self._before.append(mode.grad_enabled)
+        mode.outside.append(mode.grad_enabled)
         mode.grad_enabled = False
 
     def __exit__(self, *_: object) -> None:
-        mode.grad_enabled = self._before.pop()
+        mode.grad_enabled = mode.outside.pop()
 
     def __call__(self, function: C) -> C:
         return in_steps(function, no_grad) or super().__call__(function)  # type: ignore[return-value]
-
-    def _recreate_cm(self) -> no_grad:
-        return no_grad()
 
 
 def grad(

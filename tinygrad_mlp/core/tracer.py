@@ -98,12 +98,16 @@ IDLE = Tracer()
 class Mode(threading.local):
     """What this thread does with its ops: keep nodes or not, and who takes part in them.
 
-    ``rebinds`` says that ``+=`` gives a new Tensor although no node is kept.
+    ``rebinds`` says that ``+=`` gives a new Tensor although no node is kept, and ``outside`` is what ``grad_enabled``
+    was outside of each `no_grad` that the thread is in.
     """
 
     grad_enabled: bool = True
     rebinds: bool = False
     tracer: Tracer = IDLE
+
+    def __init__(self) -> None:
+        self.outside: list[bool] = []
 
 
 mode = Mode()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import types
 import weakref
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ParamSpec
 
 import numpy as np
 
@@ -20,6 +21,8 @@ from ..rules import table
 from . import transforms
 from .packed import Function, Layout, apart, first_alike, lifted, packed, tried, watcher
 from .trees import leaves, tree_map
+
+P = ParamSpec("P")
 
 
 class Loop:
@@ -242,7 +245,7 @@ def _detached(tree: Any) -> Any:
     return lifted(tree_map(lambda a: a.detach() if isinstance(a, Tensor) else a, tree))
 
 
-def checkpoint(f: Function) -> Function:
+def checkpoint(f: Callable[P, Any]) -> Callable[P, Any]:
     """Return a function that keeps its arguments alone for the reverse, and then computes the rest again.
 
     So a graph needs less memory, and takes one more forward pass. Results and gradients are those of ``f``, which

@@ -14,7 +14,7 @@ import operator
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, ParamSpec
 
 import numpy as np
 
@@ -31,6 +31,7 @@ from ..rules.table import Rule
 from .trees import filled, leaves, parts, tree_map
 
 Function = Callable[..., Any]
+P = ParamSpec("P")
 Argnums = int | Sequence[int]
 
 
@@ -213,7 +214,7 @@ def _checked(f: Any, name: str) -> None:
         )
 
 
-def grad(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
+def grad(f: Callable[P, Any], argnums: Argnums = 0, has_aux: bool = False) -> Callable[P, Any]:
     """Return a function of the same arguments that computes the gradient of ``f``, which returns a number.
 
     Args:
@@ -249,7 +250,7 @@ def grad(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
     return gradient
 
 
-def value_and_grad(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
+def value_and_grad(f: Callable[P, Any], argnums: Argnums = 0, has_aux: bool = False) -> Callable[P, Any]:
     """Return a function that computes ``f`` and its gradient: a pair, or ((value, aux), gradient).
 
     Args:
@@ -478,7 +479,7 @@ def _linearized(f: Function, primals: Any, has_aux: bool, kept: bool) -> tuple[R
     return run, push
 
 
-def jacrev(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
+def jacrev(f: Callable[P, Any], argnums: Argnums = 0, has_aux: bool = False) -> Callable[P, Any]:
     """Return a function that computes all derivatives of the results of ``f``, by one walk back for each result.
 
     For each array that ``f`` returns and each one that it is differentiated by, they have the shape of the former
@@ -526,7 +527,7 @@ def _basis(like: Any) -> Iterator[Tensor]:
         yield _constant(e)
 
 
-def jacfwd(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
+def jacfwd(f: Callable[P, Any], argnums: Argnums = 0, has_aux: bool = False) -> Callable[P, Any]:
     """Return a function that computes what `jacrev` does, in forward mode: by one pass for each argument's element.
 
     The faster one of the two where there are more results than elements to differentiate by.
@@ -561,7 +562,7 @@ def jacfwd(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function
     return jacobian_of
 
 
-def hessian(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Function:
+def hessian(f: Callable[P, Any], argnums: Argnums = 0, has_aux: bool = False) -> Callable[P, Any]:
     """Return a function that computes all second derivatives of ``f``, which returns a number: `jacrev` of `grad`.
 
     Args:

@@ -126,7 +126,7 @@ class Module:
         if isinstance(a, types.ModuleType):
             self.imports.add(f"import {a.__name__}")
             return a.__name__
-        a = a.__wrapped__ if getattr(a, "is_door", False) else a
+        a = a.__wrapped__ if getattr(a, "is_door", False) else getattr(a, "plain", a)
         text = (path_in_numpy(a) if callable(a) else "") or literal(a)
         if not text and not callable(a):
             raise RecordingError(f"{function.__name__} cannot be exported: it needs {name}")

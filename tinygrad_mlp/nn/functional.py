@@ -165,8 +165,7 @@ def cross_entropy(
     >>> print(f"{loss:.6f}", logits.grad.numpy().round(6))
     0.417030 [[-0.340999  0.242433  0.098566]]
     """
-    logits = _as_matrix("cross_entropy", logits)
-    _takes_logits("cross_entropy", logits, "softmax", "nll_loss after log_softmax does that")
+    logits = _as_matrix("cross_entropy", logits, "nll_loss after log_softmax does that")
     check_number("label_smoothing", label_smoothing, 0, 1, "between 0 and 1", closed=True)
     target = _as_labels_or_distribution(logits, target)
     log_probs, total = _weigh_classes(log_softmax(logits, 1), target, weight)
@@ -189,8 +188,7 @@ def nll_loss(log_probs: T, target: Any, *, weight: Any = None, reduction: str = 
     Raises:
         ShapeError, ValueError: as `cross_entropy`.
     """
-    log_probs = _as_matrix("nll_loss", log_probs)
-    _takes_logits("nll_loss", log_probs, "softmax", "take log_softmax", "logarithms of probabilities")
+    log_probs = _as_matrix("nll_loss", log_probs, "take log_softmax", "logarithms of probabilities")
     target = _as_labels_or_distribution(log_probs, target)
     if target.ndim != 1:
         raise ShapeError(f"nll_loss takes labels of shape ({len(log_probs)},), got {target.shape}; use argmax(axis=1)")
@@ -333,8 +331,10 @@ def _as_operand(value: Any, name: str) -> Any:
     return value if isinstance(value, Tensor) else as_numbers(value, name)
 
 
-def _as_matrix(name: str, scores: Any) -> Any:
+def _as_matrix(name: str, scores: Any, *words: str) -> Any:
+    """Return scores of classes; one warns, in these ``words``, of those that are a softmax."""
     scores = _as_operand(scores, name)
+    _takes_logits(name, scores, "softmax", *words)
     if scores.ndim != 2:
         raise ShapeError(f"{name} expects scores of shape (N, C), got {scores.shape}")
     return scores
