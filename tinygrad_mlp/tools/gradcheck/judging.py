@@ -15,7 +15,7 @@ from .report import Element
 
 FLOOR = 0.03
 """What counts as resolved is relative to a derivative itself, or to this share of the largest one of its input."""
-LEVELS, LOSSES = 22, 3
+LEVELS, LOSSES = 22, 2
 """Steps are 4**-level times the first, from -3 up to so many. After so many derivatives that do not pass, few steps."""
 NEIGHBOURS = (16, 64, 256)
 """At how many points nearby the slopes at a kink are looked for, more where fewer do not explain the gradient."""
