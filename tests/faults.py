@@ -1559,6 +1559,11 @@ FAULTS: dict[str, list[Fault]] = {
             'if op == "UNPACK_EX":',
         ),
         Fault("a pattern reads unseen", 'if op == "MATCH_CLASS":', "if False:"),
+        Fault(
+            "a program holds the arguments of its first call",
+            "        self.reads.outside.clear()  #",
+            "        pass  #",
+        ),
         Fault("what a weak reference refers to is not seen", "if isinstance(value, weakref.ref):", "if False:"),
         Fault(
             "the environment is not looked into", "and module not in SEEN and top not in DATA", "and module not in SEEN"

@@ -1502,3 +1502,15 @@ def test_steps_are_counted_although_nothing_needs_their_number() -> None:
     for i in range(6):
         step(np.ones(2))
         assert opt.state[p]["step"] == i + 1
+
+
+def test_a_program_does_not_hold_the_arguments_of_its_first_call() -> None:
+    model = nn.Linear(3, 2, rng=0)
+    step = jit(lambda x: model(x).sum() * x.ndim)
+    x = np.ones((4, 3), np.float32)
+    held = weakref.ref(x)
+    for _ in range(4):
+        step(x)
+    del x
+    gc.collect()
+    assert step.last.program is not None and held() is None

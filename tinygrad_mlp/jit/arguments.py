@@ -12,9 +12,8 @@ from ..core.tensor import Tensor
 from ..core.tracer import mode
 from ..errors import RecordingError, describe
 from .execute import execute
+from .guards import SCALARS
 from .record import memory_of
-
-PLAIN = (int, float, complex, str, bytes, type(None), np.generic)
 
 
 class Leaf:
@@ -132,7 +131,7 @@ def taker(given: Arguments, floats: dict[str, float], touched: set[int]) -> Call
     arrays: list[str] = []
     live: list[str] = []
     for i, a in enumerate(args):
-        kind, constant = type(a), type(a).__hash__ is object.__hash__ or isinstance(a, PLAIN)
+        kind, constant = type(a), type(a).__hash__ is object.__hash__ or isinstance(a, SCALARS)
         if kind is float:
             tests.append(f"a{i}.__class__ is float")
             live.append(f"floats[{given.structure[0][i].index!r}] = a{i}")
@@ -187,7 +186,7 @@ def flatten_result(r: Any, leaves: list[Any]) -> Any:
         return branches(r, lambda x, _: flatten_result(x, leaves))
     if dataclasses.is_dataclass(r) and not isinstance(r, type):
         return Fields(type(r), flatten_result(_fields(r), leaves))
-    if not isinstance(r, (Tensor, *PLAIN)):
+    if not isinstance(r, (Tensor, *SCALARS)):
         raise RecordingError(
             "a jitted function returns Tensors, numbers and texts, alone or in lists, tuples, dicts and dataclasses; "
             f"got {'an array' if isinstance(r, np.ndarray) else describe(r)}, which would be frozen"

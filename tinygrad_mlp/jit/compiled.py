@@ -117,6 +117,7 @@ class Compiled:
             self.step = self._reporting(self.step)
         self.program = program
         self.test = fits_function(self.reads.guards(), self._options_of)
+        self.reads.outside.clear()  # which holds the arguments of the first call
 
     def _reporting(self, step: Callable[..., Any]) -> Callable[..., Any]:
         """Return a step whose first call says that it compiles, if that takes long."""

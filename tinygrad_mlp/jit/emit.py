@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -159,8 +159,7 @@ class Program:
         return literal(a) or self.scope.object(a)
 
     def _body(self) -> None:
-        numbers = iter(enumerate(self.plan.record.numbers))
-        upcoming = next(numbers, None)
+        upcoming = deque(enumerate(self.plan.record.numbers))
         position = {id(c): i for i, c in enumerate(self.plan.recorded)}
         uses = self._uses_of_numbers()
         section = ""
@@ -169,13 +168,11 @@ class Program:
             if call.section != section:
                 section, self.pending = call.section, None
                 self.lines += [_Line("")] * bool(self.lines) + [_Line(f"# {section}")]
-            while upcoming is not None and upcoming[1][2] <= position[id(call)]:
-                self._read_numbers(*upcoming, uses)
-                upcoming = next(numbers, None)
+            while upcoming and upcoming[0][1][2] <= position[id(call)]:
+                self._read_numbers(*upcoming.popleft(), uses)
             self._write(call, self._statements(call), after)
-        while upcoming is not None:
-            self._read_numbers(*upcoming, uses)
-            upcoming = next(numbers, None)
+        for index, entry in upcoming:
+            self._read_numbers(index, entry, uses)
         kept = ", ".join(self._returned(s) for s in self.plan.outputs)
         for slot in self.plan.grads.values():
             if slot is not None:

@@ -275,9 +275,11 @@ def fits_function(guards: Sequence[Read], options: Callable[[Any], Options]) -> 
     lines = ["def fits():", " try:", "  if rebound[0] != seen[0]:", "   if not all(map(holds, tensors)):"]
     lines += ["    return False", "   seen[0] = rebound[0]"]
     for n, (test, rows) in enumerate(tables.items()):
-        namespace[f"rows{n}"] = rows
-        values = "".join(f", v{i}" for i in range(1, len(rows[0])))
-        lines += [f"  for o{values or ','} in rows{n}:", f"   if not ({test}):", "    return False"]
+        several = len(rows) > 1  # a loop takes longer than one row
+        namespace[f"rows{n}"] = rows if several else rows[0]
+        values, indent = "o," + ",".join(f" v{i}" for i in range(1, len(rows[0]))), "  " + " " * several
+        lines += [f"  for {values} in rows{n}:" if several else f"  {values} = rows{n}"]
+        lines += [f"{indent}if not ({test}):", f"{indent} return False"]
     lines += [" except Exception:", "  return False", " return True"]
     return execute("\n".join(lines), namespace, "fits")
 

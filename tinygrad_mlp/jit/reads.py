@@ -64,6 +64,7 @@ class Reads:
         self.asleep = 1
         self.generators: dict[int, Any] = {}
         self.outside: dict[int, Any] = {}
+        self.inputs: set[int] = set()
         self.shallow = self.arrays = False
 
     @contextmanager
@@ -207,6 +208,8 @@ class Reads:
 
     def _attribute(self, owner: Any, name: str, label: str, only_written: bool, outside: bool) -> Any:
         if isinstance(owner, Tensor):
+            if id(owner) in self.inputs:  # another one at each call, of the same kind
+                return MISSING
             if name in ATTRIBUTES and outside:
                 self.note(owner, "tensor", "", label, False, True)
             elif outside and (name == "name" or (type(owner) is not Tensor and not hasattr(Tensor, name))):

@@ -119,6 +119,7 @@ class Recorder(Tracer):
         t = wrap(array.view())  # a new object, so that the same array in a Tensor from outside is told apart
         slot = self.known.inputs[len(self.record.inputs)] if self.known else Slot(array, "input", name)
         self.record.inputs.append(self._know(t, slot))
+        self.reads.inputs.add(id(t))
         return t
 
     def given(self, name: str, floats: dict[str, float]) -> Any:
