@@ -215,8 +215,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a door looks at its first argument only",
-            "for a in args:\n            if type(a) not in _PLAIN",
-            "for a in args[:1]:\n            if type(a) not in _PLAIN",
+            "for a in (*args, *kwargs.values()) if kwargs else args:",
+            "for a in args:",
         ),
     ],
     "graph": [

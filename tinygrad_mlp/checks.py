@@ -301,6 +301,15 @@ def as_operand(a: Any, own: bool = False) -> Any:
     return as_operand(np.asarray(a))
 
 
+def as_result(name: str, out: Any) -> Array:
+    """Return what an op gives as an array; raise TypeError unless it is one array or number."""
+    array = np.asarray(None if isinstance(out, (list, tuple)) else out)
+    if array.dtype.kind not in "biufc":
+        hint = "join several with np.stack or np.concatenate, and take them apart by an index"
+        raise TypeError(f"{name} gives {describe(out)}, but an op gives one array or number; {hint}")
+    return array
+
+
 def as_classes(labels: Any, num_classes: int | None = None, name: str = "labels") -> Array:
     """Return labels (N,) as int64, having checked that each is the number of a class, in 0..num_classes-1.
 
