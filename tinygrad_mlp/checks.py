@@ -301,9 +301,14 @@ def as_operand(a: Any, own: bool = False) -> Any:
     return as_operand(np.asarray(a))
 
 
-def as_result(name: str, out: Any) -> Array:
-    """Return what an op gives as an array; raise TypeError unless it is one array or number."""
-    array = np.asarray(None if isinstance(out, (list, tuple)) else out)
+def as_result(name: str, out: Any, several: bool = False) -> Any:
+    """Return what an op gives as an array, or as some if it may be ``several``; raise TypeError if it is none."""
+    if isinstance(out, np.generic):
+        return np.asarray(out)
+    listed = isinstance(out, (list, tuple))
+    if listed and several:
+        return type(out)(map(np.asarray, out))
+    array = np.asarray(None if listed else out)
     if array.dtype.kind not in "biufc":
         hint = "join several with np.stack or np.concatenate, and take them apart by an index"
         raise TypeError(f"{name} gives {describe(out)}, but an op gives one array or number; {hint}")

@@ -80,9 +80,9 @@ def apply(function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[s
     else:
         out = tracer.compute(rule, arrays, inputs, keywords)
     if type(out) is not np.ndarray:
-        if rule.kind == "constant" and isinstance(out, (tuple, list)):  # such as nonzero
-            return type(out)([wrap(np.asarray(part)) for part in out])
-        out = np.asarray(out) if isinstance(out, np.generic) else as_result(rule.name, out)
+        out = as_result(rule.name, out, rule.kind == "constant")
+        if type(out) is not np.ndarray:  # several, such as those of nonzero
+            return type(out)(map(wrap, out))
     result = wrap(out)
     if rule.view and isinstance(inputs[0], Tensor) and np.may_share_memory(result._data, arrays[0]):
         result._version = version_of(inputs[0])
