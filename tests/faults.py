@@ -1692,7 +1692,7 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("curve_fit sees no parameters", "@functools.wraps(f)  # curve_fit", "#"),
     ],
     "custom": [
-        Fault("None needs no samples", "None if i in floats else refusal(i) for", "None for"),
+        Fault("None needs no samples", "None if i in floats else functools.partial(refuse, i)", "None"),
         Fault("constants need samples", "if rule and i not in floats]", "if i not in floats]"),
         Fault("several results are stacked", "several = isinstance(result, list) and", "several = False and"),
         Fault(

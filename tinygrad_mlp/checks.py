@@ -309,10 +309,10 @@ def as_result(name: str, out: Any, several: bool = False) -> Any:
     if listed and several:
         return type(out)(map(np.asarray, out))
     array = np.asarray(None if listed else out)
-    if array.dtype.kind not in "biufc":
-        hint = "join several with np.stack or np.concatenate, and take them apart by an index"
-        raise TypeError(f"{name} gives {describe(out)}, but an op gives one array or number; {hint}")
-    return array
+    if array.dtype.kind in "biufc":
+        return array
+    hint = "join several with np.stack or np.concatenate, and take them apart by an index"
+    raise TypeError(f"{name} gives {describe(out)}, but an op gives one array or number; {hint}")
 
 
 def as_classes(labels: Any, num_classes: int | None = None, name: str = "labels") -> Array:

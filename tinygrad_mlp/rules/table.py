@@ -138,7 +138,8 @@ def vjp(
     bind = binder(function, len(rules), checked_options(function, (each, *rules)), bind)
     vjps, plain = _Rules(function, rules, each), forward or _plain(function)
     entry: Any = {"forward": plain, "vjps": vjps, "bind": bind, "linear": linear, "view": view, "kind": "vjp"}
-    RULES[function] = replace(RULES[function], **entry) if function in RULES else Rule(function, **entry)
+    known = RULES.get(function)
+    RULES[function] = replace(known, **entry) if known else Rule(function, **entry)
 
 
 def composite(table: Mapping[Function, Function]) -> None:
