@@ -215,8 +215,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "a door looks at its first argument only",
-            "for a in args:\n            if type(a) not in _PLAIN",
-            "for a in args[:1]:\n            if type(a) not in _PLAIN",
+            "for a in (*args, *kwargs.values()) if kwargs else args:",
+            "for a in args:",
         ),
     ],
     "graph": [
@@ -1692,7 +1692,7 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("curve_fit sees no parameters", "@functools.wraps(f)  # curve_fit", "#"),
     ],
     "custom": [
-        Fault("None needs no samples", "None if i in floats else refusal(i) for", "None for"),
+        Fault("None needs no samples", "None if i in floats else functools.partial(refuse, i)", "None"),
         Fault("constants need samples", "if rule and i not in floats]", "if i not in floats]"),
         Fault("several results are stacked", "several = isinstance(result, list) and", "several = False and"),
         Fault(

@@ -508,7 +508,7 @@ class TestOrder2:
 def test_wrong_rules_are_noticed(monkeypatch: pytest.MonkeyPatch, function: Any, count: int, factor: float) -> None:
     inputs = [normal(3, 3, seed=k) for k in range(count)]
     rules = RULES[function].vjps
-    wrong = [None if r is None else lambda g, *a, r=r, **k: r(g, *a, **k) * factor for r in rules]
+    wrong = [None if r is None else lambda g, *a, r=r, **k: r(g, *a, **k) * factor for r in rules.values()]
     monkeypatch.setattr(RULES[function], "vjps", wrong)
     report = gradcheck(function, inputs, raise_on_fail=False)
     assert {row.verdict for row in report.rows} == {"fail"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 from collections import Counter
@@ -181,6 +182,127 @@ def test_a_rule_that_no_tensor_would_find_is_refused():
 
 def plain(x):
     return x
+
+
+@tg.primitive
+def reverse(x, y=0.0):
+    """Return x as it is, with a gradient that goes the other way."""
+    return np.sum(np.stack(x), 0) if isinstance(x, (list, tuple)) else x + y * 0.0
+
+
+def back(g, out, x, y=0.0):
+    return -g
+
+
+def test_an_argument_by_keyword_has_the_same_rule():
+    tg.vjp(reverse, back)
+    x = Tensor(X, requires_grad=True)
+    reverse(y=np.ones(3), x=x).sum().backward()
+    assert x.grad.tolist() == [-1, -1, -1]
+
+
+def test_tensors_in_a_list_are_not_taken_apart():
+    tg.vjp(reverse, back)
+    t = Tensor(X, requires_grad=True)
+    for call in (lambda: reverse([t, X]), lambda: reverse(x=(X, t)), lambda: reverse([t], 1.0)):
+        with pytest.raises(
+            TypeError, match=r"reverse computes with Tensors in a list, .* write def reverse\(\*tensors"
+        ):
+            call()
+    with pytest.raises(tg.GraphError, match="an array would lose it silently"):
+        reverse([t], t)
+    assert reverse([X, X]).tolist() == (2 * X).tolist()
+
+
+@pytest.mark.parametrize("result", [(X, X), [1.0, 2.0], {"sum": X}, None], ids=lambda r: type(r).__name__)
+def test_an_op_gives_one_array(result):
+    several = tg.primitive(lambda x: result)
+    tg.vjp(several, lambda g, out, x: g)
+    for x in Tensor(X), Tensor(X, requires_grad=True):
+        with pytest.raises(TypeError, match=r"<lambda> gives .*, but an op gives one array or number; .*np\.stack"):
+            several(x)
+    with pytest.raises(TypeError, match="vjp of modf: it gives 2 results"):
+        tg.vjp(np.modf, lambda g, out, x: g)
+    assert [t.tolist() for t in np.nonzero(Tensor(X))] == [[0, 1, 2]]  # a constant may give several
+
+
+def test_a_forgotten_rule_is_named_in_both_modes():
+    tg.vjp(weighted, lambda g, out, x, y, scale=1.0: g * np.exp(y) * scale)
+    x, y = Tensor(X, requires_grad=True), Tensor(X, requires_grad=True)
+    tg.vjp(cube, None)
+    for attempt in (
+        lambda: weighted(x, y).sum().backward(),
+        lambda: tg.func.jvp(weighted, (X, X), (X, X)),
+        lambda: tg.func.jacfwd(weighted, argnums=1)(X, X),
+        lambda: tg.trace(weighted(x, y).sum()),
+    ):
+        with pytest.raises(tg.NoRuleError, match=r"weighted has no derivative rule for argument 1 \(y\); give vjp one"):
+            attempt()
+    assert tg.gradcheck(lambda x: weighted(x, X), X).ok
+    assert tg.func.jvp(lambda x: weighted(x, X), (X,), (X,))[1].tolist() == weighted(X, X).tolist()
+    assert tg.func.jvp(lambda x: cube(x) + x, (X,), (X,))[1].tolist() == X.tolist()
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        ([back] * 3, "3 rules were given, but it takes 2 arguments"),
+        ([], "takes a function and its rules"),
+        ([np.negative], r"the ufunc negative is no rule, .*; write lambda g, out, x: negative\(g\)"),
+    ],
+)
+def test_rules_that_do_not_fit_are_refused_when_they_are_given(rules, message):
+    before = tg.vjp(reverse, back), RULES[reverse]
+    with pytest.raises(TypeError, match=message):
+        tg.vjp(reverse, *rules)
+    assert RULES[reverse] is before[1]
+
+
+@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        (None, TypeError, "returned None, expected one array, .*; write None in place of the rule"),
+        ([1.0, 2.0, 3.0], TypeError, r"returned \[1.0, 2.0, 3.0\], expected one array, of shape \(3,\)"),
+        (np.ones(2), tg.ShapeError, r"returned float64\(2,\), expected one array, of shape \(3,\)"),
+    ],
+)
+def test_a_rule_that_gives_no_gradient_is_named(given, error, message, order):
+    tg.vjp(cube, lambda g, out, x: given)
+    with pytest.raises(error, match=f"the rule of cube for argument 0 {message}"):
+        cube(Tensor(X, requires_grad=True)).sum().backward(create_graph=order > 1)
+
+
+def test_a_second_rule_keeps_what_was_said_of_the_op():
+    tg.annotate(cube, hint="cube less")
+    tg.vjp(cube, lambda g, out, x: 3 * g * x * x)
+    assert RULES[cube].hint == "cube less"
+    with pytest.raises(TypeError, match="plain has no rule; call vjp first"):
+        tg.annotate(cube, plain, hint="none")
+    assert RULES[cube].hint == "cube less"
+
+
+class Scaled:
+    """An object that can be called, as op or as rule."""
+
+    def __call__(self, *args):
+        return 3.0 * args[0]
+
+
+@pytest.mark.parametrize(
+    ("function", "name"), [(functools.partial(np.multiply, 3.0), "multiply"), (Scaled(), "Scaled")], ids=str
+)
+@pytest.mark.parametrize(
+    "rule", [functools.partial(lambda k, g, out, x: k * g, 3.0), Scaled()], ids=["partial", "object"]
+)
+def test_partials_and_objects_are_ops_and_rules(function, name, rule):
+    op = tg.primitive(function)
+    tg.vjp(op, rule)
+    assert op(X).tolist() == (3 * X).tolist() and repr(op(Tensor(1.0, requires_grad=True))).endswith(f"op={name})")
+    assert tg.gradcheck(op, X).ok
+    jitted = tg.jit(lambda x: op(x * 1.5) * 2.0)
+    assert all(jitted(X).tolist() == (9 * X).tolist() for _ in range(4))
+    assert f"{name}(" in jitted.source
 
 
 class CountOps(tg.Tracer):

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from .refused import in_words_of_numpy, no_keyword
+from .errors import name_of
+from .refused import in_words_of_numpy, misfit, no_entry, no_keyword
 
 Function = Callable[..., Any]
 Arguments = tuple[Sequence[Any], dict[str, Any]]
@@ -77,6 +78,24 @@ def binder(function: Function, count: int | None, known: Any, split: Binder | No
         return args, kwargs
 
     return bind
+
+
+def checked_options(function: Function, rules: Sequence[Function | None]) -> Sequence[str]:
+    """Return which options an entry's rules take, those that the first one names; raise TypeError if it cannot be one.
+
+    The first of ``rules`` is that for all arguments, the others are those of one argument each; None: there is none.
+    """
+    known = any(hasattr(function, mark) for mark in ("nin", "_implementation", "plain"))
+    if not known or rules == (None,) or any(rule is not None and not callable(rule) for rule in rules):
+        raise no_entry(function, known)
+    code = getattr(getattr(function, "plain", None), "__code__", None)
+    most = code.co_argcount if code and not code.co_flags & inspect.CO_VARARGS else getattr(function, "nin", None)
+    if problem := misfit(function, rules, most):
+        raise TypeError(f"vjp of {name_of(function)}: {problem}")
+    first = next((rule for rule in rules if rule is not None), binder)
+    if (code := getattr(first, "__code__", None)) is None:
+        return [p.name for p in inspect.signature(first).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    return code.co_varnames[code.co_argcount :][: code.co_kwonlyargcount]
 
 
 def as_numpy_takes_it(function: Function, implementation: Function) -> Function:

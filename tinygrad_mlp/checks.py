@@ -301,6 +301,20 @@ def as_operand(a: Any, own: bool = False) -> Any:
     return as_operand(np.asarray(a))
 
 
+def as_result(name: str, out: Any, several: bool = False) -> Any:
+    """Return what an op gives as an array, or as some if it may be ``several``; raise TypeError if it is none."""
+    if isinstance(out, np.generic):
+        return np.asarray(out)
+    listed = isinstance(out, (list, tuple))
+    if listed and several:
+        return type(out)(map(np.asarray, out))
+    array = np.asarray(None if listed else out)
+    if array.dtype.kind in "biufc":
+        return array
+    hint = "join several with np.stack or np.concatenate, and take them apart by an index"
+    raise TypeError(f"{name} gives {describe(out)}, but an op gives one array or number; {hint}")
+
+
 def as_classes(labels: Any, num_classes: int | None = None, name: str = "labels") -> Array:
     """Return labels (N,) as int64, having checked that each is the number of a class, in 0..num_classes-1.
 

@@ -157,6 +157,12 @@ class _Ours:
 warnings.filters.insert(0, ("ignore", _NumPys(), RuntimeWarning, _Ours(), 0))  # type: ignore[attr-defined]
 
 
+def name_of(function: Any) -> str:
+    """Return what a function is called: a partial by what it calls, another object that can be called by its class."""
+    function = getattr(function, "func", function)
+    return getattr(function, "__name__", type(function).__name__)
+
+
 def out_of_range(name: str, value: object, expected: str) -> OptionError:
     """Return the error for an option outside its range.
 

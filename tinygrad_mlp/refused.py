@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from .errors import GraphError, NoRuleError, describe
+from .errors import GraphError, NoRuleError, ShapeError, describe, name_of
 from .foreign import our_word
 
 BUILD_IT = "build it from functions that have one, or call it on t.detach().numpy()"
@@ -83,6 +83,44 @@ def no_entry(function: Callable[..., Any], known: bool) -> TypeError:
     name = f"{describe(function)} is neither a function of NumPy nor a primitive; decorate it with @primitive"
     hint = "its derivative at a point is tg.func.vjp(f, x)"
     return TypeError(f"vjp takes a function and its rules: {hint if known else f'{name}; {hint}'}")
+
+
+def misfit(function: Callable[..., Any], rules: Sequence[Any], most: int | None) -> str:
+    """Return why these rules, the first of which is for all arguments, are not those of a function of ``most``."""
+    if (several := getattr(function, "nout", 1)) > 1:
+        return f"it gives {several} results, but an op gives one; make a primitive that joins them with np.stack"
+    if most is not None and len(rules) - 1 > most:
+        return f"{len(rules) - 1} rules were given, but it takes {most} arguments by position; options need no rule"
+    if ufunc := next((rule.__name__ for rule in rules if hasattr(rule, "nin")), ""):
+        return f"the ufunc {ufunc} is no rule, it would write to the arguments; write lambda g, out, x: {ufunc}(g)"
+    return ""
+
+
+def no_facts(function: Callable[..., Any]) -> TypeError:
+    """Return the error for a call of `annotate` with a function that is not in the table."""
+    return TypeError(f"annotate adds to what is known of an op, and {describe(function)} has no rule; call vjp first")
+
+
+def unseen(name: str) -> TypeError:
+    """Return the error for an op that has computed with Tensors although none of its arguments is one."""
+    seen = f"an op sees those that are arguments of their own; write def {name}(*tensors), or join them with np.stack"
+    return TypeError(f"{name} computes with Tensors in a list, or from elsewhere, so its rule would be ignored: {seen}")
+
+
+def no_rule_of(function: Callable[..., Any], i: int) -> NoRuleError:
+    """Return the error for an argument that no rule was given for, and that a gradient should go to."""
+    code = getattr(getattr(function, "plain", None), "__code__", None)
+    name = f" ({code.co_varnames[i]})" if code and i < code.co_argcount else ""
+    hint = "give vjp one, or None if the function is constant in it"
+    return NoRuleError(f"{name_of(function)} has no derivative rule for argument {i}{name}; {hint}")
+
+
+def no_gradient_of(name: str, i: int, g: Any, shape: tuple[int, ...]) -> Exception:
+    """Return the error for what a rule gave as the gradient of an argument of this shape, and is none."""
+    hint = "; write None in place of the rule where the function is constant" if g is None else ""
+    shaped, expected = hasattr(g, "shape"), f"one array, of shape {shape} or of one that this broadcasts to{hint}"
+    said = f"the rule of {name} for argument {i} returned {describe(g)}, expected {expected}"
+    return ShapeError(said) if shaped else TypeError(said)
 
 
 def no_array(module: str | None = None) -> GraphError:

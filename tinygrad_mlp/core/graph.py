@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..refused import released
+from ..errors import ShapeError
+from ..refused import no_gradient_of, released
 from ..rules.shapes import astype, sum_to
 from ..rules.table import Rule, T
 from .tracer import IDLE, mode
@@ -140,7 +141,11 @@ def _differentiate(t: Tensor, g: Any, gradients: _Gradients, leading: set[Tensor
         if leading is None or a in leading:
             rule, used = vjps[i], True
             if rule is not None:
-                c = fit(rule(g, out, *values, **keywords), a._data)
+                c = rule(g, out, *values, **keywords)
+                try:
+                    c = fit(c, a._data)
+                except (AttributeError, ShapeError) as error:
+                    raise no_gradient_of(node.rule.name, i, c, a.shape) from error
                 gradients.add(a, c, c is not g)
     return used
 

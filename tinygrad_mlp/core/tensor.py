@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from ..checks import as_numbers, as_operand, check_flag, check_function
+from ..checks import as_numbers, as_operand, as_result, check_flag, check_function
 from ..errors import DtypeError, GraphError, NoRuleError, ShapeError, attempt, describe, warn
 from ..foreign import knows_foreign
 from ..refused import LOST, no_array, no_gradient
@@ -80,9 +80,9 @@ def apply(function: Callable[..., Any], args: Sequence[Any], keywords: Mapping[s
     else:
         out = tracer.compute(rule, arrays, inputs, keywords)
     if type(out) is not np.ndarray:
-        if isinstance(out, (tuple, list)):  # of a constant function, such as nonzero
-            return type(out)([wrap(np.asarray(part)) for part in out])
-        out = np.asarray(out)
+        out = as_result(rule.name, out, rule.kind == "constant")
+        if type(out) is not np.ndarray:  # several, such as those of nonzero
+            return type(out)(map(wrap, out))
     result = wrap(out)
     if rule.view and isinstance(inputs[0], Tensor) and np.may_share_memory(result._data, arrays[0]):
         result._version = version_of(inputs[0])

@@ -16,8 +16,6 @@ from ..tools.gradcheck import GradcheckError, gradcheck
 from . import transforms
 
 Function = Callable[..., Any]
-ARGUMENTS = 32
-"""How many positional arguments are told apart."""
 
 
 def custom_vjp(function: Function) -> Any:
@@ -60,14 +58,14 @@ def custom_vjp(function: Function) -> Any:
     if not callable(function):
         raise TypeError(f"custom_vjp takes a function, got {describe(function)}; its rules go to its defvjp")
     op: Any = table.primitive(_copying(function))
-    table.vjp(op, *_rules(op, (), set()))
+    _enter(op, (), set())
 
     def defvjp(*rules: Function | None, samples: Sequence[Any] = (), order: int = 1, rtol: float = 1e-9) -> None:
         before, calls = table.RULES[op], [sample if isinstance(sample, tuple) else (sample,) for sample in samples]
         for rule in (rule for rule in rules if rule is not None):
             check_function("a rule", rule, "rule(g, out, *arguments)", 2 + max(map(len, calls), default=1))
         floats = {i for call in calls for i, a in enumerate(call[: len(rules)]) if _is_float(a)}
-        table.vjp(op, *_rules(op, rules, floats))
+        _enter(op, rules, floats)
         try:
             _check(op, rules, floats, calls, order, rtol)
         except BaseException:
@@ -109,18 +107,18 @@ def _told(name: str, i: int, rule: Function) -> Function:
     return told
 
 
-def _rules(op: Function, given: Sequence[Function | None], floats: set[int]) -> list[Function | None]:
-    """Return the rules that are given, None for arguments that are seen to be constant by samples with floats, and for
+def _enter(op: Function, given: Sequence[Function | None], floats: set[int]) -> None:
+    """Enter the rules that are given, None for arguments that are seen to be constant by samples with floats, and for
     all other arguments a rule that says that there is none."""
 
-    def refusal(i: int) -> Function:
-        def refuse(*_: Any, **__: Any) -> Any:
-            raise NoRuleError(f"{op.__name__} has no derivative rule for argument {i}; give one to its defvjp")
+    def refuse(i: int, *_: Any, **__: Any) -> Any:
+        raise NoRuleError(f"{op.__name__} has no derivative rule for argument {i}; give one to its defvjp")
 
-        return refuse
-
-    told = [_told(op.__name__, i, r) if r else None if i in floats else refusal(i) for i, r in enumerate(given)]
-    return [*told, *map(refusal, range(len(given), ARGUMENTS))]
+    told = [
+        _told(op.__name__, i, r) if r else None if i in floats else functools.partial(refuse, i)
+        for i, r in enumerate(given)
+    ]
+    table.vjp(op, *told, each=refuse)
 
 
 def _check(

@@ -358,7 +358,7 @@ class _Forward:
         """Return how an op moves along directions of arguments, which are given with their positions."""
         node: Any = t._node
         function = node.rule.function
-        moving = [(i, v) for i, v in moving if _moves(node.rule, i)]
+        moving = [(i, v) for i, v in moving if node.rule.vjps[i] is not None]
         if isinstance(function, np.ufunc) and function.signature is None:
             return _rules_of(t, moving)
         if node.rule.linear:
@@ -401,8 +401,8 @@ def _rules_of(t: Tensor, moving: list[tuple[int, Tensor]]) -> list[Any]:
 
 
 def _moves(rule: Rule, i: int) -> bool:
-    """Return whether a function is differentiated by its argument ``i``."""
-    return not isinstance(rule.vjps, tuple) or (i < len(rule.vjps) and rule.vjps[i] is not None)
+    """Return whether a function has a rule for its argument ``i``: whether it is differentiated by that."""
+    return rule.vjps.get(i, rule.vjps.each) is not None
 
 
 def _still(a: Any) -> Any:

@@ -24,10 +24,10 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..binding import Arguments as Arguments
-from ..binding import Binder, as_numpy_takes_it, binder, required
+from ..binding import Binder, as_numpy_takes_it, binder, checked_options, required
 from ..checks import T as T
-from ..errors import attempt_first
-from ..refused import no_entry, no_rule
+from ..errors import attempt_first, name_of
+from ..refused import no_facts, no_rule, no_rule_of, unseen
 
 Function = Callable[..., Any]
 F = TypeVar("F", bound=Function)
@@ -49,7 +49,7 @@ class Rule:
     function: Function
     kind: str
     forward: Function
-    vjps: Sequence[Function | None] | _Each = ()
+    vjps: Any = ()
     bind: Binder | None = None
     linear: bool = False
     view: bool = False
@@ -83,13 +83,16 @@ class Rule:
         return f"<{self.kind} {self.name}>"
 
 
-class _Each(dict[int, Function]):
-    """The rules of a function of any number of arguments: one function that is told which argument is meant."""
+class _Rules(dict[int, Function | None]):
+    """The rules of a function by argument. Another argument's is ``each``, told which is meant, or else an error."""
 
-    def __init__(self, each: Function) -> None:
-        self.each = each
+    def __init__(self, function: Function, rules: Sequence[Function | None], each: Function | None) -> None:
+        super().__init__(enumerate(rules))
+        self.function, self.each = function, each
 
     def __missing__(self, index: int) -> Function:
+        if self.each is None:
+            raise no_rule_of(self.function, index)
         return functools.partial(self.each, index)
 
 
@@ -129,15 +132,14 @@ def vjp(
         view: whether the result may share memory with the first argument.
 
     Raises:
-        TypeError: the function is neither NumPy's nor a `primitive`, so that no Tensor would find the rules.
+        TypeError: the function is neither NumPy's nor a `primitive`, so that no Tensor would find the rules; it has
+            fewer arguments than there are rules, or several results; a rule cannot be called as one.
     """
-    known = any(hasattr(function, mark) for mark in ("nin", "_implementation", "plain"))
-    if not known or any(rule is not None and not callable(rule) for rule in rules):
-        raise no_entry(function, known)
-    code = next(rule for rule in (each, *rules) if rule is not None).__code__
-    options = code.co_varnames[code.co_argcount :][: code.co_kwonlyargcount]
-    plain, vjps = forward or _plain(function), rules if each is None else _Each(each)
-    RULES[function] = Rule(function, "vjp", plain, vjps, binder(function, len(rules), options, bind), linear, view)
+    bind = binder(function, len(rules), checked_options(function, (each, *rules)), bind)
+    vjps, plain = _Rules(function, rules, each), forward or _plain(function)
+    entry: Any = {"forward": plain, "vjps": vjps, "bind": bind, "linear": linear, "view": view, "kind": "vjp"}
+    known = RULES.get(function)
+    RULES[function] = replace(known, **entry) if known else Rule(function, **entry)
 
 
 def composite(table: Mapping[Function, Function]) -> None:
@@ -184,6 +186,8 @@ def annotate(*functions: Function, **facts: Any) -> None:
 
     The arguments of ``emit`` and ``express`` are texts that know what they stand for, `jit.scope.Operand`.
     """
+    if unknown := [function for function in functions if function not in RULES]:
+        raise no_facts(unknown[0])
     for function in functions:
         RULES[function] = replace(RULES[function], **facts)
 
@@ -204,12 +208,15 @@ def primitive(function: F) -> F:
     def door(*args: Any, **kwargs: Any) -> Any:
         if "dim" in kwargs and "axis" not in kwargs:
             kwargs["axis"] = kwargs.pop("dim")
-        for a in args:
+        for a in (*args, *kwargs.values()) if kwargs else args:
             if type(a) not in _PLAIN and getattr(type(a), "__array_function__", PLAIN) is not PLAIN:
                 return a.__array_function__(door, (type(a),), args, kwargs)
-        return attempt_first(function.__name__, function, args, kwargs)
+        out = attempt_first(door.__name__, function, args, kwargs)
+        if type(out) not in _PLAIN and getattr(type(out), "__array_function__", PLAIN) is not PLAIN:
+            raise unseen(door.__name__)
+        return out
 
-    door.plain = function  # type: ignore[attr-defined]
+    door.plain, door.__name__ = function, name_of(function)  # type: ignore[attr-defined]
     return door  # type: ignore[return-value]
 
 
