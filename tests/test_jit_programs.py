@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from typing import Any
 
@@ -351,3 +352,74 @@ def test_a_float_that_a_loop_takes_from_around_it_is_seen_to_change() -> None:
         for got, expected in zip(step(0.5, b), function(0.5, b), strict=True):
             np.testing.assert_array_equal(got, expected)
     assert set(step.reasons) == {"b"}
+
+
+def _freezes(i: int, a: Any, b: Any, opt: Any, fresh: Any) -> None:
+    if i in (4, 7, 20, 26):
+        a.requires_grad = i in (7, 26)
+
+
+def _loads(i: int, a: Any, b: Any, opt: Any, fresh: Any) -> None:
+    if i in (10, 18, 30):
+        opt.load_state_dict(copy.deepcopy(fresh))
+
+
+def _clears(i: int, a: Any, b: Any, opt: Any, fresh: Any) -> None:
+    if i in (10, 18, 30):
+        opt.state.clear()
+
+
+def _pops(i: int, a: Any, b: Any, opt: Any, fresh: Any) -> None:
+    if i in (10, 18, 30):
+        opt.state.pop(b, None)
+
+
+def _empties(i: int, a: Any, b: Any, opt: Any, fresh: Any) -> None:
+    if i in (10, 18, 30):
+        opt.state[b] = {}
+
+
+def _steps_eagerly(i: int, a: Any, b: Any, opt: Any, fresh: Any) -> None:
+    if i in (10, 11, 20):
+        opt.zero_grad()
+        (b * 2).sum().backward()
+        opt.step()
+
+
+def _counts(i: int, a: Any, b: Any, opt: Any, fresh: Any) -> None:
+    if i in (10, 20) and "step" in opt.state[b]:
+        opt.state[b]["step"] = 50
+
+
+OPTIMIZERS = {
+    "Adam": lambda p: tg.optim.Adam(p, lr=0.1),
+    "AdamW": lambda p: tg.optim.AdamW(p, lr=0.1),
+    "RMSprop": lambda p: tg.optim.RMSprop(p, lr=0.1),
+    "RMSprop with all": lambda p: tg.optim.RMSprop(p, lr=0.1, momentum=0.9, centered=True),
+    "momentum": lambda p: tg.optim.SGD(p, lr=0.01, momentum=0.9),
+}
+
+
+@pytest.mark.parametrize("change", [_freezes, _loads, _clears, _pops, _empties, _steps_eagerly, _counts])
+@pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_an_optimizer_whose_state_is_changed_goes_on_as_eagerly(make: Any, change: Any) -> None:
+    def train(compiled: bool) -> list[Any]:
+        a, b = (Tensor(np.ones(2), requires_grad=True) for _ in range(2))
+        opt, seen = make([a, b]), []
+        fresh = copy.deepcopy(opt.state_dict())
+
+        def step(x: Any) -> Any:
+            opt.zero_grad()
+            loss = ((a * x + b - 3) ** 2).sum()
+            loss.backward()
+            opt.step()
+            return loss
+
+        run = jit(step) if compiled else step
+        for i in range(36):
+            change(i, a, b, opt, fresh)
+            loss = run(np.arange(2.0) + 0.3 * i)
+            seen += [loss.item(), *a.detach().numpy(), *b.detach().numpy(), [s.get("step") for s in opt.state.values()]]
+        return seen
+
+    assert train(True) == train(False)

@@ -168,7 +168,7 @@ class Module:
         if not advances:
             self.blocks.append(f"def {reader}():\n    return {numbers}")
             return
-        optimizer, (group, params) = read.func.__self__, read.args
+        optimizer, (group, params, _) = read.func.__self__, read.args
         scalars, owner = self._method(optimizer.scalars)
         count, step = "", "0"
         if optimizer.counts_steps:

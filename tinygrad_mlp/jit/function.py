@@ -200,7 +200,8 @@ class Jitted(Generic[P, R]):
             if recorder.refused is not None and self.strict:
                 raise recorder.refused
         made = [wrap(t._data.copy(order="K")) if isinstance(t, Tensor) else t for t in leaves]
-        return compiled if first is None else first if first.confirmed else None, compiled.result(made)
+        kept = compiled if first is None else first if first.confirmed else None
+        return None if recorder.passing else kept, compiled.result(made)
 
     def _compare(self, recorder: Recorder, compiled: Compiled, first: Compiled | None) -> None:
         """Find what the step does not do again, as in the first run, and what it changes of its own."""

@@ -49,6 +49,7 @@ class Recorder(Tracer):
     Attributes:
         known: the record of a run before, if it only has to show whether the step does the same again: it follows that
             one's calls, whose slots it takes, and writes none.
+        passing: whether an optimiser has made its state: no other step is the same as this one.
         same: whether the calls are the same so far; ``departs`` is the first one that uses another number or array.
     """
 
@@ -59,6 +60,7 @@ class Recorder(Tracer):
         self.expected = iter(known.compared() if known else ())
         self.same, self.departs = known is not None, None  # type: tuple[bool, Call | None]
         self.refused: RecordingError | None = None
+        self.passing = False
         self.slots: dict[int, Slot] = {}
         self.constants: dict[int, Slot] = {}
         self.found_grads: dict[Any, Any] = {}
@@ -375,7 +377,8 @@ class Recorder(Tracer):
             self.reads.note(optimizer, kind, "", label, False, True)
         state, kept = optimizer.state, {p: type(s)(s) for p, s in optimizer.state.items()}
         self.undo.append(functools.partial(_put_back, optimizer, state, kept))
-        if not _is_complete(optimizer) or not (own or self.known is None):  # another step than later, or known
+        self.passing = self.passing or not _is_complete(optimizer)
+        if self.passing or not (own or self.known is None):  # another step than later, or known
             mode.tracer = IDLE
             tensors = [p for group in optimizer.param_groups for p in group["params"]]
             tensors += [v for entries in kept.values() for v in entries.values() if isinstance(v, Tensor)]

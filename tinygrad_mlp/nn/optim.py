@@ -67,6 +67,7 @@ class Optimizer(Stateful):
     checks: ClassVar[dict[str, Check]] = dict(lr=check_not_negative, weight_decay=check_not_negative)
     formula: Callable[..., tuple[Any, ...]]
     counts_steps: bool = False
+    whose: object = None
 
     def __init__(self, params: Iterable[Any], defaults: Mapping[str, Any]) -> None:
         self.defaults = dict(defaults)
@@ -136,11 +137,11 @@ class Optimizer(Stateful):
         """Do what `step` does, without a word to the tracer."""
         if type(self.state) is not State:
             self.state = State(self.state)
-        tracer = mode.tracer
+        tracer, whose = mode.tracer, object()
         update = self._update if tracer is IDLE else self._update_traced
         for group in self.param_groups:
             for params in self._in_step(group):
-                scalars = tracer.numbers(partial(self._advance, group, params))
+                scalars = tracer.numbers(partial(self._advance, group, params, whose))
                 names = self.used_buffers(scalars)
                 for p in params:
                     update(p, names, scalars)
@@ -156,10 +157,15 @@ class Optimizer(Stateful):
                 together.setdefault(state.get("step", 0), []).append(p)
         return list(together.values())
 
-    def _advance(self, group: Group, params: list[Any]) -> dict[str, Any]:
-        """Count the step, where the formula needs that, and return its numbers."""
+    def _advance(self, group: Group, params: list[Any], whose: object) -> dict[str, Any]:
+        """Count the step, where the formula needs that, and return its numbers; ``whose`` step it is, a program says.
+
+        A step of somebody else's may leave other parameters together than before, which `held` tells.
+        """
         step = 0
         if self.counts_steps:
+            if whose is not self.whose:
+                self.whose, rebound[0] = whose, rebound[0] + 1
             step = self.state[params[0]].get("step", 0) + 1
             for p in params:
                 dict.__setitem__(self.state[p], "step", step)
@@ -171,8 +177,14 @@ class Optimizer(Stateful):
         return (id(self.state), *options)
 
     def held(self) -> tuple[int, ...]:
-        """Return which Tensors there are in the state; `rebound` counts where that may have changed."""
-        return tuple(id(v) for state in self.state.values() for v in state.values() if isinstance(v, Tensor))
+        """Return which Tensors there are in the state, and which parameters have been updated equally often.
+
+        `rebound` counts where that may have changed.
+        """
+        tensors = [id(v) for state in self.state.values() for v in state.values() if isinstance(v, Tensor)]
+        first: dict[int, int] = {}
+        steps = [state.get("step", 0) for state in self.state.values()] if self.counts_steps else []
+        return (*tensors, *[first.setdefault(step, i) for i, step in enumerate(steps)])
 
     def _update(self, p: Any, names: tuple[str, ...], scalars: Mapping[str, Any]) -> None:
         """Compute on arrays, in place where the formula does."""
