@@ -343,6 +343,12 @@ def test_a_tracer_of_ones_own_can_change_what_ops_compute():
     assert (Tensor([1.0]) / 3).numpy()[0] == 1 / 3
 
 
+@pytest.mark.parametrize("tracer", [CountOps, 3], ids=str)
+def test_a_tracer_is_an_instance(tracer):
+    with pytest.raises(TypeError, match=r"tracing takes a Tracer, as in tracing\(Count\(\)\), got"), tg.tracing(tracer):
+        pass
+
+
 def test_one_tracer_at_a_time():
     with tg.tracing(CountOps()), pytest.raises(tg.GraphError, match="watched already"), tg.tracing(CountOps()):
         pass

@@ -87,6 +87,16 @@ def energy(position: Tensor, mass: float) -> Tensor:
 
 
 force = tg.func.grad(energy)
+
+
+class Calls(tg.Tracer):
+    number = 0
+
+
+with tg.tracing(Calls()) as calls:
+    equal: Tensor = (model(Tensor([[1.0] * 4])) == 2.0).sum() + (Tensor([1.0]) != np.ones(1)).mean()
+number: int = calls.number
+
 gradient: Tensor | None = Tensor([1.0], requires_grad=True).grad
 shape: tuple[int, ...] = model(Tensor([[1.0] * 4])).shape
 report: bool = tg.gradcheck(np.tanh, np.ones(3)).ok
@@ -103,3 +113,5 @@ x.sum(dim=0)  # error: "dim"
 tg.gradd(x, x)  # error: "gradd"
 force(x, 1.0, 2.0)  # error: "arguments"
 tg.func.value_and_grad(energy)(x, 1.0, weight=2.0)  # error: "weight"
+calls.numbered  # error: "numbered"
+tg.tracing(Calls)  # error: "tracing"

@@ -44,10 +44,10 @@ def _reflected(function: Any) -> Callable[[Any, Any], Tensor]:
     return lambda self, other: self._apply(function, (other, self), _NONE)
 
 
-def _compared(function: Any) -> Callable[[Any, object], Any]:
+def _compared(function: Any, t: Any, other: object) -> Any:
     """Return a comparison, but with None or a text, which no Tensor equals."""
     no = (type(None), str)
-    return lambda self, other: NotImplemented if isinstance(other, no) else self._apply(function, (self, other), _NONE)
+    return NotImplemented if isinstance(other, no) else t._apply(function, (t, other), _NONE)
 
 
 def _in_place(function: Any) -> Callable[[Any, Any], Tensor]:
@@ -117,8 +117,13 @@ class ArrayMethods:
     __xor__, __rxor__ = _binary(np.bitwise_xor), _reflected(np.bitwise_xor)
     __lt__, __le__ = _binary(np.less), _binary(np.less_equal)
     __gt__, __ge__ = _binary(np.greater), _binary(np.greater_equal)
-    __eq__, __ne__ = _compared(np.equal), _compared(np.not_equal)
     __rpow__ = _reflected(np.power)
+
+    def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
+        return _compared(np.equal, self, other)
+
+    def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
+        return _compared(np.not_equal, self, other)
 
     def __rmul__(self, other: Any) -> Tensor:
         product = np.matmul if is_sparse(other) else np.multiply  # what * means for a matrix of SciPy

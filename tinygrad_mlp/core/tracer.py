@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..errors import GraphError, attempt
+from ..errors import GraphError, attempt, describe
 from ..foreign import Answers
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ class Tracer:
         return read()
 
 
+Watcher = TypeVar("Watcher", bound=Tracer)
 IDLE = Tracer()
 """The tracer of a thread that has none."""
 
@@ -130,12 +131,15 @@ def out_of_place() -> AbstractContextManager[None]:
 
 
 @contextmanager
-def tracing(tracer: Any, name: str = "tracing") -> Iterator[Any]:
+def tracing(tracer: Watcher, name: str = "tracing") -> Iterator[Watcher]:
     """Context manager inside which ``tracer`` takes part in this thread's ops, on behalf of the function ``name``.
 
     Raises:
         GraphError: another tracer does already.
+        TypeError: it is no instance of `Tracer`.
     """
+    if not isinstance(tracer, Tracer):
+        raise TypeError(f"{name} takes a Tracer, as in tracing(Count()), got {describe(tracer)}")
     if mode.tracer is not IDLE:
         raise GraphError(f"{name}: this thread's ops are being watched already; leave that context first")
     with settings(tracer=tracer):
