@@ -823,7 +823,7 @@ def test_training_goes_on_as_eagerly(change: str) -> None:
             CHANGES[change](other)
     assert step.eager is None and step.last.program is not None
     recorded = sum(map(len, step.cache.values()))
-    assert recorded <= 6 and (change != "what it does not read" or recorded == 1), "the step that makes the momentum is not kept"
+    assert recorded <= 6 and (change != "what it does not read" or recorded == 1), "that makes the momentum"
 
 
 # random training steps, with random changes between the calls
