@@ -290,7 +290,9 @@ class Scaled:
 
 
 @pytest.mark.parametrize(
-    ("function", "name"), [(functools.partial(np.multiply, 3.0), "multiply"), (Scaled(), "Scaled")], ids=str
+    ("function", "name"),
+    [(functools.partial(np.multiply, 3.0), "multiply"), (Scaled(), "Scaled")],
+    ids=["of a partial", "of an object"],
 )
 @pytest.mark.parametrize(
     "rule", [functools.partial(lambda k, g, out, x: k * g, 3.0), Scaled()], ids=["partial", "object"]

@@ -336,7 +336,8 @@ def _is_open(kind: type, is_class: bool) -> bool:
     module, closed = kind.__module__, (*SCALARS, *CONTAINERS, np.ndarray, np.dtype, np.ufunc, np.random.Generator)
     if not is_class and issubclass(kind, closed):
         return module not in ("builtins", "collections", "numpy")
-    own = module == f"{PACKAGE}.nn.optim" or kind is types.SimpleNamespace
+    of_python = not is_class and module.partition(".")[0] in sys.stdlib_module_names  # a namespace, a logger
+    own = module == f"{PACKAGE}.nn.optim" or (of_python and "__dict__" in dir(kind))
     return own or (module != "builtins" and not is_foreign(module))
 
 

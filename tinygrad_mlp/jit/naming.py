@@ -53,7 +53,7 @@ def view_name(call: Call, base: str) -> str:
 
 def number_name(a: float) -> str:
     """Return the name of a constant number."""
-    size, inverse = abs(a), 1 / a if a and np.isfinite(a) else 0.0
+    size, inverse = abs(a), 1 / a if 0 < abs(a) < np.inf else 0.0
     part = f"one_{int(abs(inverse))}th" if abs(inverse) > 2 and inverse == int(inverse) else f"n{size!r}"
     return "minus_" * (a < 0) + _NUMBERS.get(size, part)
 
@@ -81,10 +81,13 @@ def path_in_numpy(function: Any) -> str:
 def literal(a: Any) -> str:
     """Return a constant as text, by the repr of its plain type, whatever a subclass makes of it; nothing for others."""
     if isinstance(a, np.generic) and not isinstance(a, (float, complex, str, bytes)):
-        return f"np.{a.dtype.name}({literal(a.item())})" if a.dtype.kind in "biufc" else ""
+        simple = a.dtype.kind in "biufc" and not isinstance(a.item(), np.generic)  # as a long double's is
+        return f"np.{a.dtype.name}({literal(a.item())})" if simple else ""
     if isinstance(a, float) and not np.isfinite(a):
         return "np.nan" if a != a else "np.inf" if a > 0 else "-np.inf"
     plain = next((kind for kind in (bool, int, float, complex, str, bytes) if isinstance(a, kind)), None)
+    if plain is complex:  # whose repr, computed, may have another zero
+        return f"complex({literal(a.real)}, {literal(a.imag)})"
     if plain is not None:
         return plain.__repr__(a)
     if isinstance(a, np.dtype):

@@ -10,6 +10,7 @@ import contextvars
 import functools
 import gc
 import inspect
+import itertools
 import operator
 import sys
 import types
@@ -179,7 +180,7 @@ class Reads:
                     self._walk_maybe(item, steps[i + 1 :], f"{label}[...]", only_written, outside)
                 return ()
             last = only_written and i + 1 == len(steps)
-            if step == VARS:
+            if step in (VARS, ".__dict__"):
                 if is_open(value) and hasattr(value, "__dict__"):
                     self.note(value, "vars", "", label, False, outside)
                     for part in vars(value).values():
@@ -195,7 +196,13 @@ class Reads:
         return (value,)
 
     def _walk_maybe(self, value: Any, steps: Sequence[Any], label: str, only_written: bool, outside: bool) -> None:
-        """Follow a path from what may be the value that it is meant for: not if it has no such attribute."""
+        """Follow a path from what may be the value that it is meant for: not if it has no such attribute.
+
+        The value is one of those that lie, however deep, in what the path has come to: its steps to items are done.
+        """
+        steps = [*itertools.dropwhile(lambda step: isinstance(step, tuple), steps)]
+        if not steps:
+            return
         name = steps[0][1:] if isinstance(steps[0], str) and steps[0][0] == "." else ""
         if only_written or not name or not is_open(value) or look(value, name)[0] is not MISSING:
             self._walk(value, steps, label, only_written, outside or id(value) in self.outside)
