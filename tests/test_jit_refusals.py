@@ -347,6 +347,14 @@ def test_other_results_are_refused(make: Callable[[Any], Any]) -> None:
             jit(make)(X)
 
 
+@pytest.mark.parametrize("of", ["model", "optimizer"])
+def test_a_state_dict_inside_of_a_step_is_refused(of: str) -> None:
+    model = nn.Linear(3, 2, rng=0)
+    held = {"model": model, "optimizer": optim.SGD(model.parameters(), momentum=0.9)}[of]
+    with pytest.raises(RecordingError, match="state_dict at"):
+        jit(lambda x: (held.state_dict(), model(x))[1])(X)
+
+
 # arguments
 
 

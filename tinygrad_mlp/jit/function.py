@@ -280,7 +280,8 @@ class Jitted(Generic[P, R]):
         self._drop(compiled)
         message = (
             f"{self.__name__}: the program and the eager step differ in {difference}; the program is dropped, and "
-            "what the eager step gives is kept: please report its source"
+            "what the eager step gives is kept: something that it reads has changed unseen, or it is a bug: please "
+            "report its source"
         )
         if self.check is not None:
             raise RecordingError(message)

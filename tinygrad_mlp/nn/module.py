@@ -204,6 +204,7 @@ class Module(Stateful):
         keys and shapes are PyTorch's, so that weights can be exchanged both ways: its ``load_state_dict`` takes
         ``{key: torch.from_numpy(array) for key, array in model.state_dict().items()}``.
         """
+        thread_mode.tracer.reads_value("state_dict")
         return {name: tensor._data.copy(order="K") for name, tensor in self._state().items()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:

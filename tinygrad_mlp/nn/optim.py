@@ -223,6 +223,7 @@ class Optimizer(Stateful):
 
     def state_dict(self) -> dict[str, Any]:
         """Return a copy of the state: options by group, and arrays by the parameter's number, as in PyTorch."""
+        mode.tracer.reads_value("state_dict")
         number = {p: i for i, p in enumerate(self._all_params())}
         state = {i: {k: _copied(v) for k, v in self.state.get(p, {}).items()} for p, i in number.items()}
         groups = [{**group, "params": [number[p] for p in group["params"]]} for group in self.param_groups]
