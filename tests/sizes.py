@@ -43,7 +43,7 @@ AS_IT_STANDS = {
     "nn and optim": 1090,
     "checker": 759,
     "native programs": 748,
-    "package without the last four": 10742,
+    "package without the last four": 10752,
     "bridges": 994,
 }
 """What is larger than it should be, and how large it may be until it is mended."""

@@ -11,7 +11,7 @@ import numpy as np
 from ..core.tensor import Tensor
 from ..core.tracer import mode
 from ..errors import RecordingError, describe
-from .execute import execute
+from .execute import execute_test
 from .guards import SCALARS
 from .record import memory_of
 
@@ -159,7 +159,7 @@ def taker(given: Arguments, floats: dict[str, float], touched: set[int]) -> Call
         *(f"   {line}" for line in live),
         f"   return [{', '.join(arrays)}]",
     ]
-    return execute("\n".join(lines), namespace, "take")
+    return execute_test("\n".join(lines), namespace, "take")
 
 
 def _nothing(args: tuple[Any, ...]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import linecache
+import types
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -12,11 +14,26 @@ _numbers = itertools.count()
 
 
 def execute(source: str, namespace: dict[str, Any], name: str) -> Callable[..., Any]:
-    """Run the text of a function and return it. Tracebacks show its lines."""
+    """Run the text of a program and return its function. Tracebacks show its lines."""
     filename = f"<jit {name} {next(_numbers)}>"
-    namespace["__name__"] = __name__  # what it reads is no business of a step that is being recorded
-    exec(compile(source, filename, "exec"), namespace)
-    function: Callable[..., Any] = namespace.pop(name)  # a namespace that holds its function would die by the collector
+    function = _run(compile(source, filename, "exec"), namespace, name)
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
     weakref.finalize(function, linecache.cache.pop, filename, None)
+    return function
+
+
+def execute_test(source: str, namespace: dict[str, Any], name: str) -> Callable[..., Any]:
+    """Run the text of a test that decides whether a program runs, and return it. Its text recurs, compiled once."""
+    return _run(_code(source, f"<jit {name}>"), namespace, name)
+
+
+@functools.lru_cache(256)
+def _code(source: str, filename: str) -> types.CodeType:
+    return compile(source, filename, "exec")
+
+
+def _run(code: types.CodeType, namespace: dict[str, Any], name: str) -> Callable[..., Any]:
+    namespace["__name__"] = __name__  # what it reads is no business of a step that is being recorded
+    exec(code, namespace)
+    function: Callable[..., Any] = namespace.pop(name)  # a namespace that holds its function would die by the collector
     return function

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..core.versions import rebound
 from ..rules.table import RULES
-from .execute import execute
+from .execute import execute_test
 
 PACKAGE = __name__.partition(".")[0]
 SEEN = tuple(f"{PACKAGE}.nn.{name}" for name in ("layers", "losses", "module", "schedules"))
@@ -281,7 +281,7 @@ def fits_function(guards: Sequence[Read], options: Callable[[Any], Options]) -> 
         lines += [f"  for {values} in rows{n}:" if several else f"  {values} = rows{n}"]
         lines += [f"{indent}if not ({test}):", f"{indent} return False"]
     lines += [" except Exception:", "  return False", " return True"]
-    return execute("\n".join(lines), namespace, "fits")
+    return execute_test("\n".join(lines), namespace, "fits")
 
 
 class _Owner:
