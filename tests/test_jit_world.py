@@ -744,6 +744,13 @@ class Doubled(nn.Linear):
         return super().forward(x) * 2
 
 
+def other_dict(module: Any) -> None:
+    if hasattr(module, "has_another"):
+        vars(module).update(bias=None)
+    else:
+        module.__dict__ = {**vars(module), "has_another": True}
+
+
 def swap_data(p: Any) -> None:
     p.data = p._data * 0.5
 
@@ -800,7 +807,7 @@ CHANGES: dict[str, Callable[[Training], Any]] = {
     "a bias taken away behind the module's back": lambda t: vars(t.model.last[0]).update(bias=None),
     "a forward of one layer of its own": lambda t: vars(t.model.last[0]).update(forward=lambda x: x[:, :3]),
     "the class of a layer": lambda t: setattr(t.model.last[0], "__class__", Doubled),
-    "the dict of a layer": lambda t: setattr(t.model.last[0], "__dict__", {**vars(t.model.last[0]), "bias": None}),
+    "the dict of a layer, and what is in it": lambda t: other_dict(t.model.last[0]),
     "what it does not read of a layer": lambda t: setattr(t.model.first, "seen", np.array([len(vars(t.model.first))])),
     "a layer frozen": lambda t: t.model.first.requires_grad_(False),
     "a hook": lambda t: t.model.first.weight.register_hook(lambda g: g * 2),
