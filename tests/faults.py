@@ -1549,6 +1549,23 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault("a replaced part is not noticed", 'return f"{text} is {name}" if simple', 'return "True" if simple'),
         Fault("an attribute that hides that of the class", 'tests.append(f"{name!r} not in {held}")', "pass"),
+        Fault(
+            "attributes of one of several modules are not looked at",
+            "fields = _Fields(alike)",
+            "fields = _Fields([])",
+        ),
+        Fault(
+            "another class of a module is not noticed",
+            'if name in ("__class__", "__dict__"):',
+            'if name == "__dict__":',
+        ),
+        Fault("another dict of a module is not noticed", "return same_dicts and all(", "return all("),
+        Fault(
+            "what is not read of a module is a guard",
+            'was[name] = value if name == "training" or name not in was else ANYTHING',
+            "return False",
+        ),
+        Fault("another list of parameters is not noticed", '(id(g), id(g["params"]), *map', "(id(g), *map"),
         Fault("an object of another class", 'tests.append("o.__class__ is v1")', 'tests.append("True")'),
         Fault("other code is not noticed", 'for name in ("__code__", "__defaults__",', 'for name in ("__defaults__",'),
         Fault("another property is not noticed", "if isinstance(value, property):", "if False:"),

@@ -35,7 +35,7 @@ Read = tuple[Any, Any, int, "bytes | None"]
 next_age = itertools.count().__next__
 last_change = [-1]
 rebound = [0]
-"""How often any Tensor got other memory, another ``requires_grad`` or another hook."""
+"""How often a Tensor got other memory, another ``requires_grad`` or hook, or a module another class or ``__dict__``."""
 
 
 def fingerprint(array: Any, size: int = -1) -> bytes:

@@ -12,7 +12,8 @@ from ..core.versions import last_change, next_age
 from .arguments import rebuild
 from .emit import Program
 from .execute import execute
-from .guards import Options, fits_function, is_foreign
+from .fits import Options, fits_function
+from .guards import is_foreign
 from .plan import Plan, Storage, base_of, make_plan
 from .reads import Reads, without_collector
 from .record import Record, Slot, is_same, memory_of

@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core.versions import rebound
+from ..core.tensor import Tensor
 from ..rules.table import RULES
-from .execute import execute_test
 
 PACKAGE = __name__.partition(".")[0]
 SEEN = tuple(f"{PACKAGE}.nn.{name}" for name in ("layers", "losses", "module", "schedules"))
@@ -64,6 +63,11 @@ def same(now: Any, was: Any) -> bool:
     if isinstance(was, (float, complex, np.generic)):
         return repr(now) == repr(was)  # tells -0.0 from 0.0, and NaN is NaN
     return bool(now == was) if isinstance(was, SCALARS) else False
+
+
+def is_by_identity(a: Any) -> bool:
+    """Return whether a value is equal to itself alone; a Tensor of several elements is neither equal nor not."""
+    return type(a).__eq__ is object.__eq__ or (isinstance(a, Tensor) and a.size > 1)
 
 
 def look(owner: Any, name: str) -> tuple[Any, str]:
@@ -163,12 +167,12 @@ class Read:
         name = f"v{len(values)}"
         if self.value is MISSING and self.kind == "global":
             return f"{self.name!r} not in o"
-        at_once = AT_ONCE.get((self.kind, type(self.owner) if self.kind == "items" else None))
         if self.value is MISSING or self.kind not in TEXTS:
             values.append(holds)
+            at_once = _at_once(self.kind, self.owner)
             if at_once is None or not self.holds():
                 return f"{name}()"
-            values.append(at_once[0](self.owner))
+            values.append(at_once[0])
             return f"({at_once[1]} or {name}())".replace("was", f"v{len(values) - 1}")
         values.append(self.value)
         text = TEXTS[self.kind].format(self.name)
@@ -202,40 +206,23 @@ READERS: dict[str, Callable[[Any, str], Any]] = {
 """How each kind of thing is read from its owner."""
 TEXTS = {".": "o.{}", "()": "o.{}.__func__", "global": "o[{!r}]", "cell": "o.cell_contents", "context": "o.get()"}
 """The expressions that read, from its owner ``o``, what an expression can read."""
-AT_ONCE: dict[tuple[str, Any], tuple[Callable[[Any], Any], str]] = {
-    ("items", list): (lambda owner: [*owner], "len(o) == len(was) and all(map(is_, o, was))"),
-    ("vars", None): (
-        lambda owner: ([*vars(owner)], [*vars(owner).values()]),
-        "[*(held := o.__dict__)] == was[0] and all(map(is_, held.values(), was[1]))",
-    ),
-}
-"""What a container or an object holds, and the expression that finds out fast that this is the very same as it was."""
 
 
-class Options:
-    """The options of an optimiser: whether they are the very objects that they were, and ``changes``, how often not."""
+def _at_once(kind: str, owner: Any) -> tuple[Any, str] | None:
+    """Return what a list or an object holds, and the expression that finds out fast that it is the very same."""
+    if kind == "items" and type(owner) is list:
+        return [*owner], _are("o", "was", owner)
+    if kind == "vars":
+        names, held = [*vars(owner)], [*vars(owner).values()]
+        return (names, held), f"[*(d := o.__dict__)] == was[0] and {_are('[*d.values()]', 'was[1]', held)}"
+    return None
 
-    def __init__(self, optimizer: Any) -> None:
-        self.optimizer, self.changes = optimizer, 0
-        self.seen: list[Any] | None = None
 
-    def hold(self, otherwise: Callable[[], bool]) -> bool:
-        """Return whether they are the same, or else what ``otherwise`` says; then remember them.
-
-        Of what may change inside only the parameters are remembered, whose list is a guard of its own.
-        """
-        groups, seen = self.optimizer.param_groups, self.seen
-        now = [self.optimizer.state, *groups]
-        for group in groups:
-            now += group.values()
-        if seen is not None and len(seen) == len(now) and all(map(operator.is_, seen, now)):
-            return True
-        self.changes += 1
-        self.seen, holds = None, otherwise()
-        options = (v for group in groups for k, v in group.items() if k != "params")
-        if holds and all(isinstance(v, (*SCALARS, tuple)) for v in options):
-            self.seen = now
-        return holds
+def _are(now: str, was: str, values: Sequence[Any]) -> str:
+    """Return the expression that says whether the items of two lists are the same objects."""
+    if all(map(is_by_identity, values)):
+        return f"{now} == {was}"
+    return f"len({now}) == len({was}) and all(map(is_, {now}, {was}))"
 
 
 def _refill(container: Any, held: Held) -> None:
@@ -247,65 +234,6 @@ def _refill(container: Any, held: Held) -> None:
 
 def _layout(array: Any) -> Any:
     return array.shape, array.strides, array.dtype.str
-
-
-def fits_function(guards: Sequence[Read], options: Callable[[Any], Options]) -> Callable[[], bool]:
-    """Return a function that says whether all guards hold; ``options`` gives those of an optimiser.
-
-    Owners of which the same is read are the rows of one loop. What an object finds in its class is read there, once for
-    all of them. Guards of Tensors, and of what holds them, are looked at only if any Tensor has got other memory since.
-    """
-    tensors = [read for read in guards if read.kind in ("held", "tensor")]
-    owners: dict[int, _Owner] = {}
-    for read in guards:
-        if read.kind not in ("held", "tensor"):
-            owner = owners.setdefault(id(read.owner), _Owner(read.owner))
-            shared = read.in_class()
-            if shared is None:
-                owner.reads[read.kind, read.name] = read
-            else:
-                owner.absent.append(read.name)
-                owners.setdefault(id(shared.owner), _Owner(shared.owner)).reads[shared.kind, shared.name] = shared
-    tables: dict[str, list[list[Any]]] = {}
-    for owner in owners.values():
-        test, row = owner.row(options)
-        tables.setdefault(test, []).append(row)
-    namespace: dict[str, Any] = dict(same=same, is_=operator.is_, rebound=rebound, seen=[-1], tensors=tensors)
-    namespace["holds"] = Read.holds
-    lines = ["def fits():", " try:", "  if rebound[0] != seen[0]:", "   if not all(map(holds, tensors)):"]
-    lines += ["    return False", "   seen[0] = rebound[0]"]
-    for n, (test, rows) in enumerate(tables.items()):
-        several = len(rows) > 1  # a loop takes longer than one row
-        namespace[f"rows{n}"] = rows if several else rows[0]
-        values, indent = "o," + ",".join(f" v{i}" for i in range(1, len(rows[0]))), "  " + " " * several
-        lines += [f"  for {values} in rows{n}:" if several else f"  {values} = rows{n}"]
-        lines += [f"{indent}if not ({test}):", f"{indent} return False"]
-    lines += [" except Exception:", "  return False", " return True"]
-    return execute_test("\n".join(lines), namespace, "fits")
-
-
-class _Owner:
-    """What is guarded of one owner: what is read from it, and the names that it must not have of its own."""
-
-    def __init__(self, owner: Any) -> None:
-        self.owner, self.reads, self.absent = owner, {}, []  # type: tuple[Any, dict[Any, Read], list[str]]
-
-    def row(self, options: Callable[[Any], Options]) -> tuple[str, list[Any]]:
-        """Return the expression for all of it, of an owner ``o``, and the owner, with the values that it takes."""
-        row, tests = [self.owner], []  # type: tuple[list[Any], list[str]]
-        if self.absent:
-            row.append(type(self.owner))
-            tests.append("o.__class__ is v1")
-        held = "(d := o.__dict__)"
-        for name in self.absent if own_attributes(self.owner) is not None else ():
-            tests.append(f"{name!r} not in {held}")
-            held = "d"
-        for read in self.reads.values():
-            otherwise = read.holds
-            if read.kind == "signature":
-                otherwise = functools.partial(options(self.owner).hold, otherwise)
-            tests.append(read.test(row, otherwise))
-        return " and ".join(tests), row
 
 
 def inside(value: Any) -> Iterator[Any]:

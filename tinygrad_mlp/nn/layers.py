@@ -78,9 +78,7 @@ class Linear(_Layer):
         try:
             return functional.linear(x, self.weight, self.bias)
         except ShapeError as error:
-            flat = x.ndim > 2 and math.prod(x.shape[1:]) == self.in_features
-            hint = "flatten it, x.reshape(len(x), -1), or put nn.Flatten() first" if flat else ""
-            raise _misfit(self, x, f"{self.in_features} features", x.shape[-1] if x.ndim else "none", hint) from error
+            raise _other_features(self, x) from error
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
@@ -441,6 +439,13 @@ class MLP(Sequential):
             if isinstance(layer, Linear) and layer.bias is not None:
                 fill(layer.weight, rng=rng)
                 assign(layer.bias, 0.0)
+
+
+def _other_features(layer: Linear, x: Tensor) -> ShapeError:
+    """Return the error for another number of features; by itself, as `jit` guards what a ``forward`` may read."""
+    flat = x.ndim > 2 and math.prod(x.shape[1:]) == layer.in_features
+    hint = "flatten it, x.reshape(len(x), -1), or put nn.Flatten() first" if flat else ""
+    return _misfit(layer, x, f"{layer.in_features} features", x.shape[-1] if x.ndim else "none", hint)
 
 
 def _misfit(layer: Module, x: Any, expected: str, got: object, hint: str = "") -> ShapeError:

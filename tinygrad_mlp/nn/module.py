@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..core.tensor import Tensor, assign
 from ..core.tracer import IDLE, Stateful
 from ..core.tracer import mode as thread_mode
+from ..core.versions import rebound
 from ..errors import CheckpointError, describe, out_of_range
 from ..foreign import answers, explain, knows_foreign
 
@@ -108,6 +109,8 @@ class Module(Stateful):
         if isinstance(value, Module) and any(module is self for module in value.modules()):
             raise ValueError(f"{type(self).__name__} cannot be part of itself, as {name!r} would make it")
         super().__setattr__(name, value)
+        if name in ("__class__", "__dict__"):  # all attributes at once
+            rebound[0] += 1
         if isinstance(value, Parameter) or (isinstance(value, Tensor) and name in self._buffers):
             value.name = self._prefix + name
         elif isinstance(value, Module):

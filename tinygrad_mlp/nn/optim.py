@@ -173,7 +173,8 @@ class Optimizer(Stateful):
 
     def signature(self) -> tuple[Any, ...]:
         """Return what decides, besides what is `held`, which ops a step consists of: the options that are set."""
-        options = [entry for group in self.param_groups for entry in (id(group), *map(bool, group.values()))]
+        groups = self.param_groups
+        options = [entry for g in groups for entry in (id(g), id(g["params"]), *map(bool, g.values()))]
         return (id(self.state), *options)
 
     def held(self) -> tuple[int, ...]:
