@@ -304,7 +304,7 @@ class Recorder(Tracer):
         found = self._remember_grad(t)
         self.reads.note(t, "grad", "", f"the gradient of {t.name or 'a Tensor'}", False, True)
         if found is not None and id(found._data) not in self.slots:
-            self._know(found, Slot(found._data, "grad", f"found_grad_{t.name or ''}", t))
+            self._know(found, Slot(found._data, "grad", f"{t.name}_grad" if t.name else "grad", t))
 
     @quiet
     def sets_grad(self, t: Any, value: Any) -> None:
@@ -356,7 +356,9 @@ class Recorder(Tracer):
         """Note of what a recorded value is the gradient, for its name; the one before is a term of it."""
         if self.known is not None:
             return
-        slot = self.slot(g)
+        slot, calls = self.slot(g), self.record.calls
+        if self.section == "forward" and calls and calls[-1].output is slot:  # added to the gradient from before
+            calls[-1].section = "backward"
         if slot.kind in ("result", "frozen") and slot.source is None and not slot.name:
             slot.source = self.slot(t)
             if (before := self.gradients.get(slot.source)) is not None:
