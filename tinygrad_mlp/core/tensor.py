@@ -250,7 +250,7 @@ class Tensor(ArrayMethods):
         """
         results = backpropagate([self], [seed_of(self, gradient)], None, retain_graph, create_graph)
         with _adding[0]:
-            totals = [g if leaf.grad is None else _added(leaf, g) for leaf, g in results.items()]
+            totals = [g if leaf.grad is None else leaf.grad + g for leaf, g in results.items()]
             for leaf, total in zip(results, totals, strict=True):
                 mode.tracer.sets_grad(leaf, total)
                 leaf._grad = total
@@ -393,13 +393,6 @@ class Tensor(ArrayMethods):
 
     def __iter__(self) -> Iterator[Tensor]:
         return (self[i] for i in range(len(self)))
-
-
-def _added(leaf: Tensor, g: Tensor) -> Tensor:
-    """Return the gradient that a leaf has, with another one added."""
-    total = leaf.grad + g
-    mode.tracer.gradient_of(leaf, total)
-    return total
 
 
 class HookHandle:

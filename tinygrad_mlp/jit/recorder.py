@@ -356,9 +356,7 @@ class Recorder(Tracer):
         """Note of what a recorded value is the gradient, for its name; the one before is a term of it."""
         if self.known is not None:
             return
-        slot, calls = self.slot(g), self.record.calls
-        if self.section == "forward" and calls and calls[-1].output is slot:  # added to the gradient from before
-            calls[-1].section = "backward"
+        slot = self.slot(g)
         if slot.kind in ("result", "frozen") and slot.source is None and not slot.name:
             slot.source = self.slot(t)
             if (before := self.gradients.get(slot.source)) is not None:
@@ -405,15 +403,13 @@ class Recorder(Tracer):
         self.reads.wake()
         return super().calls(module, inputs, keywords)
 
-    def reads_value(self, what: str) -> None:
-        """Raise because a value was asked for that a recorded program would freeze."""
-        self.refuse(what)
-
     def refuse(self, what: str, instead: str = "return the Tensor and read it outside of the jitted function") -> None:
         """Raise because a value was asked for that a recorded program would freeze."""
         self.fail(
             f"{what} at {user_line()} needs a value while the step is being recorded, which would be frozen; {instead}"
         )
+
+    reads_value = refuse
 
     def fail(self, message: str) -> None:
         """Remember that the step cannot be a program, and raise if strict: the step may swallow that."""
