@@ -88,6 +88,46 @@ def test_200_steps_with_dropout(case: str, tmp_path: Path) -> None:
     assert found == [t._data.tobytes() for t in [*losses[7:], *model.parameters()]]
 
 
+@pytest.mark.parametrize("optimizer", [optim.SGD, optim.Adam])
+def test_gradients_that_a_step_adds_to_are_arrays_of_the_module(optimizer: Any, tmp_path: Path) -> None:
+    (model, slow, _), (other, opt, _) = make(optimizer, lr=0.01), make(optimizer, lr=0.01)
+
+    def training(model: Any, opt: Any) -> Any:
+        def train(x: Any, y: Any) -> Any:
+            loss = F.cross_entropy(model(x), y)
+            loss.backward()
+            opt.step()
+            return loss
+
+        return train
+
+    step, eager, (x, y) = jit(training(other, opt)), training(model, slow), batches(12)
+    losses = [eager(Tensor(a), Tensor(b)) for a, b in zip(x, y, strict=True)]
+    for i in range(5):
+        step(x[i], y[i])
+    step.export(tmp_path / "train.py")
+    names = [*PARAMETERS, "layer0_weight_grad"]
+    found = run_fresh(tmp_path, "train", x[5:], y[5:], names, False)
+    assert found == [t._data.tobytes() for t in [*losses[5:], *model.parameters(), model[0].weight.grad]]
+
+
+def test_a_step_that_takes_gradients_away_is_not_exported(tmp_path: Path) -> None:
+    w = Tensor(np.ones(3), requires_grad=True, name="w")
+
+    def train(x: Any) -> Any:
+        (w * x).sum().backward()
+        total = w.grad * 2
+        w.grad = None
+        return total
+
+    step = jit(train)
+    for _ in range(4):
+        w.grad = Tensor(np.ones(3))
+        step(np.ones(3))
+    with pytest.raises(tg.RecordingError, match="finds a gradient of w and gives it back, or away"):
+        step.export(tmp_path / "train.py")
+
+
 def load(path: Path) -> dict[str, Any]:
     names: dict[str, Any] = {"__file__": str(path)}
     exec(compile(path.read_text(encoding="utf-8"), path, "exec"), names)

@@ -5,19 +5,24 @@ from __future__ import annotations
 import ast
 import copy
 import functools
+import itertools
 import re
 import sys
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from ..core.tensor import assign
 from ..errors import RecordingError
 from ..syntax import definition
+from .compiled import Compiled
 from .emit import Program
 from .naming import function_name, literal, path_in_numpy
-from .plan import Plan
+from .plan import Plan, make_plan
+from .record import Slot, set_grad
 from .scope import Scope
 
 _HEAD = '''\
@@ -47,6 +52,49 @@ def {name}():
         group["lr"] = lr * {factor}({owner}, {owner}.last_step)'''
 
 
+def _planned(compiled: Compiled, gradients: dict[Any, Any]) -> Plan:
+    """Return a plan in which the gradients that a step finds, and adds to, are state of its own, in these arrays.
+
+    An array that is missing is made: the gradient as it is now, zeros if there is none. What a step only finds stays an
+    argument.
+
+    Raises:
+        RecordingError: the step would not find, at its next call, what it leaves.
+    """
+    record = compiled.record
+    found = {slot.source: slot for call in record.calls for slot in call.slots if slot.kind == "grad"}
+    left = {call.inputs[0]: call for call in record.calls if call.function is set_grad and call.inputs[0] in found}
+    own: dict[Slot, Slot] = {}
+    for t, call in left.items():
+        if call.inputs[1] is None or found[t] in compiled.outputs:
+            raise RecordingError(
+                f"a step that finds a gradient of {t.name or 'a Tensor'} and gives it back, or away, cannot be "
+                "exported; call zero_grad() at its beginning"
+            )
+        array = np.zeros_like(t._data) if t._grad is None else t._grad._data.copy(order="K")
+        own[found[t]] = Slot(gradients.setdefault(t, array), "state", found[t].name, t)
+    kept = [not (call.function is set_grad and call.inputs[0] in left) for call in record.calls]
+    calls = [
+        replace(call, inputs=_put(call.inputs, own), keywords=_put(call.keywords, own))
+        for call in itertools.compress(record.calls, kept)
+    ]
+    for t, call in left.items():
+        target, total = own[found[t]], _put(call.inputs[1], own)
+        output = Slot(gradients[t], "state", target.name, t)
+        calls.append(replace(call, function=assign, inputs=[target, total], output=output, op="assign"))
+    numbers = [(read, slots, sum(kept[:position])) for read, slots, position in record.numbers]
+    return make_plan(replace(record, calls=calls, numbers=numbers), compiled.outputs)
+
+
+def _put(a: Any, slots: Mapping[Slot, Slot]) -> Any:
+    """Return an operand with slots in the places of others."""
+    if isinstance(a, dict):
+        return {key: _put(value, slots) for key, value in a.items()}
+    if isinstance(a, (list, tuple)):
+        return type(a)(_put(part, slots) for part in a)
+    return slots.get(a, a) if isinstance(a, Slot) else a
+
+
 class Module:
     """The text of a module that runs programs with NumPy alone.
 
@@ -55,8 +103,10 @@ class Module:
         arrays: what belongs into the npz file beside it.
     """
 
-    def __init__(self, name: str, plans: Sequence[Plan], schedule: Any = None) -> None:
+    def __init__(self, name: str, compiled: Sequence[Compiled], schedule: Any = None) -> None:
         self.scope = scope = Scope()
+        gradients: dict[Any, Any] = {}
+        plans = [_planned(c, gradients) for c in compiled]
         self.imports = {"from pathlib import Path"}
         self.blocks: list[str] = []
         self.state: list[str] = []

@@ -23,7 +23,7 @@ def folded(calls: Sequence[Call]) -> Iterator[Call]:
     sums: dict[Any, Call] = {}
     products: dict[Any, tuple[Call, Slot]] = {}
     exponentials = set()
-    for call in calls:
+    for call in map(_accumulating, calls):
         first, *others = call.inputs or [None]
         if call.function is scatter and _number_in(first) < 0:
             scattered[call.output] = call
@@ -39,6 +39,20 @@ def folded(calls: Sequence[Call]) -> Iterator[Call]:
                 x, labels = spread.inputs[:2]
                 call = replace(call, function=minus_one_hot, inputs=[y, labels, -_number_in(x)])
         yield call
+
+
+def _accumulating(call: Call) -> Call:
+    """Return a call as part of the backward pass, and its result as a gradient, if it adds one to that from before."""
+    if call.function is not np.add or call.section != "forward" or len(call.slots) != 2:
+        return call
+    before, term = call.slots
+    if not isinstance(term.source, Slot) or term.kind != "result":
+        return call
+    found = before.kind == "grad" and before.source._data is term.source.array
+    if not found and (before.source is not term.source or before.kind != "result"):
+        return call
+    before.term, term.term, call.result.source = not found, True, term.source
+    return replace(call, section="backward")
 
 
 def _number_in(a: Any) -> float:

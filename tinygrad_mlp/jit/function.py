@@ -330,8 +330,9 @@ class Jitted(Generic[P, R]):
         results as arrays; what else is among the arguments, floats too, is as it was at the last call. It knows the
         shapes and dtypes for which this function has a program, or those of the examples, and names them when it gets
         others. It goes on from where the training stands now: parameters are arrays under their own names in the
-        module, optimisers count on, and the options of each parameter group are dictionaries, the learning rate among
-        them.
+        module, and so are gradients that the step adds to ("layer0_weight_grad"; those that it only takes up are
+        further arguments); optimisers count on, and the options of each parameter group are dictionaries, the learning
+        rate among them.
 
         Args:
             path: the file to write.
@@ -340,7 +341,8 @@ class Jitted(Generic[P, R]):
 
         Raises:
             GraphError: the function has not run yet.
-            RecordingError: the program calls something that does not run without this package.
+            RecordingError: the program calls something that does not run without this package, or it gives back, or
+                takes away, the gradient that it finds.
         """
         from pathlib import Path
 
@@ -349,8 +351,7 @@ class Jitted(Generic[P, R]):
         main, path = self._main(), Path(path)
         every = [c for known in self.cache.values() for c in known if c.confirmed and c is not main and c.fits()]
         every = [main, *sorted(every, key=lambda compiled: -compiled.runs)]
-        plans = [c.planned() for c in (every if not examples else map(self._example, examples))]
-        module = Module(self.__name__, plans, schedule)
+        module = Module(self.__name__, [*map(self._example, examples)] or every, schedule)
         path.write_text(module.source, encoding="utf-8")
         with path.with_suffix(".npz").open("wb") as file:
             np.savez(file, allow_pickle=False, **module.arrays)

@@ -304,7 +304,7 @@ class Recorder(Tracer):
         found = self._remember_grad(t)
         self.reads.note(t, "grad", "", f"the gradient of {t.name or 'a Tensor'}", False, True)
         if found is not None and id(found._data) not in self.slots:
-            self._know(found, Slot(found._data, "grad", f"found_grad_{t.name or ''}", t))
+            self._know(found, Slot(found._data, "grad", f"{t.name}_grad" if t.name else "grad", t))
 
     @quiet
     def sets_grad(self, t: Any, value: Any) -> None:
@@ -403,15 +403,13 @@ class Recorder(Tracer):
         self.reads.wake()
         return super().calls(module, inputs, keywords)
 
-    def reads_value(self, what: str) -> None:
-        """Raise because a value was asked for that a recorded program would freeze."""
-        self.refuse(what)
-
     def refuse(self, what: str, instead: str = "return the Tensor and read it outside of the jitted function") -> None:
         """Raise because a value was asked for that a recorded program would freeze."""
         self.fail(
             f"{what} at {user_line()} needs a value while the step is being recorded, which would be frozen; {instead}"
         )
+
+    reads_value = refuse
 
     def fail(self, message: str) -> None:
         """Remember that the step cannot be a program, and raise if strict: the step may swallow that."""
