@@ -275,3 +275,9 @@ def is_foreign(module: str) -> bool:
     top = module.partition(".")[0]
     known = top in ("numpy", PACKAGE) or (top in sys.stdlib_module_names and top != "__main__")
     return known and module not in SEEN and top not in DATA
+
+
+@functools.lru_cache(1024)
+def is_of_the_user(function: Any) -> bool:
+    """Return whether a function, such as one of the table or its rules, or a class is neither Python's, NumPy's nor ours."""
+    return not is_foreign(getattr(getattr(function, "func", function), "__module__", None) or "numpy")

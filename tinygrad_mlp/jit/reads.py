@@ -16,7 +16,7 @@ import sys
 import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -34,11 +34,16 @@ from .guards import (
     indices,
     inside,
     is_foreign,
+    is_of_the_user,
     is_open,
     items,
     look,
 )
 from .paths import ANY, VARS, Scan, scan
+
+F = TypeVar("F", bound=Callable[..., Any])
+look_away = functools.partial(sys.setprofile, None)
+"""Called to see nothing any more; a function of Python would be seen itself."""
 
 
 @contextmanager
@@ -51,6 +56,27 @@ def without_collector() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+def quiet(method: F, whose: Callable[[Any], Any] | None = None) -> F:
+    """Make a method of what has ``reads`` one in which these look away, unless it runs code of the user.
+
+    ``whose`` code it is, the argument says.
+    """
+
+    @functools.wraps(method)
+    def asleep(self: Any, *args: Any) -> Any:
+        reads = self.reads
+        if reads.asleep or (whose and is_of_the_user(whose(args[0]))):
+            return method(self, *args)
+        look_away()
+        reads.asleep = 1
+        try:
+            return method(self, *args)
+        finally:
+            reads.wake()
+
+    return asleep  # type: ignore[return-value]
 
 
 class Reads:
@@ -84,7 +110,7 @@ class Reads:
         finally:
             self.asleep = 1
             self.generators.clear()
-            sys.setprofile(None)
+            look_away()
             if before is not None:
                 getattr(before, "enable", functools.partial(sys.setprofile, before))()
 
@@ -97,7 +123,7 @@ class Reads:
     def sleep(self) -> None:
         """Stop looking, while this package is at work."""
         if not self.asleep:
-            sys.setprofile(None)
+            look_away()
         self.asleep += 1
 
     def wake(self) -> None:

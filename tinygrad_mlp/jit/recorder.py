@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import copy_context
+from itertools import islice
 from operator import attrgetter
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -15,30 +16,14 @@ from ..core.tensor import Tensor, assign, wrap
 from ..core.tracer import IDLE, Tracer, mode, out_of_place
 from ..errors import RecordingError, user_line
 from ..rules.table import Rule
-from .guards import Read, is_foreign
+from .guards import Read, is_of_the_user
 from .live import Live
-from .reads import Reads, without_collector
+from .reads import Reads, quiet, without_collector
 from .record import Array, Call, Record, Slot, is_same, memory_of, set_grad
+from .walks import Walk, is_same_way, way_of
 
-F = TypeVar("F", bound=Callable[..., Any])
 NOTHING: dict[str, Any] = {}
 _COMPARISONS = {f"__{name}__" for name in ("bool", "eq", "ne", "lt", "le", "gt", "ge", "repr", "format", "hash")}
-
-
-def quiet(method: F, whose: Callable[[Any], Any] | None = None) -> F:
-    """Make a method one in which nobody looks at what is read, unless it runs code of the user: ``whose`` it is."""
-
-    @functools.wraps(method)
-    def asleep(self: Recorder, *args: Any) -> Any:
-        if self.reads.asleep or (whose and not is_foreign(getattr(whose(args[0]), "__module__", None) or "numpy")):
-            return method(self, *args)
-        self.reads.sleep()
-        try:
-            return method(self, *args)
-        finally:
-            self.reads.wake()
-
-    return asleep  # type: ignore[return-value]
 
 
 class Recorder(Tracer):
@@ -57,7 +42,8 @@ class Recorder(Tracer):
 
     def __init__(self, strict: bool = True, known: Record | None = None) -> None:
         self.record, self.reads, self.strict, self.known = Record(), Reads(), strict, known
-        self.expected = iter(known.compared() if known else ())
+        self.expected: Iterator[Call] = iter(known.compared() if known else ())
+        self.walked = iter(known.walks if known else ())
         self.same, self.departs = known is not None, None  # type: tuple[bool, Call | None]
         self.refused: RecordingError | None = None
         self.passing = False
@@ -72,6 +58,8 @@ class Recorder(Tracer):
         self.context: Any = None
         self.errors: Any = None
         self.section = "forward"
+        self.way: list[Any] | None = None
+        self.walk: Walk | None = None
         self.opened: Any = None
         self.seen_generators: set[Any] = set()
         self.written: set[Any] = set()
@@ -90,12 +78,34 @@ class Recorder(Tracer):
         if t is not None and self.section != "backward":
             self.root = self.slot(t)
         self._enter("forward" if t is None else "backward")
-        asleep = t is not None and is_foreign(getattr(t._node.rule.function, "__module__", None) or "numpy")
+        self._rest(t is not None and not is_of_the_user(t._node.rule.function))
+        if t is not None and self.known is None:
+            self.op_name, self.line = t._node.rule.name, self.lines.get(self.slot(t), "")
+
+    def _rest(self, asleep: bool) -> None:
+        """Look away while rules run that are none of the user's."""
         if asleep != self.differentiating:
             self.differentiating = asleep
             (self.reads.sleep if asleep else self.reads.wake)()
-        if t is not None and self.known is None:
-            self.op_name, self.line = t._node.rule.name, self.lines.get(self.slot(t), "")
+
+    @quiet
+    def walks(self, order: Sequence[Any], seeds: Sequence[Any]) -> bool:
+        """Note which way a walk back takes; one that the record knows needs not be seen, and runs on arrays."""
+        self.way, self.start = way_of(order, seeds, self.slot), len(self.record.calls)
+        walk = next(self.walked, None) if self.same else None
+        self.walk = walk if is_same_way(self.way, walk) else None
+        self._rest(self.walk is not None)
+        return self.walk is None
+
+    def arrives(self, gradients: Mapping[Any, Any]) -> None:
+        """Note what a walk back gives, or by the record what that is, where its calls were not seen."""
+        if self.known is None:
+            slots = [self.slot(g) for g in gradients.values()]
+            self.record.walks.append(Walk(self.way, len(self.record.calls) - self.start, slots))
+        elif self.walk is not None:
+            self.expected = islice(self.expected, self.walk.length, None)
+            for g, slot in zip(gradients.values(), self.walk.gradients, strict=True):
+                self._know(g, slot)
 
     @contextmanager
     def running(self) -> Any:
@@ -187,7 +197,7 @@ class Recorder(Tracer):
         if self.opened is not None and self.opened._data is result._data:
             self.opened = None
             return
-        if not is_foreign(getattr(rule.function, "__module__", None) or "numpy"):
+        if is_of_the_user(rule.function):
             self.reads.note(rule.function, "rule", "", f"the rule of {rule.name}", False, True)
         operands = [self.slot(a) if type(a) is Tensor else self._operand(a) for a in inputs]
         if {a.kind for a in operands if type(a) is Slot} == {"frozen"}:
@@ -366,7 +376,7 @@ class Recorder(Tracer):
     @functools.partial(quiet, whose=type)
     def updates(self, optimizer: Any) -> None:
         """Write down an update; the optimiser's state is put back on failure, and decides what the step does."""
-        own = not is_foreign(type(optimizer).__module__)
+        own = is_of_the_user(type(optimizer))
         self._enter("own update" if own else "update")
         if not own:
             self.line = user_line()  # the same for all ops
