@@ -22,7 +22,7 @@ class Walk(NamedTuple):
 def way_of(order: Sequence[Any], seeds: Sequence[Any], slot: Callable[[Any], Slot]) -> list[Any] | None:
     """Return which way a walk back takes over what ops have made: two that are the same consist of the same calls.
 
-    It is None where the calls have to be seen: code of the user's takes part, or a number that is live.
+    It is None where these have to be seen: code of the user's takes part in them, or a number that is live.
     """
     way: list[Any] = list(map(slot, seeds))
     for t in order:
@@ -32,7 +32,7 @@ def way_of(order: Sequence[Any], seeds: Sequence[Any], slot: Callable[[Any], Slo
         if any(type(a) is Live for a in (*node.arrays, *node.keywords.values())):
             return None
         way += slot(t), *[i for i, _ in node.parents]
-    return way if all(a.kind == "frozen" for a in way[: len(seeds)]) else None
+    return way if order else None
 
 
 def is_same_way(way: list[Any] | None, other: Walk | None) -> bool:
@@ -42,4 +42,5 @@ def is_same_way(way: list[Any] | None, other: Walk | None) -> bool:
 
 @functools.lru_cache(1024)
 def _is_known(rule: Any) -> bool:
-    return not any(map(is_of_the_user, (rule.function, rule.forward, *filter(None, (*rule.vjps.values(), rule.vjps.each)))))
+    functions = rule.function, rule.forward, rule.vjps.each, *rule.vjps.values()
+    return not any(map(is_of_the_user, filter(None, functions)))
