@@ -1680,7 +1680,7 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("a gradient stays after a failure", 'self.undo.append(lambda: setattr(t, "_grad", found))', "pass"),
         Fault(
             "an optimizer stays after a failure",
-            "self.undo.append(functools.partial(_put_back, optimizer, state, kept))",
+            "self.undo.append(functools.partial(put_back, optimizer, state, kept))",
             "pass",
         ),
         Fault(

@@ -108,8 +108,7 @@ def backpropagate(
         order = [t for t in order if t in leading]
     check_unchanged(order)
     tracer, to_leaves = mode.tracer, wanted is None and not create_graph
-    seen = tracer is not IDLE and (not to_leaves or tracer.walks(order, seeds))
-    gradients = _Gradients(lifted=create_graph or seen)
+    gradients = _Gradients(lifted=tracer.walks(order, seeds) if to_leaves else create_graph or tracer is not IDLE)
     for t, seed in zip(roots, seeds, strict=True):
         gradients.add(t, seed if gradients.lifted else seed._data)
     results = {}

@@ -71,9 +71,9 @@ class Tracer:
     def walks(self, order: Sequence[Tensor], seeds: Sequence[Tensor]) -> bool:
         """See that gradients walk back from ``seeds``, to all leaves, over what ops have made, oldest first.
 
-        Return whether the rules get Tensors, so that their ops are seen.
+        Return whether rules get Tensors, so that their ops are seen.
         """
-        return True
+        return self is not IDLE
 
     def arrives(self, gradients: Mapping[Tensor, Tensor]) -> None:
         """See what a walk back gives."""

@@ -8,7 +8,7 @@ import sys
 import types
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -278,6 +278,6 @@ def is_foreign(module: str) -> bool:
 
 
 @functools.lru_cache(1024)
-def is_of_the_user(function: Any) -> bool:
-    """Return whether a function, such as one of the table or its rules, or a class is neither Python's, NumPy's nor ours."""
+def is_of_the_user(function: Hashable) -> bool:
+    """Return whether a function, such as an op, or a class is the user's: not Python's, not NumPy's and not ours."""
     return not is_foreign(getattr(getattr(function, "func", function), "__module__", None) or "numpy")

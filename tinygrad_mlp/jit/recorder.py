@@ -16,11 +16,12 @@ from ..core.tensor import Tensor, assign, wrap
 from ..core.tracer import IDLE, Tracer, mode, out_of_place
 from ..errors import RecordingError, user_line
 from ..rules.table import Rule
-from .guards import Read, is_of_the_user
+from .guards import Read, is_foreign, is_of_the_user
 from .live import Live
 from .reads import Reads, quiet, without_collector
 from .record import Array, Call, Record, Slot, is_same, memory_of, set_grad
-from .walks import Walk, is_same_way, way_of
+from .updates import is_complete, put_back
+from .walks import Walk, known_walk, way_of
 
 NOTHING: dict[str, Any] = {}
 _COMPARISONS = {f"__{name}__" for name in ("bool", "eq", "ne", "lt", "le", "gt", "ge", "repr", "format", "hash")}
@@ -92,15 +93,14 @@ class Recorder(Tracer):
     def walks(self, order: Sequence[Any], seeds: Sequence[Any]) -> bool:
         """Note which way a walk back takes; one that the record knows needs not be seen, and runs on arrays."""
         self.way, self.start = way_of(order, seeds, self.slot), len(self.record.calls)
-        walk = next(self.walked, None) if self.same else None
-        self.walk = walk if is_same_way(self.way, walk) else None
+        self.walk = known_walk(self.way, self.walked) if self.same else None
         self._rest(self.walk is not None)
         return self.walk is None
 
     def arrives(self, gradients: Mapping[Any, Any]) -> None:
         """Note what a walk back gives, or by the record what that is, where its calls were not seen."""
         if self.known is None:
-            slots = [self.slot(g) for g in gradients.values()]
+            slots = list(map(self.slot, gradients.values()))
             self.record.walks.append(Walk(self.way, len(self.record.calls) - self.start, slots))
         elif self.walk is not None:
             self.expected = islice(self.expected, self.walk.length, None)
@@ -376,7 +376,7 @@ class Recorder(Tracer):
     @functools.partial(quiet, whose=type)
     def updates(self, optimizer: Any) -> None:
         """Write down an update; the optimiser's state is put back on failure, and decides what the step does."""
-        own = is_of_the_user(type(optimizer))
+        own = not is_foreign(type(optimizer).__module__)
         self._enter("own update" if own else "update")
         if not own:
             self.line = user_line()  # the same for all ops
@@ -386,8 +386,8 @@ class Recorder(Tracer):
             label = f"the options or the state of {type(optimizer).__name__}"
             self.reads.note(optimizer, kind, "", label, False, True)
         state, kept = optimizer.state, {p: type(s)(s) for p, s in optimizer.state.items()}
-        self.undo.append(functools.partial(_put_back, optimizer, state, kept))
-        self.passing = self.passing or not _is_complete(optimizer)
+        self.undo.append(functools.partial(put_back, optimizer, state, kept))
+        self.passing = self.passing or not is_complete(optimizer)
         if self.passing or not (own or self.known is None):  # another step than later, or known
             mode.tracer = IDLE
             tensors = [p for group in optimizer.param_groups for p in group["params"]]
@@ -435,23 +435,6 @@ class Recorder(Tracer):
             return any(memory_of(read.owner) is memory_of(t._data) for t in changed)
         drawn = read.kind == "draws" and read.owner in self.seen_generators
         return switched or drawn or read.kind in ("grad", "signature", "held")
-
-
-def _is_complete(optimizer: Any) -> bool:
-    """Return whether an optimiser has the state that its next step goes on from."""
-    return all(
-        name in optimizer.state.get(p, ())
-        for group in optimizer.param_groups
-        for name in optimizer.used_buffers(optimizer.scalars(group, 1))
-        for p in group["params"]
-        if p._grad is not None
-    )
-
-
-def _put_back(optimizer: Any, state: Any, kept: Any) -> None:
-    optimizer.state = state
-    state.clear()
-    state.update(kept)
 
 
 def _plain(a: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from .guards import is_of_the_user
@@ -12,7 +12,7 @@ from .record import Slot, is_same
 
 
 class Walk(NamedTuple):
-    """A walk back: its way, of how many calls it consists, and the slots of what it gives."""
+    """A walk back of a record: its way, of how many calls it consists, and the slots of what it gives."""
 
     way: list[Any] | None
     length: int
@@ -35,9 +35,10 @@ def way_of(order: Sequence[Any], seeds: Sequence[Any], slot: Callable[[Any], Slo
     return way if order else None
 
 
-def is_same_way(way: list[Any] | None, other: Walk | None) -> bool:
-    """Return whether a walk back is one of a record."""
-    return bool(way and other and other.way) and is_same(other.way, way)
+def known_walk(way: list[Any] | None, walks: Iterator[Walk]) -> Walk | None:
+    """Return the next walk of a record, if it takes this way."""
+    walk = next(walks, None)
+    return walk if walk and way and walk.way and is_same(walk.way, way) else None
 
 
 @functools.lru_cache(1024)
