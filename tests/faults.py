@@ -1673,6 +1673,34 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault("the first change is undone last", "for restore in reversed(self.undo):", "for restore in self.undo:"),
         Fault(
+            "a walk back may take another way",
+            "return walk if walk and way and walk.way and is_same(walk.way, way) else None",
+            "return walk if walk and way and walk.way else None",
+        ),
+        Fault(
+            "rules of the user's are not seen again",
+            "return not any(map(is_of_the_user, filter(None, functions)))",
+            "return True",
+        ),
+        Fault(
+            "hooks are not seen again", "if not _is_known(node.rule) or t._hooks or", "if not _is_known(node.rule) or"
+        ),
+        Fault(
+            "rules take live numbers for arrays",
+            "        if any(type(a) is Live for a in (*node.arrays, *node.keywords.values())):\n            return None\n",
+            "",
+        ),
+        Fault(
+            "a walk on arrays is as long as none",
+            "self.expected = islice(self.expected, self.walk.length, None)",
+            "pass",
+        ),
+        Fault(
+            "states of parameters without one do not matter",
+            "        name in optimizer.state.get(p, ())\n",
+            "        True\n",
+        ),
+        Fault(
             "a generator goes on after a failure",
             'self.undo.append(lambda: setattr(rng.bit_generator, "state", state))',
             "pass",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import itertools
 import operator
 import threading
 import tracemalloc
@@ -864,6 +865,49 @@ def test_a_gradient_drawn_in_the_step() -> None:
     step(X[0])
     with pytest.raises(RecordingError, match="frozen"):
         step(X[0])
+
+
+def test_a_gradient_drawn_in_a_rule() -> None:
+    rng, w, same = np.random.default_rng(0), parameter(3), tg.primitive(lambda x: x + 0)
+    tg.vjp(same, lambda g, out, x: g * rng.normal())
+
+    @jit
+    def step(x: Any) -> Any:
+        w.grad = None
+        same(w * x).sum().backward()
+
+    step(X[0])
+    with pytest.raises(RecordingError, match="multiply at .* makes anew"):
+        step(X[0])
+
+
+def test_a_walk_back_that_takes_another_way_each_time() -> None:
+    turns, w = itertools.cycle([0, 1]), parameter(3)  # nobody sees how the one goes on
+
+    @jit
+    def step(x: Any) -> Any:
+        w.grad = None
+        sums = (w * x).sum(), (w + w).sum()
+        sums[next(turns)].backward()
+        return w.grad
+
+    for _ in range(3):
+        np.testing.assert_allclose(step(X[0]).numpy(), X[0].sum(axis=0))
+        assert step(X[0]).tolist() == [2.0, 2.0, 2.0]
+
+
+def test_a_rule_of_ours_by_a_number_that_is_live() -> None:
+    def make() -> Any:
+        w = parameter(3)
+
+        def step(x: Any, scale: float) -> Any:
+            w.grad = None
+            (w * scale).sum().backward()
+
+        return step, [w]
+
+    step = assert_same(make, lambda i, state: (X[0], 0.5 + i))
+    assert len(step.cache) == 1 and "scale" in step.source
 
 
 def test_a_generator_made_in_the_step() -> None:
