@@ -1682,9 +1682,7 @@ FAULTS: dict[str, list[Fault]] = {
             "return not any(map(is_of_the_user, filter(None, functions)))",
             "return True",
         ),
-        Fault(
-            "hooks are not seen again", "if not _is_known(node.rule) or t._hooks or", "if not _is_known(node.rule) or"
-        ),
+        Fault("hooks are not seen again", " or t._hooks or any(a._hooks for _, a in node.parents):", ":"),
         Fault(
             "rules take live numbers for arrays",
             "        if any(type(a) is Live for a in (*node.arrays, *node.keywords.values())):\n            return None\n",

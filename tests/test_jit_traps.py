@@ -881,6 +881,21 @@ def test_a_gradient_drawn_in_a_rule() -> None:
         step(X[0])
 
 
+def test_a_gradient_drawn_in_a_hook() -> None:
+    rng, w = np.random.default_rng(0), parameter(3)
+
+    @jit
+    def step(x: Any) -> Any:
+        w.grad = None
+        y = w * x
+        y.register_hook(lambda g: g * rng.normal())
+        y.sum().backward()
+
+    step(X[0])
+    with pytest.raises(RecordingError, match="multiply at .* makes anew"):
+        step(X[0])
+
+
 def test_a_walk_back_that_takes_another_way_each_time() -> None:
     turns, w = itertools.cycle([0, 1]), parameter(3)  # nobody sees how the one goes on
 
