@@ -675,6 +675,11 @@ FAULTS: dict[str, list[Fault]] = {
             "        for buffer, data in self.buffers:\n            buffer[...] = data",
             "        pass",
         ),
+        Fault(
+            "a step must not leave the domain",
+            "with suppress(ValueError):\n            change = s",
+            "if True:\n            change = s",
+        ),
         Fault("shared memory is no problem", "if np.shares_memory(g, h)]", "if False]"),
         Fault(
             "a second pass may differ",
