@@ -6,7 +6,9 @@ end of a recording is no program.
 
 from __future__ import annotations
 
+import abc
 import contextvars
+import decimal
 import functools
 import gc
 import inspect
@@ -22,23 +24,10 @@ import numpy as np
 
 from ..core.tensor import Tensor
 from ..core.tracer import Stateful
-from .guards import (
-    ATTRIBUTES,
-    CONTAINERS,
-    LAYOUT,
-    MISSING,
-    READERS,
-    SEEN,
-    TEXTS,
-    Read,
-    indices,
-    inside,
-    is_foreign,
-    is_open,
-    items,
-    look,
-)
-from .paths import ANY, VARS, Scan, scan
+from .guards import ATTRIBUTES, LAYOUT, READERS, TEXTS, Read
+from .objects import CONTAINERS, MISSING, SCALARS, SEEN, indices, is_foreign, is_open, items, look, same
+from .opaque import CACHES, GETTERS, SETTINGS, inside, is_opaque, lasting, names_in, referent, to_be_restored
+from .paths import ANY, SUPER, VARS, Scan, scan
 
 
 @contextmanager
@@ -66,7 +55,8 @@ class Reads:
         self.generators: dict[int, Any] = {}
         self.outside: dict[int, Any] = {}
         self.inputs: set[int] = set()
-        self.shallow = self.arrays = False
+        self.names: list[list[str]] = []
+        self.shallow = self.arrays = self.cached = False
 
     @contextmanager
     def watching(self, function: Any, arguments: Sequence[Any]) -> Iterator[None]:
@@ -129,9 +119,9 @@ class Reads:
                     return
                 self.generators[id(frame)] = frame
             self._enter(frame, seen)
-        elif frame.f_back and value is not None and not isinstance(value, Tensor):
+        elif frame.f_back and not isinstance(value, (*SCALARS, Tensor)):
             caller = self.scans.get(id(frame.f_back.f_code))
-            for steps in caller.loose if caller else ():
+            for steps in (*caller.loose, *self._by_name()) if caller else ():
                 for item in inside(value):
                     self._walk_maybe(item, steps, f"what {frame.f_code.co_name} gives", False, False)
 
@@ -139,7 +129,6 @@ class Reads:
         """Follow the paths of a function that begins."""
         values, code, ends = frame.f_locals, frame.f_code, {}
         self.shallow = frame.f_globals.get("__name__") in SEEN  # walks over the modules inside, whatever else there is
-        self._note_method(code, values)
         cells = next((c for c in self.cells.get(code, ()) if _are(c, values)), {})
         for path, only_written in seen.paths.items():
             kind, name, *steps = path
@@ -151,6 +140,11 @@ class Reads:
                 value = self.note(sys.modules, "global", name, name, False, True) if known else MISSING
             elif kind == "global":
                 value = self.note(frame.f_globals, "global", name, name, only_written and not steps, True)
+                if value is MISSING and name in frame.f_builtins:
+                    value = self.note(frame.f_builtins, "global", name, name, False, True)
+            elif kind == "globals":
+                value = frame.f_globals
+                self._reach(value, "globals()", True)
             elif kind == "free" and name in cells:
                 value = self.note(cells[name], "cell", name, name, only_written and not steps, True)
             else:
@@ -159,32 +153,39 @@ class Reads:
                 if value is not MISSING and outside:
                     self._reach(value, name, True)
             ends[path] = self._walk(value, steps, name, only_written, outside)
+        for steps in self._by_name():
+            for value in (value for end in ends.values() for value in end):
+                self._walk(value, (ANY, *steps), "an object", False, id(value) in self.outside)
         for paths in seen.joined if self.arrays else ():
             self._judge([ends.get(p[:-1] if p[-1] == ANY else p, ()) for p in paths if p[0] != "const"])
 
-    def _note_method(self, code: types.CodeType, values: Any) -> None:
-        """Note by which class a method has been found that is not the one of its object's own: by ``super()``."""
-        name, owner = code.co_name, values.get(code.co_varnames[0]) if code.co_argcount else None
-        if is_open(owner) and getattr(getattr(type(owner), name, None), "__code__", code) is not code:
-            for kind in type(owner).__mro__:
-                if getattr(kind.__dict__.get(name), "__code__", None) is code:
-                    self.note(kind, ".", name, f"{kind.__name__}.{name}", False, True)
+    def _by_name(self) -> list[tuple[str, ...]]:
+        """Return the steps that getters and texts take which have been reached, from any object that they may meet."""
+        return [tuple(f".{name}" for name in names) for names in self.names]
 
     def _walk(self, value: Any, steps: Sequence[Any], label: str, only_written: bool, outside: bool) -> tuple[Any, ...]:
         """Follow a path from a value, note what is read on the way, and return what stands at its end."""
         for i, step in enumerate(steps):
+            value = referent(value)
             if value is MISSING:
                 return ()
-            if step == ANY:
+            if step == SUPER:
+                for kind in (value if isinstance(value, type) else type(value)).__mro__ if is_open(value) else ():
+                    rest = steps[i + 1 + (ANY in steps[i + 1 : i + 2]) :]
+                    if rest and isinstance(rest[0], str) and rest[0][1:] in kind.__dict__:
+                        self._walk(kind, rest, kind.__name__, only_written, True)
+                return ()
+            if step == ANY or (isinstance(step, tuple) and is_opaque(type(value))):
                 for item in inside(value) if i + 1 < len(steps) else ():
                     self._walk_maybe(item, steps[i + 1 :], f"{label}[...]", only_written, outside)
                 return ()
             last = only_written and i + 1 == len(steps)
             if step in (VARS, ".__dict__"):
-                if is_open(value) and hasattr(value, "__dict__"):
+                foreign = isinstance(value, types.ModuleType) and is_foreign(value.__name__)
+                if is_open(value) and hasattr(value, "__dict__") and not foreign:
                     self.note(value, "vars", "", label, False, outside)
                     for part in vars(value).values():
-                        if not (self.shallow and isinstance(part, CONTAINERS)):
+                        if not (self.shallow and (isinstance(part, CONTAINERS) or is_opaque(type(part)))):
                             self._reach(part, label, outside)
                 return ()
             if isinstance(step, tuple):
@@ -204,6 +205,7 @@ class Reads:
         if not steps:
             return
         name = steps[0][1:] if isinstance(steps[0], str) and steps[0][0] == "." else ""
+        value = referent(value)
         if only_written or not name or not is_open(value) or look(value, name)[0] is not MISSING:
             self._walk(value, steps, label, only_written, outside or id(value) in self.outside)
 
@@ -267,8 +269,39 @@ class Reads:
             self.note(value, "draws", "", label, True, outside)
         elif isinstance(value, contextvars.ContextVar):
             self.note(value, "context", "", label, False, True)
-        elif callable(value):
+        elif isinstance(value, abc.ABCMeta):
+            self.note(abc, "abc", "", f"what is registered as {label}", False, True)
+        else:
+            self._reach_object(value, label, outside)
+
+    def _reach_object(self, value: Any, label: str, outside: bool) -> None:
+        """Note what an object of a C type holds, and learn what is called."""
+        if isinstance(value, (str, *GETTERS)):
+            self.names += [names for names in names_in(value) if names not in self.names]
+        if isinstance(value, SCALARS):
+            return
+        if isinstance(value, decimal.Decimal) or value is decimal.Decimal:
+            self.note(decimal.getcontext, "setting", "", "the decimal context", False, True)
+        if isinstance(value, (types.FunctionType, types.BuiltinFunctionType)) and value in SETTINGS:
+            self.note(value, "setting", "", label, False, True)
+        if is_opaque(type(value)):
+            self._reach_opaque(value, label, outside)
+        if isinstance(value, CACHES[1]):
+            self.cached = True  # what is found in it now may have been made before
+            for part in inside(value):
+                self._reach(part, f"what {label} gives", outside)
+        if callable(value):
             self.learn(value)
+
+    def _reach_opaque(self, value: Any, label: str, outside: bool) -> None:
+        if isinstance(getattr(value, "__self__", None), types.ModuleType):  # a function in C, without a state
+            return
+        now, again = (READERS["state"](value, "") for _ in range(2))
+        if len(now) > 1 and same(now, again):
+            self.note(value, "state", "", label, False, outside)
+            self.found[id(value), "state", ""].value.kept = to_be_restored(value)
+        for part in lasting(value):
+            self._reach(part, label, outside)
 
     def learn(self, function: Any) -> None:
         """Note the cells of a function, by which its closure is read when it runs."""
@@ -279,7 +312,10 @@ class Reads:
         if isinstance(function, functools.partial):
             self._reach(function.keywords, "a keyword", True)
             for value in function.args:
-                self._is_given(value)
+                if hasattr(function.func, "__code__"):
+                    self._is_given(value)
+                else:
+                    self._reach(value, "an argument", True)
         if isinstance(function, types.FunctionType):
             self._learn_code(function)
 
@@ -309,7 +345,7 @@ class Reads:
 
     def settled(self) -> bool:
         """Return whether all that was read is surely not made by the step, so that another run need not be watched."""
-        return all(read.outside for read in self.found.values())
+        return not self.cached and all(read.outside for read in self.found.values())
 
     def begin_again(self) -> None:
         """Take what does not decide what the step does as it is now."""

@@ -15,8 +15,9 @@ from ..core.tensor import Tensor, assign, wrap
 from ..core.tracer import IDLE, Tracer, mode, out_of_place
 from ..errors import RecordingError, user_line
 from ..rules.table import Rule
-from .guards import Read, is_foreign
+from .guards import Read
 from .live import Live
+from .objects import is_foreign
 from .reads import Reads, without_collector
 from .record import Array, Call, Record, Slot, is_same, memory_of, set_grad
 
