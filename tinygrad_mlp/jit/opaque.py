@@ -56,9 +56,8 @@ def is_opaque(kind: type) -> bool:
     made_in_c = next(c for c in kind.__mro__ if not c.__flags__ & 1 << 9 or _makes_its_own(c))  # no heap type
     if made_in_c is object:
         return kind.__module__.partition(".")[0] == "numpy" and not issubclass(kind, KNOWN)
-    return (
-        not issubclass(kind, (*KNOWN, *CACHES)) and made_in_c.__module__ != "_io" and is_foreign(made_in_c.__module__)
-    )
+    module = made_in_c.__module__  # a file is no part of a step
+    return module != "_io" and is_foreign(module) and not issubclass(kind, (*KNOWN, *CACHES))
 
 
 def _makes_its_own(kind: type) -> bool:
@@ -85,8 +84,10 @@ def parts(value: Any) -> tuple[Any, ...]:
     if reduced is None:
         if isinstance(value, HIDING):
             raise TypeError(f"{type(value).__name__} objects do not tell what comes next")
-        reduced = ((), *gc.get_referents(value), operator.length_hint(value, -1))
-    return tuple(part for part in reduced[1:] if not isinstance(part, (type, types.ModuleType)))
+        reduced = (type, gc.get_referents(value), operator.length_hint(value, -1))
+    held = (*reduced[1], *reduced[2:])
+    found = (part for part in held if not isinstance(part, (type, types.ModuleType, types.NoneType)))
+    return tuple(part for part in found if type(part) is not dict or part)  # one for attributes is made when asked for
 
 
 def _parts_of_a_generator(value: Any) -> tuple[Any, ...]:
@@ -120,18 +121,20 @@ class State(Held):
 
 def state(value: Any) -> State:
     """Return what an object of a C type holds, with what is inside of its containers and of other such objects."""
-    found, alive, todo = State(), [], [value]  # type: tuple[State, list[Any], list[Any]]
-    of_numpy = type(value).__module__.partition(".")[0] == "numpy"
+    found, alive = State(), []  # type: tuple[State, list[Any]]
+    todo = [(value, False)]
     while todo:
-        part = todo.pop()
-        if isinstance(part, CONTAINERS) or is_opaque(type(part)):
+        part, in_numpy = todo.pop()
+        opaque = is_opaque(type(part))
+        if opaque or isinstance(part, CONTAINERS):
             if any(part is other for other in alive):
                 continue
             alive.append(part)
-            inner = items(part) if isinstance(part, CONTAINERS) else parts(part)
+            in_numpy = type(part).__module__.partition(".")[0] == "numpy" if opaque else in_numpy
+            inner = parts(part) if opaque else items(part)
             found.append((type(part), len(inner)))
-            todo += inner
-        elif isinstance(part, np.ndarray) and of_numpy:  # which computes with it unseen
+            todo += [(p, in_numpy) for p in inner]
+        elif isinstance(part, np.ndarray) and in_numpy:  # which computes with it unseen
             found.append((part.shape, part.dtype.str, part.tobytes()))
         else:
             found.append(part)

@@ -2,9 +2,9 @@
 
 A path begins at a global name, a free variable or an argument, at ``globals()`` or the result of an unknown call, and
 goes on with steps: ``".name"``, ``"?name"`` for what may be missing, ``("item", key)``, ``VARS`` for all attributes at
-once, ``SUPER`` for what ``super()`` finds, and ``ANY`` for whatever a call, a loop or an operator makes of it. An opcode
-that is not known makes ANY of what it takes from the stack, the safe side; so a text that is passed with an object may
-be the name of an attribute.
+once, ``SUPER`` for what ``super()`` finds, and ``ANY`` for whatever a call, a loop or an operator makes of it. An
+opcode that is not known makes ANY of what it takes from the stack, the safe side; so a text that is passed with an
+object may be the name of an attribute.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ Path = tuple[Any, ...]
 Value = frozenset[Path]
 ANY, VARS, SUPER = "*", "vars", "super"
 NOTHING: Value = frozenset()
+GLOBALS: Value = frozenset({("globals",)})
 LONGEST = 12
 _BY_NAME = {("global", name): name == "setattr" for name in ("getattr", "hasattr", "setattr", "vars", "dir", "delattr")}
 _CLASSES = {("global", name) for name in ("isinstance", "issubclass", "type")}
@@ -156,9 +157,10 @@ class _Scanner:
         part = bool(fixed) and fixed[0] is slice  # of an array, a view
         if not part:
             self.joined.add(key | owner)
-        if owner == {("globals",)} and fixed:
+        if owner == GLOBALS and fixed:
             self.stack.append(self._note({("global", fixed[0])}))
         else:
+            self._note(owner & GLOBALS)
             self.stack.append(self._note(_longer(owner, ("item", fixed[0]) if fixed and not part else ANY)))
 
     def _move(self, op: str, arg: Any) -> None:
@@ -192,13 +194,15 @@ class _Scanner:
         if not op.startswith(_NEUTRAL):
             self.joined.add(union)
         names = frozenset(path for path in union if path[0] == "name")
-        union = union if union == {("globals",)} else self._note(_longer(union, ANY))
+        if union != GLOBALS:
+            self._note(union & GLOBALS)
+            union = self._note(_longer(union, ANY))
         self.stack += [union | names] * (max(effect, 0) + 1)
 
     def _call(self, union: Value) -> Value:
         """Return the paths to what a call makes something of, besides those that it takes."""
-        if union <= {("global", "globals"), ("globals",)} and union:
-            return frozenset({("globals",)})
+        if union and union <= {("global", "globals"), *GLOBALS}:
+            return GLOBALS
         texts = [path[1] for path in union if path[0] == "const" and isinstance(path[1], str)]
         names = {("name", *chain) for text in texts for chain in names_in(text) if chain}
         paths = frozenset(path for path in union if path[0] not in ("const", "name"))
@@ -226,6 +230,5 @@ class _Scanner:
 
 def _longer(value: Value, step: Any) -> Value:
     """Return paths with one step more."""
-    return frozenset(
-        p if step == ANY == p[-1] else (*p, step) for p in value if p[0] not in ("const", "name") and len(p) < LONGEST
-    )
+    paths = (path for path in value if path[0] not in ("const", "name") and len(path) < LONGEST)
+    return frozenset(path if step == ANY == path[-1] else (*path, step) for path in paths)

@@ -26,7 +26,7 @@ from ..core.tensor import Tensor
 from ..core.tracer import Stateful
 from .guards import ATTRIBUTES, LAYOUT, READERS, TEXTS, Read
 from .objects import CONTAINERS, MISSING, SCALARS, SEEN, indices, is_foreign, is_open, items, look, same
-from .opaque import CACHES, GETTERS, SETTINGS, inside, is_opaque, lasting, names_in, referent, to_be_restored
+from .opaque import CACHES, GETTERS, SETTINGS, inside, is_opaque, lasting, names_in, parts, referent, to_be_restored
 from .paths import ANY, SUPER, VARS, Scan, scan
 
 
@@ -276,7 +276,7 @@ class Reads:
 
     def _reach_object(self, value: Any, label: str, outside: bool) -> None:
         """Note what an object of a C type holds, and learn what is called."""
-        if isinstance(value, (str, *GETTERS)):
+        if isinstance(value, GETTERS) or (isinstance(value, str) and "{" in value):
             self.names += [names for names in names_in(value) if names not in self.names]
         if isinstance(value, SCALARS):
             return
@@ -288,7 +288,7 @@ class Reads:
             self._reach_opaque(value, label, outside)
         if isinstance(value, CACHES[1]):
             self.cached = True  # what is found in it now may have been made before
-            for part in inside(value):
+            for part in parts(value):
                 self._reach(part, f"what {label} gives", outside)
         if callable(value):
             self.learn(value)
