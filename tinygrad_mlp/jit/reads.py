@@ -226,7 +226,7 @@ class Reads:
         elif isinstance(owner, np.ndarray):
             if name not in LAYOUT and not (name == "__iter__" and owner.ndim > 1):  # whose rows are views
                 self._judge([(owner,)])
-        elif is_open(owner):
+        elif is_open(owner) and not (self.shallow and name == "__class__"):  # which tells what is a module
             return self.note(owner, ".", name, label, only_written, outside)
         return MISSING
 
