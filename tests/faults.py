@@ -1574,7 +1574,20 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("an object of another class", 'tests.append("o.__class__ is v1")', 'tests.append("True")'),
         Fault("other code is not noticed", 'for name in ("__code__", "__defaults__",', 'for name in ("__defaults__",'),
         Fault("another property is not noticed", "if isinstance(value, property):", "if False:"),
-        Fault("a method of a base is not noticed", "        self._note_method(code, values)\n", ""),
+        Fault("a method of a base is not noticed", "if name in kind.__dict__:\n", "if False:\n"),
+        Fault(
+            "what C types hold is not seen",
+            "        if is_opaque(value):\n            self._reach_opaque",
+            "        if False:\n            self._reach_opaque",
+        ),
+        Fault(
+            "a text is no name of an attribute", "for chain in names_in(text) if chain}", "for chain in () if chain}"
+        ),
+        Fault(
+            "what a getter reads is not seen",
+            "self.names += [names for names in names_in(value)",
+            "self.names += [names for names in ()",
+        ),
         Fault(
             "an array is iterated over unseen",
             'if op in ("GET_ITER", "UNPACK_SEQUENCE", "UNPACK_EX"):',
@@ -1595,7 +1608,7 @@ FAULTS: dict[str, list[Fault]] = {
             "return len(now) == len(was) and (all",
             "return len(now) >= len(was) and (all",
         ),
-        Fault("what a call gives is not looked into", "path[path.index(ANY) + 1 :] for", "() for"),
+        Fault("what a call gives is not looked into", "path[i:] for path in paths", "() for path in paths"),
         Fault(
             "what a loop stores is not known at its beginning",
             "for _ in range(2):  # what",

@@ -15,8 +15,8 @@ import numpy as np
 PACKAGE = __name__.partition(".")[0]
 SEEN = tuple(f"{PACKAGE}.nn.{name}" for name in ("layers", "losses", "module", "schedules"))
 """The rooms of this package whose functions are looked into, as a user's are."""
-DATA = ("collections", "_collections_abc", "configparser", "dataclasses", "enum", "functools", "os", "queue")
-DATA += ("threading", "weakref", "_weakrefset")
+DATA = {"collections", "_collections_abc", "configparser", "dataclasses", "enum", "functools", "os", "queue"}
+DATA |= {"threading", "weakref", "_weakrefset"}
 """The modules of Python whose functions are looked into: they read what a user's objects, or the environment, hold."""
 MISSING = object()
 CONTAINERS = (list, tuple, dict, set, frozenset, deque)

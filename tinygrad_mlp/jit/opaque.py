@@ -27,13 +27,13 @@ import numpy as np
 
 from .objects import CONTAINERS, SCALARS, Held, is_foreign, items, own_attributes
 
-KNOWN = (*SCALARS, *CONTAINERS, type, types.ModuleType, types.FunctionType, types.CodeType, types.FrameType, property)
-KNOWN += (types.SimpleNamespace, types.CellType, staticmethod, classmethod, weakref.ref, functools.partial, ContextVar)
-KNOWN += (*weakref.ProxyTypes, np.ndarray, np.dtype, np.ufunc, np.random.Generator)
+KNOWN: tuple[Any, ...] = (*SCALARS, *CONTAINERS, type, types.ModuleType, types.FunctionType, types.CodeType)
+KNOWN += (types.FrameType, types.CellType, types.SimpleNamespace, property, staticmethod, classmethod, weakref.ref)
+KNOWN += (*weakref.ProxyTypes, functools.partial, ContextVar, np.ndarray, np.dtype, np.ufunc)
 """The C types whose objects are looked into otherwise, or hold nothing that changes."""
 CACHES = (functools.partial, type(functools.lru_cache(len)))
 """The types of functions that hand on what they hold, which is no state of theirs."""
-HIDING = (itertools.cycle, type(itertools.tee(())[0]))
+HIDING: tuple[Any, ...] = (itertools.cycle, type(itertools.tee(())[0]))
 """The iterators that know their place and, since Python 3.14, tell nobody."""
 GETTERS = (operator.attrgetter, operator.methodcaller)
 SETTINGS: dict[Any, Callable[[], Any]] = {
@@ -50,14 +50,19 @@ SETTINGS: dict[Any, Callable[[], Any]] = {
 """What the process has of its own, and by what else than the question itself it is read or set."""
 
 
+def is_opaque(value: Any) -> bool:
+    """Return whether an object holds, in C, what its attributes do not show."""
+    return _is_opaque(type(value))  # type: ignore[arg-type]
+
+
 @functools.lru_cache(1024)
-def is_opaque(kind: type) -> bool:
-    """Return whether the objects of a type hold, in C, what their attributes do not show."""
+def _is_opaque(kind: type) -> bool:
     made_in_c = next(c for c in kind.__mro__ if not c.__flags__ & 1 << 9 or _makes_its_own(c))  # no heap type
-    if made_in_c is object:
-        return kind.__module__.partition(".")[0] == "numpy" and not issubclass(kind, KNOWN)
-    module = made_in_c.__module__  # a file is no part of a step
-    return module != "_io" and is_foreign(module) and not issubclass(kind, (*KNOWN, *CACHES))
+    module = kind.__module__ if made_in_c is object else made_in_c.__module__
+    if made_in_c is object and module.partition(".")[0] != "numpy":
+        return False
+    known = issubclass(kind, (*KNOWN, *CACHES)) or made_in_c.__qualname__ == "Generator"  # of NumPy, loaded when needed
+    return module != "_io" and is_foreign(module) and not known  # a file is no part of a step
 
 
 def _makes_its_own(kind: type) -> bool:
@@ -74,8 +79,8 @@ def parts(value: Any) -> tuple[Any, ...]:
     if isinstance(value, np.flatiter):
         return value.base, value.index
     if isinstance(value, CACHES):
-        held = [part for part in gc.get_referents(value) if part is not own_attributes(value)]
-        return tuple(part for part in held if not isinstance(part, type))
+        own = own_attributes(value)
+        return tuple(part for part in gc.get_referents(value) if part is not own and not isinstance(part, type))
     with suppress(TypeError, ValueError, BufferError), memoryview(value) as memory:
         return memory.format, memory.shape, memory.tobytes()
     reduced = _reduced(value)
@@ -84,7 +89,7 @@ def parts(value: Any) -> tuple[Any, ...]:
     if reduced is None:
         if isinstance(value, HIDING):
             raise TypeError(f"{type(value).__name__} objects do not tell what comes next")
-        reduced = (type, gc.get_referents(value), operator.length_hint(value, -1))
+        reduced = (type, tuple(gc.get_referents(value)), operator.length_hint(value, -1))
     held = (*reduced[1], *reduced[2:])
     found = (part for part in held if not isinstance(part, (type, types.ModuleType, types.NoneType)))
     return tuple(part for part in found if type(part) is not dict or part)  # one for attributes is made when asked for
@@ -125,7 +130,7 @@ def state(value: Any) -> State:
     todo = [(value, False)]
     while todo:
         part, in_numpy = todo.pop()
-        opaque = is_opaque(type(part))
+        opaque = is_opaque(part)
         if opaque or isinstance(part, CONTAINERS):
             if any(part is other for other in alive):
                 continue
@@ -194,7 +199,7 @@ def inside(value: Any) -> Iterator[Any]:
     if isinstance(value, CONTAINERS):
         for item in items(value):
             yield from inside(item)
-    elif isinstance(value, CACHES) or is_opaque(type(value)):
+    elif isinstance(value, CACHES) or is_opaque(value):
         for part in parts(value):
             yield from inside(part)
     else:

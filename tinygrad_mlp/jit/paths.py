@@ -21,7 +21,7 @@ Path = tuple[Any, ...]
 Value = frozenset[Path]
 ANY, VARS, SUPER = "*", "vars", "super"
 NOTHING: Value = frozenset()
-GLOBALS: Value = frozenset({("globals",)})
+GLOBALS: Value = frozenset({("globals", "")})
 LONGEST = 12
 _BY_NAME = {("global", name): name == "setattr" for name in ("getattr", "hasattr", "setattr", "vars", "dir", "delattr")}
 _CLASSES = {("global", name) for name in ("isinstance", "issubclass", "type")}
@@ -64,7 +64,8 @@ class _Scanner:
                 self._follow(instruction)
         paths = {path: written for path, written in self.paths.items() if path[-1] != ANY}
         loose = {path[i:] for path in paths for i in range(3, len(path)) if path[i][0] in ".?"}
-        self.found = Scan({path: w for path, w in paths.items() if path[0] != "call"}, self.joined, loose)
+        paths = {path: written for path, written in paths.items() if path[0] not in ("call", "const", "name")}
+        self.found = Scan(paths, self.joined, loose)
 
     def _arrive(self, offset: int) -> None:
         """Take up the stack of a jump to this place."""
@@ -185,19 +186,22 @@ class _Scanner:
             steps = [f"?{name}" for name in names] or [VARS]
             for step in steps:
                 union |= self._note(_longer(union - _BY_NAME.keys(), step), write=_BY_NAME[function])
+        self._note_asked(op, taken, union)
+        if not op.startswith(_NEUTRAL):
+            self.joined.add(union)
+        if union != GLOBALS:
+            self._note(union & GLOBALS)
+            union = self._note(_longer(union, ANY)) | {path for path in union if path[0] == "name"}
+        self.stack += [union] * (max(effect, 0) + 1)
+
+    def _note_asked(self, op: str, taken: list[Value], union: Value) -> None:
+        """Note the attributes that an iteration or a pattern asks for."""
         if op in ("GET_ITER", "UNPACK_SEQUENCE", "UNPACK_EX"):
             self._note(_longer(frozenset(path for path in union if ANY not in path), ".__iter__"))
         if op == "MATCH_CLASS":
-            names = [name for path in taken[0] for name in path[1]]
-            for step in [f"?{name}" for name in names] or [VARS]:
+            attributes = [name for path in taken[0] for name in path[1]]
+            for step in [".__class__", *[f"?{name}" for name in attributes]] if attributes else [".__class__", VARS]:
                 self._note(_longer(taken[2], step))
-        if not op.startswith(_NEUTRAL):
-            self.joined.add(union)
-        names = frozenset(path for path in union if path[0] == "name")
-        if union != GLOBALS:
-            self._note(union & GLOBALS)
-            union = self._note(_longer(union, ANY))
-        self.stack += [union | names] * (max(effect, 0) + 1)
 
     def _call(self, union: Value) -> Value:
         """Return the paths to what a call makes something of, besides those that it takes."""
@@ -205,13 +209,14 @@ class _Scanner:
             return GLOBALS
         texts = [path[1] for path in union if path[0] == "const" and isinstance(path[1], str)]
         names = {("name", *chain) for text in texts for chain in names_in(text) if chain}
+        names |= {path for path in union if path[0] == "name"}
         paths = frozenset(path for path in union if path[0] not in ("const", "name"))
         if ("global", "super") in paths:
             given = paths - {("global", "super")} or frozenset({("local", name) for name in self.arguments[:1]})
             return self._note(_longer(given, SUPER))
         if _CLASSES & paths:
             union |= self._note(_longer(paths - _CLASSES, ".__class__"))
-        for _, *chain in names | {path for path in union if path[0] == "name"}:
+        for _, *chain in names:
             found = _longer(paths, ANY)
             for name in chain:
                 found = self._note(_longer(found, f".{name}"))

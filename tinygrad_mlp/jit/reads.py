@@ -25,9 +25,9 @@ import numpy as np
 from ..core.tensor import Tensor
 from ..core.tracer import Stateful
 from .guards import ATTRIBUTES, LAYOUT, READERS, TEXTS, Read
-from .objects import CONTAINERS, MISSING, SCALARS, SEEN, indices, is_foreign, is_open, items, look, same
+from .objects import CONTAINERS, DATA, MISSING, SCALARS, SEEN, indices, is_foreign, is_open, items, look, same
 from .opaque import CACHES, GETTERS, SETTINGS, inside, is_opaque, lasting, names_in, parts, referent, to_be_restored
-from .paths import ANY, SUPER, VARS, Scan, scan
+from .paths import ANY, SUPER, VARS, Path, Scan, scan
 
 
 @contextmanager
@@ -56,15 +56,18 @@ class Reads:
         self.outside: dict[int, Any] = {}
         self.inputs: set[int] = set()
         self.names: list[list[str]] = []
+        self.of_python: set[int] = set()
         self.shallow = self.arrays = self.cached = False
 
     @contextmanager
     def watching(self, function: Any, arguments: Sequence[Any]) -> Iterator[None]:
         """Context manager that sees what a function calls, and leaves other profilers as they were."""
         self.learn(function)
-        around = [c.cell_contents for c in getattr(function, "__closure__", None) or () if c != types.CellType()]
-        owner = getattr(function, "__self__", function)
-        for value in (owner, *around, *arguments):
+        names = function.__code__.co_freevars if isinstance(function, types.FunctionType) else ()
+        for name, cell in zip(names, getattr(function, "__closure__", None) or (), strict=False):
+            if cell != types.CellType():
+                self._is_given(cell.cell_contents, name)
+        for value in (getattr(function, "__self__", function), *arguments):
             self._is_given(value)
         before = sys.getprofile()
         self.asleep = 0
@@ -78,10 +81,10 @@ class Reads:
             if before is not None:
                 getattr(before, "enable", functools.partial(sys.setprofile, before))()
 
-    def _is_given(self, value: Any) -> None:
+    def _is_given(self, value: Any, label: str = "an argument") -> None:
         """Note that a value comes from outside; of a container only what is read of it counts."""
         if not isinstance(value, CONTAINERS):
-            self._reach(value, "an argument", True)
+            self._reach(value, label, True)
         self.outside[id(value)] = value
 
     def sleep(self) -> None:
@@ -106,6 +109,8 @@ class Reads:
             hands_on = name in SEEN and "__call__" in called  # to what the recorder sees
             seen = self.scans[id(code)] = None if hands_on or is_foreign(name) else scan(code)
             self.alive.append(code)
+            if name.partition(".")[0] in DATA:
+                self.of_python.add(id(code))
         if seen is not None:
             try:
                 self._look(frame, event, value, seen)
@@ -113,51 +118,65 @@ class Reads:
                 self.trouble = f"what {frame.f_code.co_name} reads cannot be followed: {error!r}"
 
     def _look(self, frame: Any, event: str, value: Any, seen: Scan) -> None:
+        if not self._is_followed(frame if event == "call" else frame.f_back):
+            return
         if event == "call":
             if frame.f_code.co_flags & inspect.CO_GENERATOR:
                 if id(frame) in self.generators:  # which goes on
                     return
                 self.generators[id(frame)] = frame
             self._enter(frame, seen)
-        elif frame.f_back and not isinstance(value, (*SCALARS, Tensor)):
-            caller = self.scans.get(id(frame.f_back.f_code))
+        elif not isinstance(value, (*SCALARS, Tensor)):
+            caller = self.scans[id(frame.f_back.f_code)]
             for steps in (*caller.loose, *self._by_name()) if caller else ():
                 for item in inside(value):
                     self._walk_maybe(item, steps, f"what {frame.f_code.co_name} gives", False, False)
 
+    def _is_followed(self, frame: Any) -> bool:
+        """Return whether a function is looked into, one of Python only where the user's code has called it."""
+        while frame is not None and id(frame.f_code) in self.of_python:
+            frame = frame.f_back
+        return frame is not None and self.scans.get(id(frame.f_code)) is not None
+
     def _enter(self, frame: Any, seen: Scan) -> None:
         """Follow the paths of a function that begins."""
-        values, code, ends = frame.f_locals, frame.f_code, {}
+        values = frame.f_locals
+        ends: dict[Path, tuple[Any, ...]] = {}
         self.shallow = frame.f_globals.get("__name__") in SEEN  # walks over the modules inside, whatever else there is
-        cells = next((c for c in self.cells.get(code, ()) if _are(c, values)), {})
+        cells = next((c for c in self.cells.get(frame.f_code, ()) if _are(c, values)), {})
         for path, only_written in seen.paths.items():
             kind, name, *steps = path
-            outside = True
             if kind == "global" and self.shallow:  # this package does not change its own
                 continue
-            if kind == "module":
-                known = name in sys.modules  # not imported by the step only now
-                value = self.note(sys.modules, "global", name, name, False, True) if known else MISSING
-            elif kind == "global":
-                value = self.note(frame.f_globals, "global", name, name, only_written and not steps, True)
-                if value is MISSING and name in frame.f_builtins:
-                    value = self.note(frame.f_builtins, "global", name, name, False, True)
-            elif kind == "globals":
-                value = frame.f_globals
-                self._reach(value, "globals()", True)
-            elif kind == "free" and name in cells:
-                value = self.note(cells[name], "cell", name, name, only_written and not steps, True)
-            else:
-                value = values.get(name, MISSING)
-                outside = id(value) in self.outside
-                if value is not MISSING and outside:
-                    self._reach(value, name, True)
+            value, outside = self._begin(frame, kind, name, only_written and not steps, values, cells)
             ends[path] = self._walk(value, steps, name, only_written, outside)
-        for steps in self._by_name():
+        for names in self._by_name():
             for value in (value for end in ends.values() for value in end):
-                self._walk(value, (ANY, *steps), "an object", False, id(value) in self.outside)
+                self._walk(value, (ANY, *names), "an object", False, id(value) in self.outside)
         for paths in seen.joined if self.arrays else ():
             self._judge([ends.get(p[:-1] if p[-1] == ANY else p, ()) for p in paths if p[0] != "const"])
+
+    def _begin(
+        self, frame: Any, kind: str, name: str, only_written: bool, values: Any, cells: dict[str, Any]
+    ) -> tuple[Any, bool]:
+        """Return the value that a path begins at, and whether it is surely not made by the step."""
+        if kind in ("local", "free") and name not in cells:
+            value = values.get(name, MISSING)
+            outside = id(value) in self.outside
+            if value is not MISSING and outside:
+                self._reach(value, name, True)
+            return value, outside
+        if kind == "module":
+            known = name in sys.modules  # not imported by the step only now
+            return self.note(sys.modules, "global", name, name, False, True) if known else MISSING, True
+        if kind == "globals":
+            self._reach(frame.f_globals, "globals()", True)
+            return frame.f_globals, True
+        owner, way = (frame.f_globals, "global") if kind == "global" else (cells[name], "cell")
+        value = self.note(owner, way, name, name, only_written, True)
+        if value is MISSING and kind == "global" and name in frame.f_builtins:
+            value = self.note(frame.f_builtins, "global", name, name, False, True)
+        return value, True
 
     def _by_name(self) -> list[tuple[str, ...]]:
         """Return the steps that getters and texts take which have been reached, from any object that they may meet."""
@@ -170,23 +189,15 @@ class Reads:
             if value is MISSING:
                 return ()
             if step == SUPER:
-                for kind in (value if isinstance(value, type) else type(value)).__mro__ if is_open(value) else ():
-                    rest = steps[i + 1 + (ANY in steps[i + 1 : i + 2]) :]
-                    if rest and isinstance(rest[0], str) and rest[0][1:] in kind.__dict__:
-                        self._walk(kind, rest, kind.__name__, only_written, True)
+                self._walk_up(value, steps[i + 1 + (ANY in steps[i + 1 : i + 2]) :], only_written)
                 return ()
-            if step == ANY or (isinstance(step, tuple) and is_opaque(type(value))):
+            if step == ANY or (isinstance(step, tuple) and is_opaque(value)):
                 for item in inside(value) if i + 1 < len(steps) else ():
                     self._walk_maybe(item, steps[i + 1 :], f"{label}[...]", only_written, outside)
                 return ()
             last = only_written and i + 1 == len(steps)
             if step in (VARS, ".__dict__"):
-                foreign = isinstance(value, types.ModuleType) and is_foreign(value.__name__)
-                if is_open(value) and hasattr(value, "__dict__") and not foreign:
-                    self.note(value, "vars", "", label, False, outside)
-                    for part in vars(value).values():
-                        if not (self.shallow and (isinstance(part, CONTAINERS) or is_opaque(type(part)))):
-                            self._reach(part, label, outside)
+                self._note_all(value, label, outside)
                 return ()
             if isinstance(step, tuple):
                 value = self._item(value, step[1])
@@ -195,6 +206,22 @@ class Reads:
             label += f".{step[1:]}"
             value = self._attribute(value, step[1:], label, last, outside)
         return (value,)
+
+    def _walk_up(self, value: Any, steps: Sequence[Any], only_written: bool) -> None:
+        """Follow a path from each class in which ``super()`` may find its first attribute."""
+        name = steps[0][1:] if steps and isinstance(steps[0], str) else ""
+        for kind in (value if isinstance(value, type) else type(value)).__mro__ if is_open(value) else ():
+            if name in kind.__dict__:
+                self._walk(kind, steps, kind.__name__, only_written, True)
+
+    def _note_all(self, value: Any, label: str, outside: bool) -> None:
+        """Note all attributes of an object, or of a module of the user's."""
+        foreign = isinstance(value, types.ModuleType) and is_foreign(value.__name__)
+        if is_open(value) and hasattr(value, "__dict__") and not foreign:
+            self.note(value, "vars", "", label, False, outside)
+            for part in vars(value).values():
+                if not (self.shallow and (isinstance(part, CONTAINERS) or is_opaque(part))):
+                    self._reach(part, label, outside)
 
     def _walk_maybe(self, value: Any, steps: Sequence[Any], label: str, only_written: bool, outside: bool) -> None:
         """Follow a path from what may be the value that it is meant for: not if it has no such attribute.
@@ -284,7 +311,7 @@ class Reads:
             self.note(decimal.getcontext, "setting", "", "the decimal context", False, True)
         if isinstance(value, (types.FunctionType, types.BuiltinFunctionType)) and value in SETTINGS:
             self.note(value, "setting", "", label, False, True)
-        if is_opaque(type(value)):
+        if is_opaque(value):
             self._reach_opaque(value, label, outside)
         if isinstance(value, CACHES[1]):
             self.cached = True  # what is found in it now may have been made before
