@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import threading
 import types
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -75,6 +76,8 @@ class Read:
         elif self.kind == "." and value is MISSING:
             with suppress(AttributeError):
                 delattr(owner, name)
+        elif self.kind == "." and isinstance(owner, threading.local):
+            setattr(owner, name, value)
         elif self.kind == ".":
             (type if isinstance(owner, type) else object).__setattr__(owner, name, value)
 
@@ -131,6 +134,7 @@ READERS: dict[str, Callable[[Any, str], Any]] = {
     "rule": lambda owner, name: RULES.get(owner),
     "context": lambda owner, name: _in_context(owner),
     "state": lambda owner, name: state(owner),
+    "class": lambda owner, name: next((c.__dict__[name] for c in owner.__mro__ if name in c.__dict__), MISSING),
     "setting": lambda owner, name: state(SETTINGS[owner]()),
     "abc": lambda owner, name: abc.get_cache_token(),
 }

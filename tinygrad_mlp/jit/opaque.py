@@ -15,6 +15,7 @@ import os
 import re
 import string
 import sys
+import threading
 import types
 import warnings
 import weakref
@@ -28,13 +29,24 @@ import numpy as np
 from .objects import CONTAINERS, SCALARS, Held, is_foreign, items, own_attributes
 
 KNOWN: tuple[Any, ...] = (*SCALARS, *CONTAINERS, type, types.ModuleType, types.FunctionType, types.CodeType)
-KNOWN += (types.FrameType, types.CellType, types.SimpleNamespace, property, staticmethod, classmethod, weakref.ref)
+KNOWN += (
+    threading.local,
+    types.FrameType,
+    types.CellType,
+    types.SimpleNamespace,
+    property,
+    staticmethod,
+    classmethod,
+    weakref.ref,
+)
 KNOWN += (*weakref.ProxyTypes, functools.partial, ContextVar, np.ndarray, np.dtype, np.ufunc)
 """The C types whose objects are looked into otherwise, or hold nothing that changes."""
 CACHES = (functools.partial, type(functools.lru_cache(len)))
 """The types of functions that hand on what they hold, which is no state of theirs."""
 HIDING: tuple[Any, ...] = (itertools.cycle, type(itertools.tee(())[0]))
 """The iterators that know their place and, since Python 3.14, tell nobody."""
+BY_PLACE = (".iloc", ".loc", ".iat", ".at")
+"""By which attributes pandas gives numbers out of its arrays."""
 GETTERS = (operator.attrgetter, operator.methodcaller)
 SETTINGS: dict[Any, Callable[[], Any]] = {
     asked: ask
@@ -53,6 +65,12 @@ SETTINGS: dict[Any, Callable[[], Any]] = {
 def is_opaque(value: Any) -> bool:
     """Return whether an object holds, in C, what its attributes do not show."""
     return _is_opaque(type(value))  # type: ignore[arg-type]
+
+
+def arrays_of_frame(value: Any) -> list[Any]:
+    """Return the arrays of a DataFrame or a Series; those that it gives are views of them, made anew."""
+    manager = own_attributes(value).get("_mgr") if own_attributes(value) else None
+    return [array for array in getattr(manager, "arrays", ()) if isinstance(array, np.ndarray)]
 
 
 @functools.lru_cache(1024)

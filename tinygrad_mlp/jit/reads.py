@@ -26,8 +26,25 @@ from ..core.tensor import Tensor
 from ..core.tracer import Stateful
 from .guards import ATTRIBUTES, LAYOUT, READERS, TEXTS, Read
 from .objects import CONTAINERS, DATA, MISSING, SCALARS, SEEN, indices, is_foreign, is_open, items, look, same
-from .opaque import CACHES, GETTERS, SETTINGS, inside, is_opaque, lasting, names_in, parts, referent, to_be_restored
+from .opaque import (
+    BY_PLACE,
+    CACHES,
+    GETTERS,
+    SETTINGS,
+    arrays_of_frame,
+    inside,
+    is_opaque,
+    lasting,
+    names_in,
+    parts,
+    referent,
+    to_be_restored,
+)
 from .paths import ANY, SUPER, VARS, Path, Scan, scan
+from .record import memory_of
+
+TELLING = Scan({}, set(), set())
+"""Stands for the functions of ``logging``."""
 
 
 @contextmanager
@@ -57,7 +74,9 @@ class Reads:
         self.inputs: set[int] = set()
         self.names: list[list[str]] = []
         self.of_python: set[int] = set()
+        self.framed: dict[int, list[np.ndarray[Any, Any]]] = {}
         self.shallow = self.arrays = self.cached = False
+        self.told: Any = None
 
     @contextmanager
     def watching(self, function: Any, arguments: Sequence[Any]) -> Iterator[None]:
@@ -100,7 +119,13 @@ class Reads:
             sys.setprofile(self._see)
 
     def _see(self, frame: Any, event: str, value: Any) -> None:
+        if self.told is not None:  # what is done for a print or a log is no part of a program
+            if value is self.told or (frame is self.told and event == "return"):
+                self.told = None
+            return
         if event != "call" and event != "return":
+            if value is print:
+                self.told = print
             return
         seen: Any = self.scans.get(id(frame.f_code), MISSING)  # code objects take long to be hashed
         if seen is MISSING:
@@ -108,10 +133,14 @@ class Reads:
             called = getattr(code, "co_qualname", code.co_name)
             hands_on = name in SEEN and "__call__" in called  # to what the recorder sees
             seen = self.scans[id(code)] = None if hands_on or is_foreign(name) else scan(code)
+            if name == "logging":
+                seen = self.scans[id(code)] = TELLING
             self.alive.append(code)
             if name.partition(".")[0] in DATA:
                 self.of_python.add(id(code))
-        if seen is not None:
+        if seen is TELLING:
+            self.told = frame if event == "call" else None
+        elif seen is not None:
             try:
                 self._look(frame, event, value, seen)
             except Exception as error:  # of code of the user's that looking has run after all
@@ -199,6 +228,8 @@ class Reads:
             if step in (VARS, ".__dict__"):
                 self._note_all(value, label, outside)
                 return ()
+            if step in BY_PLACE or isinstance(step, tuple):
+                self._judge([arrays_of_frame(value)])
             if isinstance(step, tuple):
                 value = self._item(value, step[1])
                 label += f"[{step[1]!r}]"
@@ -267,6 +298,8 @@ class Reads:
                 self.learn(value)
                 if isinstance(value, property):
                     self.note(type(owner), ".", name, label, False, True)
+                elif value is not MISSING and type(value).__module__ != "builtins":
+                    self.note(type(owner), "class", name, label, False, True)
                 return MISSING
             read = self.found[key] = Read(owner, way, name, value, label, not only_written, outside)
             if kind in TEXTS and value is not MISSING:
@@ -313,6 +346,9 @@ class Reads:
             self.note(value, "setting", "", label, False, True)
         if is_opaque(value):
             self._reach_opaque(value, label, outside)
+        for array in arrays_of_frame(value) if outside else ():
+            self._reach(array, label, True)
+            self.framed.setdefault(id(memory_of(array)), []).append(array)
         if isinstance(value, CACHES[1]):
             self.cached = True  # what is found in it now may have been made before
             for part in parts(value):
@@ -366,8 +402,9 @@ class Reads:
         values = [value for end in ends for value in end]
         met = [x for value in values for x in (inside(value) if isinstance(value, CONTAINERS) else (value,))]
         if not any(isinstance(x, Tensor) or (isinstance(x, Stateful) and callable(x)) or x is Tensor for x in met):
-            for x in met:
-                if isinstance(x, np.ndarray) and (read := self.found.get((id(x), "array", ""))):
+            arrays = [x for x in met if isinstance(x, np.ndarray)]
+            for array in (*arrays, *(a for x in arrays for a in self.framed.get(id(memory_of(x)), ()))):
+                if read := self.found.get((id(array), "array", "")):
                     read.used = True
 
     def settled(self) -> bool:

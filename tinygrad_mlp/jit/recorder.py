@@ -190,6 +190,8 @@ class Recorder(Tracer):
             return
         if not is_foreign(getattr(rule.function, "__module__", None) or "numpy"):
             self.reads.note(rule.function, "rule", "", f"the rule of {rule.name}", False, True)
+            for vjp in (*dict(rule.vjps).values(), getattr(rule.vjps, "each", None)):
+                self.reads.learn(vjp)
         operands = [self.slot(a) if type(a) is Tensor else self._operand(a) for a in inputs]
         if {a.kind for a in operands if type(a) is Slot} == {"frozen"}:
             self.constant(result)
