@@ -359,7 +359,11 @@ class Reads:
     def _reach_opaque(self, value: Any, label: str, outside: bool) -> None:
         if isinstance(getattr(value, "__self__", None), types.ModuleType):  # a function in C, without a state
             return
-        now, again = (READERS["state"](value, "") for _ in range(2))
+        try:
+            now, again = (READERS["state"](value, "") for _ in range(2))
+        except TypeError as error:  # of an iterator that does not tell
+            self.trouble = f"{label} is read, and {error}"
+            return
         if len(now) > 1 and same(now, again):
             self.note(value, "state", "", label, False, outside)
             self.found[id(value), "state", ""].value.kept = to_be_restored(value)
