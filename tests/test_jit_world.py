@@ -1001,7 +1001,13 @@ def _holding(v: float = 1.0) -> Any:
 def _read_in_c() -> dict[str, tuple[Step, Callable[[], Any]]]:
     """Return steps that read something in C, and what changes it."""
     held, items, table, numbers = _holding(), [1.0, 2.0], {"v": 1.0}, array.array("d", [1.0, 2.0])
-    get, read, template = operator.attrgetter("v"), getattr, "{o.v}"
+    get, read, template, name = operator.attrgetter("v"), getattr, "{o.v}", "v"
+    owner, variable = (
+        type("Owner", (), {"part": property(lambda self: held)})(),
+        contextvars.ContextVar[Any]("variable"),
+    )
+    pair = collections.namedtuple("pair", "first")(held)
+    variable.set(held)
     put, fill = functools.partial(setattr, held, "v", 3.0), functools.partial(operator.setitem, items, 0, 3.0)
     enter = functools.partial(operator.setitem, table, "v", 3.0)
     weak, keys = weakref.proxy(held), weakref.WeakKeyDictionary({held: items})
@@ -1014,6 +1020,10 @@ def _read_in_c() -> dict[str, tuple[Step, Callable[[], Any]]]:
     return {
         "attrgetter": (lambda x: x * get(held), put),
         "attrgetter that is made as a key": (lambda x: x * max([held], key=operator.attrgetter("v")).v, put),
+        "attrgetter by a variable": (lambda x: x * operator.attrgetter(name)(held), put),
+        "attribute of what a property gives": (lambda x: x * owner.part.v, put),
+        "attribute of a field": (lambda x: x * pair.first.v, put),
+        "attribute of what a variable of the context holds": (lambda x: x * variable.get().v, put),
         "attrgetter of a result": (lambda x: x * get((lambda: held)()), put),
         "text with fields": (lambda x: x * float(f"{held.v}"), put),
         "text with fields from outside": (lambda x: x * float(template.format(o=held)), put),

@@ -7,7 +7,7 @@ import operator
 import sys
 import threading
 import types
-from collections import deque
+from collections import deque, namedtuple
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,10 @@ PACKAGE = __name__.partition(".")[0]
 SEEN = tuple(f"{PACKAGE}.nn.{name}" for name in ("layers", "losses", "module", "schedules"))
 """The rooms of this package whose functions are looked into, as a user's are."""
 DATA = {"collections", "_collections_abc", "configparser", "dataclasses", "enum", "functools", "os", "queue"}
-DATA |= {"threading", "weakref", "_weakrefset"}
+DATA |= {"multiprocessing", "threading", "weakref", "_weakrefset"}
 """The modules of Python whose functions are looked into: they read what a user's objects, or the environment, hold."""
+FIELDS = (types.MemberDescriptorType, types.GetSetDescriptorType, type(namedtuple("_", "field").field))
+"""The descriptors in C, which run no code of the user's."""
 MISSING = object()
 CONTAINERS = (list, tuple, dict, set, frozenset, deque)
 SCALARS = (int, float, complex, str, bytes, type(None), np.generic)
@@ -72,7 +74,7 @@ def look(owner: Any, name: str) -> tuple[Any, str]:
         if name in c.__dict__:
             found, kind = c.__dict__[name], kind if issubclass(kind, c) else c
             break
-    if isinstance(found, (types.MemberDescriptorType, types.GetSetDescriptorType)):
+    if isinstance(found, FIELDS):
         return getattr(owner, name, MISSING), "."
     if hasattr(type(found), "__set__") and owner is not kind:
         return found, ""

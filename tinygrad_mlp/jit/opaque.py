@@ -29,17 +29,9 @@ import numpy as np
 from .objects import CONTAINERS, SCALARS, Held, is_foreign, items, own_attributes
 
 KNOWN: tuple[Any, ...] = (*SCALARS, *CONTAINERS, type, types.ModuleType, types.FunctionType, types.CodeType)
-KNOWN += (
-    threading.local,
-    types.FrameType,
-    types.CellType,
-    types.SimpleNamespace,
-    property,
-    staticmethod,
-    classmethod,
-    weakref.ref,
-)
-KNOWN += (*weakref.ProxyTypes, functools.partial, ContextVar, np.ndarray, np.dtype, np.ufunc)
+KNOWN += (types.FrameType, types.CellType, types.SimpleNamespace, property, staticmethod, classmethod)
+KNOWN += (threading.local, functools.partial, ContextVar, weakref.ref, *weakref.ProxyTypes)
+KNOWN += (np.ndarray, np.dtype, np.ufunc)
 """The C types whose objects are looked into otherwise, or hold nothing that changes."""
 CACHES = (functools.partial, type(functools.lru_cache(len)))
 """The types of functions that hand on what they hold, which is no state of theirs."""
@@ -214,6 +206,8 @@ def inside(value: Any) -> Iterator[Any]:
     value = referent(value)
     if isinstance(value, weakref.ref):
         value = value()
+    if isinstance(value, ContextVar):
+        value = value.get(None)
     if isinstance(value, CONTAINERS):
         for item in items(value):
             yield from inside(item)

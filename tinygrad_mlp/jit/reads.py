@@ -10,22 +10,21 @@ import abc
 import contextvars
 import decimal
 import functools
-import gc
-import inspect
 import itertools
 import operator
 import sys
 import types
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import numpy as np
 
 from ..core.tensor import Tensor
 from ..core.tracer import Stateful
+from ..rules.table import Rule
 from .guards import ATTRIBUTES, LAYOUT, READERS, TEXTS, Read
-from .objects import CONTAINERS, DATA, MISSING, SCALARS, SEEN, indices, is_foreign, is_open, items, look, same
+from .objects import CONTAINERS, MISSING, SCALARS, SEEN, indices, is_foreign, is_open, items, look, same
 from .opaque import (
     BY_PLACE,
     CACHES,
@@ -40,47 +39,26 @@ from .opaque import (
     referent,
     to_be_restored,
 )
-from .paths import ANY, SUPER, VARS, Path, Scan, scan
+from .paths import ANY, SUPER, VARS, Path, Scan
 from .record import memory_of
-
-TELLING = Scan({}, set(), set())
-"""Stands for the functions of ``logging``."""
+from .watch import Watch
 
 
-@contextmanager
-def without_collector() -> Iterator[None]:
-    """Context manager in which the collector neither looks at a record that grows nor calls what is no part of it."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
-class Reads:
+class Reads(Watch):
     """What one run of a step reads, seen by the functions that it runs."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.found: dict[tuple[int, str, str], Read] = {}
         self.cells: dict[types.CodeType, list[dict[str, Any]]] = {}
-        self.scans: dict[int, Scan | None] = {}
-        self.alive: list[Any] = []
-        self.trouble: str | None = None
-        self.asleep = 1
-        self.generators: dict[int, Any] = {}
         self.outside: dict[int, Any] = {}
         self.inputs: set[int] = set()
         self.names: list[list[str]] = []
-        self.of_python: set[int] = set()
         self.framed: dict[int, list[np.ndarray[Any, Any]]] = {}
-        self.shallow = self.arrays = self.cached = False
-        self.told: Any = None
+        self.shallow = self.arrays = self.cached = self.getting = False
 
-    @contextmanager
-    def watching(self, function: Any, arguments: Sequence[Any]) -> Iterator[None]:
-        """Context manager that sees what a function calls, and leaves other profilers as they were."""
+    def watching(self, function: Any, arguments: Sequence[Any]) -> AbstractContextManager[None]:
+        """Note what a function is and is given, and return a context manager that sees what it reads."""
         self.learn(function)
         names = function.__code__.co_freevars if isinstance(function, types.FunctionType) else ()
         for name, cell in zip(names, getattr(function, "__closure__", None) or (), strict=False):
@@ -88,17 +66,7 @@ class Reads:
                 self._is_given(cell.cell_contents, name)
         for value in (getattr(function, "__self__", function), *arguments):
             self._is_given(value)
-        before = sys.getprofile()
-        self.asleep = 0
-        sys.setprofile(self._see)
-        try:
-            yield
-        finally:
-            self.asleep = 1
-            self.generators.clear()
-            sys.setprofile(None)
-            if before is not None:
-                getattr(before, "enable", functools.partial(sys.setprofile, before))()
+        return self.looking()
 
     def _is_given(self, value: Any, label: str = "an argument") -> None:
         """Note that a value comes from outside; of a container only what is read of it counts."""
@@ -106,68 +74,13 @@ class Reads:
             self._reach(value, label, True)
         self.outside[id(value)] = value
 
-    def sleep(self) -> None:
-        """Stop looking, while this package is at work."""
-        if not self.asleep:
-            sys.setprofile(None)
-        self.asleep += 1
+    def gives(self, frame: Any, value: Any, caller: Scan | None) -> None:
+        """Follow the paths that the caller takes from what a function gives it."""
+        for steps in (*caller.loose, *self._by_name()) if caller else ():
+            for item in inside(value):
+                self._walk_maybe(item, steps, f"what {frame.f_code.co_name} gives", False, False)
 
-    def wake(self) -> None:
-        """Go on looking."""
-        self.asleep -= 1
-        if not self.asleep:
-            sys.setprofile(self._see)
-
-    def _see(self, frame: Any, event: str, value: Any) -> None:
-        if self.told is not None:  # what is done for a print or a log is no part of a program
-            if value is self.told or (frame is self.told and event == "return"):
-                self.told = None
-            return
-        if event != "call" and event != "return":
-            if value is print:
-                self.told = print
-            return
-        seen: Any = self.scans.get(id(frame.f_code), MISSING)  # code objects take long to be hashed
-        if seen is MISSING:
-            name, code = frame.f_globals.get("__name__") or "", frame.f_code
-            called = getattr(code, "co_qualname", code.co_name)
-            hands_on = name in SEEN and "__call__" in called  # to what the recorder sees
-            seen = self.scans[id(code)] = None if hands_on or is_foreign(name) else scan(code)
-            if name == "logging":
-                seen = self.scans[id(code)] = TELLING
-            self.alive.append(code)
-            if name.partition(".")[0] in DATA:
-                self.of_python.add(id(code))
-        if seen is TELLING:
-            self.told = frame if event == "call" else None
-        elif seen is not None:
-            try:
-                self._look(frame, event, value, seen)
-            except Exception as error:  # of code of the user's that looking has run after all
-                self.trouble = f"what {frame.f_code.co_name} reads cannot be followed: {error!r}"
-
-    def _look(self, frame: Any, event: str, value: Any, seen: Scan) -> None:
-        if not self._is_followed(frame if event == "call" else frame.f_back):
-            return
-        if event == "call":
-            if frame.f_code.co_flags & inspect.CO_GENERATOR:
-                if id(frame) in self.generators:  # which goes on
-                    return
-                self.generators[id(frame)] = frame
-            self._enter(frame, seen)
-        elif not isinstance(value, (*SCALARS, Tensor)):
-            caller = self.scans[id(frame.f_back.f_code)]
-            for steps in (*caller.loose, *self._by_name()) if caller else ():
-                for item in inside(value):
-                    self._walk_maybe(item, steps, f"what {frame.f_code.co_name} gives", False, False)
-
-    def _is_followed(self, frame: Any) -> bool:
-        """Return whether a function is looked into, one of Python only where the user's code has called it."""
-        while frame is not None and id(frame.f_code) in self.of_python:
-            frame = frame.f_back
-        return frame is not None and self.scans.get(id(frame.f_code)) is not None
-
-    def _enter(self, frame: Any, seen: Scan) -> None:
+    def begins(self, frame: Any, seen: Scan) -> None:
         """Follow the paths of a function that begins."""
         values = frame.f_locals
         ends: dict[Path, tuple[Any, ...]] = {}
@@ -179,8 +92,11 @@ class Reads:
                 continue
             value, outside = self._begin(frame, kind, name, only_written and not steps, values, cells)
             ends[path] = self._walk(value, steps, name, only_written, outside)
+        values = [value for end in ends.values() for value in end]
+        for text in [value for value in values if self.getting and isinstance(value, str)]:
+            self._know_names(text)
         for names in self._by_name():
-            for value in (value for end in ends.values() for value in end):
+            for value in values:
                 self._walk(value, (ANY, *names), "an object", False, id(value) in self.outside)
         for paths in seen.joined if self.arrays else ():
             self._judge([ends.get(p[:-1] if p[-1] == ANY else p, ()) for p in paths if p[0] != "const"])
@@ -206,6 +122,9 @@ class Reads:
         if value is MISSING and kind == "global" and name in frame.f_builtins:
             value = self.note(frame.f_builtins, "global", name, name, False, True)
         return value, True
+
+    def _know_names(self, value: Any) -> None:
+        self.names += [names for names in names_in(value) if names not in self.names]
 
     def _by_name(self) -> list[tuple[str, ...]]:
         """Return the steps that getters and texts take which have been reached, from any object that they may meet."""
@@ -288,6 +207,12 @@ class Reads:
             return self.note(owner, ".", name, label, only_written, outside)
         return MISSING
 
+    def rule(self, rule: Rule) -> None:
+        """Note that the rule of a user's op is used, and learn what its derivatives read."""
+        self.note(rule.function, "rule", "", f"the rule of {rule.name}", False, True)
+        for vjp in (*dict(rule.vjps).values(), getattr(rule.vjps, "each", None)):
+            self.learn(vjp)
+
     def note(self, owner: Any, kind: str, name: str, label: str, only_written: bool, outside: bool) -> Any:
         """Note that something was read, or written to, and return its value."""
         key = (id(owner), kind, name)
@@ -336,8 +261,9 @@ class Reads:
 
     def _reach_object(self, value: Any, label: str, outside: bool) -> None:
         """Note what an object of a C type holds, and learn what is called."""
+        self.getting = self.getting or value is getattr or any(value is kind for kind in GETTERS)
         if isinstance(value, GETTERS) or (isinstance(value, str) and "{" in value):
-            self.names += [names for names in names_in(value) if names not in self.names]
+            self._know_names(value)
         if isinstance(value, SCALARS):
             return
         if isinstance(value, decimal.Decimal) or value is decimal.Decimal:
@@ -372,9 +298,12 @@ class Reads:
 
     def learn(self, function: Any) -> None:
         """Note the cells of a function, by which its closure is read when it runs."""
-        for name in ("__func__", "func", "function", "fget", "__wrapped__"):
-            inner = getattr(function, name, None) if not isinstance(function, type) else None
-            if inner is not None and inner is not function and not isinstance(function, (Tensor, types.ModuleType)):
+        if isinstance(function, (type, Tensor, types.ModuleType)):
+            return
+        of_others = () if isinstance(function, types.FunctionType) else ("__func__", "func", "function", "fget")
+        for name in (*of_others, "__wrapped__"):
+            inner = look(function, name)[0]
+            if inner is not MISSING and inner is not function:
                 self.learn(inner)
         if isinstance(function, functools.partial):
             self._reach(function.keywords, "a keyword", True)
