@@ -1616,21 +1616,21 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "closures do not matter",
-            'value = self.note(cells[name], "cell", name, name, only_written and not steps, True)',
-            "value = cells[name].cell_contents",
+            "value = self.note(owner, way, name, name, only_written, True)",
+            'value = self.note(owner, way, name, name, only_written, True) if way == "global" else owner.cell_contents',
         ),
         Fault(
             "globals do not matter",
-            'value = self.note(frame.f_globals, "global", name, name, only_written and not steps, True)',
-            "value = frame.f_globals.get(name, MISSING)",
+            "value = self.note(owner, way, name, name, only_written, True)",
+            'value = self.note(owner, way, name, name, only_written, True) if way == "cell" else owner.get(name, MISSING)',
         ),
         Fault(
             "keywords of a partial do not matter", '            self._reach(function.keywords, "a keyword", True)\n', ""
         ),
         Fault(
             "the owner of a method does not matter",
-            'owner = getattr(function, "__self__", function)',
-            "owner = function",
+            'for value in (getattr(function, "__self__", function), *arguments):',
+            "for value in (function, *arguments):",
         ),
         Fault(
             "results lie by rows",

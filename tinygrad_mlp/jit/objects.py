@@ -84,7 +84,7 @@ def look(owner: Any, name: str) -> tuple[Any, str]:
     inner = found.__func__ if isinstance(found, (staticmethod, classmethod)) else found
     if isinstance(found, classmethod) or (inner is found and hasattr(type(found), "__get__") and owner is not kind):
         return inner, "()" if hasattr(inner, "__code__") or hasattr(inner, "function") else ""
-    return inner, "."
+    return inner, "" if hasattr(type(inner), "__get__") and type(inner).__module__ != "builtins" else "."
 
 
 def is_open(value: Any) -> bool:

@@ -224,7 +224,7 @@ class Reads(Watch):
                 if isinstance(value, property):
                     self.note(type(owner), ".", name, label, False, True)
                 elif value is not MISSING and type(value).__module__ != "builtins":
-                    self.note(type(owner), "class", name, label, False, True)
+                    self.note(owner if isinstance(owner, type) else type(owner), "class", name, label, False, True)
                 return MISSING
             read = self.found[key] = Read(owner, way, name, value, label, not only_written, outside)
             if kind in TEXTS and value is not MISSING:
