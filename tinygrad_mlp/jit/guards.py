@@ -11,7 +11,7 @@ from typing import Any
 
 from ..core.tensor import Tensor
 from ..rules.table import RULES
-from .objects import MISSING, SCALARS, Held, indices, items, look, own_attributes, same
+from .objects import MISSING, SCALARS, Held, indices, items, look, of_class, own_attributes, same
 from .opaque import SETTINGS, restore, state
 
 ATTRIBUTES = ("data", "shape", "dtype", "ndim", "size", "nbytes", "requires_grad")
@@ -134,7 +134,7 @@ READERS: dict[str, Callable[[Any, str], Any]] = {
     "rule": lambda owner, name: RULES.get(owner),
     "context": lambda owner, name: _in_context(owner),
     "state": lambda owner, name: state(owner),
-    "class": lambda owner, name: next((c.__dict__[name] for c in owner.__mro__ if name in c.__dict__), MISSING),
+    "class": of_class,
     "setting": lambda owner, name: state(SETTINGS[owner]()),
     "abc": lambda owner, name: abc.get_cache_token(),
 }

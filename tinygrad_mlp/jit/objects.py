@@ -61,6 +61,11 @@ def same(now: Any, was: Any) -> bool:
     return bool(now == was) if isinstance(was, SCALARS) else False
 
 
+def of_class(kind: type, name: str) -> Any:
+    """Return what a class holds under a name, or the first of those that it is made from."""
+    return next((c.__dict__[name] for c in kind.__mro__ if name in c.__dict__), MISSING)
+
+
 def look(owner: Any, name: str) -> tuple[Any, str]:
     """Return an attribute and how it is read, without running code of the user's: not at all if that is what it takes.
 
@@ -69,11 +74,10 @@ def look(owner: Any, name: str) -> tuple[Any, str]:
     if isinstance(owner, types.ModuleType):
         return vars(owner).get(name, MISSING), "."
     kind = owner if isinstance(owner, type) else type(owner)
-    found = MISSING
-    for c in (*kind.__mro__, *type(kind).__mro__) if owner is kind else kind.__mro__:
-        if name in c.__dict__:
-            found, kind = c.__dict__[name], kind if issubclass(kind, c) else c
-            break
+    found = of_class(kind, name)
+    if found is MISSING and owner is kind:
+        kind = type(owner)
+        found = of_class(kind, name)
     if isinstance(found, FIELDS):
         return getattr(owner, name, MISSING), "."
     if hasattr(type(found), "__set__") and owner is not kind:
