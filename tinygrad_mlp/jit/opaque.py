@@ -136,19 +136,19 @@ class State(Held):
 
 def state(value: Any) -> State:
     """Return what an object of a C type holds, with what is inside of its containers and of other such objects."""
-    found, alive = State(), []  # type: tuple[State, list[Any]]
+    found, seen = State(), {}  # type: tuple[State, dict[int, Any]]
     todo = [(value, False)]
     while todo:
         part, in_numpy = todo.pop()
         opaque = is_opaque(part)
         if opaque or isinstance(part, CONTAINERS):
-            if any(part is other for other in alive):
+            if id(part) in seen:
                 continue
-            alive.append(part)
+            seen[id(part)] = part  # and so alive
             in_numpy = type(part).__module__.partition(".")[0] == "numpy" if opaque else in_numpy
             inner = parts(part) if opaque else items(part)
             found.append((type(part), len(inner)))
-            todo += [(p, in_numpy) for p in inner]
+            todo += [(inner_part, in_numpy) for inner_part in inner]
         elif isinstance(part, np.ndarray) and in_numpy:  # which computes with it unseen
             found.append((part.shape, part.dtype.str, part.tobytes()))
         else:

@@ -92,11 +92,11 @@ class Reads(Watch):
                 continue
             value, outside = self._begin(frame, kind, name, only_written and not steps, values, cells)
             ends[path] = self._walk(value, steps, name, only_written, outside)
-        values = [value for end in ends.values() for value in end]
-        for text in [value for value in values if self.getting and isinstance(value, str)]:
+        found = [value for end in ends.values() for value in end]
+        for text in [value for value in found if self.getting and isinstance(value, str)]:
             self._know_names(text)
         for names in self._by_name():
-            for value in values:
+            for value in found:
                 self._walk(value, (ANY, *names), "an object", False, id(value) in self.outside)
         for paths in seen.joined if self.arrays else ():
             self._judge([ends.get(p[:-1] if p[-1] == ANY else p, ()) for p in paths if p[0] != "const"])
