@@ -1575,6 +1575,7 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("other code is not noticed", 'for name in ("__code__", "__defaults__",', 'for name in ("__defaults__",'),
         Fault("another property is not noticed", "if isinstance(value, property):", "if False:"),
         Fault("a method of a base is not noticed", "if name in kind.__dict__:\n", "if False:\n"),
+        Fault("what is done for a log is a change", 'if name == "logging":', "if False:"),
         Fault(
             "what C types hold is not seen",
             "        if is_opaque(value):\n            self._reach_opaque",

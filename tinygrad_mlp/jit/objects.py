@@ -18,7 +18,7 @@ SEEN = tuple(f"{PACKAGE}.nn.{name}" for name in ("layers", "losses", "module", "
 DATA = {"collections", "_collections_abc", "configparser", "dataclasses", "enum", "functools", "os", "queue"}
 DATA |= {"multiprocessing", "threading", "weakref", "_weakrefset"}
 """The modules of Python whose functions are looked into: they read what a user's objects, or the environment, hold."""
-FIELDS = (types.MemberDescriptorType, types.GetSetDescriptorType, type(namedtuple("_", "field").field))
+FIELDS = (types.MemberDescriptorType, types.GetSetDescriptorType, type(vars(namedtuple("_", "field"))["field"]))
 """The descriptors in C, which run no code of the user's."""
 MISSING = object()
 CONTAINERS = (list, tuple, dict, set, frozenset, deque)

@@ -59,10 +59,10 @@ def is_opaque(value: Any) -> bool:
     return _is_opaque(type(value))  # type: ignore[arg-type]
 
 
-def arrays_of_frame(value: Any) -> list[Any]:
+def arrays_of_frame(value: Any) -> tuple[Any, ...]:
     """Return the arrays of a DataFrame or a Series; those that it gives are views of them, made anew."""
     manager = own_attributes(value).get("_mgr") if own_attributes(value) else None
-    return [array for array in getattr(manager, "arrays", ()) if isinstance(array, np.ndarray)]
+    return tuple(array for array in getattr(manager, "arrays", ()) if isinstance(array, np.ndarray))
 
 
 @functools.lru_cache(1024)
