@@ -16,12 +16,14 @@ from ..core.tensor import Tensor, assign, wrap
 from ..core.tracer import IDLE, Tracer, mode, out_of_place
 from ..errors import RecordingError, user_line
 from ..rules.table import Rule
-from .guards import Read, is_foreign, is_of_the_user
+from .guards import Read
 from .live import Live
-from .reads import Reads, quiet, without_collector
+from .objects import is_foreign, is_of_the_user
+from .reads import Reads
 from .record import Array, Call, Record, Slot, is_same, memory_of, set_grad
 from .updates import is_complete, put_back
 from .walks import Walk, known_walk, way_of
+from .watch import quiet, without_collector
 
 NOTHING: dict[str, Any] = {}
 _COMPARISONS = {f"__{name}__" for name in ("bool", "eq", "ne", "lt", "le", "gt", "ge", "repr", "format", "hash")}
@@ -198,7 +200,7 @@ class Recorder(Tracer):
             self.opened = None
             return
         if is_of_the_user(rule.function):
-            self.reads.note(rule.function, "rule", "", f"the rule of {rule.name}", False, True)
+            self.reads.rule(rule)
         operands = [self.slot(a) if type(a) is Tensor else self._operand(a) for a in inputs]
         if {a.kind for a in operands if type(a) is Slot} == {"frozen"}:
             self.constant(result)

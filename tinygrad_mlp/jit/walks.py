@@ -6,8 +6,8 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from .guards import is_of_the_user
 from .live import Live
+from .objects import is_of_the_user
 from .record import Slot, is_same
 
 
