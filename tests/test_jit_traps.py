@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import gc
-import itertools
 import operator
+import os
 import threading
 import tracemalloc
 import weakref
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -896,19 +897,19 @@ def test_a_gradient_drawn_in_a_hook() -> None:
         step(X[0])
 
 
-def test_a_walk_back_that_takes_another_way_each_time() -> None:
-    turns, w = itertools.cycle([0, 1]), parameter(3)  # nobody sees how the one goes on
+def test_a_walk_back_that_takes_another_way_each_time(tmp_path: Path) -> None:
+    file, w = str(tmp_path / "turn"), parameter(3)
 
     @jit
     def step(x: Any) -> Any:
         w.grad = None
         sums = (w * x).sum(), (w + w).sum()
-        sums[next(turns)].backward()
+        sums[os.path.getsize(file)].backward()  # which nobody sees to change
         return w.grad
 
-    for _ in range(3):
-        np.testing.assert_allclose(step(X[0]).numpy(), X[0].sum(axis=0))
-        assert step(X[0]).tolist() == [2.0, 2.0, 2.0]
+    for turn, expected in enumerate(6 * [X[0].sum(axis=0), np.full(3, 2.0)]):
+        Path(file).write_text("x" * (turn % 2))
+        np.testing.assert_allclose(step(X[0]).numpy(), expected)
 
 
 def test_a_rule_of_ours_by_a_number_that_is_live() -> None:
