@@ -273,12 +273,12 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "the mode stays after a walk back",
-            "        mode.grad_enabled = before\n        mode.tracer.differentiates(None)",
-            "        mode.tracer.differentiates(None)",
+            "        mode.grad_enabled = before\n        tracer.differentiates(None)",
+            "        tracer.differentiates(None)",
         ),
         Fault(
             "a tracer is not told of the end",
-            "        mode.grad_enabled = before\n        mode.tracer.differentiates(None)",
+            "        mode.grad_enabled = before\n        tracer.differentiates(None)",
             "        mode.grad_enabled = before",
         ),
         Fault(
