@@ -15,7 +15,7 @@ from ..core.tensor import assign
 from ..rules.linalg import matmul
 from ..rules.table import find
 from .fold import folded
-from .record import Call, Record, Slot, memory_of, set_grad
+from .record import Call, Record, Slot, is_elementwise, memory_of, set_grad
 
 
 @dataclass(eq=False)
@@ -32,6 +32,7 @@ class Plan:
 
     Attributes:
         recorded: the calls of the record, as they are folded.
+        same: values that are another one as well, by that one, which is read instead.
         calls: what is executed at each call of the step.
         views: slots that are views made once, and the calls that make them.
         place: the storage of each slot, or the slot in whose memory it is put.
@@ -46,6 +47,7 @@ class Plan:
     record: Record
     outputs: list[Slot]
     recorded: list[Call] = field(default_factory=list)
+    same: dict[Slot, Slot] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
     views: dict[Slot, Call] = field(default_factory=dict)
     place: dict[Slot, Storage | Slot] = field(default_factory=dict)
@@ -79,7 +81,7 @@ def make_plan(record: Record, outputs: list[Slot]) -> Plan:
 
 def needed_calls(plan: Plan) -> None:
     """Find the calls that are needed, those that are views, and the gradients that are read and left."""
-    plan.recorded = list(folded(plan.record.calls))
+    plan.recorded, plan.same = folded(plan.record.calls, plan.outputs)
     calls = _needed(plan, plan.recorded)
     plan.views = _views(calls)
     plan.grads = {c.inputs[0]: c.inputs[1] for c in calls if c.function is set_grad}
@@ -117,11 +119,6 @@ def base_of(plan: Plan, slot: Slot) -> Slot:
     while slot in plan.views:
         slot = plan.views[slot].inputs[0]
     return slot
-
-
-def is_elementwise(call: Call) -> bool:
-    """Return whether each element of the result is made of those at its own place, so that it can replace one."""
-    return isinstance(call.function, np.ufunc) and call.function.signature is None
 
 
 def _found(plan: Plan, calls: list[Call]) -> dict[Slot, bool]:
