@@ -17,9 +17,6 @@ from ..rules.table import Rule, find
 from .guards import is_foreign
 from .record import Call, Slot, is_elementwise, set_grad
 
-STEADY = {"result", "input", "frozen"}
-"""The kinds of slots in whose memory nothing changes while a program runs."""
-
 
 def folded(calls: Sequence[Call], outputs: Iterable[Slot]) -> tuple[list[Call], dict[Any, Slot]]:
     """Return as many calls that give the same bits, of which some are not needed any more, and what they read instead.
@@ -43,7 +40,7 @@ class _Values:
         kept: what the caller keeps.
         copied: values of which the caller keeps a copy, by the copy, in whose place they are computed.
         sections: in which section each value is computed.
-        known: the first call of each kind, by all that its result depends on.
+        known: the first call of each kind, by its operands, and how much had been assigned by then.
         numbers: arrays that are full of one number, by that number.
         readers: which calls that are not elementwise read a value among others.
     """
@@ -56,7 +53,7 @@ class _Values:
         self.kept = {self._base(slot) for slot in (*outputs, *gradients)}
         self.copied: dict[Any, Slot] = {}
         self.sections: dict[Any, str] = {}
-        self.known: dict[Any, Call] = {}
+        self.known: dict[Any, tuple[Call, int]] = {}
         self.numbers: dict[Any, Slot] = {}
         self.readers: dict[Slot, set[int]] = {}
 
@@ -102,17 +99,18 @@ class _Values:
 
     def _with_number(self, call: Call, rule: Rule) -> Call:
         """Return a call with a number in place of an array that is full of it, beside one of the result's shape."""
-        if call.function is spread and not call.inputs[0].shape and self._base(call.inputs[0]).kind in STEADY:
+        if call.function is spread and not call.inputs[0].shape and self._is_steady(call.inputs[0]):
             self.numbers[call.output] = call.inputs[0]
-        for i, other in enumerate(reversed(call.inputs)) if rule.neutral and not call.keywords else ():
-            whole = isinstance(other, Slot) and other.shape == call.result.shape
-            if whole and (number := self._number(call.inputs[i])) is not None:
+        for i, other in enumerate(reversed(call.inputs)) if rule.neutral else ():
+            number = self._number(call.inputs[i])
+            if number is not None and isinstance(other, Slot) and other.shape == call.result.shape:
                 return replace(call, inputs=[other, number] if i else [number, other])
         return call
 
     def _number(self, a: Any) -> Slot | None:
         """Return the number that an array is full of, if it is known to be full of one."""
-        if isinstance(a, Slot) and a.shape and a not in self.numbers and not math.isnan(value := _number_in(a)):
+        known = not isinstance(a, Slot) or a.kind != "frozen" or not a.shape or a in self.numbers
+        if not known and not math.isnan(value := _number_in(a)):
             self.numbers[a] = number = Slot(np.array(value, a.dtype), "frozen", a.name, a.source)
             number.term = a.term
         return self.numbers.get(a)
@@ -126,21 +124,28 @@ class _Values:
             return self.same.get(above, above)
         if call.function is np.copy:
             return call.inputs[0]
-        for i, neutral in enumerate(rule.neutral if call.result.dtype.kind != "c" else ()):
-            number = math.nan if getattr(call.inputs[i], "shape", ()) else _number_in(call.inputs[i])
+        for a, other, neutral in zip(call.inputs, reversed(call.inputs), rule.neutral, strict=False):
+            number = math.nan if getattr(a, "shape", ()) else _number_in(a)
             if number == neutral and math.copysign(1, number) == math.copysign(1, neutral):
-                return call.inputs[1 - i]
+                return other if call.result.dtype.kind != "c" else None
         return None
 
     def _computed(self, call: Call, rule: Rule, assigned: int) -> Slot | None:
-        """Return what an earlier call has made of the same operands, where it was to tell of no fewer errors."""
-        if rule.effect or not is_foreign(getattr(call.function, "__module__", None) or "numpy"):
-            return None
-        steady = all(self._base(a).kind in STEADY for a in call.slots)
+        """Return what an earlier call has made of the same operands, if it was to tell of no fewer errors."""
         operands = [a if isinstance(a, Slot) else repr(a) for a in call.inputs]
-        earlier = self.known.setdefault((call.function, *operands, repr(call.keywords), steady or assigned), call)
+        key = (call.function, *operands, repr(call.keywords) if call.keywords else "")
+        earlier, then = self.known.setdefault(key, (call, assigned))
+        if earlier is call or rule.effect or not is_foreign(getattr(call.function, "__module__", None) or "numpy"):
+            return None
+        if assigned != then and not all(map(self._is_steady, call.slots)):
+            self.known[key] = call, assigned
+            return None
         told = all(mode in ("ignore", earlier.errors[kind]) for kind, mode in call.errors.items())
-        return earlier.output if earlier is not call and told else None
+        return earlier.output if told else None
+
+    def _is_steady(self, slot: Slot) -> bool:
+        """Return whether nothing is assigned to the memory of a value while the program runs."""
+        return self._base(slot).kind in ("result", "input", "frozen")
 
     def _can_be(self, slot: Slot, first: Slot) -> bool:
         """Return whether a value can be read where the one is that was there first.
@@ -150,7 +155,7 @@ class _Values:
         base = self._base(first)
         if slot in self.views:
             return self._base(slot) is base
-        if slot in self.kept or base.kind not in STEADY:
+        if slot in self.kept or not self._is_steady(base):
             return False
         if not self.readers:
             self.readers = self._readers()
