@@ -60,7 +60,7 @@ class _Values:
     def merged(self) -> Iterator[Call]:
         """Yield the calls, which read, of values that are the same, the one that is there first."""
         assigned = 0
-        for call in self.calls:
+        for call in map(_accumulating, self.calls):
             if not self.same.keys().isdisjoint(call.slots):
                 call = _reading(call, self.same)
             if call.function is assign:
@@ -195,7 +195,7 @@ def _cross_entropies(calls: Iterable[Call]) -> Iterator[Call]:
     sums: dict[Any, Call] = {}
     products: dict[Any, tuple[Call, Slot]] = {}
     exponentials = set()
-    for call in map(_accumulating, calls):
+    for call in calls:
         first, *others = call.inputs or [None]
         if call.function is scatter and _number_in(first) < 0:
             scattered[call.output] = call
