@@ -1400,6 +1400,25 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault("a target of another layout", "not value.is_like(target) or not", "value.shape != target.shape or not"),
         Fault(
+            "a value stays in memory that is assigned to again",
+            "            return False\n        for i in reads[bisect_left(reads, start) :]:",
+            "            pass\n        for i in reads[bisect_left(reads, start) :]:",
+        ),
+        Fault(
+            "the mode of errors does not matter",
+            "        return earlier.output if told else None",
+            "        return earlier.output",
+        ),
+        Fault("what is read of state stays", "if assigned != then and not all(", "if False and not all("),
+        Fault("results are one array", "        if slot in self.kept or not", "        if not"),
+        Fault("draws are the same", "if earlier is call or rule.effect or", "if earlier is call or"),
+        Fault(
+            "0 has no sign",
+            "if number == neutral and math.copysign(1, number)",
+            "if number == neutral or math.copysign(2, number)",
+        ),
+        Fault("a product reads one array for two", "        return mine.isdisjoint(others)\n", "        return True\n"),
+        Fault(
             "what is positive is folded",
             "if call.function is scatter and _number_in(first) < 0:",
             "if call.function is scatter and _number_in(first):",

@@ -121,6 +121,23 @@ def test_what_is_read_of_state_is_read_again_after_an_assignment(memory: str) ->
     assert count(program, r"np\.exp\(") == 4, program.source
 
 
+def test_a_value_is_read_after_its_target_has_got_another_one() -> None:
+    def start() -> Any:
+        w = Tensor(np.arange(3.0))
+
+        def step(x: Any) -> Any:
+            value = w - x
+            assign(w, value)
+            assign(w, w * 2)
+            return np.sin(value + 0.5) * 1.5, np.copy(w)
+
+        return step
+
+    eager, program, x = start(), jit(start()), np.ones(3)
+    for _ in range(5):
+        assert leaves(program(x)) == leaves(eager(Tensor(x)))
+
+
 def test_results_and_gradients_that_are_equal_have_memory_of_their_own() -> None:
     a, b = (Tensor(np.ones(3), requires_grad=True) for _ in "ab")
 

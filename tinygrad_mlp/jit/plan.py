@@ -221,7 +221,10 @@ class _Assigned:
         self.made = {call.output: i for i, call in enumerate(plan.calls) if call.output is not None}
         self.memories: dict[Slot, int] = {}
         self.reads: dict[int, list[int]] = defaultdict(list)
+        self.writes: dict[int, list[int]] = defaultdict(list)
         for i, call in enumerate(plan.calls):
+            if call.function is assign:
+                self.writes[self._memory(call.inputs[0])].append(i)
             for a in call.slots:
                 self.reads[self._memory(a)].append(i)
 
@@ -260,6 +263,8 @@ class _Assigned:
             return False
         memory = self._memory(target)
         reads = self.reads[memory]
+        if any(limit < i < self.last[value] for i in self.writes[memory]):
+            return False
         for i in reads[bisect_left(reads, start) :]:
             if i > limit:
                 break
