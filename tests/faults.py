@@ -1655,8 +1655,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "each result of a dataclass is a dict",
-            "Fields(type(r), flatten_result(_fields(r), leaves))",
-            "flatten_result(_fields(r), leaves)",
+            "Fields(type(r), flatten_result(fields(r), leaves))",
+            "flatten_result(fields(r), leaves)",
         ),
         Fault(
             "a named tuple is a tuple",

@@ -30,7 +30,7 @@ PARTS: dict[str, tuple[Callable[[str], bool], int]] = {
     "functional door": (lambda path: path.startswith(DOOR), 1200),
     "bridges": (lambda path: path.startswith(BRIDGES), 600),
     "playground": (lambda path: path.startswith(PLAYGROUND), 460),
-    "package without the last four": 10993(
+    "package without the last four": (
         lambda path: not path.startswith((NATIVE, *DOOR, *BRIDGES, PLAYGROUND)),
         5900,
     ),
@@ -38,12 +38,12 @@ PARTS: dict[str, tuple[Callable[[str], bool], int]] = {
 """The parts by name: which files they have, and how many lines these should have at most."""
 FILE_LIMIT, FUNCTION_LIMIT, COMPLEXITY_LIMIT = 350, 50, 20
 AS_IT_STANDS = {
-    "functional door": 1342,
+    "functional door": 1291,
     "engine: rules, core, functional": 2076,
     "nn and optim": 1096,
     "checker": 759,
     "native programs": 748,
-    "package without the last four": 10993,
+    "package without the last four": 11047,
     "bridges": 994,
 }
 """What is larger than it should be, and how large it may be until it is mended."""
