@@ -1827,7 +1827,7 @@ FAULTS: dict[str, list[Fault]] = {
             "if False:",
         ),
         Fault("whole numbers do not move", "np.asarray(a) if isinstance(a, (int, np.integer, np.bool_)) else a", "a"),
-        Fault("a dict of a kind of its own is a plain one", "made: Any = tree.copy()  #", "made: Any = dict(tree)  #"),
+        Fault("a dict of a kind of its own is a plain one", "new: Any = tree.copy()  #", "new: Any = dict(tree)  #"),
         Fault(
             "other keys are the same tree",
             "theirs is None or theirs.keys() != held.keys()",
