@@ -41,9 +41,9 @@ AS_IT_STANDS = {
     "functional door": 1291,
     "engine: rules, core, functional": 2076,
     "nn and optim": 1096,
-    "checker": 759,
+    "checker": 760,
     "native programs": 748,
-    "package without the last four": 11047,
+    "package without the last four": 11383,
     "bridges": 994,
 }
 """What is larger than it should be, and how large it may be until it is mended."""

@@ -13,7 +13,7 @@ from ..core.tracer import mode
 from ..errors import RecordingError, describe
 from ..trees import fields, made
 from .execute import execute_test
-from .guards import SCALARS
+from .objects import SCALARS
 from .record import memory_of
 
 

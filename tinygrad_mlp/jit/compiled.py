@@ -13,11 +13,12 @@ from .arguments import rebuild
 from .emit import Program
 from .execute import execute
 from .fits import Options, fits_function
-from .guards import is_foreign
+from .objects import is_foreign
 from .plan import Plan, Storage, base_of, make_plan
-from .reads import Reads, without_collector
+from .reads import Reads
 from .record import Record, Slot, is_same, memory_of
 from .scope import Scope
+from .watch import without_collector
 
 ALIGNMENT = 64
 MOST = 4000
