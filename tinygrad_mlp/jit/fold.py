@@ -14,7 +14,7 @@ from ..core.tensor import assign
 from ..rules.indexing import minus_one_hot, scatter
 from ..rules.shapes import spread
 from ..rules.table import Rule, find
-from .guards import is_foreign
+from .objects import is_foreign
 from .record import Call, Slot, is_elementwise, set_grad
 
 
