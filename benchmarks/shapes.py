@@ -93,7 +93,9 @@ def main():
     rows = [["held, MB", *(f"above {size} alone" for size in (sizes[0], sizes[-1])), "programs"]]
     for traced, name in ((True, "traced"), (False, "resident")):
         parts = [sizes, sizes[:1], sizes[-1:]]
-        every, *alone = [common.in_child(__file__, sizes=part, backend=options.backend, traced=traced) for part in parts]
+        every, *alone = [
+            common.in_child(__file__, sizes=part, backend=options.backend, traced=traced) for part in parts
+        ]
         more = [f"{(every['bytes'] - one['bytes']) / 1e6:.2f}" for one in alone]
         rows.append([name, *more, str(every["programs"])])
     common.print_table(rows)

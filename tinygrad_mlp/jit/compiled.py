@@ -9,47 +9,19 @@ import numpy as np
 
 from ..core.tensor import Tensor, wrap
 from ..core.versions import last_change, next_age
+from .arena import Arena, address, moved
 from .arguments import rebuild
 from .emit import Program
 from .execute import execute
 from .fits import Options, fits_function
 from .guards import is_foreign
-from .plan import Plan, Storage, base_of, make_plan
+from .plan import Plan, make_plan
 from .reads import Reads, without_collector
-from .record import Record, Slot, is_same, memory_of
+from .record import Array, Record, Slot, is_same, memory_of
 from .scope import Scope
 
-ALIGNMENT = 64
 MOST = 4000
 """Programs of more calls stay NumPy's: to compile them takes minutes."""
-
-
-class Arena:
-    """The memory of all programs of a function, of which one runs at a time: temporary, and gradients by Tensor."""
-
-    def __init__(self) -> None:
-        self.memory = np.empty(0, np.uint8)
-        self.gradients: dict[Any, Any] = {}
-
-    def place(self, plan: Plan) -> dict[Storage, Any]:
-        """Return the memory of each storage of a plan."""
-        owners: dict[Any, Any] = {}
-        for t, slot in plan.grads.items():
-            if slot is not None:
-                owners.setdefault(plan.place.get(base_of(plan, slot)), t)
-        shared = [storage for storage in plan.storages if storage not in owners]
-        sizes = [-(-storage.nbytes // ALIGNMENT) * ALIGNMENT for storage in shared]
-        if sum(sizes) > self.memory.nbytes:
-            self.memory = np.empty(max(sum(sizes), 2 * self.memory.nbytes), np.uint8)
-        starts = np.cumsum([0, *sizes])
-        places = {s: self.memory[i : i + s.nbytes] for s, i in zip(shared, starts.tolist(), strict=False)}
-        for storage in plan.storages:
-            if storage in owners:
-                known = self.gradients.get(owners[storage])
-                if known is None or known.nbytes != storage.nbytes:
-                    known = self.gradients[owners[storage]] = np.empty(storage.nbytes, np.uint8)
-                places[storage] = known
-        return places
 
 
 class Compiled:
@@ -95,18 +67,18 @@ class Compiled:
         """Return the program of the backend."""
         plan = self.planned()
         if self.backend == "numpy" or len(plan.calls) > MOST:
-            return Program(plan, self.name, Scope(arena.place(plan)))
+            return Program(plan, self.name, Scope(arena.place(plan), arena.constant))
         from .native.program import NativeProgram, make_native_plan
 
         native = make_native_plan(self.record, self.outputs)
-        return NativeProgram(native, self.name, Scope(arena.place(native)))
+        return NativeProgram(native, self.name, Scope(arena.place(native), arena.constant))
 
     def compile(self, arena: Arena) -> None:
         """Plan, emit and build the program."""
         with without_collector():
             program = self._emitted(arena)
         self.plan = plan = program.plan
-        namespace = {"np": np, **program.scope.values}
+        self.names = namespace = {"np": np, **program.scope.values}
         namespace.update((name, self._reader(*of)) for name, of in program.readers.items())
         self.step = execute(program.source, namespace, program.function)
         self.grads = [(t, None if s is None else wrap(namespace[program.name(s)], [0])) for t, s in plan.grads.items()]
@@ -114,11 +86,23 @@ class Compiled:
         self.own = {id(memory_of(namespace[name])) for name in program.memory.values()}
         self.changed = {id(memory_of(t._data)) for t in self.record.changed}
         self.touched = self.own | self.changed
+        self.addresses = program.addresses
+        arena.programs.add(self)
         if self.backend != "numpy":
             self.step = self._reporting(self.step)
         self.program = program
         self.test = fits_function(self.reads.guards(), self._options_of)
         self.reads.outside.clear()  # which holds the arguments of the first call
+
+    def move(self, old: Array, new: Array) -> None:
+        """Use ``new`` for ``old``, memory of the arena."""
+        moved(self.names, old, new)
+        for known in (self.own, self.touched):
+            if id(old) in known:
+                known.symmetric_difference_update((id(old), id(new)))
+        start = address(old)
+        for places in self.addresses:
+            places[(start <= places) & (places < start + old.nbytes)] += address(new) - start
 
     def _reporting(self, step: Callable[..., Any]) -> Callable[..., Any]:
         """Return a step whose first call says that it compiles, if that takes long."""

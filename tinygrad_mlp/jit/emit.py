@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
@@ -46,6 +47,7 @@ class Program:
         function: its name.
         inputs: the names of its arguments.
         readers: the functions that read live numbers, by name: of which group, and which numbers, of what dtype.
+        addresses: arrays of addresses of memory, which a native program goes by.
     """
 
     def __init__(self, plan: Plan, wish: str = "step", scope: Scope | None = None) -> None:
@@ -54,6 +56,7 @@ class Program:
         self.readers: dict[str, tuple[int, list[tuple[str, Any]]]] = {}
         self.live: dict[tuple[Slot, Any], str] = {}
         self.dtypes: dict[int, Sequence[Any]] = {}
+        self.addresses: list[Any] = []
         self.lines: list[_Line] = []
         self.pending: _Line | None = None
         self.uses = _uses(plan)
@@ -309,7 +312,14 @@ class Program:
         order = slot.layout if "order" in slot.layout else ""
         text = f"np.full({slot.shape}, {self.text(a)}, {dtype_text(slot.dtype)}{order})"
         wish = f"{name}s" if name in ("zero", "one") else f"full_of_{name}"
-        return self.helper(key, wish, text, lambda: np.full(slot.shape, a, slot.dtype, order="F" if order else "C"))
+
+        def make() -> Any:
+            full = self.scope.constant(
+                ("filled", repr(a), slot.dtype), math.prod(slot.shape), lambda n: np.full(n, a, slot.dtype)
+            )
+            return full.reshape(slot.shape, order="F" if order else "C")
+
+        return self.helper(key, wish, text, make)
 
     def bits(self, slot: Slot) -> str:
         """Return the name of a view of a slot as integers."""

@@ -18,9 +18,10 @@ import numpy as np
 from ..core.tensor import Tensor, wrap
 from ..core.tracer import IDLE, mode
 from ..errors import GraphError, OptionError, RecordingError, describe, nearest, out_of_range, warn
+from .arena import Arena
 from .arguments import Arguments, as_input, flatten_result, rebuild, taker
 from .audit import Effects
-from .compiled import Arena, Compiled
+from .compiled import Compiled
 from .plan import Plan
 from .reads import Reads
 from .recorder import Recorder
