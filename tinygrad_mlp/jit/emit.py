@@ -48,6 +48,7 @@ class Program:
         inputs: the names of its arguments.
         readers: the functions that read live numbers, by name: of which group, and which numbers, of what dtype.
         addresses: arrays of addresses of memory, which a native program goes by.
+        named: the slots that the record had no name for.
     """
 
     def __init__(self, plan: Plan, wish: str = "step", scope: Scope | None = None) -> None:
@@ -56,7 +57,7 @@ class Program:
         self.readers: dict[str, tuple[int, list[tuple[str, Any]]]] = {}
         self.live: dict[tuple[Slot, Any], str] = {}
         self.dtypes: dict[int, Sequence[Any]] = {}
-        self.addresses: list[Any] = []
+        self.addresses, self.named = [], []  # type: tuple[list[Any], list[Slot]]
         self.lines: list[_Line] = []
         self.pending: _Line | None = None
         self.uses = _uses(plan)
@@ -96,6 +97,12 @@ class Program:
             else:
                 self._buffer(slot)
         return self.names[slot]
+
+    def call_it(self, slot: Slot, name: str) -> None:
+        """Give a slot a name, unless it has one."""
+        if not slot.name:
+            self.named.append(slot)
+            slot.name = name
 
     def _gradient_of(self, slot: Slot) -> str:
         """Return the name of a value that is the gradient of another one."""
@@ -251,7 +258,7 @@ class Program:
         if rule.emit is None:
             self._path(rule.forward, rule.name)  # so that the function has its name before a value takes it
         if out is not None and not out.name:
-            out.name = self._gradient_of(out) or value_name(call, operands)
+            self.call_it(out, self._gradient_of(out) or value_name(call, operands))
         if rule.emit is None and not (isinstance(function, np.ufunc) and function.nout == 1):
             return self._generic(call, operands)
         if out in self.plan.fresh:

@@ -128,7 +128,7 @@ class Jitted(Generic[P, R]):
     def _run(self, compiled: Compiled, key: Any, given: Arguments) -> Any:
         if not compiled.confirmed:
             return self._record(key, given, compiled)
-        if compiled.program is None:
+        if compiled.test is None:
             compiled.compile(self.arena)
             self._make_room()
         if compiled.changes(given.arrays):
@@ -253,7 +253,7 @@ class Jitted(Generic[P, R]):
     def _make_room(self) -> None:
         """Drop the programs that have not run for longest, where there are too many."""
         by_age = sorted((c for known in self.cache.values() for c in known), key=lambda compiled: compiled.called)
-        sizes = [c.plan.bytes if c.plan else 0 for c in by_age]
+        sizes = [c.bytes for c in by_age]
         while len(sizes) > PROGRAMS or (sum(sizes) > PROGRAM_BYTES and len(sizes) > 1):
             del sizes[0]
             self._drop(by_age.pop(0))
@@ -310,8 +310,9 @@ class Jitted(Generic[P, R]):
             raise GraphError(f"{self.__name__} has not run yet; call it once, then read its program")
         every = [self.last, *(compiled for known in self.cache.values() for compiled in known)]
         main = max(every, key=lambda compiled: compiled.runs)
-        if main.program is None:
+        if main.test is None:
             main.compile(self.arena)
+        main.unpack()
         return main
 
     @property

@@ -329,6 +329,11 @@ class Reads:
         """Return what a program depends on."""
         return [read for read in self.found.values() if read.used]
 
+    def decides_as(self, other: Reads) -> bool:
+        """Return whether a program depends on the same as another one."""
+        pairs = itertools.zip_longest(self.guards(), other.guards())
+        return all(a and b and a.is_like(b) for a, b in pairs)
+
     def changed(self, but: Callable[[Read], bool], before: Reads | None, lenient: bool) -> str | None:
         """Return the words for the first thing that is not as it was when it was read, if it was not made here.
 
