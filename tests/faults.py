@@ -1522,7 +1522,7 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "an exchanged gradient counts as found",
-            "own = any(t is slot.source and g is t._grad for t, g in self.grads)",
+            "own = any(t is other and g is t._grad for other, g in self.grads)",
             "own = True",
         ),
         Fault("names of keywords do not matter", "        self.key.extend(kwargs)\n", ""),
@@ -1576,6 +1576,13 @@ FAULTS: dict[str, list[Fault]] = {
             'if op == "UNPACK_EX":',
         ),
         Fault("a pattern reads unseen", 'if op == "MATCH_CLASS":', "if False:"),
+        Fault(
+            "a program stays in the memory that the others have left",
+            "        moved(self.names, old, new)\n",
+            "",
+        ),
+        Fault("a program takes the guards of any other", "if p.reads.decides_as(self.reads)", "if True"),
+        Fault("records stay as they are", "            other.pack()\n", "            pass\n"),
         Fault(
             "a program holds the arguments of its first call",
             "        self.reads.outside.clear()  #",
@@ -1631,8 +1638,8 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("old programs stay", "while len(sizes) > PROGRAMS or", "while"),
         Fault(
             "memory for a larger batch is not taken",
-            "if sum(sizes) > self.memory.nbytes:",
-            "if not self.memory.nbytes:",
+            "        if n <= len(old):",
+            "        if len(old):",
         ),
         Fault(
             "each result of a dataclass is a dict",

@@ -1404,7 +1404,8 @@ def test_a_further_size_holds_little_memory(tmp_path: Any) -> None:
             held.append(tracemalloc.get_traced_memory()[0] - step.arena.memory.nbytes)
     finally:
         tracemalloc.stop()
-    further = (held[-1] - held[1]) / (len(sizes) - 2)
+    further = (held[-1] - held[0]) / (len(sizes) - 1)
+    print(further)
     assert further < 34_000, f"{further:,.0f} bytes for each size more"  # sixty sizes of 141 to 200 hold 2 MB more
     programs = [c for known in step.cache.values() for c in known]
     assert len(programs) == len(sizes) and sum(c.program is not None for c in programs) == 1
