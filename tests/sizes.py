@@ -42,8 +42,8 @@ AS_IT_STANDS = {
     "engine: rules, core, functional": 2070,
     "nn and optim": 1096,
     "checker": 759,
-    "native programs": 748,
-    "package without the last four": 10863,
+    "native programs": 749,
+    "package without the last four": 10986,
     "bridges": 994,
 }
 """What is larger than it should be, and how large it may be until it is mended."""
