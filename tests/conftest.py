@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -16,6 +17,14 @@ import pytest
 from tinygrad_mlp.rules.table import find
 
 np.seterr(all=os.environ.get("NUMPY_ERRSTATE"))  # type: ignore[arg-type] # None leaves it as it is
+
+gc.disable()  # collecting the tests makes half a million objects, all of which stay
+
+
+def pytest_collection_finish() -> None:
+    """Leave those objects out of all that the garbage collector walks through while the tests run."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture

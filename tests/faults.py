@@ -675,6 +675,11 @@ FAULTS: dict[str, list[Fault]] = {
             "        for buffer, data in self.buffers:\n            buffer[...] = data",
             "        pass",
         ),
+        Fault(
+            "a step must not leave the domain",
+            "with suppress(ValueError):\n            change = s",
+            "if True:\n            change = s",
+        ),
         Fault("shared memory is no problem", "if np.shares_memory(g, h)]", "if False]"),
         Fault(
             "a second pass may differ",
@@ -1569,7 +1574,21 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("an object of another class", 'tests.append("o.__class__ is v1")', 'tests.append("True")'),
         Fault("other code is not noticed", 'for name in ("__code__", "__defaults__",', 'for name in ("__defaults__",'),
         Fault("another property is not noticed", "if isinstance(value, property):", "if False:"),
-        Fault("a method of a base is not noticed", "        self._note_method(code, values)\n", ""),
+        Fault("a method of a base is not noticed", "if name in kind.__dict__:\n", "if False:\n"),
+        Fault("what is done for a log is a change", 'if name == "logging":', "if False:"),
+        Fault(
+            "what C types hold is not seen",
+            "        if is_opaque(value):\n            self._reach_opaque",
+            "        if False:\n            self._reach_opaque",
+        ),
+        Fault(
+            "a text is no name of an attribute", "for chain in names_in(text) if chain}", "for chain in () if chain}"
+        ),
+        Fault(
+            "what a getter reads is not seen",
+            "self.names += [names for names in names_in(value)",
+            "self.names += [names for names in ()",
+        ),
         Fault(
             "an array is iterated over unseen",
             'if op in ("GET_ITER", "UNPACK_SEQUENCE", "UNPACK_EX"):',
@@ -1597,7 +1616,7 @@ FAULTS: dict[str, list[Fault]] = {
             "return len(now) == len(was) and (all",
             "return len(now) >= len(was) and (all",
         ),
-        Fault("what a call gives is not looked into", "path[path.index(ANY) + 1 :] for", "() for"),
+        Fault("what a call gives is not looked into", "path[i:] for path in paths", "() for path in paths"),
         Fault(
             "what a loop stores is not known at its beginning",
             "for _ in range(2):  # what",
@@ -1605,21 +1624,21 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "closures do not matter",
-            'value = self.note(cells[name], "cell", name, name, only_written and not steps, True)',
-            "value = cells[name].cell_contents",
+            "value = self.note(owner, way, name, name, only_written, True)",
+            'value = self.note(owner, way, name, name, only_written, True) if way == "global" else owner.cell_contents',
         ),
         Fault(
             "globals do not matter",
-            'value = self.note(frame.f_globals, "global", name, name, only_written and not steps, True)',
-            "value = frame.f_globals.get(name, MISSING)",
+            "value = self.note(owner, way, name, name, only_written, True)",
+            'value = self.note(owner, way, name, name, only_written, True) if way == "cell" else owner.get(name, MISSING)',
         ),
         Fault(
             "keywords of a partial do not matter", '            self._reach(function.keywords, "a keyword", True)\n', ""
         ),
         Fault(
             "the owner of a method does not matter",
-            'owner = getattr(function, "__self__", function)',
-            "owner = function",
+            'for value in (getattr(function, "__self__", function), *arguments):',
+            "for value in (function, *arguments):",
         ),
         Fault(
             "results lie by rows",

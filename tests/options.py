@@ -10,6 +10,7 @@ or if the error is of another kind.
 from __future__ import annotations
 
 import collections
+import contextlib
 import functools
 import inspect
 import itertools
@@ -163,6 +164,14 @@ MAKE_ARRAYS += [np.frombuffer, np.fromfile, np.fromiter, np.fromstring]
 NUMPY = np.lib.NumpyVersion(np.__version__)
 
 
+@contextlib.contextmanager
+def silent() -> Iterator[None]:
+    """Context manager without warnings: a call is judged by what it gives or raises."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        yield
+
+
 class Case(NamedTuple):
     """A sample call with options, and the arrays that stand for its inputs."""
 
@@ -177,12 +186,10 @@ class Case(NamedTuple):
     def on(self, inputs: Sequence[Any]) -> Any:
         """Return what the call gives, or the error that it raises."""
         call = self.call._replace(function=functools.partial(self.call.function, **self.options))
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            try:
-                return call.on(inputs)
-            except Exception as error:
-                return error
+        try:
+            return call.on(inputs)
+        except Exception as error:
+            return error
 
 
 def cases_of(function: Function, pairs: bool = True) -> Iterator[Case]:
@@ -268,8 +275,7 @@ def near(a: Array, b: Array, case: Case) -> bool:
     info = np.finfo(min((x.dtype for x in (b, *case.arrays) if x.dtype.kind == "f"), key=lambda t: t.itemsize))
     least = 64 * float(info.eps) * size + (math.sqrt(info.tiny) if "tiny" in case.variant else 0.0)
     wide = np.complex128 if b.dtype.kind == "c" else np.longdouble
-    with np.errstate(all="ignore"):
-        return bool(np.allclose(a.astype(wide), b.astype(wide), rtol=64 * info.eps, atol=least, equal_nan=True))
+    return bool(np.allclose(a.astype(wide), b.astype(wide), rtol=64 * info.eps, atol=least, equal_nan=True))
 
 
 def wrong_slope(case: Case, ours: Any, tensors: Sequence[Tensor]) -> str:
@@ -288,15 +294,14 @@ def wrong_slope(case: Case, ours: Any, tensors: Sequence[Tensor]) -> str:
 
     tracked = [(o, w) for o, w in zip(outs, weights, strict=True) if getattr(o, "requires_grad", False)]
     slopes: Sequence[Any] = [None] * len(tensors)
-    with np.errstate(all="ignore"):
-        if tracked:
-            kept, upstream = zip(*tracked, strict=True)
-            try:
-                slopes = tg.grad(kept, list(tensors), upstream, allow_unused=True)
-            except Exception as error:
-                return f"gradient raises {error!r}"
-        analytic = sum((g.numpy() * v).sum() for g, v in zip(slopes, d, strict=True) if g is not None)
-        numeric = slope(value, inputs, d)
+    if tracked:
+        kept, upstream = zip(*tracked, strict=True)
+        try:
+            slopes = tg.grad(kept, list(tensors), upstream, allow_unused=True)
+        except Exception as error:
+            return f"gradient raises {error!r}"
+    analytic = sum((g.numpy() * v).sum() for g, v in zip(slopes, d, strict=True) if g is not None)
+    numeric = slope(value, inputs, d)
     if not np.isfinite(numeric.value) or numeric.error > 1e-7 * max(numeric.size, abs(float(numeric.value))):
         return ""
     if abs(analytic - numeric.value) <= 10 * numeric.error + 64 * EPS * numeric.size:
@@ -304,6 +309,7 @@ def wrong_slope(case: Case, ours: Any, tensors: Sequence[Tensor]) -> str:
     return f"slope {analytic}, differences {numeric.value} +- {numeric.error}"
 
 
+@silent()
 def table(
     functions: Sequence[Function] = ALL, pairs: bool = True
 ) -> tuple[dict[Function, collections.Counter[str]], list[str]]:

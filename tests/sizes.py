@@ -41,9 +41,9 @@ AS_IT_STANDS = {
     "functional door": 1342,
     "engine: rules, core, functional": 2070,
     "nn and optim": 1096,
-    "checker": 759,
+    "checker": 760,
     "native programs": 749,
-    "package without the last four": 10986,
+    "package without the last four": 11322,
     "bridges": 994,
 }
 """What is larger than it should be, and how large it may be until it is mended."""

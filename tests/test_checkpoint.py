@@ -25,7 +25,7 @@ import warnings
 import zipfile
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -248,7 +248,8 @@ def test_what_cannot_be_saved_is_refused_and_nothing_written(
     assert (tmp_path / "x.npz").read_bytes() == before
 
 
-def test_random_states_come_back_as_they_were(tmp_path: Path) -> None:
+@pytest.mark.parametrize("examples", [75, pytest.param(2000, marks=pytest.mark.slow)])
+def test_random_states_come_back_as_they_were(examples: int, tmp_path: Path) -> None:
     hypothesis = pytest.importorskip("hypothesis")
     arrays = pytest.importorskip("hypothesis.extra.numpy")
     st = hypothesis.strategies
@@ -262,7 +263,7 @@ def test_random_states_come_back_as_they_were(tmp_path: Path) -> None:
         lists = st.lists(children, max_size=4)
         return st.one_of(lists, lists.map(tuple), st.dictionaries(keys, children, max_size=4))
 
-    @hypothesis.settings(max_examples=150, deadline=None, database=None)
+    @hypothesis.settings(max_examples=examples, deadline=None, database=None)
     @hypothesis.given(st.recursive(leaves, nested, max_leaves=12))
     def check(state: Any) -> None:
         try:
@@ -395,10 +396,11 @@ def outcome(path: Path, data: bytes) -> Any:
     return result
 
 
-def test_every_flipped_bit_is_found(small: tuple[Path, bytes]) -> None:
+@pytest.mark.parametrize("bits", [(0, 7), pytest.param(range(1, 7), marks=pytest.mark.slow)])
+def test_every_flipped_bit_is_found(bits: Sequence[int], small: tuple[Path, bytes]) -> None:
     path, data = small
     for i in range(len(data)):
-        for bit in range(8):
+        for bit in bits:
             damaged = data[:i] + bytes([data[i] ^ 1 << bit]) + data[i + 1 :]
             assert isinstance(outcome(path, damaged), CheckpointError), (i, bit)
 
@@ -855,8 +857,9 @@ print(rounds, killed_inside)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="fork")
-def test_a_killed_process_leaves_the_old_file_or_the_new(tmp_path: Path) -> None:
-    _, killed_inside = map(int, run(KILL, str(tmp_path), "250").split())
+@pytest.mark.parametrize("kills", [80, pytest.param(1000, marks=pytest.mark.slow)])
+def test_a_killed_process_leaves_the_old_file_or_the_new(kills: int, tmp_path: Path) -> None:
+    _, killed_inside = map(int, run(KILL, str(tmp_path), str(kills)).split())
     assert killed_inside > 0
 
 
@@ -886,7 +889,7 @@ def test_no_file_stays_open(small: tuple[Path, bytes], monkeypatch: pytest.Monke
     path, data = small
     path.with_name("bad").write_bytes(data[:-1])
     before = len(os.listdir("/proc/self/fd"))
-    for i in range(1000):
+    for i in range(100):
         save({"step": i}, path)
         assert load(path) == {"step": i}
         with suppress(CheckpointError):

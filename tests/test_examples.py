@@ -58,11 +58,12 @@ def test_penguins_are_the_published_file() -> None:
     assert digest in (DATA / "README.md").read_text(encoding="utf-8")
 
 
-def test_regression_beats_least_squares_on_each_of_five_splits(
-    example: Callable[[str], ModuleType], capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("splits", [2, pytest.param(5, marks=pytest.mark.slow)])
+def test_regression_beats_least_squares_on_each_split(
+    splits: int, example: Callable[[str], ModuleType], capsys: pytest.CaptureFixture[str]
 ) -> None:
     errors = []
-    for seed in range(5):
+    for seed in range(splits):
         errors.append(example("regression").main(seed))
         mean, linear, network = (float(line.split()[0]) for line in capsys.readouterr().out.splitlines()[-3:])
         assert network == pytest.approx(errors[-1], abs=0.01)
@@ -191,22 +192,28 @@ def cells_of_notebook() -> list[dict[str, Any]]:
     return [cell for cell in json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
 
 
-def test_notebook_runs_and_its_results_are_those_that_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("images", [14_000, pytest.param(60_000, marks=pytest.mark.slow)])
+def test_notebook_runs_and_its_results_are_those_that_it_shows(
+    images: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With all images, to the accuracy that it shows; 8 000 of them are for validation."""
     matplotlib.use("Agg")
     (tmp_path / "data").mkdir()
     shutil.copy(DATA / "mnist.npz", tmp_path / "data")
     monkeypatch.syspath_prepend(EXAMPLES)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(blas, "_threads", lambda: 2)  # programs are printed as most machines have them
+    whole = tg.load_mnist
+    monkeypatch.setattr(tg, "load_mnist", lambda path: tuple(a[:images] for a in whole(path)))
     namespace: dict[str, Any] = {}
     for cell in cells_of_notebook():
         exec(compile("".join(cell["source"]), f"{NOTEBOOK.name}, cell {cell['id']}", "exec"), namespace)
     shown = {cell["id"]: cell["outputs"] for cell in cells_of_notebook()}
     accuracy = namespace["test"]["accuracy"]
-    assert accuracy > 0.975  # measured: 98.06 to 98.22 %, five seeds
-    assert ast.literal_eval("".join(shown["test"][0]["data"]["text/plain"]))["accuracy"] == pytest.approx(
-        accuracy, abs=0.004
-    )
+    assert accuracy > (0.975 if images == 60_000 else 0.93)  # measured: 98.06 to 98.22 %, five seeds; 94.4 % of few
+    assert images < 60_000 or ast.literal_eval("".join(shown["test"][0]["data"]["text/plain"]))[
+        "accuracy"
+    ] == pytest.approx(accuracy, abs=0.004)
     assert "".join(shown["source"][0]["text"]) == "\n".join(namespace["source"].splitlines()[:35]) + "\n"
     assert [path.name for path in tmp_path.rglob("*")] == ["data", "mnist.npz"]
     assert namespace["chances"].argmax() == 7

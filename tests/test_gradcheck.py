@@ -167,6 +167,12 @@ def test_a_derivative_that_is_zero_passes_and_another_value_does_not(f: Callable
     assert wrong.verdict == "fail"
 
 
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_steps_out_of_what_a_function_takes_are_shortened(reduction: str) -> None:
+    p = np.array([[0.1, 0.9, 0.5]])
+    assert gradcheck(lambda p: F.binary_cross_entropy(p, np.array([[0.0, 1.0, 0.3]]), reduction=reduction), p).ok
+
+
 class TestKinks:
     @pytest.mark.parametrize("slope", [0.0, 0.3, 1.0])
     def test_any_slope_between_those_on_the_sides_passes(self, slope: float) -> None:

@@ -95,10 +95,12 @@ def test_a_loss_alone(loss: str) -> None:
     assert gradcheck(LOSSES[loss], x).ok
 
 
-@pytest.mark.parametrize("start", range(3))
+@pytest.mark.parametrize("start", [0, *(pytest.param(i, marks=pytest.mark.slow) for i in (13, 26))])
 def test_modules_and_losses_together(start: int) -> None:
-    """A share of the next test, in which every module meets every loss."""
-    for first, second, loss, training in PAIRS[start * 13 :: 65]:
+    """A share of the next test, in which every module meets every loss: each is in it, in each place and mode."""
+    share = PAIRS[start::65]
+    assert [len(set(kind)) for kind in zip(*share, strict=True)] == [len(MODULES), len(MODULES), len(LOSSES), 2]
+    for first, second, loss, training in share:
         report = check((first, second), loss, training)
         assert report.ok, (first, second, loss, training, report)
 

@@ -200,8 +200,9 @@ def test_every_file_of_the_corpus_is_read_or_refused(name: str, tmp_path: Path) 
 
 @pytest.mark.usefixtures("limits")
 @pytest.mark.parametrize("name", fuzz.READERS)
-def test_a_second_of_fuzzing_finds_nothing(name: str) -> None:
-    result = fuzz.fuzz(name, 1.0, seed=os.getpid())
+def test_a_moment_of_fuzzing_finds_nothing(name: str) -> None:
+    """CI takes fifteen seconds for each."""
+    result = fuzz.fuzz(name, 0.3, seed=os.getpid())
     assert not result["found"] and result["inputs"] > 5
 
 

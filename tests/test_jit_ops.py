@@ -64,9 +64,16 @@ def differentiated(call: Call, arrays: list[Any]) -> Any:
 
 
 @pytest.mark.parametrize("function", FUNCTIONS, ids=name_of)
-@pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["float64", "float32"])
-def test_samples(function: Function, dtype: Any) -> None:
-    for call in calls_of(function):
+@pytest.mark.parametrize(
+    ("dtype", "share"),
+    [
+        pytest.param(np.float64, slice(None), id="float64"),
+        pytest.param(np.float32, slice(None, None, 2), id="float32"),
+        pytest.param(np.float32, slice(1, None, 2), id="float32, the rest", marks=pytest.mark.slow),
+    ],
+)
+def test_samples(function: Function, dtype: Any, share: slice) -> None:
+    for call in calls_of(function)[share]:
         arrays = [a.astype(dtype) for a in call.arrays]
         (eager, params), (compiled, others) = (differentiated(call, [a.copy() for a in arrays]) for _ in range(2))
         step = jit(compiled)
@@ -104,10 +111,14 @@ def same_error(function: Function, arrays: Any) -> type[Exception] | None:
 
 
 @pytest.mark.parametrize("ufunc", UFUNCS, ids=name_of)
-def test_ufuncs_with_constants(ufunc: Any) -> None:
-    """NumPy's loop is chosen by the arrays alone beside Python numbers, and the constant is converted to its dtype."""
-    compiled = 0
-    for x, c in itertools.product(ARRAYS, CONSTANTS if ufunc.nin == 2 else [None]):
+@pytest.mark.parametrize("every", [3, pytest.param(1, marks=pytest.mark.slow)])
+def test_ufuncs_with_constants(ufunc: Any, every: int) -> None:
+    """NumPy's loop is chosen by the arrays alone beside Python numbers, and the constant is converted to its dtype.
+
+    Each ufunc meets another third of the constants than the one before.
+    """
+    compiled, constants = 0, CONSTANTS[UFUNCS.index(ufunc) % every :: every]
+    for x, c in itertools.product(ARRAYS, constants if ufunc.nin == 2 else [None]):
         functions = [ufunc] if ufunc.nin == 1 else [lambda t, c=c: ufunc(t, c), lambda t, c=c: ufunc(c, t)]
         for function in functions:
             if same_error(function, [x]) is None:

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import abc
 import argparse
+import array
 import collections
 import contextlib
 import contextvars
+import copy
 import dataclasses
+import decimal
+import enum
 import functools
+import itertools
 import logging
 import operator
 import os
+import queue
+import random
+import re
 import sys
+import threading
 import types
+import warnings
 import weakref
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import tinygrad_mlp as tg
@@ -964,3 +976,266 @@ def test_numbers_of_any_kind_are_constants(number: Any) -> None:
     run = jit(step)
     for _ in range(5):
         assert bits(run(Tensor(X), number)) == bits(step(Tensor(X), number))
+
+
+# what code in C reads
+
+
+class Base:
+    v: Any = 1.0
+
+    def get(self) -> Any:
+        return self.v
+
+
+class Other(Base):
+    v: Any = 2.0
+
+
+def _holding(v: float = 1.0) -> Any:
+    held = Base()
+    held.v = v
+    return held
+
+
+def _read_in_c() -> dict[str, tuple[Step, Callable[[], Any]]]:
+    """Return steps that read something in C, and what changes it."""
+    held, items, table, numbers = _holding(), [1.0, 2.0], {"v": 1.0}, array.array("d", [1.0, 2.0])
+    get, read, template, name = operator.attrgetter("v"), getattr, "{o.v}", "v"
+    owner, variable = (
+        type("Owner", (), {"part": property(lambda self: held)})(),
+        contextvars.ContextVar[Any]("variable"),
+    )
+    pair = collections.namedtuple("pair", "first")(held)
+    variable.set(held)
+    put, fill = functools.partial(setattr, held, "v", 3.0), functools.partial(operator.setitem, items, 0, 3.0)
+    enter = functools.partial(operator.setitem, table, "v", 3.0)
+    weak, keys = weakref.proxy(held), weakref.WeakKeyDictionary({held: items})
+    of_thread = threading.local()
+    of_thread.v = 1.0
+    view, proxy, bound, part = table.values(), types.MappingProxyType(table), table.get, functools.partial(max, items)
+    cached, memory, waiting = functools.lru_cache(lambda: items), memoryview(numbers), queue.Queue[int]()
+    given, polynomial, event = iter(items), np.poly1d([1.0, 2.0]), threading.Event()
+    column = pd.Series([1.0, 2.0])
+    return {
+        "attrgetter": (lambda x: x * get(held), put),
+        "attrgetter that is made as a key": (lambda x: x * max([held], key=operator.attrgetter("v")).v, put),
+        "attrgetter by a variable": (lambda x: x * operator.attrgetter(name)(held), put),
+        "attribute of what a property gives": (lambda x: x * owner.part.v, put),
+        "attribute of a field": (lambda x: x * pair.first.v, put),
+        "attribute of what a variable of the context holds": (lambda x: x * variable.get().v, put),
+        "attrgetter of a result": (lambda x: x * get((lambda: held)()), put),
+        "text with fields": (lambda x: x * float(f"{held.v}"), put),
+        "text with fields from outside": (lambda x: x * float(template.format(o=held)), put),
+        "getattr by another name": (lambda x: x * read(held, "v"), put),
+        "object.__getattribute__": (lambda x: x * object.__getattribute__(held, "v"), put),
+        "weak proxy": (lambda x: x * weak.v, put),
+        "result of a lambda": (lambda x: x * (lambda: {"a": held})()["a"].v, put),
+        "bound method of a dict": (lambda x: x * bound("v"), enter),
+        "partial of a function in C": (lambda x: x * part(), fill),
+        "array.array": (lambda x: x * numbers[0], functools.partial(operator.setitem, numbers, 0, 3.0)),
+        "memoryview": (lambda x: x * memory[0], functools.partial(operator.setitem, numbers, 0, 3.0)),
+        "values of a dict": (lambda x: x * sum(view), enter),
+        "mapping proxy": (lambda x: x * proxy["v"], enter),
+        "iterator that is copied": (lambda x: x * next(copy.copy(given)), fill),
+        "cached list": (lambda x: x * cached()[0], fill),
+        "local of a thread": (lambda x: x * of_thread.v, functools.partial(setattr, of_thread, "v", 3.0)),
+        "weak dict": (lambda x: x * keys[held][0], fill),
+        "queue": (lambda x: x * waiting.qsize(), functools.partial(waiting.put, 1)),
+        "event": (lambda x: x * event.is_set(), event.set),
+        "object of NumPy": (
+            lambda x: x * float(polynomial(1)),
+            functools.partial(operator.setitem, polynomial.coeffs, 0, 3.0),
+        ),
+        "number of a Series": (lambda x: x * float(column.iloc[0]), lambda: column.__setitem__(0, 3.0)),
+        "mean of a Series": (lambda x: x * column.mean(), lambda: column.__setitem__(0, 3.0)),
+    }
+
+
+def _read_of_a_kind() -> dict[str, tuple[Step, Callable[[], Any]]]:
+    """Return steps that depend on a class or on a name, and what changes that."""
+
+    class Kind(type):
+        v = 1.0
+
+    class Held(metaclass=Kind):
+        pass
+
+    class Above:
+        v = 1.0
+
+    class Derived(Above):
+        v = 2.0
+
+        def above(self) -> Any:
+            return super().v
+
+    class Abstract(abc.ABC):
+        pass
+
+    @functools.singledispatch
+    def dispatched(o: Any) -> float:
+        return 1.0
+
+    held, derived, names = _holding(), Derived(), {"v": 1.0}
+    module = types.ModuleType("math")
+    module.v = 1.0  # type: ignore[attr-defined]
+    exec("def step(x):\n    return x * globals()['v']\n\ndef all_of_it(x):\n    return x * globals().get('v')", names)
+    exchange = functools.partial(setattr, held, "__class__", Other)
+    return {
+        "super": (lambda x: x * derived.above(), functools.partial(setattr, Above, "v", 3.0)),
+        "metaclass": (lambda x: x * Held.v, functools.partial(setattr, Kind, "v", 3.0)),
+        "name of a class": (lambda x: x * len(Held.__name__), functools.partial(setattr, Held, "__name__", "long")),
+        "isinstance": (lambda x: x * (1 + isinstance(held, Other)), exchange),
+        "type": (lambda x: x * (1 + (type(held) is Other)), exchange),
+        "abstract class": (lambda x: x * (1 + isinstance(held, Abstract)), lambda: Abstract.register(Base)),
+        "dispatch by type": (lambda x: x * dispatched(held), lambda: dispatched.register(Base, lambda o: 3.0)),
+        "globals()": (names["step"], functools.partial(operator.setitem, names, "v", 3.0)),
+        "globals().get": (names["all_of_it"], functools.partial(operator.setitem, names, "v", 3.0)),
+        "module of Python": (lambda x: x * module.v, functools.partial(setattr, module, "v", 3.0)),
+    }
+
+
+@pytest.mark.parametrize("place", [*_read_in_c(), *_read_of_a_kind()])
+def test_what_no_bytecode_reads_is_seen_to_change(place: str) -> None:
+    step, change = (_read_in_c() | _read_of_a_kind())[place]
+    run = jit(step)
+    for i in range(9):
+        if i == 4:
+            change()
+        assert bits(run(X)) == bits(step(Tensor(X))), f"call {i}"
+    assert run.eager is None and run.last.program is not None
+
+
+def test_settings_of_the_process_are_seen_to_change() -> None:
+    def step(x: Any) -> Any:
+        return x * (np.geterr()["over"] == "warn") * np.get_printoptions()["precision"] * decimal.getcontext().prec
+
+    run = jit(step)
+    changes = [contextlib.nullcontext(), np.errstate(over="ignore"), np.printoptions(precision=3)]
+    for change in [*changes[:1] * 4, *changes[1:], decimal.localcontext(decimal.Context(prec=3))]:
+        with change:
+            assert bits(run(X)) == bits(step(Tensor(X)))
+    assert run.eager is None
+
+
+def test_what_the_rule_of_an_own_op_reads_is_seen_to_change() -> None:
+    table, w = {"v": 1.0}, Tensor(np.ones(3), requires_grad=True)
+    scaled = tg.primitive(lambda x: x * 2)
+    tg.vjp(scaled, lambda g, out, x: g * table["v"])
+
+    def step(x: Any) -> Any:
+        w.grad = None
+        scaled(w * x).sum().backward()
+        return w.grad * 1
+
+    run = jit(step)
+    for i in range(7):
+        table["v"] = 1.0 + (i > 3)
+        assert bits(run(X)) == bits(step(Tensor(X))), f"call {i}"
+
+
+# what code in C changes
+
+
+def _changed_in_c() -> dict[str, Callable[[], Any]]:
+    """Return what a step may do that changes something in C, by the name that the refusal gives it."""
+    count, cycle, given = itertools.count(), itertools.cycle([1, 1, 1, 2]), iter([1] * 9)
+    losses: list[Any] = []
+    append, partly = losses.append, functools.partial(list.append, losses)
+    numbers, draws, local = array.array("d", [0.0]), random.Random(0), threading.local()
+    queued, tasks, proxied = queue.SimpleQueue[int](), queue.Queue[int](), types.MappingProxyType({"a": np.zeros(1)})
+    generator, held, local.v = (1 for _ in range(9)), _holding(), 0
+    weak = weakref.proxy(held)
+
+    def add() -> None:
+        numbers[0] += 1
+
+    def count_local() -> None:
+        local.v += 1
+
+    def count_weakly(kept: Any = held) -> None:
+        weak.v += 1
+
+    def add_to_a_view() -> None:
+        proxied["a"][0] += 1
+
+    def end() -> None:
+        for _ in given:
+            break
+
+    return {
+        "count": lambda: next(count), "cycle": lambda: next(cycle), "given": end, "generator": lambda: next(generator),
+        "append": lambda: append(1), "partly|an argument": lambda: partly(1), "numbers": add,
+        "draws": lambda: draws.random(), "random": lambda: random.random() < 0.5, "local.v": count_local,
+        "queued": lambda: queued.put(1), "unfinished_tasks": lambda: tasks.put(1), "weak.v|held.v": count_weakly,
+        "proxied": add_to_a_view, "rand": lambda: np.random.rand() < 0.5,  # noqa: NPY002
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", _changed_in_c())
+def test_what_code_in_c_changes_is_refused_by_name(name: str) -> None:
+    change = _changed_in_c()[name]
+
+    def step(x: Any) -> Any:
+        change()
+        return x * 2
+
+    run = jit(step)
+    with pytest.raises(tg.errors.RecordingError, match=f"step.*[ .]({name})"):
+        for _ in range(3):
+            run(X)
+
+
+def test_memory_and_generators_are_put_back() -> None:
+    numbers, draws, places = array.array("d", [0.0]), random.Random(0), iter([1, 2, 3])
+
+    @jit
+    def step(x: Any) -> Any:
+        numbers[0] += draws.random() + next(places)
+        return x * 2
+
+    step(X)
+    before = numbers[0], draws.getstate(), next(copy.copy(places))
+    with pytest.raises(tg.errors.RecordingError):
+        step(X)
+    assert (numbers[0], draws.getstate(), next(places)) == before
+
+
+# what looks like it, and is none of it
+
+
+def _valid() -> dict[str, Callable[[], Any]]:
+    lock, log, history = threading.RLock(), logging.getLogger("test"), [1]
+    log.propagate = False
+    pattern, getter = re.compile("a(b)"), operator.attrgetter("v")
+    items, held, kind = [3, 1, 2], _holding(), enum.Enum("kind", "a b")
+    passed = functools.partial(lambda history, n: n, history)
+    cached = functools.lru_cache(lambda n: n * 2)
+
+    def locked() -> Any:
+        with lock, contextlib.ExitStack(), warnings.catch_warnings():
+            return 2
+
+    def own() -> Any:
+        queued, numbers = queue.Queue[int](), array.array("d", [1.0])
+        queued.put(2)
+        numbers.append(2.0)
+        return queued.get() + numbers[1] + random.Random(0).random() + next(itertools.count(2))
+
+    return {
+        "locks": locked, "own objects": own, "log": lambda: log.warning("1") or 2, "print": lambda: print("1") or 2,
+        "pattern": lambda: len(pattern.sub("a", "ab")), "key": lambda: sorted([held], key=getter)[0].v,
+        "zip": lambda: sum(a * b for a, b in zip(items, items, strict=True)), "enum": lambda: kind.a.value,
+        "argument that is not read": lambda: passed(2), "cache": lambda: cached(2),
+        "copy": lambda: copy.deepcopy(items)[0],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", _valid())
+def test_what_has_no_state_outside_of_the_step_is_compiled(name: str) -> None:
+    factor = _valid()[name]
+    run = jit(lambda x: x * factor())
+    for _ in range(5):
+        assert bits(run(X)) == bits(Tensor(X) * factor())
+    assert run.eager is None and run.last.program is not None

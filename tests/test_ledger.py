@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -77,9 +76,7 @@ def test_a_function_of_others_is_refused() -> None:
 
 
 def assert_nothing_wrong(function: Function, pairs: bool) -> None:
-    with np.errstate(all="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        counts, lines = options.table([function], pairs)
+    counts, lines = options.table([function], pairs)
     assert not counts[function]["wrong"], "\n".join(lines[:10])
 
 

@@ -124,8 +124,9 @@ def test_compositions_that_were_called_wrong_are_not(seed: int) -> None:
     assert gradcheck(found.f, found.inputs, raise_on_fail=False).verdict != "fail"
 
 
-def test_the_checker_calls_no_composition_wrong() -> None:
-    assert_compositions_pass(range(20_000, 20_120))
+@pytest.mark.parametrize("seeds", [range(20_025, 20_065), pytest.param(range(20_000, 20_120), marks=pytest.mark.slow)])
+def test_the_checker_calls_no_composition_wrong(seeds: range) -> None:
+    assert_compositions_pass(seeds)
 
 
 @pytest.mark.slow

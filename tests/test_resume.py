@@ -103,7 +103,7 @@ def everything(folder: Path, *, jit: bool = False, again: Any = None, stop: int 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what cannot be compiled
         history = tg.fit(
-            model, X, Y, optimizer=optimizer, schedule=schedule, validation=0.2, batch_size=32, epochs=6,
+            model, X, Y, optimizer=optimizer, schedule=schedule, validation=0.2, batch_size=32, epochs=4,
             progress=False, augment=partial(noise, own=own), jit=jit, resume=again,
             callbacks=[check, best, Break(), log, rates, count, averaging, EarlyStopping(patience=9)], **options,
         )  # fmt: skip
@@ -123,7 +123,7 @@ def test_a_training_that_is_broken_off_goes_on_to_the_same_bits(jit: bool, tmp_p
     """After any step, with all that a training can have."""
     (tmp_path / "straight").mkdir()
     expected = everything(tmp_path / "straight", jit=jit)
-    for stop in (1, 3, 4, 6, 7, 12, 13, 35, 36):
+    for stop in (1, 3, 4, 6, 7, 12, 13, 23, 24):
         folder = tmp_path / f"stop {stop}"
         folder.mkdir()
         with pytest.raises(RuntimeError, match="broken off"):
@@ -511,8 +511,9 @@ def kills(folder: Path, rounds: int, jit: bool, seed: int) -> tuple[int, int]:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="fork")
 @pytest.mark.parametrize("jit", [False, True])
 def test_killed_trainings_end_with_the_same_bits(jit: bool, tmp_path: Path) -> None:
-    killed, equal = kills(tmp_path, 3, jit, 0)
-    assert killed >= 3 and equal == killed
+    """CI kills ten of each."""
+    killed, equal = kills(tmp_path, 1, jit, 0)
+    assert killed >= 1 and equal == killed
 
 
 @pytest.mark.slow

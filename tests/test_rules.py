@@ -114,10 +114,13 @@ def erfcx_slope(x: Array, n: int) -> Array:
 
 
 def by_contour(f: Function, centre: float, radius: float) -> Function:
-    """A function of matrices, or its derivative along a direction, by Cauchy's integral over a circle."""
+    """A function of matrices, or its derivative along a direction, by Cauchy's integral over a circle.
+
+    Of what is real, the lower half of the circle gives the conjugate of what the upper one does.
+    """
 
     def function(x: Array, direction: Any = None) -> Array:
-        way = radius * np.exp(2j * np.pi * (np.arange(800) + 0.5) / 800)
+        way = radius * np.exp(1j * np.pi * (np.arange(400) + 0.5) / 400)
         resolvent = np.linalg.inv((centre + way)[:, None, None] * np.eye(x.shape[-1]) - x[..., None, :, :])
         inner = resolvent if direction is None else resolvent @ direction[..., None, :, :] @ resolvent
         return np.asarray(((f(centre + way) * way)[:, None, None] * inner).mean(axis=-3).real)

@@ -12,7 +12,7 @@ from ..core.tensor import Tensor
 from ..core.tracer import mode
 from ..errors import RecordingError, describe
 from .execute import execute_test
-from .guards import SCALARS
+from .objects import SCALARS
 from .record import memory_of
 
 

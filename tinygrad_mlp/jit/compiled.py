@@ -15,12 +15,13 @@ from .arguments import rebuild
 from .emit import Program
 from .execute import execute
 from .fits import Options, fits_function
-from .guards import is_foreign
+from .objects import is_foreign
 from .packing import Packed, pack, unpack
 from .plan import Plan, make_plan
-from .reads import Reads, without_collector
+from .reads import Reads
 from .record import Array, Record, Slot, is_same, memory_of
 from .scope import Scope
+from .watch import without_collector
 
 MOST = 4000
 """Programs of more calls stay NumPy's: to compile them takes minutes."""

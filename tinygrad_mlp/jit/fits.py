@@ -8,7 +8,8 @@ from typing import Any
 
 from ..core.versions import rebound
 from .execute import execute_test
-from .guards import MISSING, PACKAGE, SCALARS, Read, is_by_identity, own_attributes, same
+from .guards import Read, is_by_identity
+from .objects import MISSING, PACKAGE, SCALARS, own_attributes, same
 
 Tables = dict[str, list["_Owner"]]
 

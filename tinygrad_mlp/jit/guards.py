@@ -2,98 +2,25 @@
 
 from __future__ import annotations
 
-import functools
-import operator
-import sys
+import abc
+import threading
 import types
-import weakref
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-import numpy as np
-
 from ..core.tensor import Tensor
 from ..rules.table import RULES
+from .objects import MISSING, SCALARS, Held, indices, items, look, of_class, own_attributes, same
+from .opaque import SETTINGS, restore, state
 
-PACKAGE = __name__.partition(".")[0]
-SEEN = tuple(f"{PACKAGE}.nn.{name}" for name in ("layers", "losses", "module", "schedules"))
-"""The rooms of this package whose functions are looked into, as a user's are."""
-DATA = ("collections", "dataclasses", "os")
-"""The modules of Python whose functions are looked into: they read what a user's objects, or the environment, hold."""
-MISSING = object()
-CONTAINERS = (list, tuple, dict, set, frozenset, deque)
-SCALARS = (int, float, complex, str, bytes, type(None), np.generic)
 ATTRIBUTES = ("data", "shape", "dtype", "ndim", "size", "nbytes", "requires_grad")
-LAYOUT = ("shape", "dtype", "strides", "ndim", "size", "T")
-
-
-class Held(list[Any]):
-    """What a container held, or the attributes of an object: those of a dict are its keys, and its values."""
-
-
-def items(container: Any) -> Held:
-    """Return what a container holds."""
-    return Held([*container, *container.values()] if isinstance(container, dict) else container)
-
-
-def indices(container: Any) -> list[str]:
-    """Return by what index each of its items is found, as text."""
-    keys = [*container, *container] if isinstance(container, dict) else range(len(container))
-    return [f"[{key!r}]" if isinstance(key, (str, int)) else "[...]" for key in keys]
-
-
-def own_attributes(owner: Any) -> Any:
-    """Return the attributes that an object holds itself, whatever its class makes of that; None if it holds none."""
-    try:
-        return object.__getattribute__(owner, "__dict__")
-    except AttributeError:
-        return None
-
-
-def same(now: Any, was: Any) -> bool:
-    """Return whether a value is what it was: numbers and texts by type and value, what is held one by one."""
-    if now is was:
-        return True
-    if type(now) is not type(was):
-        return False
-    if isinstance(was, (Held, tuple)):
-        return len(now) == len(was) and (all(map(operator.is_, now, was)) or all(map(same, now, was)))
-    if isinstance(was, (float, complex, np.generic)):
-        return repr(now) == repr(was)  # tells -0.0 from 0.0, and NaN is NaN
-    return bool(now == was) if isinstance(was, SCALARS) else False
+LAYOUT = ("shape", "dtype", "strides", "ndim", "size", "T", "__class__")
 
 
 def is_by_identity(a: Any) -> bool:
     """Return whether a value is equal to itself alone; a Tensor of several elements is neither equal nor not."""
     return type(a).__eq__ is object.__eq__ or (isinstance(a, Tensor) and a.size > 1)
-
-
-def look(owner: Any, name: str) -> tuple[Any, str]:
-    """Return an attribute and how it is read, without running code of the user's: not at all if that is what it takes.
-
-    Instead of the value of a property it gives the property, which is learned from.
-    """
-    if isinstance(owner, types.ModuleType):
-        return vars(owner).get(name, MISSING), "."
-    kind = owner if isinstance(owner, type) else type(owner)
-    found = MISSING
-    for c in kind.__mro__:
-        if name in c.__dict__:
-            found = c.__dict__[name]
-            break
-    if isinstance(found, (types.MemberDescriptorType, types.GetSetDescriptorType)):
-        return getattr(owner, name, MISSING), "."
-    if hasattr(type(found), "__set__") and owner is not kind:
-        return found, ""
-    held = own_attributes(owner) or {}
-    if name in held and owner is not kind:
-        return held[name], "."
-    inner = found.__func__ if isinstance(found, (staticmethod, classmethod)) else found
-    if isinstance(found, classmethod) or (inner is found and hasattr(type(found), "__get__") and owner is not kind):
-        return inner, "()" if hasattr(inner, "__code__") or hasattr(inner, "function") else ""
-    return inner, "."
 
 
 class Read:
@@ -145,6 +72,8 @@ class Read:
             vars(owner).update(watched)
         elif self.kind == "tensor":
             owner._data, owner._requires_grad, owner._hooks = value
+        elif self.kind == "state":
+            restore(owner, value)
         elif self.kind == "cell":
             owner.cell_contents = value
         elif self.kind == "global":
@@ -152,6 +81,8 @@ class Read:
         elif self.kind == "." and value is MISSING:
             with suppress(AttributeError):
                 delattr(owner, name)
+        elif self.kind == "." and isinstance(owner, threading.local):
+            setattr(owner, name, value)
         elif self.kind == ".":
             (type if isinstance(owner, type) else object).__setattr__(owner, name, value)
 
@@ -207,6 +138,10 @@ READERS: dict[str, Callable[[Any, str], Any]] = {
     "held": lambda owner, name: owner.held(),
     "rule": lambda owner, name: RULES.get(owner),
     "context": lambda owner, name: _in_context(owner),
+    "state": lambda owner, name: state(owner),
+    "class": of_class,
+    "setting": lambda owner, name: state(SETTINGS[owner]()),
+    "abc": lambda owner, name: abc.get_cache_token(),
 }
 """How each kind of thing is read from its owner."""
 TEXTS = {".": "o.{}", "()": "o.{}.__func__", "global": "o[{!r}]", "cell": "o.cell_contents", "context": "o.get()"}
@@ -239,44 +174,3 @@ def _refill(container: Any, held: Held) -> None:
 
 def _layout(array: Any) -> Any:
     return array.shape, array.strides, array.dtype.str
-
-
-def inside(value: Any) -> Iterator[Any]:
-    """Yield the items of a container, and of those inside of it, or the value itself."""
-    if hasattr(type(value), "__next__") and type(value).__module__ == "builtins":
-        with suppress(TypeError):  # of a generator
-            value = value.__reduce__()[1]
-    if isinstance(value, weakref.ref):
-        value = value()
-    if isinstance(value, CONTAINERS):
-        for item in items(value):
-            yield from inside(item)
-    else:
-        yield value
-
-
-def is_open(value: Any) -> bool:
-    """Return whether an object's attributes are the user's business."""
-    if isinstance(value, types.ModuleType):
-        return not is_foreign(value.__name__)
-    if isinstance(value, types.FunctionType):
-        return not is_foreign(value.__module__ or "")
-    return _is_open(value if isinstance(value, type) else type(value), isinstance(value, type))
-
-
-@functools.lru_cache(1024)
-def _is_open(kind: type, is_class: bool) -> bool:
-    module, closed = kind.__module__, (*SCALARS, *CONTAINERS, np.ndarray, np.dtype, np.ufunc, np.random.Generator)
-    if not is_class and issubclass(kind, closed):
-        return module not in ("builtins", "collections", "numpy")
-    of_python = not is_class and module.partition(".")[0] in sys.stdlib_module_names  # a namespace, a logger
-    own = module == f"{PACKAGE}.nn.optim" or (of_python and "__dict__" in dir(kind))
-    return own or (module != "builtins" and not is_foreign(module))
-
-
-@functools.cache
-def is_foreign(module: str) -> bool:
-    """Return whether a module is NumPy's, Python's, or one of this package that does not hold a user's objects."""
-    top = module.partition(".")[0]
-    known = top in ("numpy", PACKAGE) or (top in sys.stdlib_module_names and top != "__main__")
-    return known and module not in SEEN and top not in DATA

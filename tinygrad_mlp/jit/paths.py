@@ -1,8 +1,10 @@
 """What a code object can read and write: access paths, found in its bytecode by following values over the stack.
 
-A path begins at a global name, a free variable or an argument, and goes on with steps: ``".name"``, ``"?name"`` for
-what may be missing, ``("item", key)``, ``VARS`` for all attributes at once, and ``ANY`` for whatever a call, a loop or
-an operator makes of it. An opcode that is not known makes ANY of what it takes from the stack, the safe side.
+A path begins at a global name, a free variable or an argument, at ``globals()`` or the result of an unknown call, and
+goes on with steps: ``".name"``, ``"?name"`` for what may be missing, ``("item", key)``, ``VARS`` for all attributes at
+once, ``SUPER`` for what ``super()`` finds, and ``ANY`` for whatever a call, a loop or an operator makes of it. An
+opcode that is not known makes ANY of what it takes from the stack, the safe side; so a text that is passed with an
+object may be the name of an attribute.
 """
 
 from __future__ import annotations
@@ -13,12 +15,16 @@ import re
 import types
 from typing import Any, NamedTuple
 
+from .opaque import names_in
+
 Path = tuple[Any, ...]
 Value = frozenset[Path]
-ANY, VARS = "*", "vars"
+ANY, VARS, SUPER = "*", "vars", "super"
 NOTHING: Value = frozenset()
+GLOBALS: Value = frozenset({("globals", "")})
 LONGEST = 12
 _BY_NAME = {("global", name): name == "setattr" for name in ("getattr", "hasattr", "setattr", "vars", "dir", "delattr")}
+_CLASSES = {("global", name) for name in ("isinstance", "issubclass", "type")}
 _IDLE = ("NOP", "EXTENDED_ARG", "CACHE", "RESUME", "NOT_TAKEN", "JUMP", "COPY_FREE_VARS", "MAKE_CELL", "KW_NAMES")
 _POPS = ("POP_", "RETURN_", "RAISE", "RERAISE", "END_", "DELETE_", "STORE_")
 _PUSHES = ("LOAD_", "BUILD_", "PUSH_", "IMPORT_")
@@ -57,7 +63,9 @@ class _Scanner:
                 self._arrive(instruction.offset)
                 self._follow(instruction)
         paths = {path: written for path, written in self.paths.items() if path[-1] != ANY}
-        self.found = Scan(paths, self.joined, {path[path.index(ANY) + 1 :] for path in paths if ANY in path})
+        loose = {path[i:] for path in paths for i in range(3, len(path)) if path[i][0] in ".?"}
+        paths = {path: written for path, written in paths.items() if path[0] not in ("call", "const", "name")}
+        self.found = Scan(paths, self.joined, loose)
 
     def _arrive(self, offset: int) -> None:
         """Take up the stack of a jump to this place."""
@@ -94,6 +102,10 @@ class _Scanner:
             self.stack.append(self._note(_longer(self.stack[-1], f".{arg}")))
         elif op in ("LOAD_ATTR", "LOAD_METHOD", "STORE_ATTR", "DELETE_ATTR"):
             self._attribute(op, arg, effect)
+        elif op == "LOAD_SUPER_ATTR":
+            owner = self._pop(3)[0]
+            value = self._note(_longer(_longer(owner, SUPER), f".{arg}"))
+            self.stack += [*[owner] * (effect + 2), value]
         else:
             self._other(op, arg, effect, ins.argrepr)
 
@@ -146,7 +158,11 @@ class _Scanner:
         part = bool(fixed) and fixed[0] is slice  # of an array, a view
         if not part:
             self.joined.add(key | owner)
-        self.stack.append(self._note(_longer(owner, ("item", fixed[0]) if fixed and not part else ANY)))
+        if owner == GLOBALS and fixed:
+            self.stack.append(self._note({("global", fixed[0])}))
+        else:
+            self._note(owner & GLOBALS)
+            self.stack.append(self._note(_longer(owner, ("item", fixed[0]) if fixed and not part else ANY)))
 
     def _move(self, op: str, arg: Any) -> None:
         depth = {"ROT_TWO": 2, "ROT_THREE": 3, "ROT_FOUR": 4, "DUP_TOP": 1, "DUP_TOP_TWO": 2}.get(op, arg)
@@ -163,20 +179,49 @@ class _Scanner:
         """Make one value, or several for a loop or an assignment to several, of all that an opcode takes."""
         taken = self._pop(max(-effect, 0) + 1)
         union = frozenset().union(*taken)
+        if op.startswith(("CALL", "PRECALL")):
+            union = self._call(union)
         for function in _BY_NAME.keys() & union:
             names = [p[1] for value in taken for p in value if p[0] == "const" and isinstance(p[1], str)]
             steps = [f"?{name}" for name in names] or [VARS]
             for step in steps:
                 union |= self._note(_longer(union - _BY_NAME.keys(), step), write=_BY_NAME[function])
+        self._note_asked(op, taken, union)
+        if not op.startswith(_NEUTRAL):
+            self.joined.add(union)
+        if union != GLOBALS:
+            self._note(union & GLOBALS)
+            union = self._note(_longer(union, ANY)) | {path for path in union if path[0] == "name"}
+        self.stack += [union] * (max(effect, 0) + 1)
+
+    def _note_asked(self, op: str, taken: list[Value], union: Value) -> None:
+        """Note the attributes that an iteration or a pattern asks for."""
         if op in ("GET_ITER", "UNPACK_SEQUENCE", "UNPACK_EX"):
             self._note(_longer(frozenset(path for path in union if ANY not in path), ".__iter__"))
         if op == "MATCH_CLASS":
-            names = [name for path in taken[0] for name in path[1]]
-            for step in [f"?{name}" for name in names] or [VARS]:
+            attributes = [name for path in taken[0] for name in path[1]]
+            for step in [".__class__", *[f"?{name}" for name in attributes]] if attributes else [".__class__", VARS]:
                 self._note(_longer(taken[2], step))
-        if not op.startswith(_NEUTRAL):
-            self.joined.add(union)
-        self.stack += [self._note(_longer(union, ANY))] * (max(effect, 0) + 1)
+
+    def _call(self, union: Value) -> Value:
+        """Return the paths to what a call makes something of, besides those that it takes."""
+        if union and union <= {("global", "globals"), *GLOBALS}:
+            return GLOBALS
+        texts = [path[1] for path in union if path[0] == "const" and isinstance(path[1], str)]
+        names = {("name", *chain) for text in texts for chain in names_in(text) if chain}
+        names |= {path for path in union if path[0] == "name"}
+        paths = frozenset(path for path in union if path[0] not in ("const", "name"))
+        if ("global", "super") in paths:
+            given = paths - {("global", "super")} or frozenset({("local", name) for name in self.arguments[:1]})
+            return self._note(_longer(given, SUPER))
+        if _CLASSES & paths:
+            union |= self._note(_longer(paths - _CLASSES, ".__class__"))
+        for _, *chain in names:
+            found = _longer(paths, ANY)
+            for name in chain:
+                found = self._note(_longer(found, f".{name}"))
+            union |= found
+        return union | names | (frozenset() if paths else {("call", "")})
 
     def _pop(self, count: int) -> list[Value]:
         """Take values from the stack, the top first."""
@@ -190,4 +235,5 @@ class _Scanner:
 
 def _longer(value: Value, step: Any) -> Value:
     """Return paths with one step more."""
-    return frozenset(p if step == ANY == p[-1] else (*p, step) for p in value if p[0] != "const" and len(p) < LONGEST)
+    paths = (path for path in value if path[0] not in ("const", "name") and len(path) < LONGEST)
+    return frozenset(path if step == ANY == path[-1] else (*path, step) for path in paths)

@@ -6,187 +6,149 @@ end of a recording is no program.
 
 from __future__ import annotations
 
+import abc
 import contextvars
+import decimal
 import functools
-import gc
-import inspect
 import itertools
 import operator
 import sys
 import types
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import numpy as np
 
 from ..core.tensor import Tensor
 from ..core.tracer import Stateful
-from .guards import (
-    ATTRIBUTES,
-    CONTAINERS,
-    LAYOUT,
-    MISSING,
-    READERS,
-    SEEN,
-    TEXTS,
-    Read,
-    indices,
+from ..rules.table import Rule
+from .guards import ATTRIBUTES, LAYOUT, READERS, TEXTS, Read
+from .objects import CONTAINERS, MISSING, SCALARS, SEEN, indices, is_foreign, is_open, items, look, same
+from .opaque import (
+    BY_PLACE,
+    CACHES,
+    GETTERS,
+    SETTINGS,
+    arrays_of_frame,
     inside,
-    is_foreign,
-    is_open,
-    items,
-    look,
+    is_opaque,
+    lasting,
+    names_in,
+    parts,
+    referent,
+    to_be_restored,
 )
-from .paths import ANY, VARS, Scan, scan
+from .paths import ANY, SUPER, VARS, Path, Scan
+from .record import memory_of
+from .watch import Watch
 
 
-@contextmanager
-def without_collector() -> Iterator[None]:
-    """Context manager in which the collector neither looks at a record that grows nor calls what is no part of it."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
-class Reads:
+class Reads(Watch):
     """What one run of a step reads, seen by the functions that it runs."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.found: dict[tuple[int, str, str], Read] = {}
         self.cells: dict[types.CodeType, list[dict[str, Any]]] = {}
-        self.scans: dict[int, Scan | None] = {}
-        self.alive: list[Any] = []
-        self.trouble: str | None = None
-        self.asleep = 1
-        self.generators: dict[int, Any] = {}
         self.outside: dict[int, Any] = {}
         self.inputs: set[int] = set()
-        self.shallow = self.arrays = False
+        self.names: list[list[str]] = []
+        self.framed: dict[int, list[np.ndarray[Any, Any]]] = {}
+        self.shallow = self.arrays = self.cached = self.getting = False
 
-    @contextmanager
-    def watching(self, function: Any, arguments: Sequence[Any]) -> Iterator[None]:
-        """Context manager that sees what a function calls, and leaves other profilers as they were."""
+    def watching(self, function: Any, arguments: Sequence[Any]) -> AbstractContextManager[None]:
+        """Note what a function is and is given, and return a context manager that sees what it reads."""
         self.learn(function)
-        around = [c.cell_contents for c in getattr(function, "__closure__", None) or () if c != types.CellType()]
-        owner = getattr(function, "__self__", function)
-        for value in (owner, *around, *arguments):
+        names = function.__code__.co_freevars if isinstance(function, types.FunctionType) else ()
+        for name, cell in zip(names, getattr(function, "__closure__", None) or (), strict=False):
+            if cell != types.CellType():
+                self._is_given(cell.cell_contents, name)
+        for value in (getattr(function, "__self__", function), *arguments):
             self._is_given(value)
-        before = sys.getprofile()
-        self.asleep = 0
-        sys.setprofile(self._see)
-        try:
-            yield
-        finally:
-            self.asleep = 1
-            self.generators.clear()
-            sys.setprofile(None)
-            if before is not None:
-                getattr(before, "enable", functools.partial(sys.setprofile, before))()
+        return self.looking()
 
-    def _is_given(self, value: Any) -> None:
+    def _is_given(self, value: Any, label: str = "an argument") -> None:
         """Note that a value comes from outside; of a container only what is read of it counts."""
         if not isinstance(value, CONTAINERS):
-            self._reach(value, "an argument", True)
+            self._reach(value, label, True)
         self.outside[id(value)] = value
 
-    def sleep(self) -> None:
-        """Stop looking, while this package is at work."""
-        if not self.asleep:
-            sys.setprofile(None)
-        self.asleep += 1
+    def gives(self, frame: Any, value: Any, caller: Scan | None) -> None:
+        """Follow the paths that the caller takes from what a function gives it."""
+        for steps in (*caller.loose, *self._by_name()) if caller else ():
+            for item in inside(value):
+                self._walk_maybe(item, steps, f"what {frame.f_code.co_name} gives", False, False)
 
-    def wake(self) -> None:
-        """Go on looking."""
-        self.asleep -= 1
-        if not self.asleep:
-            sys.setprofile(self._see)
-
-    def _see(self, frame: Any, event: str, value: Any) -> None:
-        if event != "call" and event != "return":
-            return
-        seen: Any = self.scans.get(id(frame.f_code), MISSING)  # code objects take long to be hashed
-        if seen is MISSING:
-            name, code = frame.f_globals.get("__name__") or "", frame.f_code
-            called = getattr(code, "co_qualname", code.co_name)
-            hands_on = name in SEEN and "__call__" in called  # to what the recorder sees
-            seen = self.scans[id(code)] = None if hands_on or is_foreign(name) else scan(code)
-            self.alive.append(code)
-        if seen is not None:
-            try:
-                self._look(frame, event, value, seen)
-            except Exception as error:  # of code of the user's that looking has run after all
-                self.trouble = f"what {frame.f_code.co_name} reads cannot be followed: {error!r}"
-
-    def _look(self, frame: Any, event: str, value: Any, seen: Scan) -> None:
-        if event == "call":
-            if frame.f_code.co_flags & inspect.CO_GENERATOR:
-                if id(frame) in self.generators:  # which goes on
-                    return
-                self.generators[id(frame)] = frame
-            self._enter(frame, seen)
-        elif frame.f_back and value is not None and not isinstance(value, Tensor):
-            caller = self.scans.get(id(frame.f_back.f_code))
-            for steps in caller.loose if caller else ():
-                for item in inside(value):
-                    self._walk_maybe(item, steps, f"what {frame.f_code.co_name} gives", False, False)
-
-    def _enter(self, frame: Any, seen: Scan) -> None:
+    def begins(self, frame: Any, seen: Scan) -> None:
         """Follow the paths of a function that begins."""
-        values, code, ends = frame.f_locals, frame.f_code, {}
+        values = frame.f_locals
+        ends: dict[Path, tuple[Any, ...]] = {}
         self.shallow = frame.f_globals.get("__name__") in SEEN  # walks over the modules inside, whatever else there is
-        self._note_method(code, values)
-        cells = next((c for c in self.cells.get(code, ()) if _are(c, values)), {})
+        cells = next((c for c in self.cells.get(frame.f_code, ()) if _are(c, values)), {})
         for path, only_written in seen.paths.items():
             kind, name, *steps = path
-            outside = True
             if kind == "global" and self.shallow:  # this package does not change its own
                 continue
-            if kind == "module":
-                known = name in sys.modules  # not imported by the step only now
-                value = self.note(sys.modules, "global", name, name, False, True) if known else MISSING
-            elif kind == "global":
-                value = self.note(frame.f_globals, "global", name, name, only_written and not steps, True)
-            elif kind == "free" and name in cells:
-                value = self.note(cells[name], "cell", name, name, only_written and not steps, True)
-            else:
-                value = values.get(name, MISSING)
-                outside = id(value) in self.outside
-                if value is not MISSING and outside:
-                    self._reach(value, name, True)
+            value, outside = self._begin(frame, kind, name, only_written and not steps, values, cells)
             ends[path] = self._walk(value, steps, name, only_written, outside)
+        found = [value for end in ends.values() for value in end]
+        for text in [value for value in found if self.getting and isinstance(value, str)]:
+            self._know_names(text)
+        for names in self._by_name():
+            for value in found:
+                self._walk(value, (ANY, *names), "an object", False, id(value) in self.outside)
         for paths in seen.joined if self.arrays else ():
             self._judge([ends.get(p[:-1] if p[-1] == ANY else p, ()) for p in paths if p[0] != "const"])
 
-    def _note_method(self, code: types.CodeType, values: Any) -> None:
-        """Note by which class a method has been found that is not the one of its object's own: by ``super()``."""
-        name, owner = code.co_name, values.get(code.co_varnames[0]) if code.co_argcount else None
-        if is_open(owner) and getattr(getattr(type(owner), name, None), "__code__", code) is not code:
-            for kind in type(owner).__mro__:
-                if getattr(kind.__dict__.get(name), "__code__", None) is code:
-                    self.note(kind, ".", name, f"{kind.__name__}.{name}", False, True)
+    def _begin(
+        self, frame: Any, kind: str, name: str, only_written: bool, values: Any, cells: dict[str, Any]
+    ) -> tuple[Any, bool]:
+        """Return the value that a path begins at, and whether it is surely not made by the step."""
+        if kind in ("local", "free") and name not in cells:
+            value = values.get(name, MISSING)
+            outside = id(value) in self.outside
+            if value is not MISSING and outside:
+                self._reach(value, name, True)
+            return value, outside
+        if kind == "module":
+            known = name in sys.modules  # not imported by the step only now
+            return self.note(sys.modules, "global", name, name, False, True) if known else MISSING, True
+        if kind == "globals":
+            self._reach(frame.f_globals, "globals()", True)
+            return frame.f_globals, True
+        owner, way = (frame.f_globals, "global") if kind == "global" else (cells[name], "cell")
+        value = self.note(owner, way, name, name, only_written, True)
+        if value is MISSING and kind == "global" and name in frame.f_builtins:
+            value = self.note(frame.f_builtins, "global", name, name, False, True)
+        return value, True
+
+    def _know_names(self, value: Any) -> None:
+        self.names += [names for names in names_in(value) if names not in self.names]
+
+    def _by_name(self) -> list[tuple[str, ...]]:
+        """Return the steps that getters and texts take which have been reached, from any object that they may meet."""
+        return [tuple(f".{name}" for name in names) for names in self.names]
 
     def _walk(self, value: Any, steps: Sequence[Any], label: str, only_written: bool, outside: bool) -> tuple[Any, ...]:
         """Follow a path from a value, note what is read on the way, and return what stands at its end."""
         for i, step in enumerate(steps):
+            value = referent(value)
             if value is MISSING:
                 return ()
-            if step == ANY:
+            if step == SUPER:
+                self._walk_up(value, steps[i + 1 + (ANY in steps[i + 1 : i + 2]) :], only_written)
+                return ()
+            if step == ANY or (isinstance(step, tuple) and is_opaque(value)):
                 for item in inside(value) if i + 1 < len(steps) else ():
                     self._walk_maybe(item, steps[i + 1 :], f"{label}[...]", only_written, outside)
                 return ()
             last = only_written and i + 1 == len(steps)
             if step in (VARS, ".__dict__"):
-                if is_open(value) and hasattr(value, "__dict__"):
-                    self.note(value, "vars", "", label, False, outside)
-                    for part in vars(value).values():
-                        if not (self.shallow and isinstance(part, CONTAINERS)):
-                            self._reach(part, label, outside)
+                self._note_all(value, label, outside)
                 return ()
+            if step in BY_PLACE or isinstance(step, tuple):
+                self._judge([arrays_of_frame(value)])
             if isinstance(step, tuple):
                 value = self._item(value, step[1])
                 label += f"[{step[1]!r}]"
@@ -194,6 +156,22 @@ class Reads:
             label += f".{step[1:]}"
             value = self._attribute(value, step[1:], label, last, outside)
         return (value,)
+
+    def _walk_up(self, value: Any, steps: Sequence[Any], only_written: bool) -> None:
+        """Follow a path from each class in which ``super()`` may find its first attribute."""
+        name = steps[0][1:] if steps and isinstance(steps[0], str) else ""
+        for kind in (value if isinstance(value, type) else type(value)).__mro__ if is_open(value) else ():
+            if name in kind.__dict__:
+                self._walk(kind, steps, kind.__name__, only_written, True)
+
+    def _note_all(self, value: Any, label: str, outside: bool) -> None:
+        """Note all attributes of an object, or of a module of the user's."""
+        foreign = isinstance(value, types.ModuleType) and is_foreign(value.__name__)
+        if is_open(value) and hasattr(value, "__dict__") and not foreign:
+            self.note(value, "vars", "", label, False, outside)
+            for part in vars(value).values():
+                if not (self.shallow and (isinstance(part, CONTAINERS) or is_opaque(part))):
+                    self._reach(part, label, outside)
 
     def _walk_maybe(self, value: Any, steps: Sequence[Any], label: str, only_written: bool, outside: bool) -> None:
         """Follow a path from what may be the value that it is meant for: not if it has no such attribute.
@@ -204,6 +182,7 @@ class Reads:
         if not steps:
             return
         name = steps[0][1:] if isinstance(steps[0], str) and steps[0][0] == "." else ""
+        value = referent(value)
         if only_written or not name or not is_open(value) or look(value, name)[0] is not MISSING:
             self._walk(value, steps, label, only_written, outside or id(value) in self.outside)
 
@@ -224,9 +203,15 @@ class Reads:
         elif isinstance(owner, np.ndarray):
             if name not in LAYOUT and not (name == "__iter__" and owner.ndim > 1):  # whose rows are views
                 self._judge([(owner,)])
-        elif is_open(owner):
+        elif is_open(owner) and not (self.shallow and name == "__class__"):  # which tells what is a module
             return self.note(owner, ".", name, label, only_written, outside)
         return MISSING
+
+    def rule(self, rule: Rule) -> None:
+        """Note that the rule of a user's op is used, and learn what its derivatives read."""
+        self.note(rule.function, "rule", "", f"the rule of {rule.name}", False, True)
+        for vjp in (*dict(rule.vjps).values(), getattr(rule.vjps, "each", None)):
+            self.learn(vjp)
 
     def note(self, owner: Any, kind: str, name: str, label: str, only_written: bool, outside: bool) -> Any:
         """Note that something was read, or written to, and return its value."""
@@ -238,6 +223,8 @@ class Reads:
                 self.learn(value)
                 if isinstance(value, property):
                     self.note(type(owner), ".", name, label, False, True)
+                elif value is not MISSING and type(value).__module__ != "builtins":
+                    self.note(owner if isinstance(owner, type) else type(owner), "class", name, label, False, True)
                 return MISSING
             read = self.found[key] = Read(owner, way, name, value, label, not only_written, outside)
             if kind in TEXTS and value is not MISSING:
@@ -267,19 +254,64 @@ class Reads:
             self.note(value, "draws", "", label, True, outside)
         elif isinstance(value, contextvars.ContextVar):
             self.note(value, "context", "", label, False, True)
-        elif callable(value):
+        elif isinstance(value, abc.ABCMeta):
+            self.note(abc, "abc", "", f"what is registered as {label}", False, True)
+        else:
+            self._reach_object(value, label, outside)
+
+    def _reach_object(self, value: Any, label: str, outside: bool) -> None:
+        """Note what an object of a C type holds, and learn what is called."""
+        self.getting = self.getting or value is getattr or any(value is kind for kind in GETTERS)
+        if isinstance(value, GETTERS) or (isinstance(value, str) and "{" in value):
+            self._know_names(value)
+        if isinstance(value, SCALARS):
+            return
+        if isinstance(value, decimal.Decimal) or value is decimal.Decimal:
+            self.note(decimal.getcontext, "setting", "", "the decimal context", False, True)
+        if isinstance(value, (types.FunctionType, types.BuiltinFunctionType)) and value in SETTINGS:
+            self.note(value, "setting", "", label, False, True)
+        if is_opaque(value):
+            self._reach_opaque(value, label, outside)
+        for array in arrays_of_frame(value) if outside else ():
+            self._reach(array, label, True)
+            self.framed.setdefault(id(memory_of(array)), []).append(array)
+        if isinstance(value, CACHES[1]):
+            self.cached = True  # what is found in it now may have been made before
+            for part in parts(value):
+                self._reach(part, f"what {label} gives", outside)
+        if callable(value):
             self.learn(value)
+
+    def _reach_opaque(self, value: Any, label: str, outside: bool) -> None:
+        if isinstance(getattr(value, "__self__", None), types.ModuleType):  # a function in C, without a state
+            return
+        try:
+            now, again = (READERS["state"](value, "") for _ in range(2))
+        except TypeError as error:  # of an iterator that does not tell
+            self.trouble = f"{label} is read, and {error}"
+            return
+        if len(now) > 1 and same(now, again):
+            self.note(value, "state", "", label, False, outside)
+            self.found[id(value), "state", ""].value.kept = to_be_restored(value)
+        for part in lasting(value):
+            self._reach(part, label, outside)
 
     def learn(self, function: Any) -> None:
         """Note the cells of a function, by which its closure is read when it runs."""
-        for name in ("__func__", "func", "function", "fget", "__wrapped__"):
-            inner = getattr(function, name, None) if not isinstance(function, type) else None
-            if inner is not None and inner is not function and not isinstance(function, (Tensor, types.ModuleType)):
+        if isinstance(function, (type, Tensor, types.ModuleType)):
+            return
+        of_others = () if isinstance(function, types.FunctionType) else ("__func__", "func", "function", "fget")
+        for name in (*of_others, "__wrapped__"):
+            inner = look(function, name)[0]
+            if inner is not MISSING and inner is not function:
                 self.learn(inner)
         if isinstance(function, functools.partial):
             self._reach(function.keywords, "a keyword", True)
             for value in function.args:
-                self._is_given(value)
+                if hasattr(function.func, "__code__"):
+                    self._is_given(value)
+                else:
+                    self._reach(value, "an argument", True)
         if isinstance(function, types.FunctionType):
             self._learn_code(function)
 
@@ -303,13 +335,14 @@ class Reads:
         values = [value for end in ends for value in end]
         met = [x for value in values for x in (inside(value) if isinstance(value, CONTAINERS) else (value,))]
         if not any(isinstance(x, Tensor) or (isinstance(x, Stateful) and callable(x)) or x is Tensor for x in met):
-            for x in met:
-                if isinstance(x, np.ndarray) and (read := self.found.get((id(x), "array", ""))):
+            arrays = [x for x in met if isinstance(x, np.ndarray)]
+            for array in (*arrays, *(a for x in arrays for a in self.framed.get(id(memory_of(x)), ()))):
+                if read := self.found.get((id(array), "array", "")):
                     read.used = True
 
     def settled(self) -> bool:
         """Return whether all that was read is surely not made by the step, so that another run need not be watched."""
-        return all(read.outside for read in self.found.values())
+        return not self.cached and all(read.outside for read in self.found.values())
 
     def begin_again(self) -> None:
         """Take what does not decide what the step does as it is now."""

@@ -15,10 +15,12 @@ from ..core.tensor import Tensor, assign, wrap
 from ..core.tracer import IDLE, Tracer, mode, out_of_place
 from ..errors import RecordingError, user_line
 from ..rules.table import Rule
-from .guards import Read, is_foreign
+from .guards import Read
 from .live import Live
-from .reads import Reads, without_collector
+from .objects import is_foreign
+from .reads import Reads
 from .record import Array, Call, Record, Slot, is_same, memory_of, set_grad
+from .watch import without_collector
 
 F = TypeVar("F", bound=Callable[..., Any])
 NOTHING: dict[str, Any] = {}
@@ -188,7 +190,7 @@ class Recorder(Tracer):
             self.opened = None
             return
         if not is_foreign(getattr(rule.function, "__module__", None) or "numpy"):
-            self.reads.note(rule.function, "rule", "", f"the rule of {rule.name}", False, True)
+            self.reads.rule(rule)
         operands = [self.slot(a) if type(a) is Tensor else self._operand(a) for a in inputs]
         if {a.kind for a in operands if type(a) is Slot} == {"frozen"}:
             self.constant(result)

@@ -262,11 +262,12 @@ class Line:
         self.vanishes = abs(self.analytic) <= 10 * self.terms
 
     def move(self, t: float) -> float:
-        """Return by how much a step ``t`` changes the result."""
-        s = self.s
+        """Return by how much a step ``t`` changes the result: NaN where the function refuses what it leads to."""
+        s, change = self.s, math.nan
         for i, d in self.moves.items():
             s.x[i][self.where] = s.start[i][self.where] + t * d
-        change = s.change(s.x, s.y)
+        with suppress(ValueError):
+            change = s.change(s.x, s.y)
         for i in self.moves:
             s.x[i][self.where] = s.start[i][self.where]
         return change

@@ -1,0 +1,124 @@
+"""What a step calls: the functions that it runs in Python, one by one, as a profiler sees them."""
+
+from __future__ import annotations
+
+import functools
+import gc
+import inspect
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ..core.tensor import Tensor
+from .objects import MISSING, SCALARS, SEEN, is_foreign
+from .paths import Scan, scan
+
+TELLING = Scan({}, set(), set())
+"""Stands for the functions of ``logging``."""
+
+
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """Context manager in which the collector neither looks at a record that grows nor calls what is no part of it."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+class Watch:
+    """Sees the user's functions begin and end, and those of Python that look into what a user's objects hold."""
+
+    def __init__(self) -> None:
+        self.scans: dict[int, Scan | None] = {}
+        self.of_python: set[int] = set()
+        self.alive: list[Any] = []
+        self.generators: dict[int, Any] = {}
+        self.trouble: str | None = None
+        self.told: Any = None
+        self.asleep = 1
+
+    def begins(self, frame: Any, seen: Scan) -> None:
+        """See that a function begins, whose code reads what has been ``seen`` in it."""
+        raise NotImplementedError
+
+    def gives(self, frame: Any, value: Any, caller: Scan | None) -> None:
+        """See what a function gives to its caller."""
+        raise NotImplementedError
+
+    @contextmanager
+    def looking(self) -> Iterator[None]:
+        """Context manager that sees what is called, and leaves other profilers as they were."""
+        before = sys.getprofile()
+        self.asleep = 0
+        sys.setprofile(self._see)
+        try:
+            yield
+        finally:
+            self.asleep = 1
+            self.generators.clear()
+            sys.setprofile(None)
+            if before is not None:
+                getattr(before, "enable", functools.partial(sys.setprofile, before))()
+
+    def sleep(self) -> None:
+        """Stop looking, while this package is at work."""
+        if not self.asleep:
+            sys.setprofile(None)
+        self.asleep += 1
+
+    def wake(self) -> None:
+        """Go on looking."""
+        self.asleep -= 1
+        if not self.asleep:
+            sys.setprofile(self._see)
+
+    def _see(self, frame: Any, event: str, value: Any) -> None:
+        if self.told is not None:  # what is done for a print or a log is no part of a program
+            if value is self.told or (frame is self.told and event == "return"):
+                self.told = None
+            return
+        if event != "call" and event != "return":
+            if value is print:
+                self.told = print
+            return
+        seen: Any = self.scans.get(id(frame.f_code), MISSING)  # code objects take long to be hashed
+        if seen is MISSING:
+            name, code = frame.f_globals.get("__name__") or "", frame.f_code
+            called = getattr(code, "co_qualname", code.co_name)
+            hands_on = name in SEEN and "__call__" in called  # to what the recorder sees
+            seen = self.scans[id(code)] = None if hands_on or is_foreign(name) else scan(code)
+            if name == "logging":
+                seen = self.scans[id(code)] = TELLING
+            self.alive.append(code)
+            if name.partition(".")[0] in sys.stdlib_module_names and name != "__main__":
+                self.of_python.add(id(code))
+        if seen is TELLING:
+            self.told = frame if event == "call" else None
+        elif seen is not None:
+            try:
+                self._look(frame, event, value, seen)
+            except Exception as error:  # of code of the user's that looking has run after all
+                self.trouble = f"what {frame.f_code.co_name} reads cannot be followed: {error!r}"
+
+    def _look(self, frame: Any, event: str, value: Any, seen: Scan) -> None:
+        if not self._is_followed(frame if event == "call" else frame.f_back):
+            return
+        if event == "call":
+            if frame.f_code.co_flags & inspect.CO_GENERATOR:
+                if id(frame) in self.generators:  # which goes on
+                    return
+                self.generators[id(frame)] = frame
+            self.begins(frame, seen)
+        elif not isinstance(value, (*SCALARS, Tensor)):
+            self.gives(frame, value, self.scans[id(frame.f_back.f_code)])
+
+    def _is_followed(self, frame: Any) -> bool:
+        """Return whether a function is looked into: one of Python's only where it works for the user's code."""
+        while frame is not None and id(frame.f_code) in self.of_python:
+            frame = frame.f_back
+        return frame is not None and self.scans.get(id(frame.f_code)) is not None
