@@ -35,7 +35,7 @@ import pytest
 import tinygrad_mlp as tg
 from tinygrad_mlp import Tensor, jit, nn, optim
 from tinygrad_mlp import functional as F
-from tinygrad_mlp.jit import Jitted
+from tinygrad_mlp.jit import Jitted, fits
 
 X = np.random.default_rng(0).normal(size=(4, 3))
 Y = np.array([0, 1, 2, 0])
@@ -854,6 +854,23 @@ def test_training_goes_on_as_eagerly(change: str) -> None:
     assert step.eager is None and step.last.program is not None
     recorded = sum(map(len, step.cache.values()))
     assert recorded <= 6 and (recorded == 1 or not change.startswith("what it does not read")), "with its momentum"
+
+
+def test_what_is_not_read_of_a_module_is_looked_at_twice_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    renewed, renew = [], fits._Fields.renew
+    monkeypatch.setattr(fits._Fields, "renew", lambda fields: renewed.append(1) or renew(fields))
+    model = nn.MLP([3, 4, 4, 3], activation="relu", rng=0, dtype=np.float64)
+    step = jit(lambda x: model(x))
+    for i in range(12):
+        step(X)
+        model[0].last = np.full(5, i)  # which is neither equal to another array nor not
+    assert step.last.runs == 10 and len(renewed) <= 2
+    for training in (False, True):
+        renewed.clear()
+        model.train(training)
+        for _ in range(3):
+            step(X)
+        assert renewed == [1] and step.last.runs > 10
 
 
 # random training steps, with random changes between the calls

@@ -359,8 +359,9 @@ def check(holds: Callable[[Any], None], examples: int) -> None:
 
 
 @every_property
-def test_property(holds: Callable[[Any], None]) -> None:
-    check(holds, 200)
+@pytest.mark.parametrize("examples", [100, pytest.param(400, marks=pytest.mark.slow)])
+def test_property(holds: Callable[[Any], None], examples: int) -> None:
+    check(holds, examples)
 
 
 def test_second_derivatives_that_cancel_are_symmetric() -> None:

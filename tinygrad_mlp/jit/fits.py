@@ -15,7 +15,7 @@ Tables = dict[str, list["_Owner"]]
 
 
 class _Anything:
-    """Is equal to all: it stands for what nobody reads, and what changes."""
+    """Is equal to all: it stands for what nobody reads, and what changes. On the left, as dicts ask that side."""
 
     __hash__ = object.__hash__
 
@@ -76,7 +76,7 @@ def fits_function(guards: Sequence[Read], options: Callable[[Any], Options]) -> 
     namespace |= dict(holds=Read.holds, now=fields.now, were=fields.were, hold=fields.hold, renew=fields.renew)
     lines = ["def fits():", " try:", "  if rebound[0] != seen[0]:", "   if not (all(map(holds, tensors)) and hold()):"]
     lines += ["    return False", "   seen[0] = rebound[0]"]
-    lines += ["  try:", "   alike = now == were", "  except Exception:", "   alike = False"] if alike else []
+    lines += ["  try:", "   alike = were == now", "  except Exception:", "   alike = False"] if alike else []
     lines += ["  if not (alike or renew()):", "   return False"] if alike else []
     for n, (test, owners) in enumerate(tables.items()):
         rows, several = [owner.row for owner in owners], len(owners) > 1  # a loop takes longer than one row

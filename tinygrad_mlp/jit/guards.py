@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import functools
 import threading
 import types
 from collections.abc import Callable, Sequence
@@ -104,12 +105,14 @@ class Read:
         if self.value is MISSING and self.kind == "global":
             return f"{self.name!r} not in o"
         if self.value is MISSING or self.kind not in TEXTS:
-            values.append(holds)
             at_once = _at_once(self.kind, self.owner)
             if at_once is None or not self.holds():
+                values.append(holds)
                 return f"{name}()"
-            values.append(at_once[0])
-            return f"({at_once[1]} or {name}())".replace("was", f"v{len(values) - 1}")
+            take, text = at_once
+            was = take()
+            values += [functools.partial(_renew, holds, was, take), was]
+            return f"({text} or {name}())".replace("was", f"v{len(values) - 1}")
         values.append(self.value)
         text = TEXTS[self.kind].format(self.name)
         simple = not isinstance(self.value, (*SCALARS, tuple)) or self.value is None or isinstance(self.value, bool)
@@ -148,14 +151,23 @@ TEXTS = {".": "o.{}", "()": "o.{}.__func__", "global": "o[{!r}]", "cell": "o.cel
 """The expressions that read, from its owner ``o``, what an expression can read."""
 
 
-def _at_once(kind: str, owner: Any) -> tuple[Any, str] | None:
-    """Return what a list or an object holds, and the expression that finds out fast that it is the very same."""
+def _at_once(kind: str, owner: Any) -> tuple[Callable[[], list[Any]], str] | None:
+    """Return what takes up all that a list or an object holds, and the expression that this is the very same."""
     if kind == "items" and type(owner) is list:
-        return [*owner], _are("o", "was", owner)
+        return owner.copy, _are("o", "was", owner)
     if kind == "vars":
-        names, held = [*vars(owner)], [*vars(owner).values()]
-        return (names, held), f"[*(d := o.__dict__)] == was[0] and {_are('[*d.values()]', 'was[1]', held)}"
+        own = vars(owner)
+        text = f"[*(d := o.__dict__)] == was[0] and {_are('[*d.values()]', 'was[1]', [*own.values()])}"
+        return lambda: [[*vars(owner)], [*vars(owner).values()]], text
     return None
+
+
+def _renew(holds: Callable[[], bool], was: list[Any], take: Callable[[], list[Any]]) -> bool:
+    """Return whether a read holds; what it holds may be other objects, or for an object not what it reads."""
+    holding = holds()
+    if holding:
+        was[:] = take()
+    return holding
 
 
 def _are(now: str, was: str, values: Sequence[Any]) -> str:

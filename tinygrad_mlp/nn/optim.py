@@ -67,7 +67,7 @@ class Optimizer(Stateful):
     checks: ClassVar[dict[str, Check]] = dict(lr=check_not_negative, weight_decay=check_not_negative)
     formula: Callable[..., tuple[Any, ...]]
     counts_steps: bool = False
-    whose: object = None
+    stepped_by: object = None
 
     def __init__(self, params: Iterable[Any], defaults: Mapping[str, Any]) -> None:
         self.defaults = dict(defaults)
@@ -164,8 +164,8 @@ class Optimizer(Stateful):
         """
         step = 0
         if self.counts_steps:
-            if whose is not self.whose:
-                self.whose, rebound[0] = whose, rebound[0] + 1
+            if whose is not self.stepped_by:
+                self.stepped_by, rebound[0] = whose, rebound[0] + 1
             step = self.state[params[0]].get("step", 0) + 1
             for p in params:
                 dict.__setitem__(self.state[p], "step", step)
