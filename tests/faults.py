@@ -1603,9 +1603,9 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("a program takes the guards of any other", "if p.reads.decides_as(self.reads)", "if True"),
         Fault("records stay as they are", "            other.pack()\n", "            pass\n"),
         Fault(
-            "a program holds the arguments of its first call",
-            "        self.reads.outside.clear()  #",
-            "        pass  #",
+            "a record holds the arguments of its call",
+            "            recorder.reads.release((*args, *kwargs.values()))\n",
+            "",
         ),
         Fault("what a weak reference refers to is not seen", "if isinstance(value, weakref.ref):", "if False:"),
         Fault(

@@ -1544,13 +1544,20 @@ def test_steps_are_counted_although_nothing_needs_their_number() -> None:
         assert opt.state[p]["step"] == i + 1
 
 
-def test_a_program_does_not_hold_the_arguments_of_its_first_call() -> None:
+@pytest.mark.parametrize("calls", [1, 2, 4])
+@pytest.mark.parametrize("given", [lambda x: x, lambda x: [x], lambda x: {"a": (x, 1)}], ids=["x", "list", "tree"])
+def test_nothing_holds_the_arguments_of_a_call(given: Any, calls: int) -> None:
     model = nn.Linear(3, 2, rng=0)
-    step = jit(lambda x: model(x).sum() * x.ndim)
+
+    @jit
+    def step(a: Any) -> Any:
+        x = a["a"][0] if isinstance(a, dict) else a[0] if isinstance(a, list) else a
+        return model(x).sum() * x.ndim
+
     x = np.ones((4, 3), np.float32)
     held = weakref.ref(x)
-    for _ in range(4):
-        step(x)
+    for _ in range(calls):
+        step(given(x))
     del x
     gc.collect()
-    assert step.last.program is not None and held() is None
+    assert step.eager is None and held() is None

@@ -12,7 +12,7 @@ from .plan import Plan, Storage, base_of
 from .record import Array, memory_of
 
 ALIGNMENT = 64
-GROWTH = 1.25
+GROWTH = 1.125
 """By how much more than before memory grows at least, so that many sizes one after another do not move it each time."""
 
 

@@ -110,7 +110,7 @@ class Compiled:
 
     def _take_guards(self, arena: Arena) -> None:
         """Take the guards of another program if they are the same, or else make a test of those of the record."""
-        self.reads.outside.clear()  # which holds the arguments of the first call
+        self.reads.outside.clear()  # which a program does not ask for
         twin = next((p for p in arena.programs if p.reads.decides_as(self.reads)), None)
         if twin is not None:
             self.reads, self.options, self.test = twin.reads, twin.options, twin.test

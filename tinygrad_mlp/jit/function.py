@@ -198,6 +198,7 @@ class Jitted(Generic[P, R]):
             compiled = Compiled(recorder.record, recorder.reads, slots, shape, self.__name__, self.backend)
             if watched or first is not None:
                 self._compare(recorder, compiled, first)
+            recorder.reads.release((*args, *kwargs.values()))
             if recorder.refused is not None and self.strict:
                 raise recorder.refused
         made = [wrap(t._data.copy(order="K")) if isinstance(t, Tensor) else t for t in leaves]

@@ -358,6 +358,17 @@ class Reads(Watch):
         """Drop what was read of objects that the step itself has made."""
         self.found = {key: read for key, read in self.found.items() if read.outside or key[0] in known}
 
+    def release(self, arguments: Iterable[Any]) -> None:
+        """Let go of the arrays among the arguments, and of what held them, which is made anew for each call."""
+        for value in arguments:
+            if isinstance(value, (Tensor, *CONTAINERS)):
+                self.outside.pop(id(value), None)
+            if isinstance(value, CONTAINERS):
+                read = self.found.get((id(value), "items", ""))
+                if read is not None and read.holds():
+                    del self.found[id(value), "items", ""]
+                self.release(items(value))
+
     def guards(self) -> list[Read]:
         """Return what a program depends on."""
         return [read for read in self.found.values() if read.used]
