@@ -273,12 +273,12 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "the mode stays after a walk back",
-            "        mode.grad_enabled = before\n        mode.tracer.differentiates(None)",
-            "        mode.tracer.differentiates(None)",
+            "        mode.grad_enabled = before\n        tracer.differentiates(None)",
+            "        tracer.differentiates(None)",
         ),
         Fault(
             "a tracer is not told of the end",
-            "        mode.grad_enabled = before\n        mode.tracer.differentiates(None)",
+            "        mode.grad_enabled = before\n        tracer.differentiates(None)",
             "        mode.grad_enabled = before",
         ),
         Fault(
@@ -1699,6 +1699,32 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault("the first change is undone last", "for restore in reversed(self.undo):", "for restore in self.undo:"),
         Fault(
+            "a walk back may take another way",
+            "return walk if walk and way and walk.way and is_same(walk.way, way) else None",
+            "return walk if walk and way and walk.way else None",
+        ),
+        Fault(
+            "rules of the user's are not seen again",
+            "return not any(map(is_of_the_user, filter(None, functions)))",
+            "return True",
+        ),
+        Fault("hooks are not seen again", " or t._hooks or any(a._hooks for _, a in node.parents):", ":"),
+        Fault(
+            "rules take live numbers for arrays",
+            "        if any(type(a) is Live for a in (*node.arrays, *node.keywords.values())):\n            return None\n",
+            "",
+        ),
+        Fault(
+            "a walk on arrays is as long as none",
+            "self.expected = islice(self.expected, self.walk.length, None)",
+            "pass",
+        ),
+        Fault(
+            "states of parameters without one do not matter",
+            "        name in optimizer.state.get(p, ())\n",
+            "        True\n",
+        ),
+        Fault(
             "a generator goes on after a failure",
             'self.undo.append(lambda: setattr(rng.bit_generator, "state", state))',
             "pass",
@@ -1706,7 +1732,7 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("a gradient stays after a failure", 'self.undo.append(lambda: setattr(t, "_grad", found))', "pass"),
         Fault(
             "an optimizer stays after a failure",
-            "self.undo.append(functools.partial(_put_back, optimizer, state, kept))",
+            "self.undo.append(functools.partial(put_back, optimizer, state, kept))",
             "pass",
         ),
         Fault(

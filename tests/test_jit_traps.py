@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 import gc
 import operator
+import os
 import threading
 import tracemalloc
 import weakref
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -864,6 +866,64 @@ def test_a_gradient_drawn_in_the_step() -> None:
     step(X[0])
     with pytest.raises(RecordingError, match="frozen"):
         step(X[0])
+
+
+def test_a_gradient_drawn_in_a_rule() -> None:
+    rng, w, same = np.random.default_rng(0), parameter(3), tg.primitive(lambda x: x + 0)
+    tg.vjp(same, lambda g, out, x: g * rng.normal())
+
+    @jit
+    def step(x: Any) -> Any:
+        w.grad = None
+        same(w * x).sum().backward()
+
+    step(X[0])
+    with pytest.raises(RecordingError, match="multiply at .* makes anew"):
+        step(X[0])
+
+
+def test_a_gradient_drawn_in_a_hook() -> None:
+    rng, w = np.random.default_rng(0), parameter(3)
+
+    @jit
+    def step(x: Any) -> Any:
+        w.grad = None
+        y = w * x
+        y.register_hook(lambda g: g * rng.normal())
+        y.sum().backward()
+
+    step(X[0])
+    with pytest.raises(RecordingError, match="multiply at .* makes anew"):
+        step(X[0])
+
+
+def test_a_walk_back_that_takes_another_way_each_time(tmp_path: Path) -> None:
+    file, w = str(tmp_path / "turn"), parameter(3)
+
+    @jit
+    def step(x: Any) -> Any:
+        w.grad = None
+        sums = (w * x).sum(), (w + w).sum()
+        sums[os.path.getsize(file)].backward()  # which nobody sees to change
+        return w.grad
+
+    for turn, expected in enumerate(6 * [X[0].sum(axis=0), np.full(3, 2.0)]):
+        Path(file).write_text("x" * (turn % 2))
+        np.testing.assert_allclose(step(X[0]).numpy(), expected)
+
+
+def test_a_rule_of_ours_by_a_number_that_is_live() -> None:
+    def make() -> Any:
+        w = parameter(3)
+
+        def step(x: Any, scale: float) -> Any:
+            w.grad = None
+            (w * scale).sum().backward()
+
+        return step, [w]
+
+    step = assert_same(make, lambda i, state: (X[0], 0.5 + i))
+    assert len(step.cache) == 1 and "scale" in step.source
 
 
 def test_a_generator_made_in_the_step() -> None:

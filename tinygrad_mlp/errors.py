@@ -88,7 +88,8 @@ def nearest(name: object, valid: Iterable[str]) -> str:
 def user_line() -> str:
     """Return the file and line, outside of this package, that is being executed."""
     frame = _users_frame()
-    return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
+    path = frame.f_code.co_filename
+    return f"{_outside(path) or os.path.basename(path)}:{frame.f_lineno}"
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:

@@ -107,7 +107,8 @@ def backpropagate(
         leading = _leading_to(wanted, order)
         order = [t for t in order if t in leading]
     check_unchanged(order)
-    gradients = _Gradients(lifted=create_graph or mode.tracer is not IDLE)
+    tracer, to_leaves = mode.tracer, wanted is None and not create_graph
+    gradients = _Gradients(lifted=tracer.walks(order, seeds) if to_leaves else create_graph or tracer is not IDLE)
     for t, seed in zip(roots, seeds, strict=True):
         gradients.add(t, seed if gradients.lifted else seed._data)
     results = {}
@@ -126,7 +127,9 @@ def backpropagate(
             results[t] = gradients.given(t, gradients.complete(t), shared)
     finally:
         mode.grad_enabled = before
-        mode.tracer.differentiates(None)
+        tracer.differentiates(None)
+    if to_leaves:
+        tracer.arrives(results)
     return results
 
 

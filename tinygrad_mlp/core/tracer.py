@@ -68,6 +68,16 @@ class Tracer:
     def differentiates(self, t: Tensor | None) -> None:
         """See that the rules of the op that made ``t`` come next; None: that the walk back is over."""
 
+    def walks(self, order: Sequence[Tensor], seeds: Sequence[Tensor]) -> bool:
+        """See that gradients walk back from ``seeds``, to all leaves, over what ops have made, oldest first.
+
+        Return whether rules get Tensors, so that their ops are seen.
+        """
+        return self is not IDLE
+
+    def arrives(self, gradients: Mapping[Tensor, Tensor]) -> None:
+        """See what a walk back gives."""
+
     def called_at(self, t: Tensor) -> str:
         """Return what an error should say of where the op that made ``t`` was called, if that is known."""
         return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import operator
 import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
@@ -202,7 +203,7 @@ class Program:
     def _is_taken_up(self, call: Call, text: str, after: Call) -> bool:
         """Return whether a result is needed by the next call alone, and its text is an expression."""
         out = call.output
-        if out is None or self.uses[out] != 1 or not any(a is out for a in after.inputs):
+        if out is None or self.uses[out] != 1 or not any(map(operator.is_, after.inputs, itertools.repeat(out))):
             return False
         alike = call.section == after.section and call.line == after.line and call.errors == after.errors
         is_copied = text.startswith(f"{self.names[out]}[...] = ")
@@ -211,12 +212,14 @@ class Program:
     def _joined(self, inner: _Line, texts: list[str]) -> str:
         """Return a call with another one in the place of its result, or nothing if that is too long, or unclear."""
         name, text = self.names[inner.call.result], texts[0]  # type: ignore[union-attr]
+        inside = inner.text.removeprefix(f"{name}[...] = ")
+        if len(text) - len(name) + len(inside) > WIDTH:
+            return ""
         body = text.rpartition(", out=")[0] or text
         found = [word.span() for word in _WORD.finditer(body) if word[0] == name]
         if len(found) != 1 or any(name in _WORD.findall(line) for line in texts[1:]):
             return ""
-        joined = text[: found[0][0]] + inner.text.removeprefix(f"{name}[...] = ") + text[found[0][1] :]
-        return joined if len(joined) <= WIDTH else ""
+        return text[: found[0][0]] + inside + text[found[0][1] :]
 
     def _returned(self, slot: Slot) -> str:
         if slot in self.plan.fresh:

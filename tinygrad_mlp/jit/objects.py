@@ -8,6 +8,7 @@ import sys
 import threading
 import types
 from collections import deque, namedtuple
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
@@ -117,3 +118,9 @@ def is_foreign(module: str) -> bool:
     top = module.partition(".")[0]
     known = top in ("numpy", PACKAGE) or (top in sys.stdlib_module_names and top != "__main__")
     return known and module not in SEEN and top not in DATA
+
+
+@functools.lru_cache(1024)
+def is_of_the_user(function: Hashable) -> bool:
+    """Return whether a function, such as an op, or a class is the user's: not Python's, not NumPy's and not ours."""
+    return not is_foreign(getattr(getattr(function, "func", function), "__module__", None) or "numpy")

@@ -34,6 +34,7 @@ class Plan:
         recorded: the calls of the record, as they are folded.
         calls: what is executed at each call of the step.
         views: slots that are views made once, and the calls that make them.
+        bases: for each view the slot in whose memory it lies.
         place: the storage of each slot, or the slot in whose memory it is put.
         replaced: for results computed in an operand's memory, that operand.
         fresh: slots for which each call makes new memory, because the caller keeps them.
@@ -48,6 +49,7 @@ class Plan:
     recorded: list[Call] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     views: dict[Slot, Call] = field(default_factory=dict)
+    bases: dict[Slot, Slot] = field(default_factory=dict)
     place: dict[Slot, Storage | Slot] = field(default_factory=dict)
     replaced: dict[Slot, Slot] = field(default_factory=dict)
     fresh: set[Slot] = field(default_factory=set)
@@ -81,7 +83,9 @@ def needed_calls(plan: Plan) -> None:
     """Find the calls that are needed, those that are views, and the gradients that are read and left."""
     plan.recorded = list(folded(plan.record.calls))
     calls = _needed(plan, plan.recorded)
-    plan.views = _views(calls)
+    plan.views = {c.output: c for c in calls if c.is_view and c.output is not None}
+    for slot, call in plan.views.items():
+        plan.bases[slot] = base_of(plan, call.inputs[0])
     plan.grads = {c.inputs[0]: c.inputs[1] for c in calls if c.function is set_grad}
     plan.found = _found(plan, calls)
     plan.calls = [c for c in calls if c.function is not set_grad and c.output not in plan.views]
@@ -95,7 +99,7 @@ def _needed(plan: Plan, calls: list[Call]) -> list[Call]:
             if call.inputs[0] in written:
                 continue
             written.add(call.inputs[0])
-        elif not has_effect(call) and call.output not in needed:
+        elif call.output not in needed and not has_effect(call):
             continue
         kept.append(call)
         needed.update(call.slots)
@@ -108,15 +112,9 @@ def has_effect(call: Call) -> bool:
     return call.function in (assign, set_grad) or find(call.function).effect
 
 
-def _views(calls: list[Call]) -> dict[Slot, Call]:
-    return {c.output: c for c in calls if c.is_view and c.output is not None}
-
-
 def base_of(plan: Plan, slot: Slot) -> Slot:
     """Return the slot in whose memory a view lies, or the slot itself."""
-    while slot in plan.views:
-        slot = plan.views[slot].inputs[0]
-    return slot
+    return plan.bases.get(slot, slot)
 
 
 def is_elementwise(call: Call) -> bool:

@@ -106,6 +106,7 @@ class Record:
     changed: dict[Any, None] = field(default_factory=dict)
     errors: Any = field(default_factory=np.geterr)
     modes: dict[Any, bool] = field(default_factory=dict)
+    walks: list[Any] = field(default_factory=list)
 
     def compared(self) -> list[Call]:
         """Return the calls of which another run has to show that they are the same; an update by this package is."""

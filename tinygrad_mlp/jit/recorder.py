@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import copy_context
+from itertools import islice
 from operator import attrgetter
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -17,30 +18,15 @@ from ..errors import RecordingError, user_line
 from ..rules.table import Rule
 from .guards import Read
 from .live import Live
-from .objects import is_foreign
+from .objects import is_foreign, is_of_the_user
 from .reads import Reads
 from .record import Array, Call, Record, Slot, is_same, memory_of, set_grad
-from .watch import without_collector
+from .updates import is_complete, put_back
+from .walks import Walk, known_walk, way_of
+from .watch import quiet, without_collector
 
-F = TypeVar("F", bound=Callable[..., Any])
 NOTHING: dict[str, Any] = {}
 _COMPARISONS = {f"__{name}__" for name in ("bool", "eq", "ne", "lt", "le", "gt", "ge", "repr", "format", "hash")}
-
-
-def quiet(method: F, whose: Callable[[Any], Any] | None = None) -> F:
-    """Make a method one in which nobody looks at what is read, unless it runs code of the user: ``whose`` it is."""
-
-    @functools.wraps(method)
-    def asleep(self: Recorder, *args: Any) -> Any:
-        if self.reads.asleep or (whose and not is_foreign(getattr(whose(args[0]), "__module__", None) or "numpy")):
-            return method(self, *args)
-        self.reads.sleep()
-        try:
-            return method(self, *args)
-        finally:
-            self.reads.wake()
-
-    return asleep  # type: ignore[return-value]
 
 
 class Recorder(Tracer):
@@ -59,7 +45,8 @@ class Recorder(Tracer):
 
     def __init__(self, strict: bool = True, known: Record | None = None) -> None:
         self.record, self.reads, self.strict, self.known = Record(), Reads(), strict, known
-        self.expected = iter(known.compared() if known else ())
+        self.expected: Iterator[Call] = iter(known.compared() if known else ())
+        self.walked = iter(known.walks if known else ())
         self.same, self.departs = known is not None, None  # type: tuple[bool, Call | None]
         self.refused: RecordingError | None = None
         self.passing = False
@@ -74,6 +61,8 @@ class Recorder(Tracer):
         self.context: Any = None
         self.errors: Any = None
         self.section = "forward"
+        self.way: list[Any] | None = None
+        self.walk: Walk | None = None
         self.opened: Any = None
         self.seen_generators: set[Any] = set()
         self.written: set[Any] = set()
@@ -92,12 +81,33 @@ class Recorder(Tracer):
         if t is not None and self.section != "backward":
             self.root = self.slot(t)
         self._enter("forward" if t is None else "backward")
-        asleep = t is not None and is_foreign(getattr(t._node.rule.function, "__module__", None) or "numpy")
+        self._rest(t is not None and not is_of_the_user(t._node.rule.function))
+        if t is not None and self.known is None:
+            self.op_name, self.line = t._node.rule.name, self.lines.get(self.slot(t), "")
+
+    def _rest(self, asleep: bool) -> None:
+        """Look away while rules run that are none of the user's."""
         if asleep != self.differentiating:
             self.differentiating = asleep
             (self.reads.sleep if asleep else self.reads.wake)()
-        if t is not None and self.known is None:
-            self.op_name, self.line = t._node.rule.name, self.lines.get(self.slot(t), "")
+
+    @quiet
+    def walks(self, order: Sequence[Any], seeds: Sequence[Any]) -> bool:
+        """Note which way a walk back takes; one that the record knows needs not be seen, and runs on arrays."""
+        self.way, self.start = way_of(order, seeds, self.slot), len(self.record.calls)
+        self.walk = known_walk(self.way, self.walked) if self.same else None
+        self._rest(self.walk is not None)
+        return self.walk is None
+
+    def arrives(self, gradients: Mapping[Any, Any]) -> None:
+        """Note what a walk back gives, or by the record what that is, where its calls were not seen."""
+        if self.known is None:
+            slots = list(map(self.slot, gradients.values()))
+            self.record.walks.append(Walk(self.way, len(self.record.calls) - self.start, slots))
+        elif self.walk is not None:
+            self.expected = islice(self.expected, self.walk.length, None)
+            for g, slot in zip(gradients.values(), self.walk.gradients, strict=True):
+                self._know(g, slot)
 
     @contextmanager
     def running(self) -> Any:
@@ -189,7 +199,7 @@ class Recorder(Tracer):
         if self.opened is not None and self.opened._data is result._data:
             self.opened = None
             return
-        if not is_foreign(getattr(rule.function, "__module__", None) or "numpy"):
+        if is_of_the_user(rule.function):
             self.reads.rule(rule)
         operands = [self.slot(a) if type(a) is Tensor else self._operand(a) for a in inputs]
         if {a.kind for a in operands if type(a) is Slot} == {"frozen"}:
@@ -378,8 +388,8 @@ class Recorder(Tracer):
             label = f"the options or the state of {type(optimizer).__name__}"
             self.reads.note(optimizer, kind, "", label, False, True)
         state, kept = optimizer.state, {p: type(s)(s) for p, s in optimizer.state.items()}
-        self.undo.append(functools.partial(_put_back, optimizer, state, kept))
-        self.passing = self.passing or not _is_complete(optimizer)
+        self.undo.append(functools.partial(put_back, optimizer, state, kept))
+        self.passing = self.passing or not is_complete(optimizer)
         if self.passing or not (own or self.known is None):  # another step than later, or known
             mode.tracer = IDLE
             tensors = [p for group in optimizer.param_groups for p in group["params"]]
@@ -427,23 +437,6 @@ class Recorder(Tracer):
             return any(memory_of(read.owner) is memory_of(t._data) for t in changed)
         drawn = read.kind == "draws" and read.owner in self.seen_generators
         return switched or drawn or read.kind in ("grad", "signature", "held")
-
-
-def _is_complete(optimizer: Any) -> bool:
-    """Return whether an optimiser has the state that its next step goes on from."""
-    return all(
-        name in optimizer.state.get(p, ())
-        for group in optimizer.param_groups
-        for name in optimizer.used_buffers(optimizer.scalars(group, 1))
-        for p in group["params"]
-        if p._grad is not None
-    )
-
-
-def _put_back(optimizer: Any, state: Any, kept: Any) -> None:
-    optimizer.state = state
-    state.clear()
-    state.update(kept)
 
 
 def _plain(a: Any) -> Any:

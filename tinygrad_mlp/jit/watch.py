@@ -6,14 +6,17 @@ import functools
 import gc
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from ..core.tensor import Tensor
-from .objects import MISSING, SCALARS, SEEN, is_foreign
+from .objects import MISSING, SCALARS, SEEN, is_foreign, is_of_the_user
 from .paths import Scan, scan
 
+F = TypeVar("F", bound=Callable[..., Any])
+look_away = functools.partial(sys.setprofile, None)
+"""Called to see nothing any more; a function of Python would be seen itself."""
 TELLING = Scan({}, set(), set())
 """Stands for the functions of ``logging``."""
 
@@ -28,6 +31,27 @@ def without_collector() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+def quiet(method: F, whose: Callable[[Any], Any] | None = None) -> F:
+    """Make a method of what has ``reads`` one in which these look away, unless it runs code of the user.
+
+    ``whose`` code it is, the argument says.
+    """
+
+    @functools.wraps(method)
+    def asleep(self: Any, *args: Any) -> Any:
+        reads = self.reads
+        if reads.asleep or (whose and is_of_the_user(whose(args[0]))):
+            return method(self, *args)
+        look_away()
+        reads.asleep = 1
+        try:
+            return method(self, *args)
+        finally:
+            reads.wake()
+
+    return asleep  # type: ignore[return-value]
 
 
 class Watch:
@@ -61,14 +85,14 @@ class Watch:
         finally:
             self.asleep = 1
             self.generators.clear()
-            sys.setprofile(None)
+            look_away()
             if before is not None:
                 getattr(before, "enable", functools.partial(sys.setprofile, before))()
 
     def sleep(self) -> None:
         """Stop looking, while this package is at work."""
         if not self.asleep:
-            sys.setprofile(None)
+            look_away()
         self.asleep += 1
 
     def wake(self) -> None:

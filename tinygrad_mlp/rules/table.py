@@ -227,9 +227,9 @@ def _plain(function: Function) -> Function:
 
 def find(function: Function) -> Rule:
     """Return a function's entry; raise `NoRuleError`, naming it and saying what to use, where there is none."""
-    if function not in RULES:
+    if (rule := RULES.get(function)) is None:
         for package in BRIDGES.keys() & sys.modules.keys():
             importlib.import_module(BRIDGES[package])  # enters its rules
-    if (rule := RULES.get(function)) is None:
-        raise no_rule(function)
+        if (rule := RULES.get(function)) is None:
+            raise no_rule(function)
     return rule
