@@ -1405,6 +1405,25 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault("a target of another layout", "not value.is_like(target) or not", "value.shape != target.shape or not"),
         Fault(
+            "a value stays in memory that is assigned to again",
+            "            return False\n        for i in reads[bisect_left(reads, start) :]:",
+            "            pass\n        for i in reads[bisect_left(reads, start) :]:",
+        ),
+        Fault(
+            "the mode of errors does not matter",
+            "        return earlier.output if told else None",
+            "        return earlier.output",
+        ),
+        Fault("what is read of state stays", "if assigned != then and not all(", "if False and not all("),
+        Fault("results are one array", "        if slot in self.kept or not", "        if not"),
+        Fault("draws are the same", "if earlier is call or rule.effect or", "if earlier is call or"),
+        Fault(
+            "0 has no sign",
+            "if number == neutral and math.copysign(1, number)",
+            "if number == neutral or math.copysign(2, number)",
+        ),
+        Fault("a product reads one array for two", "        return mine.isdisjoint(others)\n", "        return True\n"),
+        Fault(
             "what is positive is folded",
             "if call.function is scatter and _number_in(first) < 0:",
             "if call.function is scatter and _number_in(first):",
@@ -1662,8 +1681,8 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "each result of a dataclass is a dict",
-            "Fields(type(r), flatten_result(_fields(r), leaves))",
-            "flatten_result(_fields(r), leaves)",
+            "Fields(type(r), flatten_result(fields(r), leaves))",
+            "flatten_result(fields(r), leaves)",
         ),
         Fault(
             "a named tuple is a tuple",
@@ -1860,7 +1879,7 @@ FAULTS: dict[str, list[Fault]] = {
             "if False:",
         ),
         Fault("whole numbers do not move", "np.asarray(a) if isinstance(a, (int, np.integer, np.bool_)) else a", "a"),
-        Fault("a dict of a kind of its own is a plain one", "made: Any = tree.copy()  #", "made: Any = dict(tree)  #"),
+        Fault("a dict of a kind of its own is a plain one", "new: Any = tree.copy()  #", "new: Any = dict(tree)  #"),
         Fault(
             "other keys are the same tree",
             "theirs is None or theirs.keys() != held.keys()",

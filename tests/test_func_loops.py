@@ -46,7 +46,7 @@ def same(found, expected, rtol=1e-12):
 
 
 def func_leaves(tree):
-    from tinygrad_mlp.func.trees import leaves
+    from tinygrad_mlp.trees import leaves
 
     return leaves(tree)
 

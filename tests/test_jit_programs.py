@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 import tinygrad_mlp as tg
-from tinygrad_mlp import Tensor, func, jit
+from tinygrad_mlp import Tensor, func, jit, trees
 from tinygrad_mlp import functional as F
-from tinygrad_mlp.func import trees
 
 pytest.importorskip("hypothesis")
 from hypothesis import HealthCheck, given, settings

@@ -427,10 +427,17 @@ def test_first_derivative(function: Function) -> None:
 
 
 @every_function_and_composition
-def test_second_and_third_derivatives(function: Function) -> None:
+def test_second_derivatives(function: Function) -> None:
     for p in problems(function):
-        d, e = p.directions(p.point), p.directions(p.point)
+        d = p.directions(p.point)
         assert_slope(p.derivative(p.point, d), slope(p.derivative, p.point, d), f"second of {p.call}")
+
+
+@every_function_and_composition
+@pytest.mark.parametrize("every", [2, pytest.param(1, marks=pytest.mark.slow)])
+def test_third_derivatives(function: Function, every: int) -> None:
+    for p in problems(function)[::every]:
+        d, e = p.directions(p.point), p.directions(p.point)
         numeric = slope(lambda x, p=p, d=d: p.derivative(x, d), p.point, e)
         assert_slope(p.derivative(p.point, d, e), numeric, f"third of {p.call}")
 

@@ -18,9 +18,9 @@ from ..jit.function import Jitted
 from ..jit.live import recorded
 from ..jit.record import Slot
 from ..rules import table
+from ..trees import leaves, tree_map
 from . import transforms
 from .packed import Function, Layout, apart, first_alike, lifted, packed, tried, watcher
-from .trees import leaves, tree_map
 
 P = ParamSpec("P")
 

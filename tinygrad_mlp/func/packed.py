@@ -18,7 +18,7 @@ from ..errors import GraphError, ShapeError, describe
 from ..jit.reads import Reads
 from ..rules import table
 from ..rules.shapes import astype
-from .trees import filled, leaves, tree_map
+from ..trees import filled, leaves, tree_map
 
 Function = Callable[..., Any]
 

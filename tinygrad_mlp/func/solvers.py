@@ -13,10 +13,10 @@ from ..core.tensor import Tensor
 from ..core.tracer import mode
 from ..errors import GraphError, OptionError, ShapeError, describe, nearest
 from ..jit.live import recorded
+from ..trees import leaves, parts, tree_map
 from . import transforms
 from .loops import scan
 from .packed import Layout, apart, first_alike, lifted, packed, tried
-from .trees import leaves, parts, tree_map
 
 Function = Callable[..., Any]
 Array = np.ndarray[Any, Any]

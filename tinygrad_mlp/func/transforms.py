@@ -28,7 +28,7 @@ from ..errors import DtypeError, ShapeError, describe, out_of_range
 from ..jit.live import recorded
 from ..jit.record import memory_of
 from ..rules.table import Rule
-from .trees import filled, leaves, parts, tree_map
+from ..trees import filled, leaves, parts, tree_map
 
 Function = Callable[..., Any]
 P = ParamSpec("P")

@@ -11,6 +11,7 @@ import numpy as np
 from ..core.tensor import Tensor
 from ..core.tracer import mode
 from ..errors import RecordingError, describe
+from ..trees import fields, made
 from .execute import execute_test
 from .objects import SCALARS
 from .record import memory_of
@@ -39,10 +40,6 @@ def _is_tree(a: Any) -> bool:
     """Return whether an argument is a dataclass that is equal to others by what it holds, not an object of its own."""
     kind = type(a)
     return dataclasses.is_dataclass(kind) and kind.__hash__ is not object.__hash__
-
-
-def _fields(a: Any) -> dict[str, Any]:
-    return {field.name: getattr(a, field.name) for field in dataclasses.fields(a)}
 
 
 def branches(a: Any, visit: Callable[[Any, str], Any], name: str = "") -> Any:
@@ -108,8 +105,8 @@ class Arguments:
             self.key.append((kind, *(a if isinstance(a, dict) else [len(a)])))
             return branches(a, self._flatten, name)
         if _is_tree(a):
-            self.key.append((kind, *_fields(a)))
-            return Fields(kind, branches(_fields(a), self._flatten, name))
+            self.key.append((kind, *fields(a)))
+            return Fields(kind, branches(fields(a), self._flatten, name))
         self.key.append((kind, repr(a) if isinstance(a, (float, complex, np.generic)) else a))  # tells -0.0 from 0.0
         if kind.__hash__ is None:
             raise TypeError(
@@ -171,7 +168,7 @@ def as_input(a: Any, convert: Callable[[Any], Any]) -> Any:
     if isinstance(a, (list, tuple, dict)):
         return branches(a, lambda x, _: as_input(x, convert))
     if _is_tree(a):
-        return _made(type(a), as_input(_fields(a), convert))
+        return made(type(a), as_input(fields(a), convert))
     is_array = hasattr(a, "__array__") and not isinstance(a, (Tensor, np.generic)) and np.ndim(a)
     return convert(np.asarray(a)) if is_array else a
 
@@ -185,7 +182,7 @@ def flatten_result(r: Any, leaves: list[Any]) -> Any:
     if type(r) in (list, tuple, dict) or hasattr(r, "_fields"):
         return branches(r, lambda x, _: flatten_result(x, leaves))
     if dataclasses.is_dataclass(r) and not isinstance(r, type):
-        return Fields(type(r), flatten_result(_fields(r), leaves))
+        return Fields(type(r), flatten_result(fields(r), leaves))
     if not isinstance(r, (Tensor, *SCALARS)):
         raise RecordingError(
             "a jitted function returns Tensors, numbers and texts, alone or in lists, tuples, dicts and dataclasses; "
@@ -202,12 +199,4 @@ def rebuild(structure: Any, values: Any) -> Any:
     if not isinstance(structure, (list, tuple, dict)):
         return structure
     built = branches(structure, lambda part, _: rebuild(part, values))
-    return _made(*built) if type(built) is Fields else built
-
-
-def _made(kind: type, fields: dict[str, Any]) -> Any:
-    """Return an object of a dataclass with these fields."""
-    made: Any = object.__new__(kind)
-    for name, part in fields.items():
-        object.__setattr__(made, name, part)
-    return made
+    return made(*built) if type(built) is Fields else built

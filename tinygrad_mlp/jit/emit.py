@@ -26,8 +26,8 @@ from .naming import (
     value_name,
     view_name,
 )  # fmt: skip
-from .plan import Plan, base_of, is_elementwise
-from .record import Call, Slot
+from .plan import Plan, base_of
+from .record import Call, Slot, is_elementwise
 from .scope import INTEGERS, Operand, Scope, dtypes_of_numbers
 
 _WORD = re.compile(r"\w+")
@@ -113,6 +113,7 @@ class Program:
 
     def _called(self, slot: Slot) -> str:
         """Return what a slot is called, or would be if the program had it."""
+        slot = self.plan.same.get(slot, slot)
         if slot in self.names or slot.name:
             return self.names.get(slot) or slot.name
         if slot in self.plan.views:

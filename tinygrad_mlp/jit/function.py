@@ -136,7 +136,7 @@ class Jitted(Generic[P, R]):
         self.patience = min(self.patience + EARNED, PATIENCE)
         asked = self.check is not None and self.calls % self.check == 0
         if asked or compiled.runs + 1 in AUDITED:
-            return self._audit(compiled, key, given)
+            return self._audit(compiled, given)
         if self.check is None:
             compiled.take = compiled.take or taker(given, self.floats, compiled.touched)
             self.quick = compiled
@@ -265,7 +265,7 @@ class Jitted(Generic[P, R]):
             known[:] = [c for c in known if c is not compiled]
         self.cache = {key: known for key, known in self.cache.items() if known}
 
-    def _audit(self, compiled: Compiled, key: Any, given: Arguments) -> Any:
+    def _audit(self, compiled: Compiled, given: Arguments) -> Any:
         """Run the step eagerly, put everything back, run the program, and say so if anything differs."""
         recorder = Recorder(strict=False)
         _, expected = self._traced(recorder, given)

@@ -54,7 +54,8 @@ def view_name(call: Call, base: str) -> str:
 def number_name(a: float) -> str:
     """Return the name of a constant number."""
     size, inverse = abs(a), 1 / a if 0 < abs(a) < np.inf else 0.0
-    part = f"one_{int(abs(inverse))}th" if abs(inverse) > 2 and inverse == int(inverse) else f"n{size!r}"
+    plain = f"n{size!r}" if size < np.inf else f"{float(size)}"  # inf or nan
+    part = f"one_{int(abs(inverse))}th" if abs(inverse) > 2 and inverse == int(inverse) else plain
     return "minus_" * (a < 0) + _NUMBERS.get(size, part)
 
 

@@ -61,18 +61,28 @@ def is_opaque(value: Any) -> bool:
 
 def arrays_of_frame(value: Any) -> tuple[Any, ...]:
     """Return the arrays of a DataFrame or a Series; those that it gives are views of them, made anew."""
-    manager = own_attributes(value).get("_mgr") if own_attributes(value) else None
+    manager = (own_attributes(value) or {}).get("_mgr") if _is_of_pandas(type(value)) else None  # type: ignore[arg-type]
     return tuple(array for array in getattr(manager, "arrays", ()) if isinstance(array, np.ndarray))
+
+
+@functools.lru_cache(1024)
+def _is_of_pandas(kind: Any) -> bool:
+    return any(_room(c) == "pandas" for c in kind.__mro__)
 
 
 @functools.lru_cache(1024)
 def _is_opaque(kind: type) -> bool:
     made_in_c = next(c for c in kind.__mro__ if not c.__flags__ & 1 << 9 or _makes_its_own(c))  # no heap type
-    module = kind.__module__ if made_in_c is object else made_in_c.__module__
-    if made_in_c is object and module.partition(".")[0] != "numpy":
+    if made_in_c is object and _room(kind) != "numpy":
         return False
     known = issubclass(kind, (*KNOWN, *CACHES)) or made_in_c.__qualname__ == "Generator"  # of NumPy, loaded when needed
-    return module != "_io" and is_foreign(module) and not known  # a file is no part of a step
+    room = _room(kind if made_in_c is object else made_in_c)
+    return room != "_io" and is_foreign(room) and not known  # a file is no part of a step
+
+
+def _room(kind: type) -> str:
+    """Return the name of the package or module of Python that a class comes from."""
+    return kind.__module__.partition(".")[0] if isinstance(kind.__module__, str) else ""
 
 
 def _makes_its_own(kind: type) -> bool:
@@ -118,9 +128,9 @@ def _parts_of_a_generator(value: Any) -> tuple[Any, ...]:
 def _reduced(value: Any) -> Any:
     """Return how an object is pickled, None if it is not, or not without code of the user's."""
     names = ("__reduce_ex__", "__reduce__", "__getstate__", "__getnewargs__", "__getnewargs_ex__")
-    if any(name in c.__dict__ for c in type(value).__mro__ if not is_foreign(c.__module__) for name in names):
+    if any(name in c.__dict__ for c in type(value).__mro__ if not is_foreign(_room(c)) for name in names):
         return None
-    old = type(value).__module__ == "itertools" and sys.version_info >= (3, 12)  # where it is deprecated
+    old = _room(type(value)) == "itertools" and sys.version_info >= (3, 12)  # where it is deprecated
     with suppress(Exception), warnings.catch_warnings() if old else nullcontext():
         if old:
             warnings.simplefilter("ignore")
@@ -145,7 +155,7 @@ def state(value: Any) -> State:
             if id(part) in seen:
                 continue
             seen[id(part)] = part  # and so alive
-            in_numpy = type(part).__module__.partition(".")[0] == "numpy" if opaque else in_numpy
+            in_numpy = _room(type(part)) == "numpy" if opaque else in_numpy
             inner = parts(part) if opaque else items(part)
             found.append((type(part), len(inner)))
             todo += [(inner_part, in_numpy) for inner_part in inner]

@@ -15,7 +15,7 @@ from ..core.tensor import assign
 from ..rules.linalg import matmul
 from ..rules.table import find
 from .fold import folded
-from .record import Call, Record, Slot, memory_of, set_grad
+from .record import Call, Record, Slot, is_elementwise, memory_of, set_grad
 
 
 @dataclass(eq=False)
@@ -32,6 +32,7 @@ class Plan:
 
     Attributes:
         recorded: the calls of the record, as they are folded.
+        same: values that are another one as well, by that one, which is read instead.
         calls: what is executed at each call of the step.
         views: slots that are views made once, and the calls that make them.
         bases: for each view the slot in whose memory it lies.
@@ -47,6 +48,7 @@ class Plan:
     record: Record
     outputs: list[Slot]
     recorded: list[Call] = field(default_factory=list)
+    same: dict[Slot, Slot] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
     views: dict[Slot, Call] = field(default_factory=dict)
     bases: dict[Slot, Slot] = field(default_factory=dict)
@@ -81,7 +83,7 @@ def make_plan(record: Record, outputs: list[Slot]) -> Plan:
 
 def needed_calls(plan: Plan) -> None:
     """Find the calls that are needed, those that are views, and the gradients that are read and left."""
-    plan.recorded = list(folded(plan.record.calls))
+    plan.recorded, plan.same = folded(plan.record.calls, plan.outputs)
     calls = _needed(plan, plan.recorded)
     plan.views = {c.output: c for c in calls if c.is_view and c.output is not None}
     for slot, call in plan.views.items():
@@ -115,11 +117,6 @@ def has_effect(call: Call) -> bool:
 def base_of(plan: Plan, slot: Slot) -> Slot:
     """Return the slot in whose memory a view lies, or the slot itself."""
     return plan.bases.get(slot, slot)
-
-
-def is_elementwise(call: Call) -> bool:
-    """Return whether each element of the result is made of those at its own place, so that it can replace one."""
-    return isinstance(call.function, np.ufunc) and call.function.signature is None
 
 
 def _found(plan: Plan, calls: list[Call]) -> dict[Slot, bool]:
@@ -222,7 +219,10 @@ class _Assigned:
         self.made = {call.output: i for i, call in enumerate(plan.calls) if call.output is not None}
         self.memories: dict[Slot, int] = {}
         self.reads: dict[int, list[int]] = defaultdict(list)
+        self.writes: dict[int, list[int]] = defaultdict(list)
         for i, call in enumerate(plan.calls):
+            if call.function is assign:
+                self.writes[self._memory(call.inputs[0])].append(i)
             for a in call.slots:
                 self.reads[self._memory(a)].append(i)
 
@@ -261,6 +261,8 @@ class _Assigned:
             return False
         memory = self._memory(target)
         reads = self.reads[memory]
+        if any(limit < i < self.last[value] for i in self.writes[memory]):
+            return False
         for i in reads[bisect_left(reads, start) :]:
             if i > limit:
                 break

@@ -24,7 +24,7 @@ from ..core.tensor import Tensor
 from ..core.tracer import Stateful
 from ..rules.table import Rule
 from .guards import ATTRIBUTES, LAYOUT, READERS, TEXTS, Read
-from .objects import CONTAINERS, MISSING, SCALARS, SEEN, indices, is_foreign, is_open, items, look, same
+from .objects import CONTAINERS, MISSING, SCALARS, SEEN, indices, is_foreign, is_open, items, look, own_attributes, same
 from .opaque import (
     BY_PLACE,
     CACHES,
@@ -43,6 +43,9 @@ from .paths import ANY, SUPER, VARS, Path, Scan
 from .record import memory_of
 from .watch import Watch
 
+WRAPPING = ("__func__", "func", "function", "fget", "__wrapped__")
+"""The attributes by which what is called says what it calls."""
+
 
 class Reads(Watch):
     """What one run of a step reads, seen by the functions that it runs."""
@@ -53,7 +56,6 @@ class Reads(Watch):
         self.cells: dict[types.CodeType, list[dict[str, Any]]] = {}
         self.outside: dict[int, Any] = {}
         self.inputs: set[int] = set()
-        self.names: list[list[str]] = []
         self.framed: dict[int, list[np.ndarray[Any, Any]]] = {}
         self.shallow = self.arrays = self.cached = self.getting = False
 
@@ -74,9 +76,9 @@ class Reads(Watch):
             self._reach(value, label, True)
         self.outside[id(value)] = value
 
-    def gives(self, frame: Any, value: Any, caller: Scan | None) -> None:
+    def gives(self, frame: Any, value: Any, caller: Scan) -> None:
         """Follow the paths that the caller takes from what a function gives it."""
-        for steps in (*caller.loose, *self._by_name()) if caller else ():
+        for steps in (*caller.loose, *self._by_name()):
             for item in inside(value):
                 self._walk_maybe(item, steps, f"what {frame.f_code.co_name} gives", False, False)
 
@@ -90,38 +92,45 @@ class Reads(Watch):
             kind, name, *steps = path
             if kind == "global" and self.shallow:  # this package does not change its own
                 continue
-            value, outside = self._begin(frame, kind, name, only_written and not steps, values, cells)
+            if kind == "local" or (kind == "free" and name not in cells):
+                value, outside = self._held(values, name)
+            else:
+                value, outside = self._begin(frame, kind, name, only_written and not steps, cells), True
             ends[path] = self._walk(value, steps, name, only_written, outside)
-        found = [value for end in ends.values() for value in end]
-        for text in [value for value in found if self.getting and isinstance(value, str)]:
-            self._know_names(text)
-        for names in self._by_name():
-            for value in found:
-                self._walk(value, (ANY, *names), "an object", False, id(value) in self.outside)
+        if self.names or self.getting:
+            self._meet([value for end in ends.values() for value in end])
         for paths in seen.joined if self.arrays else ():
             self._judge([ends.get(p[:-1] if p[-1] == ANY else p, ()) for p in paths if p[0] != "const"])
 
-    def _begin(
-        self, frame: Any, kind: str, name: str, only_written: bool, values: Any, cells: dict[str, Any]
-    ) -> tuple[Any, bool]:
-        """Return the value that a path begins at, and whether it is surely not made by the step."""
-        if kind in ("local", "free") and name not in cells:
-            value = values.get(name, MISSING)
-            outside = id(value) in self.outside
-            if value is not MISSING and outside:
-                self._reach(value, name, True)
-            return value, outside
+    def _held(self, values: Any, name: str) -> tuple[Any, bool]:
+        """Return what a function holds itself under a name, and whether that comes from outside of the step."""
+        value = values.get(name, MISSING)
+        outside = id(value) in self.outside
+        if outside and value is not MISSING:
+            self._reach(value, name, True)
+        return value, outside
+
+    def _begin(self, frame: Any, kind: str, name: str, only_written: bool, cells: dict[str, Any]) -> Any:
+        """Return the value that a path begins at outside of the function, and note that it is read."""
         if kind == "module":
             known = name in sys.modules  # not imported by the step only now
-            return self.note(sys.modules, "global", name, name, False, True) if known else MISSING, True
+            return self.note(sys.modules, "global", name, name, False, True) if known else MISSING
         if kind == "globals":
             self._reach(frame.f_globals, "globals()", True)
-            return frame.f_globals, True
+            return frame.f_globals
         owner, way = (frame.f_globals, "global") if kind == "global" else (cells[name], "cell")
         value = self.note(owner, way, name, name, only_written, True)
         if value is MISSING and kind == "global" and name in frame.f_builtins:
             value = self.note(frame.f_builtins, "global", name, name, False, True)
-        return value, True
+        return value
+
+    def _meet(self, values: list[Any]) -> None:
+        """Note what getters and texts with fields read of the values that meet in a function."""
+        for text in [value for value in values if self.getting and isinstance(value, str)]:
+            self._know_names(text)
+        for names in self._by_name():
+            for value in values:
+                self._walk(value, (ANY, *names), "an object", False, id(value) in self.outside)
 
     def _know_names(self, value: Any) -> None:
         self.names += [names for names in names_in(value) if names not in self.names]
@@ -261,30 +270,38 @@ class Reads(Watch):
 
     def _reach_object(self, value: Any, label: str, outside: bool) -> None:
         """Note what an object of a C type holds, and learn what is called."""
-        self.getting = self.getting or value is getattr or any(value is kind for kind in GETTERS)
-        if isinstance(value, GETTERS) or (isinstance(value, str) and "{" in value):
-            self._know_names(value)
         if isinstance(value, SCALARS):
+            if isinstance(value, str) and "{" in value:
+                self._know_names(value)
             return
-        if isinstance(value, decimal.Decimal) or value is decimal.Decimal:
-            self.note(decimal.getcontext, "setting", "", "the decimal context", False, True)
-        if isinstance(value, (types.FunctionType, types.BuiltinFunctionType)) and value in SETTINGS:
-            self.note(value, "setting", "", label, False, True)
         if is_opaque(value):
             self._reach_opaque(value, label, outside)
-        for array in arrays_of_frame(value) if outside else ():
-            self._reach(array, label, True)
+        for array in arrays_of_frame(value):
+            self._reach(array, label, outside)
             self.framed.setdefault(id(memory_of(array)), []).append(array)
+        if callable(value):
+            self._reach_function(value, label, outside)
+
+    def _reach_function(self, value: Any, label: str, outside: bool) -> None:
+        """Learn what a function may run, and note what one of Python's asks the process for."""
+        self.getting = self.getting or value is getattr or any(value is kind for kind in GETTERS)
+        if isinstance(value, (types.FunctionType, types.BuiltinFunctionType)) and value in SETTINGS:
+            self.note(value, "setting", "", label, False, True)
+        if value is decimal.Decimal:
+            self.note(decimal.getcontext, "setting", "", "the decimal context", False, True)
         if isinstance(value, CACHES[1]):
             self.cached = True  # what is found in it now may have been made before
             for part in parts(value):
                 self._reach(part, f"what {label} gives", outside)
-        if callable(value):
-            self.learn(value)
+        self.learn(value)
 
     def _reach_opaque(self, value: Any, label: str, outside: bool) -> None:
         if isinstance(getattr(value, "__self__", None), types.ModuleType):  # a function in C, without a state
             return
+        if isinstance(value, GETTERS):
+            self._know_names(value)
+        if isinstance(value, decimal.Decimal):
+            self.note(decimal.getcontext, "setting", "", "the decimal context", False, True)
         try:
             now, again = (READERS["state"](value, "") for _ in range(2))
         except TypeError as error:  # of an iterator that does not tell
@@ -300,11 +317,12 @@ class Reads(Watch):
         """Note the cells of a function, by which its closure is read when it runs."""
         if isinstance(function, (type, Tensor, types.ModuleType)):
             return
-        of_others = () if isinstance(function, types.FunctionType) else ("__func__", "func", "function", "fget")
-        for name in (*of_others, "__wrapped__"):
-            inner = look(function, name)[0]
-            if inner is not MISSING and inner is not function:
-                self.learn(inner)
+        own = own_attributes(function) or ()
+        for name in WRAPPING:
+            if name in own or hasattr(type(function), name):
+                inner = look(function, name)[0]
+                if inner is not MISSING and inner is not function:
+                    self.learn(inner)
         if isinstance(function, functools.partial):
             self._reach(function.keywords, "a keyword", True)
             for value in function.args:

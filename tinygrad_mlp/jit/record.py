@@ -88,6 +88,11 @@ class Call:
         return self.output
 
 
+def is_elementwise(call: Call) -> bool:
+    """Return whether each element of the result is made of those at its own place, so that it can replace one."""
+    return isinstance(call.function, np.ufunc) and call.function.signature is None
+
+
 def _slots_in(a: Any) -> Iterator[Slot]:
     if isinstance(a, Slot):
         yield a

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .naming import RESERVED, fraction_text, identifier, is_number
-from .plan import Storage, is_elementwise
-from .record import Call, Slot
+from .plan import Storage
+from .record import Call, Slot, is_elementwise
 
 if TYPE_CHECKING:
     from .emit import Program

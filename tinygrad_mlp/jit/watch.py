@@ -19,6 +19,7 @@ look_away = functools.partial(sys.setprofile, None)
 """Called to see nothing any more; a function of Python would be seen itself."""
 TELLING = Scan({}, set(), set())
 """Stands for the functions of ``logging``."""
+NOT_LOOKED_INTO = (*SCALARS, Tensor)
 
 
 @contextmanager
@@ -64,13 +65,14 @@ class Watch:
         self.generators: dict[int, Any] = {}
         self.trouble: str | None = None
         self.told: Any = None
+        self.names: list[list[str]] = []
         self.asleep = 1
 
     def begins(self, frame: Any, seen: Scan) -> None:
         """See that a function begins, whose code reads what has been ``seen`` in it."""
         raise NotImplementedError
 
-    def gives(self, frame: Any, value: Any, caller: Scan | None) -> None:
+    def gives(self, frame: Any, value: Any, caller: Scan) -> None:
         """See what a function gives to its caller."""
         raise NotImplementedError
 
@@ -102,13 +104,13 @@ class Watch:
             sys.setprofile(self._see)
 
     def _see(self, frame: Any, event: str, value: Any) -> None:
-        if self.told is not None:  # what is done for a print or a log is no part of a program
-            if value is self.told or (frame is self.told and event == "return"):
-                self.told = None
-            return
         if event != "call" and event != "return":
             if value is print:
-                self.told = print
+                self.told = print if event == "c_call" else None
+            return
+        if self.told is not None:  # what is done for a print or a log is no part of a program
+            if frame is self.told and event == "return":
+                self.told = None
             return
         seen: Any = self.scans.get(id(frame.f_code), MISSING)  # code objects take long to be hashed
         if seen is MISSING:
@@ -130,16 +132,18 @@ class Watch:
                 self.trouble = f"what {frame.f_code.co_name} reads cannot be followed: {error!r}"
 
     def _look(self, frame: Any, event: str, value: Any, seen: Scan) -> None:
-        if not self._is_followed(frame if event == "call" else frame.f_back):
-            return
         if event == "call":
+            if id(frame.f_code) in self.of_python and not self._is_followed(frame):
+                return
             if frame.f_code.co_flags & inspect.CO_GENERATOR:
                 if id(frame) in self.generators:  # which goes on
                     return
                 self.generators[id(frame)] = frame
             self.begins(frame, seen)
-        elif not isinstance(value, (*SCALARS, Tensor)):
-            self.gives(frame, value, self.scans[id(frame.f_back.f_code)])
+        elif frame.f_back and not isinstance(value, NOT_LOOKED_INTO):
+            caller = self.scans.get(id(frame.f_back.f_code))
+            if caller and (caller.loose or self.names) and self._is_followed(frame.f_back):
+                self.gives(frame, value, caller)
 
     def _is_followed(self, frame: Any) -> bool:
         """Return whether a function is looked into: one of Python's only where it works for the user's code."""

@@ -103,19 +103,19 @@ def batch_norm(
         count = x.size // x.shape[1]
         if training and count < 2:
             raise ValueError(f"batch_norm needs more than one value per feature to train, got input of shape {x.shape}")
-        mean, var = x.mean(axis=axes), x.var(axis=axes)
+        mean, var = x.mean(axis=axes, keepdims=True), x.var(axis=axes)
         if training and running_mean is not None:
             with no_grad():
-                new_mean = (1 - momentum) * running_mean + momentum * mean
+                new_mean = (1 - momentum) * running_mean + momentum * mean.reshape(-1)
                 new_var = (1 - momentum) * running_var + (momentum * count / (count - 1)) * var
                 assign(running_mean, new_mean)
                 assign(running_var, new_var)
     else:
-        mean, var = running_mean, running_var
+        mean, var = running_mean.reshape(column), running_var
     scale = 1 / np.sqrt(var + eps)
     if weight is not None:
         scale = scale * weight
-    out = (x - mean.reshape(column)) * scale.reshape(column)
+    out = (x - mean) * scale.reshape(column)
     return out if bias is None else out + bias.reshape(column)
 
 

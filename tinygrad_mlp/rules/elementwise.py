@@ -248,6 +248,11 @@ for _ufunc, _reduction in {np.add: np.sum, np.multiply: np.prod, np.maximum: np.
     annotate(_ufunc, reduce=_reduction)
 annotate(relu, leaky_relu, sigmoid, softplus, bce, bce_with_logits, inline=True)
 annotate(uniform, effect=True)
+annotate(np.add, neutral=(-0.0, -0.0))  # 0.0 + -0.0 is 0.0
+annotate(np.subtract, neutral=(np.nan, 0.0))
+annotate(np.multiply, neutral=(1.0, 1.0))
+annotate(np.divide, neutral=(np.nan, 1.0))
+annotate(np.bitwise_or, neutral=(0.0, 0.0))
 
 _taken = lambda out, x, *_, **__: out == x
 annotate(relu, leaky_relu, np.absolute, np.fabs, np.copysign, np.clip, branch=_taken)

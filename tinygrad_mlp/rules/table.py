@@ -58,6 +58,7 @@ class Rule:
     effect: bool = False
     inverts: bool = False
     multilinear: bool = False
+    neutral: Sequence[float] = ()
     shaped_by_values: Function | None = None
     branch: Function | None = None
     cost: Function | None = None
@@ -171,6 +172,7 @@ def annotate(*functions: Function, **facts: Any) -> None:
     ``effect``           whether a call does something besides its result: it draws, or checks
     ``inverts``          whether gradients are as imprecise as the first argument is near a singular matrix
     ``multilinear``      whether the function is linear in each argument alone
+    ``neutral``          of a function that rounds exactly: which number, as either argument, leaves the other as it is
     ``shaped_by_values`` ``(*arguments)``: those whose values decide the shape of the result
     ``branch``           ``(out, *arguments)``: an array that changes where a kink is crossed
     ``cost``             ``(out, *arguments)``: how many multiply-adds a call takes

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import ShapeError, describe
+from .errors import ShapeError, describe
 
 
 def parts(tree: Any) -> dict[Any, Any] | None:
@@ -18,8 +18,21 @@ def parts(tree: Any) -> dict[Any, Any] | None:
     if isinstance(tree, (tuple, list)):
         return dict(enumerate(tree))
     if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
-        return {field.name: getattr(tree, field.name) for field in dataclasses.fields(tree)}
+        return fields(tree)
     return None
+
+
+def fields(a: Any) -> dict[str, Any]:
+    """Return what the object of a dataclass holds, by name."""
+    return {field.name: getattr(a, field.name) for field in dataclasses.fields(a)}
+
+
+def made(kind: type, held: dict[str, Any]) -> Any:
+    """Return an object of a dataclass that holds this, without calling the class."""
+    new: Any = object.__new__(kind)
+    for name, value in held.items():
+        object.__setattr__(new, name, value)
+    return new
 
 
 def rebuilt(tree: Any, values: dict[Any, Any]) -> Any:
@@ -27,15 +40,12 @@ def rebuilt(tree: Any, values: dict[Any, Any]) -> Any:
     if tree is None:
         return None
     if isinstance(tree, dict):
-        made: Any = tree.copy()  # an OrderedDict or a defaultdict stays one
-        made.update(values)
-        return made
+        new: Any = tree.copy()  # an OrderedDict or a defaultdict stays one
+        new.update(values)
+        return new
     if isinstance(tree, (tuple, list)):
         return type(tree)(*values.values()) if hasattr(tree, "_fields") else type(tree)(values.values())
-    made = object.__new__(type(tree))
-    for name, value in values.items():
-        object.__setattr__(made, name, value)
-    return made
+    return made(type(tree), values)
 
 
 def tree_map(function: Callable[..., Any], tree: Any, *others: Any, name: str = "the other", at: str = "") -> Any:
