@@ -1546,7 +1546,7 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault(
             "an exchanged gradient counts as found",
-            "own = any(t is slot.source and g is t._grad for t, g in self.grads)",
+            "own = any(t is other and g is t._grad for other, g in self.grads)",
             "own = True",
         ),
         Fault("names of keywords do not matter", "        self.key.extend(kwargs)\n", ""),
@@ -1615,9 +1615,16 @@ FAULTS: dict[str, list[Fault]] = {
         ),
         Fault("a pattern reads unseen", 'if op == "MATCH_CLASS":', "if False:"),
         Fault(
-            "a program holds the arguments of its first call",
-            "        self.reads.outside.clear()  #",
-            "        pass  #",
+            "a program stays in the memory that the others have left",
+            "        moved(self.names, old, new)\n",
+            "",
+        ),
+        Fault("a program takes the guards of any other", "if p.reads.decides_as(self.reads)", "if True"),
+        Fault("records stay as they are", "            other.pack()\n", "            pass\n"),
+        Fault(
+            "a record holds the arguments of its call",
+            "            recorder.reads.release((*args, *kwargs.values()))\n",
+            "",
         ),
         Fault("what a weak reference refers to is not seen", "if isinstance(value, weakref.ref):", "if False:"),
         Fault(
@@ -1669,8 +1676,8 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("old programs stay", "while len(sizes) > PROGRAMS or", "while"),
         Fault(
             "memory for a larger batch is not taken",
-            "if sum(sizes) > self.memory.nbytes:",
-            "if not self.memory.nbytes:",
+            "        if n <= len(old):",
+            "        if len(old):",
         ),
         Fault(
             "each result of a dataclass is a dict",

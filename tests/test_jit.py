@@ -78,7 +78,7 @@ def assert_same_bits(build: Callable[[], dict[str, Any]], batches: Callable[[int
             assert was[key] == now[key], f"{key}, step {i}"
         eager.after(i)
         compiled.after(i)
-    assert step.last.program is not None, "nothing has been compiled"
+    assert step.last.test is not None, "nothing has been compiled"
     return step
 
 
@@ -716,7 +716,7 @@ def mlp_step(sizes: list[int], batch: int, **options: Any) -> tuple[Any, Any, An
 def held(step: Any) -> int:
     """Return how many bytes of its own the program refers to: arrays that own memory and were not given to it.
 
-    Its buffers are parts of the memory that all programs of the function share.
+    Its buffers, and what never changes, are parts of the memory that all programs of the function share.
     """
     program, names = step.last, step.last.step.__globals__
     given = {id(a) for a in program.program.scope.saved.values()}
@@ -725,7 +725,8 @@ def held(step: Any) -> int:
     assert sum({id(a): a.nbytes for a in shared}.values()) < sum(a.nbytes for a in buffers) + 64 * len(buffers)
     others = [a for a in names.values() if isinstance(a, np.ndarray) and a.base is None and id(a) not in given]
     others = [a for a in {id(a): a for a in others}.values() if not any(a is b for b in shared)]
-    return sum(a.nbytes for a in (*others, *buffers))
+    constants = [a for a in names.values() if any(getattr(a, "base", None) is c for c in step.arena.constants.values())]
+    return sum(a.nbytes for a in (*others, *buffers, *constants))
 
 
 @pytest.mark.parametrize(

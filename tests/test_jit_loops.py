@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import statistics
+import tracemalloc
 import warnings
 from collections.abc import Callable
 from time import perf_counter
@@ -141,12 +143,17 @@ def test_sizes_of_a_batch_hold_little_memory() -> None:
         opt.step()
         return loss
 
-    x, y = np.ones((64, 784), np.float32), np.arange(64) % 10
+    x, y = np.ones((200, 784), np.float32), np.arange(200) % 10
     sizes = []
-    for n in (64, *range(5, 64)):
-        for _ in itertools.repeat(None, 4):
-            step(x[:n], y[:n])
-        helpers = sum(c.plan.helper_bytes for known in step.cache.values() for c in known)
-        sizes.append(step.arena.memory.nbytes + sum(g.nbytes for g in step.arena.gradients.values()) + helpers)
+    tracemalloc.start()
+    try:
+        for n in range(141, 201):
+            for _ in itertools.repeat(None, 4):
+                step(x[:n], y[:n])
+            gc.collect()
+            sizes.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
     print(f"{sizes[0]:,} bytes for one size, {sizes[-1]:,} for 60")
+    assert sum(map(len, step.cache.values())) == 60
     assert sizes[-1] < sizes[0] + 2_000_000

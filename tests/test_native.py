@@ -293,6 +293,21 @@ def test_the_same_bits_every_time_and_what_the_text_says() -> None:
     assert fused > 20 and loops > 0 and products == 5 and saved > 0
 
 
+@pytest.mark.usefixtures("by_python")
+def test_a_program_goes_on_in_memory_that_has_moved() -> None:
+    w = Tensor(np.linspace(-1, 1, 60).reshape(3, 20), name="w")
+
+    def f(x: Any) -> Any:
+        return np.exp(np.tanh(x @ w) @ w.T).sum(axis=0)
+
+    step = jit(f, backend="numba")
+    for n in (4, 7, 30, 4, 7):
+        x = np.linspace(0, 1, 3 * n).reshape(n, 3)
+        for _ in range(4):
+            assert_close(arrays_of(step(x)), arrays_of(f(Tensor(x))))
+    assert sum(map(len, step.cache.values())) == 3
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_functions_of_the_library(dtype: Any) -> None:
     """NaN and infinity pass through loops, and exp is right to the last digits."""

@@ -23,7 +23,7 @@ class Effects:
     """All that a step changes, so that two ways to run it can be compared."""
 
     def __init__(self, recorder: Recorder, compiled: Compiled) -> None:
-        self.tensors = list({**compiled.record.changed, **recorder.record.changed})
+        self.tensors = list({**dict.fromkeys(compiled.written), **recorder.record.changed})
         self.grads = list({**dict.fromkeys(t for t, _ in compiled.grads), **recorder.found_grads})
         self.generators = list(recorder.seen_generators)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -9,48 +10,21 @@ import numpy as np
 
 from ..core.tensor import Tensor, wrap
 from ..core.versions import last_change, next_age
+from .arena import Arena, address, moved
 from .arguments import rebuild
 from .emit import Program
 from .execute import execute
 from .fits import Options, fits_function
 from .objects import is_foreign
-from .plan import Plan, Storage, base_of, make_plan
+from .packing import Packed, pack, unpack
+from .plan import Plan, make_plan
 from .reads import Reads
-from .record import Record, Slot, is_same, memory_of
+from .record import Array, Record, Slot, is_same, memory_of
 from .scope import Scope
 from .watch import without_collector
 
-ALIGNMENT = 64
 MOST = 4000
 """Programs of more calls stay NumPy's: to compile them takes minutes."""
-
-
-class Arena:
-    """The memory of all programs of a function, of which one runs at a time: temporary, and gradients by Tensor."""
-
-    def __init__(self) -> None:
-        self.memory = np.empty(0, np.uint8)
-        self.gradients: dict[Any, Any] = {}
-
-    def place(self, plan: Plan) -> dict[Storage, Any]:
-        """Return the memory of each storage of a plan."""
-        owners: dict[Any, Any] = {}
-        for t, slot in plan.grads.items():
-            if slot is not None:
-                owners.setdefault(plan.place.get(base_of(plan, slot)), t)
-        shared = [storage for storage in plan.storages if storage not in owners]
-        sizes = [-(-storage.nbytes // ALIGNMENT) * ALIGNMENT for storage in shared]
-        if sum(sizes) > self.memory.nbytes:
-            self.memory = np.empty(max(sum(sizes), 2 * self.memory.nbytes), np.uint8)
-        starts = np.cumsum([0, *sizes])
-        places = {s: self.memory[i : i + s.nbytes] for s, i in zip(shared, starts.tolist(), strict=False)}
-        for storage in plan.storages:
-            if storage in owners:
-                known = self.gradients.get(owners[storage])
-                if known is None or known.nbytes != storage.nbytes:
-                    known = self.gradients[owners[storage]] = np.empty(storage.nbytes, np.uint8)
-                places[storage] = known
-        return places
 
 
 class Compiled:
@@ -59,12 +33,14 @@ class Compiled:
     def __init__(
         self, record: Record, reads: Reads, results: list[Any], structure: Any, name: str, backend: str = "numpy"
     ) -> None:
-        self.record, self.reads, self.results, self.structure, self.name = record, reads, results, structure, name
-        self.backend = backend
-        self.outputs, self.confirmed = [r for r in results if isinstance(r, Slot)], False
-        self.runs = self.called = 0
+        self.reads, self.results, self.structure, self.name, self.backend = reads, results, structure, name, backend
+        self.record: Any = record
+        self.outputs: Any = [r for r in results if isinstance(r, Slot)]
+        self.confirmed = False
+        self.runs = self.called = self.bytes = 0
         self.plan: Plan | None = None
         self.program: Program | None = None
+        self.packed: Packed | None = None
         self.test: Callable[[], bool] | None = None
         self.take: Callable[[tuple[Any, ...]], Any] | None = None
         self.options: dict[int, Options] = {}
@@ -85,41 +61,86 @@ class Compiled:
     @property
     def tolerance(self) -> float:
         """How far the program may be from the eager step, relative to the largest number: as far as rounding goes."""
-        single = any(s.dtype == np.float32 for call in self.record.calls for s in call.slots)
+        single = any(s.dtype == np.float32 for call in self.recorded()[0].calls for s in call.slots)
         return 0.0 if self.backend == "numpy" else 1e-5 if single else 1e-12
+
+    def recorded(self) -> tuple[Record, list[Slot]]:
+        """Return the record and its outputs."""
+        return unpack(self.packed) if self.packed and self.record is None else (self.record, self.outputs)
 
     def planned(self) -> Plan:
         """Return the plan of the NumPy program."""
-        return make_plan(self.record, self.outputs)
+        return make_plan(*self.recorded())
 
     def _emitted(self, arena: Arena) -> Program:
         """Return the program of the backend."""
-        plan = self.planned()
+        plan = make_plan(self.record, self.outputs)
         if self.backend == "numpy" or len(plan.calls) > MOST:
-            return Program(plan, self.name, Scope(arena.place(plan)))
+            return Program(plan, self.name, Scope(arena.place(plan), arena.constant))
         from .native.program import NativeProgram, make_native_plan
 
         native = make_native_plan(self.record, self.outputs)
-        return NativeProgram(native, self.name, Scope(arena.place(native)))
+        return NativeProgram(native, self.name, Scope(arena.place(native), arena.constant))
 
     def compile(self, arena: Arena) -> None:
         """Plan, emit and build the program."""
+        for other in arena.programs:
+            other.pack()
         with without_collector():
             program = self._emitted(arena)
-        self.plan = plan = program.plan
-        namespace = {"np": np, **program.scope.values}
+        self.arena, self.plan, self.bytes = arena, program.plan, program.plan.bytes
+        self._take_guards(arena)
+        self.names = namespace = {"np": np, **program.scope.values}
         namespace.update((name, self._reader(*of)) for name, of in program.readers.items())
         self.step = execute(program.source, namespace, program.function)
-        self.grads = [(t, None if s is None else wrap(namespace[program.name(s)], [0])) for t, s in plan.grads.items()]
+        self.grads = [
+            (t, None if s is None else wrap(namespace[program.name(s)], [0])) for t, s in self.plan.grads.items()
+        ]
         self.versions = [t._version for t in (*self.record.changed, *(g for _, g in self.grads if g is not None))]
         self.own = {id(memory_of(namespace[name])) for name in program.memory.values()}
-        self.changed = {id(memory_of(t._data)) for t in self.record.changed}
+        self.written, self.modes = list(self.record.changed), self.record.modes
+        self.changed = {id(memory_of(t._data)) for t in self.written}
         self.touched = self.own | self.changed
+        self.addresses = program.addresses
+        arena.programs.add(self)
         if self.backend != "numpy":
             self.step = self._reporting(self.step)
+        self.found = [(slot.source, in_place) for slot, in_place in self.plan.found.items()]
         self.program = program
-        self.test = fits_function(self.reads.guards(), self._options_of)
-        self.reads.outside.clear()  # which holds the arguments of the first call
+
+    def _take_guards(self, arena: Arena) -> None:
+        """Take the guards of another program if they are the same, or else make a test of those of the record."""
+        self.reads.outside.clear()  # which a program does not ask for
+        twin = next((p for p in arena.programs if p.reads.decides_as(self.reads)), None)
+        if twin is not None:
+            self.reads, self.options, self.test = twin.reads, twin.options, twin.test
+        else:
+            self.test = fits_function(self.reads.guards(), self._options_of)
+
+    def pack(self) -> None:
+        """Keep the record as bytes, and no plan and text: of many programs nearly all are never asked for these."""
+        if self.program is not None and self.packed is None:
+            for slot in self.program.named:
+                slot.name = ""
+            self.packed = pack(self.record, self.outputs)
+        self.record = self.outputs = self.plan = self.program = None
+
+    def unpack(self) -> None:
+        """Make plan and text again."""
+        if self.program is None:
+            self.record, self.outputs = self.recorded()
+            self.program = self._emitted(self.arena)
+            self.plan = self.program.plan
+
+    def move(self, old: Array, new: Array) -> None:
+        """Use ``new`` for ``old``, memory of the arena."""
+        moved(self.names, old, new)
+        for known in (self.own, self.touched):
+            if id(old) in known:
+                known.symmetric_difference_update((id(old), id(new)))
+        start = address(old)
+        for places in self.addresses:
+            places[(start <= places) & (places < start + old.nbytes)] += address(new) - start
 
     def _reporting(self, step: Callable[..., Any]) -> Callable[..., Any]:
         """Return a step whose first call says that it compiles, if that takes long."""
@@ -180,10 +201,10 @@ class Compiled:
     def run_on(self, arrays: list[Any]) -> Any:
         """Run the program on arrays in memory that it does not touch."""
         self.runs += 1
-        values = self.step(*arrays, *map(self._found, self.plan.found))  # type: ignore[union-attr]
+        values = self.step(*arrays, *itertools.starmap(self._found, self.found))
         for t, g in self.grads:
             t._grad = g
-        for module, training in self.record.modes.items():
+        for module, training in self.modes.items():
             module.training = training
         for version in self.versions:
             version[0] += 1
@@ -198,9 +219,8 @@ class Compiled:
                 t._cut = self.cut
         return rebuild(self.structure, leaves)
 
-    def _found(self, slot: Slot) -> Any:
+    def _found(self, t: Any, in_place: bool) -> Any:
         """Return a gradient from before, in memory that the program does not write to before it has read it."""
-        array = slot.source._grad._data
-        own = any(t is slot.source and g is t._grad for t, g in self.grads)
-        in_place = own and self.plan.found[slot]  # type: ignore[union-attr]
-        return array if in_place or id(memory_of(array)) not in self.own else array.copy(order="K")
+        array = t._grad._data
+        own = any(t is other and g is t._grad for other, g in self.grads)
+        return array if (own and in_place) or id(memory_of(array)) not in self.own else array.copy(order="K")

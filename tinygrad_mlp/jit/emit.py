@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 import operator
 import re
 from collections import Counter, deque
@@ -47,6 +48,8 @@ class Program:
         function: its name.
         inputs: the names of its arguments.
         readers: the functions that read live numbers, by name: of which group, and which numbers, of what dtype.
+        addresses: arrays of addresses of memory, which a native program goes by.
+        named: the slots that the record had no name for.
     """
 
     def __init__(self, plan: Plan, wish: str = "step", scope: Scope | None = None) -> None:
@@ -55,6 +58,7 @@ class Program:
         self.readers: dict[str, tuple[int, list[tuple[str, Any]]]] = {}
         self.live: dict[tuple[Slot, Any], str] = {}
         self.dtypes: dict[int, Sequence[Any]] = {}
+        self.addresses, self.named = [], []  # type: tuple[list[Any], list[Slot]]
         self.lines: list[_Line] = []
         self.pending: _Line | None = None
         self.uses = _uses(plan)
@@ -94,6 +98,12 @@ class Program:
             else:
                 self._buffer(slot)
         return self.names[slot]
+
+    def call_it(self, slot: Slot, name: str) -> None:
+        """Give a slot a name, unless it has one."""
+        if not slot.name:
+            self.named.append(slot)
+            slot.name = name
 
     def _gradient_of(self, slot: Slot) -> str:
         """Return the name of a value that is the gradient of another one."""
@@ -252,7 +262,7 @@ class Program:
         if rule.emit is None:
             self._path(rule.forward, rule.name)  # so that the function has its name before a value takes it
         if out is not None and not out.name:
-            out.name = self._gradient_of(out) or value_name(call, operands)
+            self.call_it(out, self._gradient_of(out) or value_name(call, operands))
         if rule.emit is None and not (isinstance(function, np.ufunc) and function.nout == 1):
             return self._generic(call, operands)
         if out in self.plan.fresh:
@@ -313,7 +323,14 @@ class Program:
         order = slot.layout if "order" in slot.layout else ""
         text = f"np.full({slot.shape}, {self.text(a)}, {dtype_text(slot.dtype)}{order})"
         wish = f"{name}s" if name in ("zero", "one") else f"full_of_{name}"
-        return self.helper(key, wish, text, lambda: np.full(slot.shape, a, slot.dtype, order="F" if order else "C"))
+
+        def make() -> Any:
+            full = self.scope.constant(
+                ("filled", repr(a), slot.dtype), math.prod(slot.shape), lambda n: np.full(n, a, slot.dtype)
+            )
+            return full.reshape(slot.shape, order="F" if order else "C")
+
+        return self.helper(key, wish, text, make)
 
     def bits(self, slot: Slot) -> str:
         """Return the name of a view of a slot as integers."""

@@ -7,17 +7,30 @@ import itertools
 import linecache
 import types
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 _numbers = itertools.count()
+
+
+class _Lines(Sequence[str]):
+    """The lines of a text, which hardly anybody reads, and which take as much memory again."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.source.splitlines(keepends=True)[index]
+
+    def __len__(self) -> int:
+        return self.source.count("\n") + 1
 
 
 def execute(source: str, namespace: dict[str, Any], name: str) -> Callable[..., Any]:
     """Run the text of a program and return its function. Tracebacks show its lines."""
     filename = f"<jit {name} {next(_numbers)}>"
     function = _run(compile(source, filename, "exec"), namespace, name)
-    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
+    linecache.cache[filename] = (len(source), None, _Lines(source), filename)  # type: ignore[assignment]
     weakref.finalize(function, linecache.cache.pop, filename, None)
     return function
 

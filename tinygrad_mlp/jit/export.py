@@ -61,12 +61,12 @@ def _planned(compiled: Compiled, gradients: dict[Any, Any]) -> Plan:
     Raises:
         RecordingError: the step would not find, at its next call, what it leaves.
     """
-    record = compiled.record
+    record, outputs = compiled.recorded()
     found = {slot.source: slot for call in record.calls for slot in call.slots if slot.kind == "grad"}
     left = {call.inputs[0]: call for call in record.calls if call.function is set_grad and call.inputs[0] in found}
     own: dict[Slot, Slot] = {}
     for t, call in left.items():
-        if call.inputs[1] is None or found[t] in compiled.outputs:
+        if call.inputs[1] is None or found[t] in outputs:
             raise RecordingError(
                 f"a step that finds a gradient of {t.name or 'a Tensor'} and gives it back, or away, cannot be "
                 "exported; call zero_grad() at its beginning"
@@ -83,7 +83,7 @@ def _planned(compiled: Compiled, gradients: dict[Any, Any]) -> Plan:
         output = Slot(gradients[t], "state", target.name, t)
         calls.append(replace(call, function=assign, inputs=[target, total], output=output, op="assign"))
     numbers = [(read, slots, sum(kept[:position])) for read, slots, position in record.numbers]
-    return make_plan(replace(record, calls=calls, numbers=numbers), compiled.outputs)
+    return make_plan(replace(record, calls=calls, numbers=numbers), outputs)
 
 
 def _put(a: Any, slots: Mapping[Slot, Slot]) -> Any:

@@ -18,9 +18,10 @@ import numpy as np
 from ..core.tensor import Tensor, wrap
 from ..core.tracer import IDLE, mode
 from ..errors import GraphError, OptionError, RecordingError, describe, nearest, out_of_range, warn
+from .arena import Arena
 from .arguments import Arguments, as_input, flatten_result, rebuild, taker
 from .audit import Effects
-from .compiled import Arena, Compiled
+from .compiled import Compiled
 from .plan import Plan
 from .reads import Reads
 from .recorder import Recorder
@@ -127,7 +128,7 @@ class Jitted(Generic[P, R]):
     def _run(self, compiled: Compiled, key: Any, given: Arguments) -> Any:
         if not compiled.confirmed:
             return self._record(key, given, compiled)
-        if compiled.program is None:
+        if compiled.test is None:
             compiled.compile(self.arena)
             self._make_room()
         if compiled.changes(given.arrays):
@@ -197,6 +198,7 @@ class Jitted(Generic[P, R]):
             compiled = Compiled(recorder.record, recorder.reads, slots, shape, self.__name__, self.backend)
             if watched or first is not None:
                 self._compare(recorder, compiled, first)
+            recorder.reads.release((*args, *kwargs.values()))
             if recorder.refused is not None and self.strict:
                 raise recorder.refused
         made = [wrap(t._data.copy(order="K")) if isinstance(t, Tensor) else t for t in leaves]
@@ -252,7 +254,7 @@ class Jitted(Generic[P, R]):
     def _make_room(self) -> None:
         """Drop the programs that have not run for longest, where there are too many."""
         by_age = sorted((c for known in self.cache.values() for c in known), key=lambda compiled: compiled.called)
-        sizes = [c.plan.bytes if c.plan else 0 for c in by_age]
+        sizes = [c.bytes for c in by_age]
         while len(sizes) > PROGRAMS or (sum(sizes) > PROGRAM_BYTES and len(sizes) > 1):
             del sizes[0]
             self._drop(by_age.pop(0))
@@ -309,8 +311,9 @@ class Jitted(Generic[P, R]):
             raise GraphError(f"{self.__name__} has not run yet; call it once, then read its program")
         every = [self.last, *(compiled for known in self.cache.values() for compiled in known)]
         main = max(every, key=lambda compiled: compiled.runs)
-        if main.program is None:
+        if main.test is None:
             main.compile(self.arena)
+        main.unpack()
         return main
 
     @property

@@ -44,6 +44,11 @@ class Read:
         """Return whether it is what it was."""
         return same(self.now(), self.value)
 
+    def is_like(self, other: Read) -> bool:
+        """Return whether another one holds whenever this one does."""
+        alike = self.owner is other.owner and (self.kind, self.name) == (other.kind, other.name)
+        return alike and same(self.value, other.value)
+
     def words(self) -> str:
         """Return what it is called, with the first place at which something else is held than was."""
         if self.kind not in ("items", "vars", "tensor"):

@@ -376,9 +376,25 @@ class Reads(Watch):
         """Drop what was read of objects that the step itself has made."""
         self.found = {key: read for key, read in self.found.items() if read.outside or key[0] in known}
 
+    def release(self, arguments: Iterable[Any]) -> None:
+        """Let go of the arrays among the arguments, and of what held them, which is made anew for each call."""
+        for value in arguments:
+            if isinstance(value, (Tensor, *CONTAINERS)):
+                self.outside.pop(id(value), None)
+            if isinstance(value, CONTAINERS):
+                read = self.found.get((id(value), "items", ""))
+                if read is not None and read.holds():
+                    del self.found[id(value), "items", ""]
+                self.release(items(value))
+
     def guards(self) -> list[Read]:
         """Return what a program depends on."""
         return [read for read in self.found.values() if read.used]
+
+    def decides_as(self, other: Reads) -> bool:
+        """Return whether a program depends on the same as another one."""
+        pairs = itertools.zip_longest(self.guards(), other.guards())
+        return all(a and b and a.is_like(b) for a, b in pairs)
 
     def changed(self, but: Callable[[Read], bool], before: Reads | None, lenient: bool) -> str | None:
         """Return the words for the first thing that is not as it was when it was read, if it was not made here.

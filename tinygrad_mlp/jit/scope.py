@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,7 +57,8 @@ class Operand(str):
     def rows(self) -> str:
         """The name of the numbers of an array's rows."""
         n = self.shape[0]
-        return self.program.helper(("rows", n), f"rows{n}", f"np.arange({n})", lambda: np.arange(n))
+        made = functools.partial(self.program.scope.constant, "rows", n, np.arange)
+        return self.program.helper(("rows", n), f"rows{n}", f"np.arange({n})", made)
 
     @property
     def scalar(self) -> str:
@@ -87,11 +88,14 @@ class Scope:
         objects: functions and generators.
         memory: the bytes of each piece of temporary memory, which programs share.
 
-    ``places`` is the temporary memory of each storage, where it is given.
+    ``places`` is the temporary memory of each storage, and ``constant`` gives so many elements of an array that never
+    changes, where they are given.
     """
 
-    def __init__(self, places: Mapping[Storage, Any] | None = None) -> None:
-        self.places = places
+    def __init__(
+        self, places: Mapping[Storage, Any] | None = None, constant: Callable[[Any, int, Any], Any] | None = None
+    ) -> None:
+        self.places, self.constant = places, constant or (lambda key, n, make: make(n))
         self.taken = dict.fromkeys(RESERVED, 1)
         self.known: dict[Any, str] = {}
         self.values: dict[str, Any] = {}

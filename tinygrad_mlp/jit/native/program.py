@@ -133,7 +133,8 @@ class NativeProgram(Program):
             arrays = [self.scope.values.get(name) for name in piece.addresses]
             pairs = zip(piece.addresses, arrays, strict=True)
             addresses = [blas(name[:5]) if array is None else array.ctypes.data for name, array in pairs]
-            self.scope.values[f"{piece.name}_memory"] = np.array(addresses, np.intp)
+            self.addresses.append(np.array(addresses, np.intp))
+            self.scope.values[f"{piece.name}_memory"] = self.addresses[-1]
 
     @property
     def listing(self) -> str:

@@ -70,7 +70,7 @@ class Piece:
     def _product(self, call: Call) -> str:
         """Return the line that has BLAS compute a product, or its transpose where that is how the result lies."""
         out, (x, y), dtype = call.result, call.inputs, dtype_of(call.result)
-        out.name = self.program.wish(call)
+        self.program.call_it(out, self.program.wish(call))
         factors = self.schedule.factors
         (alpha, sign), beta = factors.get(call, ((1, 1), 0))
         turned = order(out) == "F"
@@ -178,7 +178,7 @@ class Loop:
     def _name(self, call: Call, texts: list[str], index: str) -> str:
         """Return the name of a result as a number; what it is stored in has the plain one."""
         out = call.result
-        out.name = self.program.wish(call, texts)
+        self.program.call_it(out, self.program.wish(call, texts))
         if out in self.schedule.stored:
             return self.program.scope.unique(f"{self.program.name(out)}_{index or 0}")
         return self.program.scope.unique(out.name)
