@@ -164,9 +164,9 @@ def fit(g: T, x: np.ndarray[Any, Any]) -> T:
 
 def ancestors(roots: Sequence[Tensor]) -> tuple[set[Tensor], list[Tensor]]:
     """Return all Tensors that lead to the roots, and those of them that an op has made, oldest first."""
-    seen, stack, made = set(roots), list(roots), []
-    while stack:
-        if (node := (t := stack.pop())._node) is None:
+    seen, found, made = set(roots), list(roots), []
+    for t in found:  # which grows
+        if (node := t._node) is None:
             continue
         if node.inputs is None:
             raise released(node.rule.name)
@@ -174,7 +174,7 @@ def ancestors(roots: Sequence[Tensor]) -> tuple[set[Tensor], list[Tensor]]:
         for _, a in node.parents:
             if a not in seen:
                 seen.add(a)
-                stack.append(a)
+                found.append(a)
     made.sort()
     return seen, [t for _, t in made]
 

@@ -99,6 +99,7 @@ class Recorder(Tracer):
         self._rest(self.walk is not None)
         return self.walk is None
 
+    @quiet
     def arrives(self, gradients: Mapping[Any, Any]) -> None:
         """Note what a walk back gives, or by the record what that is, where its calls were not seen."""
         if self.known is None:
