@@ -69,9 +69,11 @@ class Tracer:
         """See that the rules of the op that made ``t`` come next; None: that the walk back is over."""
 
     def walks(self, order: Sequence[Tensor], seeds: Sequence[Tensor]) -> bool:
-        """See that gradients walk back from ``seeds``, to all leaves, over what ops have made, oldest first.
+        """See that gradients walk back to all leaves, and return whether rules get Tensors, so that ops are seen.
 
-        Return whether rules get Tensors, so that their ops are seen.
+        Args:
+            order: what ops have made, oldest first.
+            seeds: the gradients that the walk begins with.
         """
         return self is not IDLE
 

@@ -22,6 +22,7 @@ from .naming import (
     is_number,
     literal,
     number_name,
+    number_text,
     path_in_numpy,
     value_name,
     view_name,
@@ -314,14 +315,14 @@ class Program:
         """Return the name of a number as an array without axes."""
         if isinstance(a, Slot):
             return self.live[a, dtype]
-        text = f"np.array({self.text(a)}, {dtype_text(dtype)})"
-        return self.helper(("number", repr(a), dtype), number_name(a), text, lambda: np.array(a, dtype))
+        text = f"np.array({number_text(a, dtype)}, {dtype_text(dtype)})"
+        return self.helper(("number", repr(a), dtype), number_name(a, dtype), text, lambda: np.array(a, dtype))
 
     def filled(self, slot: Slot, a: Any) -> str:
         """Return the name of an array like a slot that is full of a number."""
-        key, name = ("filled", repr(a), slot.shape, slot.strides, slot.dtype), number_name(a)
+        key, name = ("filled", repr(a), slot.shape, slot.strides, slot.dtype), number_name(a, slot.dtype)
         order = slot.layout if "order" in slot.layout else ""
-        text = f"np.full({slot.shape}, {self.text(a)}, {dtype_text(slot.dtype)}{order})"
+        text = f"np.full({slot.shape}, {number_text(a, slot.dtype)}, {dtype_text(slot.dtype)}{order})"
         wish = f"{name}s" if name in ("zero", "one") else f"full_of_{name}"
 
         def make() -> Any:

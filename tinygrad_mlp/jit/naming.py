@@ -51,19 +51,23 @@ def view_name(call: Call, base: str) -> str:
     return f"{base}_{find(call.function).holds or 'view'}"
 
 
-def number_name(a: float) -> str:
-    """Return the name of a constant number."""
-    size, inverse = abs(a), 1 / a if 0 < abs(a) < np.inf else 0.0
+def number_name(a: float, dtype: np.dtype[Any]) -> str:
+    """Return the name of a constant number in an array of a dtype."""
+    size, bottom = abs(a), _denominator(a, dtype)
     plain = f"n{size!r}" if size < np.inf else f"{float(size)}"  # inf or nan
-    part = f"one_{int(abs(inverse))}th" if abs(inverse) > 2 and inverse == int(inverse) else plain
-    return "minus_" * (a < 0) + _NUMBERS.get(size, part)
+    return "minus_" * (a < 0) + _NUMBERS.get(size, f"one_{bottom}th" if bottom else plain)
 
 
-def fraction_text(a: Any) -> str:
-    """Return a number of a float array as text that says how it came to be: 1 / 64 rather than .015625."""
-    bottom = round(1 / float(a)) if a and np.isfinite(a) else 0
-    exact = abs(bottom) > 1 and a.dtype.type(1 / bottom) == a
-    return f"{'-' * bool(a < 0)}1 / {abs(bottom)}" if exact else repr(a.item())
+def number_text(a: float, dtype: np.dtype[Any]) -> str:
+    """Return a number in an array of a dtype as text that says how it came to be: 1 / 64 rather than .015625."""
+    bottom = _denominator(a, dtype)
+    return f"{'-' * (a < 0)}1 / {bottom}" if bottom else literal(a)
+
+
+def _denominator(a: float, dtype: np.dtype[Any]) -> int:
+    """Return n > 2 if a number is 1 / n or -1 / n, to the bits of a dtype of floats; 0 for all others."""
+    n = round(1 / abs(a)) if 1e-15 < abs(a) < 0.5 and dtype.kind == "f" else 0
+    return n if n and dtype.type(1 / n) == dtype.type(abs(a)) else 0
 
 
 def is_number(a: Any) -> bool:

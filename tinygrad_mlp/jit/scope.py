@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .naming import RESERVED, fraction_text, identifier, is_number
+from .naming import RESERVED, identifier, is_number, number_text
 from .plan import Storage
 from .record import Call, Slot, is_elementwise
 
@@ -66,7 +66,11 @@ class Operand(str):
         array = self.value.array if isinstance(self.value, Slot) and self.value.kind == "frozen" else None
         if array is None or array.dtype not in INTEGERS or not array.size:
             return self
-        return fraction_text(array.flat[0]) if len(set(array.view(INTEGERS[array.dtype]).flat)) == 1 else self
+        return (
+            number_text(array.flat[0].item(), array.dtype)
+            if len(set(array.view(INTEGERS[array.dtype]).flat)) == 1
+            else self
+        )
 
     def number(self, out: Operand) -> str:
         """Return the name of a number as an array without axes, of the dtype of ``out``."""
