@@ -1665,6 +1665,7 @@ FAULTS: dict[str, list[Fault]] = {
             "wrap(t._data.copy()) if isinstance(t, Tensor) else t for t in leaves]",
         ),
         Fault("a check compares values", "if _bits(a) != _bits(b) and", "if not (a == b).all() and"),
+        Fault("what a packed record refers to is mixed up", "return self.kept[place]", "return self.kept[0]"),
         Fault("a program that is refuted stays", "        self._drop(compiled)\n        message", "        message"),
         Fault("what eager gives is lost where a program is refuted", "        changes.restore(before)\n", ""),
         Fault("a refusal can be swallowed", "if recorder.refused is not None and self.strict:", "if False:"),

@@ -613,7 +613,7 @@ def test_a_value_that_another_one_replaces(place: str, value: str) -> None:
         if i in (4, 5, 8):
             change(second if i == 4 else first)
             other(second if i == 4 else first)
-    assert step.eager is None and step.last.program is not None
+    assert step.eager is None and step.last.test is not None
 
 
 @pytest.mark.parametrize("value", ["array", "array without axes"])
@@ -626,7 +626,7 @@ def test_an_array_that_changes_in_place(place: str, value: str) -> None:
         if i in (4, 5, 8):
             array += i
         assert bits(step(X)) == bits(function(Tensor(X))), f"call {i}"
-    assert step.eager is None and step.last.program is not None
+    assert step.eager is None and step.last.test is not None
 
 
 # what changes otherwise
@@ -685,7 +685,7 @@ def test_something_else_changes(world: Callable[[float], World]) -> None:
         if i == 4:
             change(5.0)
             other(5.0)
-    assert step.eager is None and step.last.program is not None
+    assert step.eager is None and step.last.test is not None
 
 
 # what changes around training
@@ -851,7 +851,7 @@ def test_training_goes_on_as_eagerly(change: str) -> None:
         if i in (6, 7):
             CHANGES[change](eager)
             CHANGES[change](other)
-    assert step.eager is None and step.last.program is not None
+    assert step.eager is None and step.last.test is not None
     recorded = sum(map(len, step.cache.values()))
     assert recorded <= 6 and (recorded == 1 or not change.startswith("what it does not read")), "with its momentum"
 
@@ -1121,7 +1121,7 @@ def test_what_no_bytecode_reads_is_seen_to_change(place: str) -> None:
         if i == 4:
             change()
         assert bits(run(X)) == bits(step(Tensor(X))), f"call {i}"
-    assert run.eager is None and run.last.program is not None
+    assert run.eager is None and run.last.test is not None
 
 
 def test_settings_of_the_process_are_seen_to_change() -> None:
@@ -1255,4 +1255,4 @@ def test_what_has_no_state_outside_of_the_step_is_compiled(name: str) -> None:
     run = jit(lambda x: x * factor())
     for _ in range(5):
         assert bits(run(X)) == bits(Tensor(X) * factor())
-    assert run.eager is None and run.last.program is not None
+    assert run.eager is None and run.last.test is not None

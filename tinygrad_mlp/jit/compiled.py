@@ -111,7 +111,8 @@ class Compiled:
     def _take_guards(self, arena: Arena) -> None:
         """Take the guards of another program if they are the same, or else make a test of those of the record."""
         self.reads.outside.clear()  # which a program does not ask for
-        twin = next((p for p in arena.programs if p.reads.decides_as(self.reads)), None)
+        twins = (p for p in arena.programs if p.reads.decides_as(self.reads))
+        twin = next((p for p in twins if p.fits()), None)  # not where an attribute was the class's, and is its own now
         if twin is not None:
             self.reads, self.options, self.test = twin.reads, twin.options, twin.test
         else:
@@ -122,6 +123,7 @@ class Compiled:
         if self.program is not None and self.packed is None:
             for slot in self.program.named:
                 slot.name = ""
+            self.record.walks.clear()  # which only a second run follows
             self.packed = pack(self.record, self.outputs)
         self.record = self.outputs = self.plan = self.program = None
 

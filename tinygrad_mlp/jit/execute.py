@@ -7,6 +7,7 @@ import itertools
 import linecache
 import types
 import weakref
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,16 +15,19 @@ _numbers = itertools.count()
 
 
 class _Lines(Sequence[str]):
-    """The lines of a text, which hardly anybody reads, and which take as much memory again."""
+    """The lines of a text, which hardly anybody reads, and which take a fifth of the memory until somebody does."""
 
     def __init__(self, source: str) -> None:
-        self.source = source
+        self.packed = zlib.compress(source.encode(), 1)
+
+    def _unpacked(self) -> list[str]:
+        return zlib.decompress(self.packed).decode().splitlines(keepends=True)
 
     def __getitem__(self, index: Any) -> Any:
-        return self.source.splitlines(keepends=True)[index]
+        return self._unpacked()[index]
 
     def __len__(self) -> int:
-        return self.source.count("\n") + 1
+        return len(self._unpacked())
 
 
 def execute(source: str, namespace: dict[str, Any], name: str) -> Callable[..., Any]:
