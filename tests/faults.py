@@ -49,8 +49,13 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("valid names are not sorted", "names = sorted(valid)", "names = list(valid)"),
         Fault(
             "the user's line is one of the package",
+            'return None if path.startswith((_HOME, "<jit ")) else',
+            'return None if path in (__file__, "<jit ") else',
+        ),
+        Fault(
+            "a program's line is the user's",
+            'return None if path.startswith((_HOME, "<jit ")) else',
             "return None if path.startswith(_HOME) else",
-            "return None if path == __file__ else",
         ),
         Fault("a broken library counts as absent", "if error.name != name:", "if False:"),
         Fault(
@@ -1698,6 +1703,12 @@ FAULTS: dict[str, list[Fault]] = {
     ],
     "record": [
         Fault(
+            "a draw over a constant is one",
+            'if type(a) is Slot} == {"frozen"} and not rule.effect:',
+            'if type(a) is Slot} == {"frozen"}:',
+        ),
+        Fault("data read through detach is no guard", "mode.tracer.detaches(self)", "pass"),
+        Fault(
             "memory of two layouts is alike",
             "return (self.shape, self.dtype, self.strides) == (other.shape, other.dtype, other.strides)",
             "return (self.shape, self.dtype) == (other.shape, other.dtype)",
@@ -1752,7 +1763,7 @@ FAULTS: dict[str, list[Fault]] = {
         Fault("a gradient stays after a failure", 'self.undo.append(lambda: setattr(t, "_grad", found))', "pass"),
         Fault(
             "an optimizer stays after a failure",
-            "self.undo.append(functools.partial(put_back, optimizer, state, kept))",
+            "self.undo.append(functools.partial(updates.put_back, optimizer, state, kept))",
             "pass",
         ),
         Fault(

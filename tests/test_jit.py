@@ -1282,7 +1282,7 @@ def test_a_function_that_is_recorded_again_and_again_goes_on_eagerly() -> None:
         return x * n
 
     with pytest.warns(RuntimeWarning, match="f is not compiled, and goes on eagerly: .* the argument n changed most"):  # noqa: PT031
-        for n in range(300):
+        for n in range(500):
             assert f(np.ones(2), n).tolist() == [n, n]
     assert "the argument n" in f.eager
 

@@ -280,3 +280,27 @@ def test_a_float_is_exported_as_it_was(tmp_path: Path) -> None:
 def test_a_function_without_a_source_is_named(tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match=r"cannot be exported: its source is not to be found"):
         exported(lambda x: of_no_file(x), tmp_path / "step.py", np.ones(2))
+
+
+def test_programs_of_one_module_share_the_gradients_that_one_adds_to(tmp_path: Path) -> None:
+    def build() -> Any:
+        p = Tensor([1.0], requires_grad=True, name="p")
+        opt = optim.SGD([p], lr=0.01)
+
+        def train(x: Any) -> Any:
+            if x.shape[0] == 3:
+                opt.zero_grad()
+            loss = (p * p * x.sum()).sum()
+            loss.backward()
+            opt.step()
+            return loss
+
+        return train
+
+    eager, step = build(), jit(build())
+    sizes = [3, 2, 2, 3, 2, 3, 2, 2, 3, 3, 2, 2]
+    expected = [eager(Tensor(np.ones(n))).item() for n in [*sizes, *sizes]]
+    assert [step(np.ones(n)).item() for n in sizes] == expected[: len(sizes)]
+    step.export(tmp_path / "train.py")
+    module = load(tmp_path / "train.py")
+    assert [module["train"](np.ones(n))[0].item() for n in sizes] == expected[len(sizes) :]

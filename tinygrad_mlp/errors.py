@@ -109,8 +109,8 @@ def _users_frame() -> FrameType:
 
 @functools.cache
 def _outside(path: str) -> str | None:
-    """Return the name of a file that is outside of this package."""
-    return None if path.startswith(_HOME) else os.path.basename(path)
+    """Return the name of a file that is outside of this package, and no program that it has written."""
+    return None if path.startswith((_HOME, "<jit ")) else os.path.basename(path)
 
 
 _HOME = os.path.dirname(os.path.abspath(__file__)) + os.sep

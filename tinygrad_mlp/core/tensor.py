@@ -294,6 +294,7 @@ class Tensor(ArrayMethods):
 
     def detach(self) -> Tensor:
         """Return a Tensor over the same memory that is constant to the graph."""
+        mode.tracer.detaches(self)
         return wrap(self._data, version=version_of(self))
 
     def numpy(self) -> np.ndarray[Any, Any]:

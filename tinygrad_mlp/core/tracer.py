@@ -59,6 +59,9 @@ class Tracer:
     def reads_value(self, what: str) -> None:
         """See that the values of a Tensor are asked for, by the method of this name."""
 
+    def detaches(self, t: Tensor) -> None:
+        """See that a constant Tensor is made over the memory of ``t``."""
+
     def reads_grad(self, t: Tensor) -> None:
         """See that ``t.grad`` is asked for."""
 

@@ -22,7 +22,7 @@ from .compiled import Compiled
 from .emit import Program
 from .naming import function_name, literal, path_in_numpy
 from .plan import Plan, make_plan
-from .record import Slot, set_grad
+from .record import Call, Record, Slot, set_grad
 from .scope import Scope
 
 _HEAD = '''\
@@ -52,38 +52,56 @@ def {name}():
         group["lr"] = lr * {factor}({owner}, {owner}.last_step)'''
 
 
-def _planned(compiled: Compiled, gradients: dict[Any, Any]) -> Plan:
-    """Return a plan in which the gradients that a step finds, and adds to, are state of its own, in these arrays.
+def _left(record: Record) -> dict[Any, Call]:
+    """Return by Tensor the calls that set the gradients which a step leaves."""
+    return {call.inputs[0]: call for call in record.calls if call.function is set_grad}
 
-    An array that is missing is made: the gradient as it is now, zeros if there is none. What a step only finds stays an
-    argument.
+
+def _found(record: Record) -> dict[Any, Slot]:
+    """Return by Tensor the gradients that a step finds, and leaves others of."""
+    left = _left(record)
+    return {slot.source: slot for c in record.calls for slot in c.slots if slot.kind == "grad" and slot.source in left}
+
+
+def _plans(records: list[tuple[Record, list[Slot]]]) -> list[Plan]:
+    """Return the plans of the programs of one module."""
+    gradients = {t: _state_of(t, slot) for record, _ in records for t, slot in _found(record).items()}
+    return [_planned(record, outputs, gradients) for record, outputs in records]
+
+
+def _planned(record: Record, outputs: list[Slot], gradients: dict[Any, Slot]) -> Plan:
+    """Return a plan in which gradients that any of the steps finds, and adds to, are state of the module.
+
+    What a step only finds stays an argument.
 
     Raises:
         RecordingError: the step would not find, at its next call, what it leaves.
     """
-    record, outputs = compiled.recorded()
-    found = {slot.source: slot for call in record.calls for slot in call.slots if slot.kind == "grad"}
-    left = {call.inputs[0]: call for call in record.calls if call.function is set_grad and call.inputs[0] in found}
-    own: dict[Slot, Slot] = {}
+    found, left = _found(record), {t: call for t, call in _left(record).items() if t in gradients}
     for t, call in left.items():
-        if call.inputs[1] is None or found[t] in outputs:
+        if call.inputs[1] is None or found.get(t) in outputs:
             raise RecordingError(
                 f"a step that finds a gradient of {t.name or 'a Tensor'} and gives it back, or away, cannot be "
                 "exported; call zero_grad() at its beginning"
             )
-        array = np.zeros_like(t._data) if t._grad is None else t._grad._data.copy(order="K")
-        own[found[t]] = Slot(gradients.setdefault(t, array), "state", found[t].name, t)
+    own = {slot: gradients[t] for t, slot in found.items()}
     kept = [not (call.function is set_grad and call.inputs[0] in left) for call in record.calls]
     calls = [
         replace(call, inputs=_put(call.inputs, own), keywords=_put(call.keywords, own))
         for call in itertools.compress(record.calls, kept)
     ]
     for t, call in left.items():
-        target, total = own[found[t]], _put(call.inputs[1], own)
-        output = Slot(gradients[t], "state", target.name, t)
-        calls.append(replace(call, function=assign, inputs=[target, total], output=output, op="assign"))
+        target = gradients[t]
+        inputs, output = [target, _put(call.inputs[1], own)], Slot(target.array, "state", target.name, t)  # type: ignore[arg-type]
+        calls.append(replace(call, function=assign, inputs=inputs, output=output, op="assign"))
     numbers = [(read, slots, sum(kept[:position])) for read, slots, position in record.numbers]
     return make_plan(replace(record, calls=calls, numbers=numbers), outputs)
+
+
+def _state_of(t: Any, slot: Slot) -> Slot:
+    """Return the state that a gradient becomes: as it is now, zeros if there is none."""
+    array = np.zeros_like(t._data) if t._grad is None else t._grad._data.copy(order="K")
+    return Slot(array, "state", slot.name, t)
 
 
 def _put(a: Any, slots: Mapping[Slot, Slot]) -> Any:
@@ -105,8 +123,7 @@ class Module:
 
     def __init__(self, name: str, compiled: Sequence[Compiled], schedule: Any = None) -> None:
         self.scope = scope = Scope()
-        gradients: dict[Any, Any] = {}
-        plans = [_planned(c, gradients) for c in compiled]
+        plans = _plans([c.recorded() for c in compiled])
         self.imports = {"from pathlib import Path"}
         self.blocks: list[str] = []
         self.state: list[str] = []

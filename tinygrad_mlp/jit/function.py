@@ -28,7 +28,7 @@ from .recorder import Recorder
 
 PROGRAMS, PROGRAM_BYTES = 128, 1 << 28
 """How many programs of one function are kept, and of what size together; the one that has not run for longest goes."""
-PATIENCE, EARNED = 160, 1 / 8
+PATIENCE, EARNED = 3 * PROGRAMS, 1 / 8
 """How often a function is recorded without running as a program in between, and what each such run is worth."""
 AUDITED = frozenset(8**k for k in range(1, 21))
 """On which runs of a program the step runs eagerly as well."""

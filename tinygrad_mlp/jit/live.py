@@ -15,6 +15,11 @@ def recorded(a: Any) -> Any:
     return apply(np.positive, (a,), {}) if type(a) is Live else a
 
 
+def as_plain(a: Any) -> Any:
+    """Return the number or the array that an operand is or stands for."""
+    return a.number if type(a) is Live else a._data if isinstance(a, Tensor) else a
+
+
 class Live:
     """A number that is live where it meets Tensors: a float among the arguments, or the learning rate.
 

@@ -16,12 +16,12 @@ from ..core.tensor import Tensor, assign, wrap
 from ..core.tracer import IDLE, Tracer, mode, out_of_place
 from ..errors import RecordingError, user_line
 from ..rules.table import Rule
+from . import updates
 from .guards import Read
-from .live import Live
+from .live import Live, as_plain
 from .objects import is_foreign, is_of_the_user
 from .reads import Reads
 from .record import Array, Call, Record, Slot, is_same, memory_of, set_grad
-from .updates import is_complete, put_back
 from .walks import Walk, known_walk, way_of
 from .watch import quiet, without_collector
 
@@ -165,7 +165,7 @@ class Recorder(Tracer):
             self.refuse(f"the shape of what {rule.name} gives", "use np.where(mask, x, 0)")
         if rule.inline:
             return self._open(rule, inputs, keywords)
-        plain = {k: _plain(v) for k, v in keywords.items()} if keywords else keywords
+        plain = {k: as_plain(v) for k, v in keywords.items()} if keywords else keywords
         return super().compute(rule, [a.number if type(a) is Live else a for a in arrays], inputs, plain)
 
     def _is_drawn(self, a: Any) -> bool:
@@ -203,10 +203,10 @@ class Recorder(Tracer):
         if is_of_the_user(rule.function):
             self.reads.rule(rule)
         operands = [self.slot(a) if type(a) is Tensor else self._operand(a) for a in inputs]
-        if {a.kind for a in operands if type(a) is Slot} == {"frozen"}:
+        if {a.kind for a in operands if type(a) is Slot} == {"frozen"} and not rule.effect:
             self.constant(result)
             return
-        is_view = rule.view and np.may_share_memory(result._data, _plain(inputs[0]))
+        is_view = rule.view and np.may_share_memory(result._data, as_plain(inputs[0]))
         named = {k: self._keyword(v, is_view) for k, v in keywords.items()} if keywords else NOTHING
         made = None if id(result._data) in self.slots else result  # a check gives what it got
         self._add(rule.function, operands, named, made, is_view)
@@ -314,10 +314,18 @@ class Recorder(Tracer):
         """Note that the step depends on the gradient that it finds, or on there being none."""
         if t in self.found_grads or self._is_made_by_the_step(t):
             return
-        found = self._remember_grad(t)
-        self.reads.note(t, "grad", "", f"the gradient of {t.name or 'a Tensor'}", False, True)
-        if found is not None and id(found._data) not in self.slots:
+        found, name = self._remember_grad(t), t.name or "a Tensor"
+        self.reads.note(t, "grad", "", f"the gradient of {name}", False, True)
+        known = None if found is None else self.slots.get(id(found._data))
+        if found is not None and known is None:
             self._know(found, Slot(found._data, "grad", f"{t.name}_grad" if t.name else "grad", t))
+        elif known is not None and known.kind == "grad":
+            self.fail(f"{name} shares its gradient with {known.source.name or 'another Tensor'}; give it a copy")
+
+    @quiet
+    def detaches(self, t: Any) -> None:
+        """Note of whose memory another Tensor is made: what depends on that one depends on the data of this one."""
+        self.slot(t)
 
     @quiet
     def sets_grad(self, t: Any, value: Any) -> None:
@@ -383,14 +391,10 @@ class Recorder(Tracer):
         self._enter("own update" if own else "update")
         if not own:
             self.line = user_line()  # the same for all ops
-        for group in optimizer.param_groups:
-            self.reads.note(group["params"], "items", "", "the parameters of an optimizer", False, True)
-        for kind in ("signature", "held"):
-            label = f"the options or the state of {type(optimizer).__name__}"
-            self.reads.note(optimizer, kind, "", label, False, True)
+        updates.note(self.reads, optimizer)
         state, kept = optimizer.state, {p: type(s)(s) for p, s in optimizer.state.items()}
-        self.undo.append(functools.partial(put_back, optimizer, state, kept))
-        self.passing = self.passing or not is_complete(optimizer)
+        self.undo.append(functools.partial(updates.put_back, optimizer, state, kept))
+        self.passing = self.passing or not updates.is_complete(optimizer)
         if self.passing or not (own or self.known is None):  # another step than later, or known
             mode.tracer = IDLE
             tensors = [p for group in optimizer.param_groups for p in group["params"]]
@@ -438,7 +442,3 @@ class Recorder(Tracer):
             return any(memory_of(read.owner) is memory_of(t._data) for t in changed)
         drawn = read.kind == "draws" and read.owner in self.seen_generators
         return switched or drawn or read.kind in ("grad", "signature", "held")
-
-
-def _plain(a: Any) -> Any:
-    return a.number if type(a) is Live else a._data if isinstance(a, Tensor) else a

@@ -16,6 +16,17 @@ def is_complete(optimizer: Any) -> bool:
     )
 
 
+def note(reads: Any, optimizer: Any) -> None:
+    """Note what of an optimiser decides which ops its step consists of."""
+    name = type(optimizer).__name__
+    for group in optimizer.param_groups:
+        reads.note(group["params"], "items", "", "the parameters of an optimizer", False, True)
+    for kind in ("signature", "held"):
+        reads.note(optimizer, kind, "", f"the options or the state of {name}", False, True)
+    for method in ("formula", "scalars"):
+        reads.note(optimizer, ".", method, f"{name}.{method}", False, True)
+
+
 def put_back(optimizer: Any, state: Any, kept: Any) -> None:
     """Give an optimiser its ``state`` back, as it was when it was ``kept``."""
     optimizer.state = state
