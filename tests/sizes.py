@@ -43,7 +43,7 @@ AS_IT_STANDS = {
     "nn and optim": 1096,
     "checker": 760,
     "native programs": 749,
-    "package without the last four": 11649,
+    "package without the last four": 11650,
     "bridges": 994,
 }
 """What is larger than it should be, and how large it may be until it is mended."""

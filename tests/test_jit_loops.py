@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import itertools
 import statistics
@@ -157,3 +158,16 @@ def test_sizes_of_a_batch_hold_little_memory() -> None:
     print(f"{sizes[0]:,} bytes for one size, {sizes[-1]:,} for 60")
     assert sum(map(len, step.cache.values())) == 60
     assert sizes[-1] < sizes[0] + 2_000_000
+
+
+def test_a_cache_that_grows_is_no_change() -> None:
+    model = nn.Linear(3, 3, rng=0)
+
+    @functools.lru_cache
+    def mask(n: int) -> Any:
+        return np.tril(np.ones((n, n), np.float32))
+
+    step = jit(lambda x: (mask(x.shape[0]) @ model(x)).mean())
+    for n in (3, 4, 4, 4, 3, 3, 3, 5, 5, 5, 5, 3, 4, 5):
+        step(np.ones((n, 3), np.float32))
+    assert [compiled.runs for known in step.cache.values() for compiled in known] == [2, 2, 3]

@@ -292,7 +292,8 @@ class Reads(Watch):
         if isinstance(value, CACHES[1]):
             self.cached = True  # what is found in it now may have been made before
             for part in parts(value):
-                self._reach(part, f"what {label} gives", outside)
+                for given in part.values() if type(part) is dict else (part,):  # more of which is no change
+                    self._reach(given, f"what {label} gives", outside)
         self.learn(value)
 
     def _reach_opaque(self, value: Any, label: str, outside: bool) -> None:
